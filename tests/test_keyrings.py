@@ -802,7 +802,7 @@ def test_namespaces_that_only_look_like_awss(rsa_pem: tuple[bytes, bytes]) -> No
 
 
 def test_a_message_without_a_key_of_ours_names_its_keys(kms: Any, kms_key: str) -> None:
-    """This is not tampering: every keyring, alone or in a list, names the message's keys."""
+    """The error is about missing keys, not tampering, and names the keys of the message."""
     written = message.encrypt(b"data", AESKeyring("acme", "2026", KEY_BYTES))
     strangers = (
         AES,

@@ -138,7 +138,7 @@ def test_a_cancelled_deletion_leaves_the_key_disabled(manager: KeyManager, key: 
 
 
 def test_a_primary_key_waits_for_its_replicas(manager: KeyManager, kms: Any) -> None:
-    """It has a waiting period but no date yet; the cancellation works in the same way."""
+    """Until the last replica is deleted, the key has a waiting period but no deletion date."""
     primary = manager.create(multi_region=True)
     kms.replicate_key(KeyId=primary.key_id, ReplicaRegion="eu-west-1")
     scheduled = manager.schedule_deletion(primary.arn, days=9, confirmed_name=primary.key_id)

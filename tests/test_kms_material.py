@@ -283,7 +283,7 @@ def test_one_new_material_waits_at_a_time(
 
 
 def test_nothing_to_delete(manager: KeyManager, key: str, material: Callable[[], Path]) -> None:
-    """This is an error before the first import and after a deletion."""
+    """The deletion is an error before the first import and after an earlier deletion."""
     with pytest.raises(KeyUnavailableError, match="no imported material"):
         manager.delete_material(key)
     manager.import_material(key, material())

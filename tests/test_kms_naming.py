@@ -199,7 +199,7 @@ def test_a_lost_reply_to_a_deletion_is_looked_after(
 
 
 def test_descriptions_and_tags(manager: KeyManager, key: str) -> None:
-    """They are replaced, added and removed; each call, like show, returns the key as it is then."""
+    """Each change of a description or tag returns the key in its new state, like show."""
     assert manager.describe_as(key, "Pay slips").description == "Pay slips"
     assert manager.tag(key, {"team": "finance", "env": "test"}).tags["team"] == "finance"
     assert manager.tag(key, {"env": "prod"}).tags == {"team": "finance", "env": "prod"}

@@ -139,7 +139,7 @@ def test_command_list_filters_and_has_descriptions(manager: KeyManager, kms: Any
 
 
 def test_show_has_everything(manager: KeyManager, kms: Any) -> None:
-    """It has the policy, grants, materials with their dates, and the last recorded use."""
+    """The key has the policy, grants, materials with their dates, and the last recorded use."""
     key = manager.create(alias=new_alias()).arn
     manager.rotate(key)
     user = "arn:aws:iam::123456789012:user/alice"

@@ -43,7 +43,7 @@ def rows(captured: Captured) -> list[dict[str, Any]]:
 
 
 def test_a_level_has_objects_and_prefixes_in_one_order(tree: str) -> None:
-    """They are sorted by the bytes of their names, like an S3 listing without a delimiter."""
+    """Entries are sorted by the bytes of their names, like an S3 listing without a delimiter."""
     found = list(connect().list_level(f"s3://{tree}/"))
     assert [each.uri.removeprefix(f"s3://{tree}/") for each in found] == ["a", "p-", "p/", "z"]
     assert [isinstance(each, ListedPrefix) for each in found] == [False, False, True, False]
@@ -53,7 +53,7 @@ def test_a_level_has_objects_and_prefixes_in_one_order(tree: str) -> None:
 def test_long_listing_knows_mode_key_and_plaintext_size(
     name: str, bucket: str, key: str, tmp_path: Path, capsys: Captured
 ) -> None:
-    """This works in every mode; an SSE-C object needs its customer key."""
+    """The long listing works in every mode; an SSE-C object needs its customer key."""
     (tmp_path / "key").write_bytes(CUSTOMER_KEY)
     put = connect(make_mode(name, key)).put(bytes(5000), f"s3://{bucket}/x")
     file = ["--sse-c-key-file", str(tmp_path / "key")] * (name == "sse-c")

@@ -147,7 +147,7 @@ def test_the_working_directory_may_change_meanwhile(folder: Path) -> None:
 def test_a_block_that_fails_leaves_all_as_it_was(
     error: type[BaseException], folder: Path, *, is_there: bool
 ) -> None:
-    """This includes an interrupt."""
+    """An error or an interrupt in the block leaves all files unchanged."""
     if is_there:
         (folder / "out").write_bytes(b"old")
 
@@ -309,7 +309,7 @@ def test_leftovers_are_found_below_a_folder(folder: Path) -> None:
 
 
 def test_a_temporary_file_that_was_replaced_is_not_published(folder: Path) -> None:
-    """This can happen if two machines share files but not locks."""
+    """Two machines that share files but not locks can replace each other's temporary files."""
     writing = atomic_write("out")
     writing.__enter__()
     (name,) = files(folder)

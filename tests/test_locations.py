@@ -48,7 +48,7 @@ ENDPOINT = "http://s3.test"
 @pytest.mark.parametrize("bucket", [*ARNS, "acme", "reports-abcdef-s3alias"])
 @pytest.mark.parametrize("name", ["2026/q3.csv", "x", "", "/x", "a:b//c/", "arn:aws:s3:::x/y"])
 def test_a_uri_gives_its_bucket_and_its_name(bucket: str, name: str) -> None:
-    """They form the URI again, and file system paths are split at the same place."""
+    """Bucket and name form the URI again; file system paths are split at the same place."""
     location = Location.parse(f"s3://{bucket}/{name}")
     assert (location.bucket, location.name) == (bucket, name)
     assert str(location) == f"s3://{bucket}/{name}"
@@ -209,7 +209,7 @@ def test_the_command_through_an_access_point(
 
 
 def test_an_access_point_that_is_not_there(sandbox: Running) -> None:
-    """It is not treated as a missing object: a job ends, and nothing is re-created."""
+    """The error is not about a missing object: a job ends, and nothing is re-created."""
 
     def spoil(_: Asked, __: Callable[..., Answer]) -> Answer:
         return Answer(404, {}, b"<Error><Code>NoSuchAccessPoint</Code></Error>")

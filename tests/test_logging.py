@@ -329,7 +329,7 @@ def test_what_was_not_encrypted_and_stays_is_a_warning(
 
 
 def test_a_file_dropped_without_close_is_a_warning(bucket: str, log: Log) -> None:
-    """This is logged besides Python's ResourceWarning, which a program may have disabled."""
+    """The warning is logged besides Python's ResourceWarning, which a program may have disabled."""
     uri = f"s3://{bucket}/x"
     file = connect(SSES3()).open(uri, "wb")
     file.write(b"data")

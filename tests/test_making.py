@@ -40,7 +40,7 @@ def name(s3: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
 def test_a_bucket_is_made_once(s3: Any, name: str, region: str, capsys: Captured) -> None:
-    """It is created in the Region; a second call, with any spelling of the name, changes nothing."""
+    """The bucket is created in the Region; a second call changes nothing, with any spelling."""
     assert run(["mb", f"s3://{name}", "--region", region]) == 0
     assert "bucket init" in capsys.readouterr().err
     assert s3.get_bucket_location(Bucket=name)["LocationConstraint"] in (region, None)

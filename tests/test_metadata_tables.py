@@ -395,7 +395,7 @@ def test_files_that_are_no_export(
 
 
 def test_places_without_an_export(objects: Objects, bucket: str, tmp_path: Path) -> None:
-    """Tested: a missing path or prefix, an empty folder, a folder with a link to another folder."""
+    """A missing path or prefix, an empty folder and a link to a folder are errors."""
     with pytest.raises(LocalFileNotFoundError):
         find_export(objects, str(tmp_path / "missing"))
     with pytest.raises(ConfigError, match="contains no file"):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def test_a_move_into_s3_within_it_and_out(
     name: str, bucket: str, key: str, s3: Any, tmp_path: Path
 ) -> None:
-    """This works in every mode; after each step only the target exists."""
+    """Moves work in every mode; after each step only the target exists."""
     store = connect(make_mode(name, key))
     source, back = tmp_path / "q3.csv", tmp_path / "back.csv"
     source.write_bytes(payload(1000))
@@ -114,7 +114,7 @@ def test_a_file_that_changes_is_not_removed(
 
 
 def test_a_move_that_fails_leaves_its_source(bucket: str, tmp_path: Path, s3: Any) -> None:
-    """Tested: an existing target in both directions, and a refused copy."""
+    """The source stays if the target exists, in both directions, or if the copy is refused."""
     store, source = connect(SSES3()), tmp_path / "a"
     source.write_bytes(b"1")
     store.put(b"there", f"s3://{bucket}/a")
@@ -176,7 +176,7 @@ def test_a_tree_is_not_copied_into_itself(
 
 
 def test_a_filter_that_selects_nothing_fails(bucket: str, tmp_path: Path) -> None:
-    """This holds in every direction, and nothing is stored or written."""
+    """A filter without matches fails in every direction, and nothing is stored or written."""
     store, nothing = connect(SSES3()), NameFilter(pattern="x*")
     store.put(b"1", f"s3://{bucket}/t/a")
     (tmp_path / "in").mkdir()
@@ -192,7 +192,7 @@ def test_a_filter_that_selects_nothing_fails(bucket: str, tmp_path: Path) -> Non
 
 
 def test_a_file_that_exists_is_not_replaced(bucket: str, tmp_path: Path) -> None:
-    """This includes a file that appears while the object is read."""
+    """Even a file that appears while the object is read is not replaced."""
     store = connect(SSES3())
     store.put(b"1", f"s3://{bucket}/a")
     (tmp_path / "there").write_bytes(b"kept")
@@ -288,7 +288,7 @@ def test_a_lock_is_set_and_kept(s3: Any) -> None:
 def test_descriptions_that_s3_would_refuse(
     said: dict[str, Any], words: str, requests_log: RequestsLog
 ) -> None:
-    """They are refused before any request, for puts and copies."""
+    """Such descriptions are refused before any request, for puts and copies."""
     store = connect(SSES3())
     with pytest.raises(ConfigError, match=words):
         store.put(b"", "s3://bucket/x", **said)

@@ -45,7 +45,7 @@ def sdist(tracked: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[
 def test_the_source_distribution_has_the_whole_checkout(
     sdist: dict[str, bytes], tracked: list[str]
 ) -> None:
-    """It has the tests, their imports, and the pages and scripts that they read, byte for byte."""
+    """The archive has the tests, their imports, and the files that they read, byte for byte."""
     missing = [path for path in tracked if path not in sdist and path != ".gitignore"]
     assert missing == []
     assert all(sdist[path] == (ROOT / path).read_bytes() for path in sdist.keys() & {*tracked})

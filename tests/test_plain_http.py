@@ -90,7 +90,7 @@ def test_customer_keys_stay_here(
     *,
     is_given: bool,
 ) -> None:
-    """This holds for every operation, and for clients made by s3crypt or passed by the caller."""
+    """Every operation refuses, with a client made by s3crypt or passed by the caller."""
     from s3crypt.location import Location  # noqa: PLC0415
     from s3crypt.objects.opened import Demand  # noqa: PLC0415
 
@@ -137,7 +137,7 @@ def test_customer_keys_go_where_that_is_allowed(bucket: str, elsewhere: str, ses
 def test_kms_is_not_asked_over_plain_http(
     session: Any, bucket: str, kms_key: str, requests_log: RequestsLog
 ) -> None:
-    """Tested: keyrings, discovery, key managers and stores, with sessions and with clients."""
+    """Keyrings, discovery, key managers and stores refuse, with sessions and with clients."""
     connect(SSES3()).put(b"plain", f"s3://{bucket}/x")
     client = session.client("kms")
     edks = aes().wrap(bytes(32), {})
@@ -161,7 +161,7 @@ def test_kms_is_not_asked_over_plain_http(
 
 @pytest.mark.usefixtures("kms_elsewhere")
 def test_kms_is_asked_where_that_is_allowed(session: Any, kms_key: str) -> None:
-    """Tested: keyrings, discovery, key managers; a pickled keyring keeps the permission."""
+    """Keyrings, discovery and key managers accept the permission; a pickled keyring keeps it."""
     keyring = KMSKeyring(kms_key, session=session, allow_plain_http=True)
     data_key = keyring.generate(32, {})
     found = KMSKeyring.discovery(

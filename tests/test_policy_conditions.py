@@ -142,7 +142,7 @@ NEGATED = {
 
 @pytest.mark.parametrize("operator", NEGATED)
 def test_a_negated_operator_holds_if_no_value_matches(operator: str) -> None:
-    """It also holds if the key is absent, with or without IfExists; its opposite then does not."""
+    """A negated operator also holds for an absent key, with or without IfExists."""
     positive, values, match, other = NEGATED[operator]
     assert [holds(operator, values, found) for found in (match, other, None)] == [NO, YES, YES]
     assert [holds(positive, values, found) for found in (match, other, None)] == [YES, NO, NO]

@@ -120,7 +120,7 @@ def test_a_deny_of_the_bucket_wins(caller: Caller, principal: Any) -> None:
 
 
 def test_a_deny_of_the_callers_policies_wins() -> None:
-    """It overrides an Allow of the bucket and key, even if that Allow would not count."""
+    """The Deny overrides an Allow of the bucket and key, even if that Allow would not count."""
     policies = Policies((DENY,), EVERYONE, doc({"Principal": {"AWS": WRITER.arn}}))
     for action, resource in (("s3:GetObject", OBJECT), ("kms:Decrypt", KEY)):
         found = ask(policies, WRITER, action, resource)

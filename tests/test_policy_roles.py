@@ -489,7 +489,7 @@ def test_a_mistake_in_a_scope_is_named(name: str) -> None:
 
 
 def test_a_policy_that_is_too_long_is_refused() -> None:
-    """This many prefixes exceed the limit of a role's policy."""
+    """Too many prefixes exceed the size limit of a role's policy."""
     scope = Scope(**PLAIN, key_arns=KEYS, prefixes=tuple(f"{n:0>40}/" for n in range(100)))
     with pytest.raises(ConfigError, match="AWS takes 10,240"):
         iam_policy(Role.ROTATOR, scope)

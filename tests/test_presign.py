@@ -61,7 +61,7 @@ def all_headers(made: Presigned) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", SERVER_SIDE)
 def test_get(name: str, bucket: str, key: str) -> None:
-    """This works in every server-side mode; only SSE-C needs headers, and is refused without."""
+    """A GET works in every server-side mode; only SSE-C needs headers, and is refused without."""
     store = connect(make_mode(name, key))
     store.put(CONTENT, f"s3://{bucket}/2026/q 3+é.csv")
     made = store.presign(f"s3://{bucket}/2026/q 3+é.csv")
@@ -227,7 +227,7 @@ def test_a_week_at_most(seconds: Any, bucket: str) -> None:
 
 
 def test_a_week(bucket: str) -> None:
-    """This is the longest duration, and the signature is SigV4 in botocore's oldest Region."""
+    """A week is the longest duration; the signature is SigV4 even in botocore's oldest Region."""
     made = connect(SSES3()).presign(f"s3://{bucket}/x", method="PUT", expires_in=604_800)
     query = parse_qs(urlsplit(made.url).query)
     assert (query["X-Amz-Algorithm"], query["X-Amz-Expires"]) == (["AWS4-HMAC-SHA256"], ["604800"])

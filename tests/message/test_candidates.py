@@ -236,7 +236,7 @@ def test_two_keys_of_one_name_are_never_confused_without_a_proof() -> None:
 def test_kms_is_not_asked_where_a_local_key_fits(
     padding: str, kms_key: str, requests_log: RequestsLog, *, kms_first: bool
 ) -> None:
-    """This holds for every order of the keyrings."""
+    """If a local key fits, KMS is not asked, whatever the order of the keyrings."""
     pair = (kms_keyring(kms_key), rsa_keyring(padding=padding))
     keyring = MultiKeyring(*(pair if kms_first else reversed(pair)))
     data = message.encrypt(b"plain", keyring)
