@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any range of any object is the plaintext's, whoever wrote it and however its frames lie."""
+"""Any range of an object equals the plaintext's range, for every writer and frame layout."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from s3crypt import (
 )
 from s3crypt.message import encrypt
 
-# The official SDK, and other writers, are with the tests of messages.
+# The tests of messages contain the helpers for the official SDK and for other writers.
 sys.path.append(str(Path(__file__).parent / "message"))
 
 import official
@@ -43,22 +43,22 @@ if TYPE_CHECKING:
 
     from s3crypt import Keyring, Mode
 
-FRAME = 4096  # the official SDK's own
+FRAME = 4096  # the official SDK's own default
 SHARED = AESKeyring(official.NAMESPACE, official.NAME, official.WRAPPING_KEY)
-# Longer than the first request brings, and than the last.
+# Longer than the part that the first request and the last request fetch.
 MANY = 160 * FRAME + 17
 NO_RANGE = "InvalidRange"
 
 
 @pytest.fixture(scope="module")
 def key(kms: Any) -> str:
-    """Return a key that stays usable; to make one takes longer than most tests."""
+    """Return a key that stays enabled; creating a key takes longer than most of these tests."""
     return str(kms.create_key()["KeyMetadata"]["Arn"])
 
 
 @cache
 def _client() -> Any:
-    """Return one client for all stores: to make one takes longer than most tests."""
+    """Return one client for all stores; creating a client takes longer than most of these tests."""
     return connect().client
 
 
@@ -71,7 +71,7 @@ def _connect(mode: Mode | None = None) -> S3Crypt:
 
 @dataclass(frozen=True)
 class Sample:
-    """A stored object and how it is read."""
+    """A stored object, with the options to read it."""
 
     size: int
     make: Callable[[bytes], bytes] = field(repr=False)
@@ -80,11 +80,11 @@ class Sample:
 
     @property
     def mode(self) -> ClientSide:
-        """Return the mode that reads it."""
+        """Return the mode that reads the object."""
         return ClientSide(self.keyring, bind_name=False)
 
     def store(self, s3: Any, bucket: str) -> str:
-        """Make it an object, without a word in its metadata."""
+        """Store the body as an object without any s3crypt metadata."""
         s3.put_object(Bucket=bucket, Key="x", Body=_body(self))
         return f"s3://{bucket}/x"
 
@@ -161,7 +161,7 @@ EVERY_SAMPLE = pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
 
 
 def _pairs(size: int, count: int, seed: object) -> list[tuple[int, int]]:
-    """Return offsets and lengths: short and long ones, across frames, at and past the end."""
+    """Return random offsets and lengths: short, long, across frames, at the end and past it."""
     chance = random.Random(str(seed))
     near = (0, 1, FRAME - 1, FRAME, FRAME + 1, size - 1, size, size + 1)
     found = []
@@ -203,7 +203,7 @@ def _check_byte_ranges(
 
 
 def _check_all(store: S3Crypt, uri: str, plaintext: bytes, **allowed: Any) -> None:
-    """Read a thousand times; of what is shorter than a frame, often enough."""
+    """Read 1,000 ranges, or 200 if the plaintext is not longer than a frame."""
     count = 500 if len(plaintext) > FRAME else 100
     with store.open(uri, **allowed) as file:
         assert file.size == len(plaintext)
@@ -214,21 +214,21 @@ def _check_all(store: S3Crypt, uri: str, plaintext: bytes, **allowed: Any) -> No
 
 @EVERY_SAMPLE
 def test_a_thousand_reads_of_every_layout(sample: Sample, bucket: str, s3: Any) -> None:
-    """Offsets and lengths at random, by seek and read, by readinto and by read_ranges."""
+    """Random ranges match the plaintext, by seek and read, by readinto and by read_ranges."""
     uri = sample.store(s3, bucket)
     _check_all(_connect(sample.mode), uri, payload(sample.size), **sample.allowed)
 
 
 @EVERY_SAMPLE
 def test_byte_ranges_of_every_layout(sample: Sample, bucket: str, s3: Any) -> None:
-    """As many as there is time for, each an object opened anew."""
+    """Random byte ranges match the plaintext; there are few, as each one opens the object anew."""
     store, uri = _connect(sample.mode), sample.store(s3, bucket)
     pairs = _pairs(sample.size, 5, "bytes")
     _check_byte_ranges(store, uri, payload(sample.size), pairs, **sample.allowed)
 
 
 def test_ranges_of_a_signed_object_are_refused_unless_allowed(bucket: str, s3: Any) -> None:
-    """Its signature is over the whole, and `get` of the whole verifies it."""
+    """The signature covers the whole object, and `get` of the whole object verifies it."""
     sample = SAMPLES["sdk-signed"]
     store, uri = _connect(sample.mode), sample.store(s3, bucket)
     with pytest.raises(PolicyError, match="signed") as caught:
@@ -240,7 +240,7 @@ def test_ranges_of_a_signed_object_are_refused_unless_allowed(bucket: str, s3: A
 @pytest.mark.parametrize("name", MODES)
 @pytest.mark.parametrize("size", [0, 70_000, 1_500_000])
 def test_a_thousand_reads_of_every_mode(name: str, size: int, bucket: str, key: str) -> None:
-    """What S3 decrypts, and what we do, is read alike."""
+    """Reads return the same bytes whether S3 decrypts or this process does."""
     store, uri = _connect(make_mode(name, key)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
     _check_all(store, uri, payload(size))
@@ -252,7 +252,7 @@ def test_a_thousand_reads_of_every_mode(name: str, size: int, bucket: str, key: 
 )
 @pytest.mark.parametrize("cache_length", [0, 1, 3 * FRAME])
 def test_reads_with_little_cache(mode: Mode, cache_length: int, bucket: str) -> None:
-    """What is not kept is fetched again."""
+    """Reads are correct with a small cache: evicted bytes are fetched again."""
     store, uri = _connect(mode), f"s3://{bucket}/x"
     store.put(payload(MANY), uri)
     with store.open(uri, cache_length=cache_length) as file:
@@ -269,7 +269,7 @@ SLICES: list[tuple[int | None, int | None]] = [
 
 @pytest.mark.parametrize("mode", [SSES3(), ClientSide(aes())], ids=["sse-s3", "client"])
 def test_read_ranges_takes_what_a_slice_takes(mode: Mode, bucket: str) -> None:
-    """Negative ends count from the end, None is the end, and what lies outside is left out."""
+    """Negative ends count from the end, None is the end, and ranges are clipped to the object."""
     store, uri, plaintext = _connect(mode), f"s3://{bucket}/x", payload(100)
     store.put(plaintext, uri)
     with store.open(uri) as file:
@@ -279,7 +279,7 @@ def test_read_ranges_takes_what_a_slice_takes(mode: Mode, bucket: str) -> None:
 
 
 def test_read_ranges_leaves_the_position(bucket: str) -> None:
-    """It is not a seek."""
+    """`read_ranges` does not move the file's position."""
     store, uri = _connect(ClientSide(aes(), frame_length=FRAME)), f"s3://{bucket}/x"
     store.put(payload(MANY), uri)
     with store.open(uri) as file:
@@ -291,7 +291,7 @@ def test_read_ranges_leaves_the_position(bucket: str) -> None:
 
 # --- Ranges as S3's ----------------------------------------------------------------------------
 
-# Of 1,000 bytes. What S3 itself answers is asked, not written here.
+# Ranges of an object of 1,000 bytes. The expected results come from S3 itself.
 RANGES = (
     "0-0", "0-99", "1-1", "100-199", "999-999", "999-1000", "0-999", "0-1000", "0-999999999999",
     "1000-1000", "1000-2000", "5000-6000", "0-", "1-", "999-", "1000-", "5000-",
@@ -300,7 +300,7 @@ RANGES = (
 
 
 def _s3s_answer(s3: Any, bucket: str, name: str, byte_range: str) -> bytes | str:
-    """Return what S3 answers to a range of a plain object: bytes, or an error's code."""
+    """Return S3's reply to a range request for a plain object: the bytes, or an error code."""
     try:
         reply = s3.get_object(Bucket=bucket, Key=name, Range=f"bytes={byte_range}")
         return bytes(reply["Body"].read())
@@ -311,14 +311,15 @@ def _s3s_answer(s3: Any, bucket: str, name: str, byte_range: str) -> bytes | str
 @pytest.mark.parametrize("name", MODES)
 @pytest.mark.parametrize("size", [1000, 0])
 def test_ranges_are_as_s3s(name: str, size: int, bucket: str, key: str, s3: Any) -> None:
-    """Every range gives what S3 gives for the same bytes unencrypted: clipped, or no range."""
+    """Every range returns the bytes or the error that S3 returns for the unencrypted object."""
     store, uri = _connect(make_mode(name, key)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
     s3.put_object(Bucket=bucket, Key="plain", Body=payload(size))
     for byte_range in RANGES if size else RANGES[:1] + RANGES[-8:]:
         expected = _s3s_answer(s3, bucket, "plain", byte_range)
         if expected == b"":
-            # The sandbox's answer to a suffix of an empty object; AWS has no such range.
+            # The sandbox returns an empty body for a suffix of an empty object; AWS returns an
+            # error.
             expected = NO_RANGE
         if isinstance(expected, bytes):
             assert store.read(uri, byte_range=byte_range) == expected, byte_range
@@ -334,7 +335,7 @@ def test_ranges_are_as_s3s(name: str, size: int, bucket: str, key: str, s3: Any)
 def test_a_range_outside_is_refused_the_same_way_twice(
     mode: Mode, byte_range: str, bucket: str, tmp_path: Path
 ) -> None:
-    """No file is left, and the one that was there stays."""
+    """An existing target file stays as it was, and no temporary file is left."""
     store, uri = _connect(mode), f"s3://{bucket}/x"
     store.put(payload(1000), uri)
     target = tmp_path / "out"
@@ -357,7 +358,7 @@ NONSENSE = (
 def test_nonsense_is_refused_before_any_request(
     byte_range: str, bucket: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """S3 would ignore some of these and send the whole object."""
+    """S3 would ignore some of these ranges and send the whole object."""
     store, uri = _connect(ClientSide(aes())), f"s3://{bucket}/x"
     with pytest.raises(ConfigError, match="range"):
         store.read(uri, byte_range=byte_range)
@@ -371,7 +372,7 @@ def test_nonsense_is_refused_before_any_request(
 def test_a_range_goes_to_a_path_and_to_a_file(
     name: str, bucket: str, key: str, tmp_path: Path
 ) -> None:
-    """Of `get` too; what it returns is about the whole object."""
+    """`get` writes only the range; the returned info describes the whole object."""
     store, uri = _connect(make_mode(name, key)), f"s3://{bucket}/x"
     store.put(payload(MANY), uri)
     target = io.BytesIO()
@@ -386,7 +387,7 @@ def test_a_range_goes_to_a_path_and_to_a_file(
 
 
 def test_a_range_of_a_version(versioned_bucket: str) -> None:
-    """The version named, not the newest."""
+    """A range is read from the named version, not from the newest version."""
     store, uri = _connect(ClientSide(aes())), f"s3://{versioned_bucket}/x"
     old = store.put(b"0123456789", uri)
     store.put(b"abcdefghij", uri)
@@ -395,7 +396,7 @@ def test_a_range_of_a_version(versioned_bucket: str) -> None:
 
 
 def test_a_range_of_a_large_object_is_not_all_of_it(bucket: str, requests_log: RequestsLog) -> None:
-    """What is fetched is little, whatever the object's length, and whichever range it is."""
+    """A range request fetches few bytes, for any object length and any place of the range."""
     for mode in (SSES3(), ClientSide(aes(), frame_length=FRAME)):
         store, uri = _connect(mode), f"s3://{bucket}/x"
         store.put(payload(5_000_000), uri)
@@ -407,7 +408,7 @@ def test_a_range_of_a_large_object_is_not_all_of_it(bucket: str, requests_log: R
 
 
 def test_a_range_of_a_changed_object(bucket: str, s3: Any) -> None:
-    """Truncated on the frames' grid, no range of it is given."""
+    """Every range of an object truncated at a frame boundary is refused."""
     store, uri = _connect(ClientSide(aes(), frame_length=FRAME)), f"s3://{bucket}/x"
     store.put(payload(MANY), uri)
     reply = s3.get_object(Bucket=bucket, Key="x")
@@ -427,7 +428,7 @@ def test_a_range_of_a_changed_object(bucket: str, s3: Any) -> None:
 def test_head_tells_the_plaintexts_size(
     name: str, size: int, bucket: str, key: str, requests_log: RequestsLog
 ) -> None:
-    """Exact, by one request and no key."""
+    """`head` returns the exact size with one request and without the key."""
     store, uri = _connect(make_mode(name, key)), f"s3://{bucket}/x"
     store.put(payload(size), uri, metadata={"a": "b"}, content_type="text/csv")
     requests_log.clear()
@@ -444,14 +445,14 @@ def test_head_tells_the_plaintexts_size(
 
 @pytest.mark.parametrize("size", [0, 1, FRAME, 100 * FRAME])
 def test_head_tells_a_signed_objects_size(size: int, bucket: str) -> None:
-    """The signature's length is in the metadata as well."""
+    """`head` subtracts the signature, whose length is also in the metadata."""
     store, uri = _connect(ClientSide(aes(), signed=True, frame_length=FRAME)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
     assert store.head(uri).size == size
 
 
 def test_head_of_a_stream_and_of_a_written_object(bucket: str) -> None:
-    """Whose length nobody knew when the header was made."""
+    """`head` is exact for objects whose length was unknown when the header was written."""
     store = _connect(ClientSide(aes(), signed=True, frame_length=FRAME))
     store.put(io.BufferedReader(io.BytesIO(payload(9_000_000))), f"s3://{bucket}/stream")
     with store.open(f"s3://{bucket}/written", "wb") as file:
@@ -461,7 +462,7 @@ def test_head_of_a_stream_and_of_a_written_object(bucket: str) -> None:
 
 
 def test_head_of_a_version_and_of_none(versioned_bucket: str) -> None:
-    """The version asked for; an error where there is nothing."""
+    """`head` describes the named version, and raises an error if there is no object."""
     store, uri = _connect(ClientSide(aes())), f"s3://{versioned_bucket}/x"
     old = store.put(b"four", uri)
     store.put(b"longer", uri)
@@ -472,7 +473,7 @@ def test_head_of_a_version_and_of_none(versioned_bucket: str) -> None:
 
 
 def test_head_never_guesses(bucket: str, s3: Any) -> None:
-    """A message without our metadata looks like any object: its stored size is not its own."""
+    """For a message without our metadata, `head` never reports the stored size as the size."""
     sample = SAMPLES[f"sdk-{MANY}"]
     uri = sample.store(s3, bucket)
     info = _connect(sample.mode).head(uri)
@@ -483,7 +484,7 @@ def test_head_never_guesses(bucket: str, s3: Any) -> None:
     "hint", ["s3crypt-header-length", "s3crypt-frame-length", "s3crypt-footer-length"]
 )
 def test_a_changed_hint_is_refused(hint: str, bucket: str, s3: Any) -> None:
-    """It is compared with the header wherever the header is read, so that it deceives for once."""
+    """A hint that differs from the header is refused by every read that fetches the header."""
     store, uri = _connect(ClientSide(aes(), frame_length=FRAME)), f"s3://{bucket}/x"
     store.put(payload(MANY), uri)
     reply = s3.get_object(Bucket=bucket, Key="x")
@@ -505,7 +506,7 @@ def test_a_changed_hint_is_refused(hint: str, bucket: str, s3: Any) -> None:
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_a_footer_hint_of_another_suite_is_refused(bucket: str, s3: Any, *, signed: bool) -> None:
-    """A signature is where the suite says so, not where the metadata does."""
+    """The footer's length follows from the suite; metadata that contradicts it is refused."""
     store, uri = _connect(ClientSide(aes(), signed=signed)), f"s3://{bucket}/x"
     store.put(payload(MANY), uri)
     reply = s3.get_object(Bucket=bucket, Key="x")
@@ -519,7 +520,7 @@ def test_a_footer_hint_of_another_suite_is_refused(bucket: str, s3: Any, *, sign
 
 
 def test_an_object_without_hints_is_read(bucket: str, s3: Any) -> None:
-    """They are hints: whoever copies the body alone loses nothing but the quick size."""
+    """A copy of the body without its metadata is readable; only the quick size is lost."""
     store, uri = _connect(ClientSide(aes(), frame_length=FRAME)), f"s3://{bucket}/x"
     store.put(payload(MANY), uri)
     body = s3.get_object(Bucket=bucket, Key="x")["Body"].read()
@@ -548,7 +549,7 @@ def test_an_object_without_hints_is_read(bucket: str, s3: Any) -> None:
 def test_inspect_refuses_metadata_that_is_not_the_headers(
     change: dict[str, str], bucket: str, s3: Any, *, signed: bool
 ) -> None:
-    """It reads the header, and would else tell what an attacker wrote beside it."""
+    """`inspect` compares the metadata with the header, so forged metadata is never reported."""
     store, uri = _connect(ClientSide(aes(), signed=signed, frame_length=FRAME)), f"s3://{bucket}/x"
     store.put(payload(MANY), uri)
     reply = s3.get_object(Bucket=bucket, Key="x")

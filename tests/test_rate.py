@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pace of requests that a service throttles: the rate by a fake clock, and turns of threads."""
+"""The request rate under throttling, with a fake clock, and how threads wait for their turns."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 
 
 def send(rate: Rate, count: int, now: float) -> None:
-    """Send so many requests at once."""
+    """Send this many requests at once."""
     for _ in range(count):
         assert rate.wait_for(rate.take(now), now) == 0.0
         rate.sent(now)
 
 
 def limited(to: int, now: float = 100.0) -> Rate:
-    """Return a rate right after the first throttle, of one request more than came through."""
+    """Return a rate just after its first throttle: `to` requests succeeded, one was throttled."""
     rate = Rate()
     send(rate, to + 1, now)
     rate.throttled(now, now)
@@ -50,14 +50,14 @@ def limited(to: int, now: float = 100.0) -> Rate:
 
 
 def test_there_is_no_limit_before_a_throttle() -> None:
-    """However many requests are sent."""
+    """Without a throttle there is no limit, regardless of the number of requests."""
     rate = Rate()
     send(rate, 10_000, 5.0)
     assert rate.limit(5.0) is None
 
 
 def test_a_throttle_lowers_the_rate_to_what_came_through() -> None:
-    """Less the share that was throttled; turns then come up at that rate, in their order."""
+    """The limit is the successful rate less the throttled share; turns follow at that rate."""
     rate = limited(30)
     limit = rate.limit(100.0) or 0.0
     assert limit == pytest.approx(30 * 30 / 31)
@@ -67,7 +67,7 @@ def test_a_throttle_lowers_the_rate_to_what_came_through() -> None:
 
 
 def test_the_rate_falls_by_a_tenth_at_most_and_once_a_second() -> None:
-    """Below what came through, however many were throttled."""
+    """A decrease is at most a tenth below the successful rate, and comes at most once a second."""
     rate = Rate()
     send(rate, 300, 7.0)
     for _ in range(200):
@@ -85,7 +85,7 @@ def test_the_rate_falls_by_a_tenth_at_most_and_once_a_second() -> None:
 
 
 def test_single_throttles_among_many_requests_change_nothing() -> None:
-    """One of a hundred is noise; three of a hundred are not."""
+    """1 % of throttled requests does not limit the rate; 3 % do."""
     rate = Rate()
     send(rate, 300, 7.0)
     for _ in range(3):
@@ -97,7 +97,7 @@ def test_single_throttles_among_many_requests_change_nothing() -> None:
 
 
 def test_the_rate_recovers() -> None:
-    """It grows, faster and faster, and ten seconds after the last decrease there is no limit."""
+    """The limit grows ever faster, and ends ten seconds after the last decrease."""
     rate = limited(30)
     limits = [rate.limit(100.0 + second) or 0.0 for second in range(10)]
     steps = [after - before for before, after in pairwise(limits)]
@@ -108,7 +108,7 @@ def test_the_rate_recovers() -> None:
 
 
 def test_no_burst_follows_a_lull() -> None:
-    """One turn is kept."""
+    """After an idle time, only one saved turn may be used at once."""
     rate = limited(30)
     turns = [rate.take(103.0) for _ in range(3)]
     waits = [rate.wait_for(turn, 103.0) for turn in turns]
@@ -118,7 +118,7 @@ def test_no_burst_follows_a_lull() -> None:
 
 
 def test_there_are_five_requests_a_second_at_least() -> None:
-    """A service that is down would otherwise stop all for long."""
+    """The rate never falls below five a second, so that an outage does not stop all requests."""
     rate = Rate()
     for now in range(50):
         rate.sent(float(now))
@@ -127,10 +127,10 @@ def test_there_are_five_requests_a_second_at_least() -> None:
 
 
 def simulated(a_second: int, workers: int, requests: int) -> tuple[float, int]:
-    """Return the seconds that a service of so many a second took, and how often it throttled."""
+    """Return the seconds that a service with this quota took, and its number of throttles."""
     rate, chance = Rate(), random.Random(1)
     recent: deque[float] = deque()
-    # When, worker, its turn (0: none yet), throttles of this request so far.
+    # Time, worker, its turn (0: no turn yet), number of throttles of this request.
     ahead = [(0.0, worker, 0, 0) for worker in range(workers)]
     left, throttled, now = requests, 0, 0.0
     while left > 0:
@@ -158,7 +158,7 @@ def simulated(a_second: int, workers: int, requests: int) -> tuple[float, int]:
 @pytest.mark.parametrize("a_second", [30, 200, 1000])
 @pytest.mark.parametrize("workers", [4, 32, 128])
 def test_nearly_all_of_a_quota_is_used(a_second: int, workers: int) -> None:
-    """At a tenth below it at most, and with few throttles."""
+    """At least about 90 % of the quota is used, and few requests are throttled."""
     seconds, throttled = simulated(a_second, workers, 20 * a_second)
     able = min(a_second, workers * 50)
     assert seconds <= 20 * a_second / able * 1.12 + 1
@@ -169,18 +169,18 @@ def test_nearly_all_of_a_quota_is_used(a_second: int, workers: int) -> None:
 
 
 class TooFastError(Exception):
-    """What a service of these tests throttles with."""
+    """The throttling error of the service in these tests."""
 
 
 def throttling(turns: Turns, count: int = 1) -> None:
-    """Have so many requests throttled."""
+    """Run this many requests that are throttled."""
     for _ in range(count):
         with pytest.raises(TooFastError), turns.taken():
             raise TooFastError
 
 
 def paced() -> Turns:
-    """Return the turns of a service that takes five a second, none of which is up."""
+    """Return the turns of a service limited to five a second, with no turn available now."""
     turns = Turns("test", lambda error: isinstance(error, TooFastError))
     throttling(turns)
     with turns.taken():
@@ -189,7 +189,7 @@ def paced() -> Turns:
 
 
 def test_threads_wait_for_their_turns() -> None:
-    """Together they make five requests a second, and their clocks stand still meanwhile."""
+    """Threads share five requests a second, and the wait does not count on their own clocks."""
     turns, own = paced(), []
 
     def work() -> None:
@@ -208,7 +208,7 @@ def test_threads_wait_for_their_turns() -> None:
 
 
 def test_a_thread_that_is_to_stop_waits_no_longer() -> None:
-    """The event that ends pauses ends this one."""
+    """The event that ends a retry's pause also ends the wait for a turn."""
     turns, stop = paced(), threading.Event()
     for _ in range(200):
         turns._rate.take(time.monotonic())
@@ -222,7 +222,7 @@ def test_a_thread_that_is_to_stop_waits_no_longer() -> None:
 def test_a_change_of_state_is_logged_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That requests are paced, and that they are no more."""
+    """The start of pacing and its end are each logged once."""
     caplog.set_level(logging.INFO, "s3crypt.local.rate")
     turns = paced()
     throttling(turns, 2)
@@ -243,7 +243,7 @@ def test_a_change_of_state_is_logged_once(
 
 
 def refusal(code: str, status: int = 400) -> ClientError:
-    """Return a service's refusal."""
+    """Return an error reply of a service."""
     said = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return ClientError(said, "Decrypt")  # type: ignore[arg-type]
 
@@ -262,12 +262,12 @@ def refusal(code: str, status: int = 400) -> ClientError:
     ],
 )
 def test_what_is_a_throttle(error: Exception, is_one: bool) -> None:
-    """Codes of both services, and a HEAD's 503, which has none."""
+    """Both services' codes are throttles, and so is status 503 of a HEAD, which has no code."""
     assert is_throttle(error) is is_one
 
 
 def test_only_clients_that_are_ours_are_paced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A caller's client is as it was configured, and botocore's adaptive mode has its own pace."""
+    """A caller's own client is not paced, nor a client in botocore's adaptive mode."""
     assert policy_of(Clients("kms").get()).turns is not None
     assert policy_of(boto3.client("kms")).turns is None
     monkeypatch.setenv("AWS_RETRY_MODE", "adaptive")
@@ -277,7 +277,7 @@ def test_only_clients_that_are_ours_are_paced(monkeypatch: pytest.MonkeyPatch) -
 def test_each_client_has_its_pace(
     sandbox: Running, bucket: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A throttle of KMS paces KMS's requests, and none of S3's."""
+    """A throttle by KMS paces the requests to KMS, and not the requests to S3."""
     throttles = iter((True,))
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -305,7 +305,7 @@ def test_each_client_has_its_pace(
 def test_the_wait_for_a_turn_is_in_no_deadline(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A request that waited longer than it may be repeated is repeated all the same."""
+    """Time spent waiting for a turn does not count against the retry deadline."""
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "0.3")
     assert sandbox
     client: BaseClient = Clients("s3").get()

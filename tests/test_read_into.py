@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`read_into` fills a buffer from whatever gives bytes, by no promise that it did not make."""
+"""`read_into` fills a buffer from any source of bytes, using only methods the source defines."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-# More than the piece that is read at a time off a source with `read` only.
+# Longer than one piece, the amount that is read at a time from a source with only `read`.
 LENGTH = 2**20 + 4099
 DATA = random.Random(LENGTH).randbytes(LENGTH)
 
 
 class ReadOnly:
-    """A source that has `read`, and nothing else; it remembers what it was asked."""
+    """A source that has only `read`, and records the requested sizes."""
 
     def __init__(self, data: bytes) -> None:
         self._data = io.BytesIO(data)
         self.asked: list[int] = []
 
     def read(self, size: int = -1, /) -> bytes:
-        """Read as asked."""
+        """Return the next bytes, and record the requested size."""
         self.asked.append(size)
         return self._data.read(size)
 
 
 class ShortFile(io.FileIO):
-    """A raw file that fills a few bytes of a buffer at a time, as a pipe does."""
+    """A raw file whose `readinto` fills only a few bytes at a time, as a pipe's does."""
 
     def readinto(self, buffer: Any, /) -> int:
         """Read at most 4,099 bytes."""
@@ -46,29 +46,29 @@ class ShortFile(io.FileIO):
 
 
 class Inverting(io.BufferedReader):
-    """A file whose `read` gives other bytes than the `readinto` that it inherits."""
+    """A file whose `read` returns other bytes than its inherited `readinto`."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return what stands in the file, inverted."""
+        """Return the file's bytes, inverted."""
         return _inverted(super().read(size))
 
 
 class InvertingMemory(io.BytesIO):
-    """The same in memory."""
+    """A file in memory whose `read` returns other bytes than its inherited `readinto`."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return what is held, inverted."""
+        """Return the stored bytes, inverted."""
         return _inverted(super().read(size))
 
 
 class Pausing:
-    """A source that does not block: it gives some bytes, and then says that it has none yet."""
+    """A non-blocking source: it returns some bytes, and then None because no more are ready."""
 
     def __init__(self, data: bytes) -> None:
         self._answers: list[bytes | None] = [data] if data else []
 
     def read(self, size: int = -1, /) -> bytes | None:
-        """Give the bytes, then None for good."""
+        """Return the bytes once, then always None."""
         del size
         return self._answers.pop() if self._answers else None
 
@@ -102,7 +102,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def _fill(source: Any, length: int) -> bytes:
-    """Return what `read_into` puts into a buffer of this length, and check that it says so."""
+    """Return the bytes that `read_into` wrote into a buffer; check that it wrote no more."""
     buffer = bytearray(length)
     filled = read_into(source, memoryview(buffer))
     assert not any(buffer[filled:])
@@ -112,7 +112,7 @@ def _fill(source: Any, length: int) -> bytes:
 @pytest.mark.parametrize("length", [0, 1, 2**20, LENGTH - 1, LENGTH, LENGTH + 1])
 @pytest.mark.parametrize("kind", SOURCES)
 def test_a_buffer_is_filled(kind: str, length: int, path: Path) -> None:
-    """Full, or with all that the source has; no byte before or behind it is touched."""
+    """The buffer is filled as far as the source allows; no byte outside of it is changed."""
     buffer = bytearray(b"\xaa" * (length + 2))
     source = SOURCES[kind](path)
     try:
@@ -125,7 +125,7 @@ def test_a_buffer_is_filled(kind: str, length: int, path: Path) -> None:
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_reading_goes_on_where_it_ended(kind: str, path: Path) -> None:
-    """Not a byte more is taken off the source than the buffer holds."""
+    """No more bytes are taken from the source than the buffer holds."""
     source = SOURCES[kind](path)
     try:
         pieces = [_fill(source, length) for length in (1, 13, 2**20, 4099)]
@@ -136,7 +136,7 @@ def test_reading_goes_on_where_it_ended(kind: str, path: Path) -> None:
 
 
 def test_a_source_is_asked_for_a_piece_at_a_time() -> None:
-    """A large buffer would otherwise be held in memory twice."""
+    """A source is read in pieces, so that a large buffer is not held in memory twice."""
     source: Any = ReadOnly(DATA)
     _fill(source, LENGTH)
     assert source.asked == [2**20, 4099]
@@ -144,7 +144,7 @@ def test_a_source_is_asked_for_a_piece_at_a_time() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"some"])
 def test_a_source_that_does_not_block_is_refused(data: bytes) -> None:
-    """A pause is not the end, after some bytes neither."""
+    """A pause of a non-blocking source is not taken for its end, even after some bytes."""
     source: Any = Pausing(data)
     with pytest.raises(StorageError, match="does not block") as caught:
         _fill(source, 100)
@@ -154,7 +154,7 @@ def test_a_source_that_does_not_block_is_refused(data: bytes) -> None:
 @pytest.mark.parametrize("buffering", [0, -1])
 @pytest.mark.parametrize("data", [b"", b"some"])
 def test_a_pipe_that_does_not_block_is_refused(data: bytes, buffering: int) -> None:
-    """Python's own files say so by None as well, from `readinto`."""
+    """A non-blocking pipe is refused: its `readinto` returns None when no bytes are ready."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     try:
@@ -170,7 +170,7 @@ def test_a_pipe_that_does_not_block_is_refused(data: bytes, buffering: int) -> N
 
 
 def test_a_pipe_is_read_to_its_end(path: Path) -> None:
-    """A pipe gives what it holds, many times less than the buffer takes."""
+    """A pipe is read to its end although each read returns less than the buffer holds."""
     data = path.read_bytes()[: 2**15]
     reading, writing = os.pipe()
     os.write(writing, data)
@@ -180,7 +180,7 @@ def test_a_pipe_is_read_to_its_end(path: Path) -> None:
 
 
 def test_a_subclass_is_read_by_its_own_read(path: Path) -> None:
-    """What it inherits beside `read` gives the bytes of another file."""
+    """An overridden `read` is used, not the inherited `readinto`, which reads other bytes."""
     with Inverting(io.FileIO(path)) as source:
         assert _fill(source, LENGTH) == _inverted(DATA)
     with InvertingMemory(DATA) as memory:
@@ -188,7 +188,7 @@ def test_a_subclass_is_read_by_its_own_read(path: Path) -> None:
 
 
 def test_what_a_source_raises_is_raised() -> None:
-    """A closed file is the caller's mistake."""
+    """An error that the source raises reaches the caller unchanged."""
     source = io.BytesIO(DATA)
     source.close()
     with pytest.raises(ValueError, match="closed"):

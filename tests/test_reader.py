@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open objects as files of io: what they can do, and what is made on top of them."""
+"""Open objects as `io` files: their methods, and the readers that can wrap them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _lines(size: int) -> bytes:
 
 
 def _step(file: Any, model: io.BytesIO, chance: random.Random, size: int) -> None:
-    """Do one thing with both, and compare."""
+    """Do one step with both files, and compare the results."""
     count = chance.choice((0, 1, 100, FRAME, chance.randint(0, 5 * FRAME)))
     match chance.choice(("read", "read1", "readinto", "readline", "limit", "seek", "by", "peek")):
         case "read":
@@ -77,7 +77,7 @@ def _step(file: Any, model: io.BytesIO, chance: random.Random, size: int) -> Non
 
 @pytest.mark.parametrize("name", MODES)
 def test_a_file_does_as_a_file_in_memory(name: str, bucket: str, key: str) -> None:
-    """Any sequence of reads, lines and seeks gives what it gives on the plaintext."""
+    """Any sequence of reads, lines and seeks returns the same as a file of the plaintext."""
     size = 900_000
     store, uri, chance = (
         connect_shared(make_mode(name, key)),
@@ -100,7 +100,7 @@ def test_a_file_does_as_a_file_in_memory(name: str, bucket: str, key: str) -> No
 
 
 def test_what_a_file_is(store: S3Crypt, uri: str) -> None:
-    """It is read and sought in, and not written; it tells about its object."""
+    """The file is readable, seekable and not writable; `info` describes its object."""
     with store.open(uri, "rb") as file:
         assert isinstance(file, io.BufferedReader)
         assert (file.readable(), file.seekable(), file.writable()) == (True, True, False)
@@ -120,7 +120,7 @@ def test_what_a_file_is(store: S3Crypt, uri: str) -> None:
 
 
 def test_it_ends(store: S3Crypt, uri: str) -> None:
-    """There is nothing at the end nor after it, and from there one may go back."""
+    """Reads at the end and after it return nothing, and a seek back works."""
     with store.open(uri) as file:
         for place in (SIZE, SIZE + 1, SIZE + 10 * FRAME, 2**62):
             assert file.seek(place) == place
@@ -134,7 +134,7 @@ def test_it_ends(store: S3Crypt, uri: str) -> None:
 
 
 def test_what_a_seek_refuses(store: S3Crypt, uri: str) -> None:
-    """Before the beginning there is nothing; the position stays."""
+    """A seek before the beginning is refused, and the position stays."""
     with store.open(uri) as file:
         file.seek(5)
         for offset, whence in ((-1, 0), (-6, 1), (-SIZE - 1, 2), (0, 9)):
@@ -145,7 +145,7 @@ def test_what_a_seek_refuses(store: S3Crypt, uri: str) -> None:
 
 
 def test_a_closed_file_does_nothing(store: S3Crypt, uri: str) -> None:
-    """ValueError, as of any file; closing again is no fault."""
+    """A closed file raises ValueError, as every Python file does; closing it again is allowed."""
     with store.open(uri) as file:
         file.read(1)
     assert file.closed
@@ -169,7 +169,7 @@ def test_a_closed_file_does_nothing(store: S3Crypt, uri: str) -> None:
 
 
 def test_it_is_not_pickled(store: S3Crypt, uri: str) -> None:
-    """An open file has a connection and a key."""
+    """A file cannot be pickled, because it holds a connection and a key."""
     with store.open(uri) as file, pytest.raises(TypeError, match="pickle"):
         pickle.dumps(file)
 
@@ -178,19 +178,19 @@ def test_it_is_not_pickled(store: S3Crypt, uri: str) -> None:
 def test_other_ways_to_open_are_refused(
     how: Any, store: S3Crypt, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Before any request, with a hint of what there is."""
+    """Unsupported modes are refused before any request, with a hint that lists supported modes."""
     with pytest.raises(ConfigError, match="opened"):
         store.open(f"s3://{bucket}/x", how)
     assert requests_log.list() == []
 
 
 def test_a_file_not_closed_is_no_fault(store: S3Crypt, uri: str) -> None:
-    """It holds no more than memory."""
+    """A file that is never closed causes no warning, because it holds only memory."""
     assert store.open(uri).read(3) == payload(SIZE)[:3]
 
 
 def test_text_on_top(bucket: str) -> None:
-    """Characters that lie across frames come whole."""
+    """A text wrapper decodes characters that lie across two frames."""
     text = "äöü€𝄞\n" * 5000
     store, uri = connect_shared(ClientSide(aes(), frame_length=FRAME)), f"s3://{bucket}/x"
     store.put(text.encode(), uri)
@@ -204,7 +204,7 @@ def test_text_on_top(bucket: str) -> None:
 
 
 def test_csv_on_top(bucket: str) -> None:
-    """Rows come as they were written."""
+    """A CSV reader returns the written rows."""
     rows = [[str(number), "a,b", "two\nlines"] for number in range(2000)]
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
@@ -216,7 +216,7 @@ def test_csv_on_top(bucket: str) -> None:
 
 @pytest.mark.parametrize("name", MODES)
 def test_an_archive_on_top(name: str, bucket: str, key: str) -> None:
-    """Members are found from the end (ZIP), and from the beginning (tar)."""
+    """Archive members are found from the end (ZIP) and from the beginning (tar)."""
     members = {f"m{number}": payload(number * 1000) for number in range(20)}
     store = connect_shared(make_mode(name, key))
     packed = io.BytesIO()
@@ -240,7 +240,7 @@ def test_an_archive_on_top(name: str, bucket: str, key: str) -> None:
 
 
 def test_compressed_on_top(bucket: str) -> None:
-    """A gzip of many frames."""
+    """A gzip file of many frames is decompressed."""
     store, uri = connect_shared(ClientSide(aes(), frame_length=FRAME)), f"s3://{bucket}/x"
     store.put(gzip.compress(payload(700_000)), uri)
     with store.open(uri) as file, gzip.open(file) as plain:

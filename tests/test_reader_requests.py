@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How few requests open objects make, how few bytes these fetch, and what is kept of them."""
+"""How few requests open objects make, how few bytes they fetch, and how much is cached."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def uri(store: S3Crypt, bucket: str) -> str:
 def test_a_small_object_is_one_request(
     name: str, size: int, bucket: str, key: str, requests_log: RequestsLog
 ) -> None:
-    """Opened, read, sought in and read again."""
+    """A small object takes one request, however often it is read and sought in."""
     store, uri = connect_shared(make_mode(name, key)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
     requests_log.clear()
@@ -61,7 +61,7 @@ def test_a_small_object_is_one_request(
         file.seek(0)
         assert file.read_ranges([(0, None), (-5, None)]) == [payload(size), payload(size)[-5:]]
         assert file.size == size
-    # An empty object has no first byte to ask for, so that S3 refuses the first request.
+    # An empty object has no first byte, so that S3 refuses the first request's range.
     assert len(gets_of(requests_log)) == (2 if size == 0 and not name.startswith("client") else 1)
     assert decrypts_of(requests_log) == name.startswith("client")
 
@@ -70,7 +70,7 @@ def test_a_small_object_is_one_request(
 def test_a_small_read_of_a_large_object(
     name: str, bucket: str, key: str, requests_log: RequestsLog
 ) -> None:
-    """The header, the end, and the frame that is asked for; one call of KMS."""
+    """A small read fetches the header, the end and the frame needed, with one call to KMS."""
     size = 20 * DEFAULT_FRAME
     store, uri = connect_shared(make_mode(name, key)), f"s3://{bucket}/x"
     stored_size = store.put(payload(size), uri).stored_size
@@ -87,14 +87,14 @@ def test_a_small_read_of_a_large_object(
     header, tail = before
     assert header == (0, FIRST)
     assert tail[1] == stored_size
-    assert tail[1] - tail[0] == DEFAULT_STRIDE + 40  # the last frame and the empty final one
+    assert tail[1] - tail[0] == DEFAULT_STRIDE + 40  # the last full frame and the empty final frame
     assert end - start == DEFAULT_STRIDE
 
 
 def test_without_the_length_there_is_one_request_less(
     bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Until it is asked for, and then there is one."""
+    """The end is not fetched until the size is requested."""
     size = 20 * DEFAULT_FRAME
     store, uri = connect_shared(ClientSide(aes())), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -112,7 +112,7 @@ def test_without_the_length_there_is_one_request_less(
 def test_every_later_get_is_pinned(
     name: str, bucket: str, key: str, s3: Any, requests_log: RequestsLog, *, versioned: bool
 ) -> None:
-    """To the ETag of the first, and to its version where there are versions."""
+    """Each later GET is bound to the ETag of the first, and to its version if there is one."""
     if versioned:
         s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     size = 8 * DEFAULT_FRAME
@@ -137,7 +137,7 @@ def test_every_later_get_is_pinned(
 
 @pytest.mark.parametrize("mode", [SSES3(), ClientSide(aes())], ids=["sse-s3", "client"])
 def test_neighbours_come_by_one_request(mode: Any, bucket: str, requests_log: RequestsLog) -> None:
-    """Frames that lie side by side, whether one read wants them or several ranges."""
+    """Adjacent frames are fetched in one request, for one read as for several ranges."""
     size = 24 * DEFAULT_FRAME
     store, uri = connect_shared(mode), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -157,7 +157,7 @@ def test_neighbours_come_by_one_request(mode: Any, bucket: str, requests_log: Re
 
 
 def test_far_ranges_come_by_requests_of_their_own(bucket: str, requests_log: RequestsLog) -> None:
-    """What nobody asked for is not fetched between them; what is asked for twice comes once."""
+    """Bytes between distant ranges are not fetched, and a repeated range is fetched once."""
     size = 24 * DEFAULT_FRAME
     store, uri = connect_shared(ClientSide(aes())), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -171,7 +171,7 @@ def test_far_ranges_come_by_requests_of_their_own(bucket: str, requests_log: Req
 def test_what_is_kept_is_not_fetched_again(
     store: S3Crypt, uri: str, requests_log: RequestsLog
 ) -> None:
-    """Back and forth in an object that the cache holds."""
+    """Reads within the cache make no request, forwards and backwards."""
     with store.open(uri) as file:
         file.read()
         requests_log.clear()
@@ -183,7 +183,7 @@ def test_what_is_kept_is_not_fetched_again(
 
 
 def test_what_is_kept_is_bounded(bucket: str, requests_log: RequestsLog) -> None:
-    """Frames that were long not used are fetched again, those used last are not."""
+    """Frames not used for long are evicted and fetched again; recently used frames are not."""
     size = 20 * DEFAULT_FRAME
     store, uri = connect_shared(ClientSide(aes())), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -206,7 +206,7 @@ def test_what_is_kept_is_bounded(bucket: str, requests_log: RequestsLog) -> None
 def test_reading_on_takes_few_requests(
     name: str, step: int, bucket: str, key: str, requests_log: RequestsLog
 ) -> None:
-    """Many frames come by one, and no byte twice but those of the first and the last."""
+    """Many frames are fetched by one request, and only the first and last bytes twice."""
     size = 32 * DEFAULT_FRAME
     store, uri = connect_shared(make_mode(name, key)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -223,7 +223,7 @@ def test_reading_on_takes_few_requests(
 
 
 def test_reading_backwards_reads_nothing_ahead(bucket: str, requests_log: RequestsLog) -> None:
-    """Nor does jumping: only reading on is a sign of what comes."""
+    """Reads backwards and jumps fetch only the frames needed; read-ahead needs reads in order."""
     size = 32 * DEFAULT_FRAME
     store, uri = connect_shared(ClientSide(aes())), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -245,7 +245,7 @@ def test_reading_backwards_reads_nothing_ahead(bucket: str, requests_log: Reques
 def test_frames_as_long_as_the_cache_come_once(
     frame: int, cache: int, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """What is read ahead never pushes out the frame that is being read."""
+    """Read-ahead never evicts the frame that is being read."""
     size, mib = 11 * 2**20 + 5, 2**20
     store, uri = connect_shared(ClientSide(aes(), frame_length=frame * mib)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -253,7 +253,7 @@ def test_frames_as_long_as_the_cache_come_once(
     with store.open(uri, cache_length=cache * mib) as file:
         assert b"".join(iter(partial(file.read, 60_000), b"")) == payload(size)
     assert ended("s3crypt-read")
-    # The header's request, and the end's of two frames at most, bring what may come again.
+    # Only the requests for the header and for the end, of two frames at most, may repeat bytes.
     fetched = sum(end - start for start, end in ranges_of(requests_log))
     assert fetched <= size + FIRST + 2**16 + 2 * frame * mib
 
@@ -262,7 +262,7 @@ def test_frames_as_long_as_the_cache_come_once(
 def test_nothing_is_read_ahead_before_the_third_read_in_order(
     mode: Any, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Two reads side by side are a jump to a column; three are a file being read."""
+    """Two adjacent reads may be a jump to a column; from three on, the file is read ahead."""
     size = 24 * DEFAULT_FRAME
     store, uri = connect_shared(mode), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -273,7 +273,7 @@ def test_nothing_is_read_ahead_before_the_third_read_in_order(
             file.seek(4 * DEFAULT_FRAME)
             for _ in range(reads):
                 file.read(DEFAULT_FRAME)
-            # Closing the file gives up a read ahead that has not begun.
+            # Closing the file cancels read-ahead that has not begun.
             wait_for(HANG if reads > 2 else 0.5, lambda: bytes_fetched() > reads * DEFAULT_STRIDE)
         assert ended("s3crypt-read")
         return bytes_fetched()
@@ -291,7 +291,7 @@ def test_nothing_is_read_ahead_before_the_third_read_in_order(
 def test_adjacent_columns_fetch_each_frame_once(
     count: int, frame: int, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Though the frame between two has bytes of both."""
+    """The frame that two adjacent columns share is fetched once."""
     size = 40 * DEFAULT_FRAME
     store, uri = connect_shared(ClientSide(aes(), frame_length=frame)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -311,7 +311,7 @@ def test_adjacent_columns_fetch_each_frame_once(
 def test_columns_here_and_there_bring_little_else(
     how: str, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """As of a Parquet file: its end, then some columns of every row group."""
+    """Reading like a Parquet reader (the end, then columns of row groups) fetches little more."""
     size, column, frame = 20 * 2**20, 1_000_003, 2**14
     store, uri = connect_shared(ClientSide(aes(), frame_length=frame)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -337,7 +337,7 @@ def test_columns_here_and_there_bring_little_else(
 def test_without_a_mode_a_small_plain_object_is_one_request(
     bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Its first bytes tell whose it is, and are then read."""
+    """The first bytes show that the object is plain, and are then used for the read."""
     uri, text = f"s3://{bucket}/x", b"a line of text\n" * 4000
     connect_shared(SSES3()).put(text, uri)
     requests_log.clear()
@@ -350,9 +350,10 @@ def test_without_a_mode_a_small_plain_object_is_one_request(
 def test_of_a_plain_object_nothing_is_fetched_in_vain(
     mode: Any, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """What the first request brings is the first that is read; no byte comes twice."""
+    """The first request's bytes are used by the first read; no byte is fetched twice."""
     uri, size = f"s3://{bucket}/x", 5 * 2**20
-    # Of a type that is known: of unknown bytes, a reader without a mode asks for their neighbour.
+    # The content has a known type: for unknown bytes, a reader without a mode also looks for an
+    # instruction file.
     content = b"\x89PNG\r\n\x1a\n" + payload(size - 8)
     connect_shared(SSES3()).put(content, uri)
     requests_log.clear()

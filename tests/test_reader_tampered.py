@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open objects that were changed: every byte that is read is of a verified frame."""
+"""Open objects that were tampered with: each byte that is read is from a verified frame."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def uri(store: S3Crypt, bucket: str) -> str:
 
 
 def _frame(index: int) -> slice:
-    """Return where a frame's plaintext is; the first is 0."""
+    """Return where a frame's plaintext is; the first frame is 0."""
     return slice(index * FRAME, min((index + 1) * FRAME, SIZE))
 
 
@@ -53,13 +53,13 @@ def _flip(s3: Any, uri: str, index: int, at: int = 1000) -> None:
     rewrite(s3, bucket, name, bytes(body))
 
 
-# In the first request, between, in the last one; the final frame itself is for another test.
+# Frames in the first request, between, and in the last; another test covers the final frame.
 FLIPPED = (0, 3, 125, 126, 127, 135, 143, 144, FRAMES - 3, FRAMES - 2)
 
 
 @pytest.mark.parametrize("bad", FLIPPED)
 def test_a_flipped_bit_fails_only_its_frame(bad: int, store: S3Crypt, uri: str, s3: Any) -> None:
-    """All other frames are read, and this one never is, however often it is tried."""
+    """All other frames are readable, and the changed frame never is, however often it is read."""
     _flip(s3, uri, bad)
     plaintext = payload(SIZE)
     with store.open(uri) as file:
@@ -78,7 +78,7 @@ def test_a_flipped_bit_fails_only_its_frame(bad: int, store: S3Crypt, uri: str, 
 
 @pytest.mark.parametrize("bad", FLIPPED)
 def test_a_flipped_bit_and_read_ranges(bad: int, store: S3Crypt, uri: str, s3: Any) -> None:
-    """What does not touch the frame is given, together with others; what does is an error."""
+    """A range that touches the changed frame is refused; all other ranges are returned."""
     _flip(s3, uri, bad)
     plaintext, start, end = payload(SIZE), bad * FRAME, (bad + 1) * FRAME
     with store.open(uri) as file:
@@ -95,10 +95,10 @@ def test_a_flipped_bit_and_read_ranges(bad: int, store: S3Crypt, uri: str, s3: A
 
 @pytest.mark.parametrize("bad", FLIPPED)
 def test_reading_on_goes_up_to_the_flipped_bit(bad: int, store: S3Crypt, uri: str, s3: Any) -> None:
-    """Though more is read ahead, and whatever the reads' length, all before the frame is given."""
+    """All bytes before the changed frame are returned, for any read length, despite read-ahead."""
     _flip(s3, uri, bad)
     for step in (1, 7, 100, FRAME - 1, FRAME, FRAME + 1, 10 * FRAME):
-        # From the beginning in large steps, in small ones from shortly before.
+        # Large steps start at the beginning, small steps shortly before the changed frame.
         start = 0 if step > 99 else max(0, bad * FRAME - 300)
         with store.open(uri) as file:
             file.seek(start)
@@ -116,7 +116,7 @@ def test_reading_on_goes_up_to_the_flipped_bit(bad: int, store: S3Crypt, uri: st
 def test_exact_reads_go_up_to_the_flipped_bit(
     step: int, bad: int, store: S3Crypt, uri: str, s3: Any
 ) -> None:
-    """`read` of just so many bytes as are left before the frame gives them."""
+    """A `read` of exactly the bytes before the changed frame returns them."""
     _flip(s3, uri, bad)
     plaintext, end = payload(SIZE), bad * FRAME
     with store.open(uri) as file:
@@ -134,7 +134,7 @@ def test_exact_reads_go_up_to_the_flipped_bit(
 
 @pytest.mark.parametrize("bad", [1, 130, FRAMES - 2])
 def test_no_byte_is_skipped_after_a_failure(bad: int, store: S3Crypt, uri: str, s3: Any) -> None:
-    """After an error the file is where it says, and gives what is there or another error."""
+    """After an error the position is right, and the next read is correct or fails again."""
     _flip(s3, uri, bad)
     with store.open(uri) as file:
         for count in (1, 300, FRAME, 3 * FRAME, SIZE, -1):
@@ -152,7 +152,7 @@ def test_no_byte_is_skipped_after_a_failure(bad: int, store: S3Crypt, uri: str, 
 
 @pytest.mark.parametrize("bad", [1, 130])
 def test_lines_go_up_to_the_flipped_bit(bad: int, store: S3Crypt, bucket: str, s3: Any) -> None:
-    """A line that ends with the frame before is given, and a frame is not looked at for it."""
+    """A line that ends just before the changed frame is returned without reading that frame."""
     uri, line = f"s3://{bucket}/lines", b"x" * 31 + b"\n"
     store.put(line * (FRAMES * FRAME // 32), uri)
     _flip(s3, uri, bad)
@@ -169,7 +169,7 @@ def test_lines_go_up_to_the_flipped_bit(bad: int, store: S3Crypt, bucket: str, s
 
 
 def test_a_flipped_bit_of_the_final_frame(store: S3Crypt, uri: str, s3: Any) -> None:
-    """The length is not believed, so nothing is opened but where that is allowed."""
+    """The length cannot be verified, so `open` needs `allow_unverified_length`."""
     _flip(s3, uri, FRAMES - 1, at=50)
     for _ in range(2):
         with pytest.raises(IntegrityError, match=uri):
@@ -179,7 +179,7 @@ def test_a_flipped_bit_of_the_final_frame(store: S3Crypt, uri: str, s3: Any) -> 
 
 
 def test_a_flipped_bit_of_the_header(store: S3Crypt, uri: str, bucket: str, s3: Any) -> None:
-    """Nothing is opened, whatever is allowed."""
+    """A changed header is refused by `open`, whatever is allowed."""
     body = bytearray(stored(s3, bucket, "x"))
     body[_header_length(bytes(body)) - 1] ^= 1
     rewrite(s3, bucket, "x", bytes(body))
@@ -189,7 +189,7 @@ def test_a_flipped_bit_of_the_header(store: S3Crypt, uri: str, bucket: str, s3: 
 
 
 def _check_unproven(file: Any, frames: int) -> None:
-    """Check a file whose frames are as they were, and whose length is not."""
+    """Check a file whose frames are intact but whose length cannot be verified."""
     plaintext = payload(SIZE)
     for _ in range(2):
         for index in (0, frames - 1, frames // 2):
@@ -212,7 +212,7 @@ def _check_unproven(file: Any, frames: int) -> None:
             with pytest.raises(IntegrityError):
                 deed()
         for place in (frames * FRAME + 1, SIZE, SIZE + FRAME, 2**40):
-            # That there is nothing would be a claim about the length as well.
+            # Returning no bytes here would also be a claim about the length.
             file.seek(place)
             with pytest.raises(IntegrityError):
                 file.read(1)
@@ -222,9 +222,9 @@ def _check_unproven(file: Any, frames: int) -> None:
 def test_a_truncation_on_the_grid(
     frames: int, store: S3Crypt, uri: str, bucket: str, s3: Any
 ) -> None:
-    """A length that fits frames and is not the object's is refused when it is opened."""
+    """A truncation to whole frames is refused by `open`."""
     body = stored(s3, bucket, "x")
-    # The last two: with a whole frame for a final one, and without its last bytes.
+    # The last two leave a whole frame as the final one, or cut its last bytes off.
     for more in (0, 1, 100, FRAME, -32, -1000):
         cut = body[: _offset(body, frames) + 40 + more]
         rewrite(s3, bucket, "x", cut[:-1] if cut == body else cut)
@@ -237,7 +237,7 @@ def test_a_truncation_on_the_grid(
 
 @pytest.mark.parametrize("frames", [1, 2, FRAMES])
 def test_an_object_of_whole_frames(frames: int, store: S3Crypt, bucket: str, s3: Any) -> None:
-    """Its final frame is empty: it is what proves the end, and what a cut object lacks."""
+    """The empty final frame proves the end; an object without it is refused as truncated."""
     uri, data = f"s3://{bucket}/whole", payload(SIZE)[: frames * FRAME - FRAME] + payload(FRAME)
     size = len(data)
     store.put(data, uri)
@@ -261,7 +261,7 @@ def test_an_object_of_whole_frames(frames: int, store: S3Crypt, bucket: str, s3:
 
 
 def _cuts(body: bytes) -> Iterator[bytes]:
-    """Yield truncations that fit no number of frames, and others."""
+    """Yield truncations inside frames and inside the header."""
     header = _header_length(body)
     for index in (0, 1, 20, FRAMES - 1):
         for more in (9, 20, 39):
@@ -271,7 +271,7 @@ def _cuts(body: bytes) -> Iterator[bytes]:
 
 
 def test_a_truncation_elsewhere(store: S3Crypt, uri: str, bucket: str, s3: Any) -> None:
-    """It is refused when opened, whatever is allowed; nothing at all is no message."""
+    """Any other truncation is refused by `open`, whatever is allowed; an empty body too."""
     for cut in _cuts(stored(s3, bucket, "x")):
         rewrite(s3, bucket, "x", cut)
         for unproven in (False, True):
@@ -284,14 +284,14 @@ def test_a_truncation_elsewhere(store: S3Crypt, uri: str, bucket: str, s3: Any) 
 
 @pytest.mark.parametrize("trailer", [1, 100, 105, STRIDE - 1, STRIDE, STRIDE + 100])
 def test_bytes_behind_the_end(trailer: int, store: S3Crypt, uri: str, bucket: str, s3: Any) -> None:
-    """They are refused when it is opened."""
+    """Bytes after the end are refused by `open`."""
     rewrite(s3, bucket, "x", stored(s3, bucket, "x") + bytes(trailer))
     with pytest.raises(IntegrityError, match=uri):
         store.open(uri)
 
 
 def test_an_object_twice(store: S3Crypt, uri: str, bucket: str, s3: Any) -> None:
-    """A message behind a message is refused."""
+    """A message followed by itself is refused."""
     rewrite(s3, bucket, "x", stored(s3, bucket, "x") * 2)
     with pytest.raises(IntegrityError, match=uri):
         store.open(uri)
@@ -301,7 +301,7 @@ def test_an_object_twice(store: S3Crypt, uri: str, bucket: str, s3: Any) -> None
 def test_frames_in_another_order(
     one: int, two: int, store: S3Crypt, uri: str, bucket: str, s3: Any
 ) -> None:
-    """Each fails in the other's place, and a frame written in another's place does too."""
+    """Each of two swapped frames is refused, and so is a frame copied over another."""
     body = stored(s3, bucket, "x")
     first, second = (body[_offset(body, i) : _offset(body, i + 1)] for i in (one, two))
     swapped = bytearray(body)
@@ -320,7 +320,7 @@ def test_frames_in_another_order(
 
 
 def test_a_frame_of_another_object(store: S3Crypt, uri: str, bucket: str, s3: Any) -> None:
-    """Of the same key, name, length and place."""
+    """A frame of another object is refused, even with the same key, name, length and place."""
     body = stored(s3, bucket, "x")
     store.put(payload(SIZE), uri)
     other = bytearray(stored(s3, bucket, "x"))
@@ -335,7 +335,7 @@ def test_a_frame_of_another_object(store: S3Crypt, uri: str, bucket: str, s3: An
 
 
 def test_a_final_frame_of_another_object(store: S3Crypt, uri: str, bucket: str, s3: Any) -> None:
-    """It proves the other's length."""
+    """Another object's final frame is refused: it proves that object's length."""
     body = stored(s3, bucket, "x")
     store.put(payload(SIZE), uri)
     other = stored(s3, bucket, "x")
@@ -348,7 +348,7 @@ def test_a_final_frame_of_another_object(store: S3Crypt, uri: str, bucket: str, 
 def test_every_bit_of_a_small_object_matters(
     size: int, store: S3Crypt, bucket: str, s3: Any
 ) -> None:
-    """A flip anywhere is refused at open or by the read of its frame."""
+    """A flipped bit anywhere is refused, by `open` or by the read of its frame."""
     uri = f"s3://{bucket}/small"
     store.put(payload(size), uri)
     body = stored(s3, bucket, "small")
@@ -357,7 +357,7 @@ def test_every_bit_of_a_small_object_matters(
         changed = bytearray(body)
         changed[position] ^= 1 << chance.randrange(8)
         rewrite(s3, bucket, "small", bytes(changed))
-        # A bit of the wrapping key's name makes it another key's message.
+        # A flipped bit in the wrapping key's name makes the message one of another key.
         errors = (IntegrityError, FormatError, PolicyError, KeyUnavailableError)
         with pytest.raises(errors), store.open(uri) as file:
             file.read()

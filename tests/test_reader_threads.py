@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads that read and close one open object, near and far away, and interrupts of them."""
+"""Threads that read and close one open object, near and far from the server, and interrupts."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def uri(store: S3Crypt, bucket: str) -> str:
 def test_threads_share_a_file(
     name: str, cache_length: int, bucket: str, key: str, requests_log: RequestsLog
 ) -> None:
-    """Each gets its ranges, by one key, while the file is also read in order."""
+    """Threads read their ranges with one data key, while the file is also read in order."""
     size = 12 * DEFAULT_FRAME
     store, uri = connect_shared(make_mode(name, key)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -78,7 +78,7 @@ def test_threads_share_a_file(
                 ranges = [(start, start + chance.randrange(70_000)) for start in starts]
                 if file.read_ranges(ranges) != [payload(size)[a:b] for a, b in ranges]:
                     wrong.append(ranges)
-        except BaseException as error:  # noqa: BLE001 - told below, in the test's own thread
+        except BaseException as error:  # noqa: BLE001 - reported below, in the test's own thread
             wrong.append(error)
 
     with store.open(uri, cache_length=cache_length) as file:
@@ -94,7 +94,7 @@ def test_threads_share_a_file(
 
 
 def test_ranges_of_a_signed_object_side_by_side(bucket: str) -> None:
-    """A signature is over frames in order, so that ranges must leave it alone."""
+    """Ranges must not disturb the signature's check, which needs the frames in order."""
     size = 24 * DEFAULT_FRAME
     store, uri = connect_shared(ClientSide(aes(), signed=True)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -106,7 +106,7 @@ def test_ranges_of_a_signed_object_side_by_side(bucket: str) -> None:
 
 @pytest.mark.parametrize("step", [1000, 5000, 100_000, SIZE + 1])
 def test_threads_that_read_one_file_get_each_byte_once(step: int, store: S3Crypt, uri: str) -> None:
-    """Through the buffer or not: two reads at once are two reads one after the other."""
+    """Each byte goes to exactly one thread, with and without the file's buffer."""
     found: list[bytes] = []
 
     def read(file: Any) -> None:
@@ -143,7 +143,7 @@ def _read_ranges(file: Any, buffer: bytearray, start: int) -> object:
 
 @pytest.mark.parametrize("read", [_readinto, _read, _read_ranges])
 def test_a_bad_frame_from_far_away(read: Any, sandbox: Running, session: Any, bucket: str) -> None:
-    """An error at once, while other requests are under way; then no byte goes to the caller."""
+    """A bad frame is an error at once; requests still running then write nothing to the caller."""
     mode, uri, size = ClientSide(aes()), f"s3://{bucket}/x", 10 * 2**20
     connect_shared(mode).put(payload(size), uri)
     go, bad, answered = threading.Event(), threading.Event(), []
@@ -176,7 +176,7 @@ def test_a_bad_frame_from_far_away(read: Any, sandbox: Running, session: Any, bu
             go.set()
             file.close()
             assert ended("s3crypt-read")
-            assert answered  # others were under way, so that the test has tested
+            assert answered  # other requests were running, as this test needs
             assert buffer == before
 
 
@@ -186,7 +186,7 @@ def test_a_bad_frame_from_far_away(read: Any, sandbox: Running, session: Any, bu
 def test_a_file_closed_while_it_is_read(
     step: int, workers: int, how: str, sandbox: Running, session: Any, bucket: str
 ) -> None:
-    """By another thread, with requests under way: neither hangs."""
+    """A file closed by another thread while requests run: neither thread hangs."""
     mode, uri, size = ClientSide(aes(), frame_length=2**16), f"s3://{bucket}/x", 8 * 2**20
     connect_shared(mode).put(payload(size), uri)
     far = Far()
@@ -221,7 +221,7 @@ def test_a_file_closed_while_it_is_read(
 
 @contextmanager
 def _ignoring_thread_errors() -> Iterator[None]:
-    """Leave it to the test what a thread that reads a closed file raises."""
+    """Ignore the errors that a thread raises when it reads a closed file."""
     before, threading.excepthook = threading.excepthook, lambda _: None
     try:
         yield
@@ -233,7 +233,7 @@ def _ignoring_thread_errors() -> Iterator[None]:
 def test_a_file_closed_while_ranges_are_read(
     workers: int, sandbox: Running, session: Any, bucket: str
 ) -> None:
-    """The ranges come, or the file is closed; nothing hangs, `close` least."""
+    """The ranges are returned or the file is reported as closed; neither call hangs."""
     mode, uri, size = ClientSide(aes()), f"s3://{bucket}/x", 8 * 2**20
     connect_shared(mode).put(payload(size), uri)
     wanted = [(n * 2**20 + 5, n * 2**20 + 9) for n in range(1, 7)]
@@ -264,7 +264,7 @@ def test_a_file_closed_while_ranges_are_read(
 
 
 def test_a_file_closed_by_who_gives_the_ranges(bucket: str) -> None:
-    """After the file was looked at and before anything is asked for."""
+    """The file is closed by the iterator of ranges, before the first request: a ValueError."""
     store, uri = connect_shared(ClientSide(aes())), f"s3://{bucket}/x"
     size = 12 * DEFAULT_FRAME
     store.put(payload(size), uri)
@@ -282,7 +282,7 @@ def test_a_file_closed_by_who_gives_the_ranges(bucket: str) -> None:
 
 @pytest.mark.parametrize("how", ["close", "drop"])
 def test_a_file_leaves_no_thread(how: str, bucket: str) -> None:
-    """Those that read ahead end with it, closed or dropped."""
+    """The read-ahead threads end when the file is closed or dropped."""
     store, uri = connect_shared(ClientSide(aes())), f"s3://{bucket}/x"
     store.put(payload(20 * DEFAULT_FRAME), uri)
     held = [store.open(uri)]
@@ -299,7 +299,7 @@ def test_a_file_leaves_no_thread(how: str, bucket: str) -> None:
 
 
 class _Interrupt:
-    """Raises KeyboardInterrupt at the n-th line that this thread runs of some files."""
+    """Raises KeyboardInterrupt at the n-th line that this thread runs in the given modules."""
 
     def __init__(self, at: int, *modules: Any) -> None:
         self.at = at
@@ -320,7 +320,7 @@ class _Interrupt:
 
     def _line(self, frame: FrameType, event: str, _: object) -> Any:
         line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip()
-        # A `with` is run again when it ends, where Python handles no signal, but traces.
+        # A `with` line is traced again when its block ends; Python handles no signal there.
         if event == "line" and not line.startswith("with "):
             self.count += 1
             if self.count == self.at:
@@ -330,7 +330,7 @@ class _Interrupt:
 
 
 def _read_variously(file: Any) -> None:
-    # Behind what the first request brings, and before what comes with the last frame.
+    # After the part that the first request fetches, and before the part with the last frame.
     file.seek(130 * FRAME + 99)
     file.read(1000)
     file.seek(128 * FRAME + 5)
@@ -339,11 +339,11 @@ def _read_variously(file: Any) -> None:
     file.read_ranges([(0, 10), (142 * FRAME, 142 * FRAME + 9), (141 * FRAME, 142 * FRAME)])
 
 
-# Python 3.13 prints what is raised in a finalizer of a file.
+# Python 3.13 prints an exception raised in a file's finalizer.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_leaves_the_file_readable(store: S3Crypt, uri: str) -> None:
-    """Wherever it comes, later reads neither hang nor give other bytes."""
-    # A function of that name hides the module.
+    """After an interrupt at any line, later reads neither hang nor return wrong bytes."""
+    # The package exports a function of the same name, which hides the module.
     download = sys.modules["s3crypt.transfer.download"]
     modules = (reader, spans, ranges, workers, stream, download)
     with store.open(uri, cache_length=20 * FRAME) as file, _Interrupt(0, *modules) as quiet:

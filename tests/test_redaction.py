@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records of botocore at DEBUG: what they hold of planted keys, data keys and tokens."""
+"""Records of botocore at DEBUG contain none of the planted keys, data keys and tokens."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-# Quotes, a backslash and a line break are what a representation escapes.
+# Quotes, a backslash and a line break are escaped in a representation.
 NASTY = b"'\"\\\n\r\x00"
 OLD_KEY = NASTY + random.Random("old").randbytes(26)
 NEW_KEY = random.Random("new").randbytes(26) + NASTY
@@ -50,14 +50,14 @@ SECRET_KEY = base64.b64encode(random.Random("secret").randbytes(30)).decode()
 
 @dataclass
 class Planted:
-    """A session whose credentials are planted, and the data keys that KMS sees or returns."""
+    """A session with planted credentials, and the data keys that KMS receives or returns."""
 
     session: boto3.Session
     secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     @classmethod
     def make(cls) -> Planted:
-        """Return one that collects what its KMS clients send and get."""
+        """Return an instance that collects the data keys its KMS clients send and receive."""
         session = boto3.Session("AKIAPLANTED", SECRET_KEY, TOKEN)
         planted = cls(session)
         planted.secrets = {
@@ -77,7 +77,7 @@ class Planted:
                 self.secrets[f"data key {data_key.hex()}"] = bytes(data_key)
 
     def found_in(self, text: str) -> set[str]:
-        """Return which secrets are in the text in any form, whole or by half."""
+        """Return the names of the secrets that the text contains in any form, whole or by half."""
         return {
             "a data key" if name.startswith("data key") else name
             for name, secret in self.secrets.items()
@@ -86,7 +86,7 @@ class Planted:
 
 
 def forms(secret: bytes) -> set[str]:
-    """Return a secret as text may hold it."""
+    """Return the forms in which a text may contain a secret."""
     encoded = base64.b64encode(secret).decode()
     texts = {
         secret.decode("latin-1"),
@@ -102,13 +102,13 @@ def forms(secret: bytes) -> set[str]:
 
 
 def halves(form: str) -> tuple[str, str]:
-    """Return both halves of a form, so that a part left over is noticed too."""
+    """Return both halves of a form, to find a secret that was replaced only in part."""
     middle = len(form) // 2
     return form[:middle], form[middle:]
 
 
 class Collector(logging.Handler):
-    """Keeps all that a handler may send of each record."""
+    """Keeps every text that a handler may output for a record."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,13 +116,13 @@ class Collector(logging.Handler):
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the formatted text, and the arguments as a structured handler sends them."""
+        """Keep the formatted text, and the raw arguments, which a structured handler would send."""
         self.formatted.append(self.format(record))
         self.texts.append(f"{self.formatted[-1]}\n{record.msg}\n{record.args!r}")
 
     @property
     def text(self) -> str:
-        """Return everything so far."""
+        """Return all collected text."""
         return "\n".join(self.texts)
 
 
@@ -142,7 +142,7 @@ def logged() -> Iterator[Collector]:
 
 @pytest.fixture
 def without_filter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Take the filter off every logger, for the length of a test."""
+    """Remove the filter from every logger for the duration of a test."""
     redaction.install()
     loggers = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
     filtered = [logger for logger in loggers if _ours(logger)]
@@ -162,7 +162,7 @@ def _ours(logger: logging.Logger) -> list[Any]:
 
 @dataclass(frozen=True)
 class Setting:
-    """What an operation has to work with."""
+    """The bucket, keys and session that an operation uses."""
 
     session: boto3.Session
     uri: str
@@ -170,16 +170,16 @@ class Setting:
     new_key: str
 
     def store(self, mode: Any = None) -> S3Crypt:
-        """Return a store of the planted session."""
+        """Return a store that uses the planted session."""
         return S3Crypt(mode, session=self.session)
 
     def keyring(self, key: str | None = None) -> KMSKeyring:
-        """Return a KMS keyring of the planted session."""
+        """Return a KMS keyring that uses the planted session."""
         return KMSKeyring(key or self.kms_key, session=self.session)
 
 
 def put_and_get(setting: Setting, mode: Any, size: int = 1000) -> None:
-    """Do everything to one object that sends keys."""
+    """Run each operation on one object that sends keys."""
     store, body = setting.store(mode), payload(size)
     store.put(body, setting.uri)
     assert store.read(setting.uri) == body
@@ -215,13 +215,13 @@ def sse_c_to_sse_c(setting: Setting) -> None:
 
 
 def sse_c_to_client_side(setting: Setting) -> None:
-    """Re-encrypt what a customer key encrypts."""
+    """Re-encrypt client-side an object that a customer key encrypts."""
     setting.store(SSEC(OLD_KEY)).put(b"x", setting.uri)
     setting.store(SSEC(OLD_KEY)).rotate(setting.uri, to=ClientSide(setting.keyring()))
 
 
 def sse_kms(setting: Setting) -> None:
-    """Let S3 encrypt with a key of KMS: no key is sent, but the token is."""
+    """Let S3 encrypt with a KMS key: no key is sent, but the session token is."""
     put_and_get(setting, SSEKMS(setting.kms_key))
 
 
@@ -239,7 +239,7 @@ def client_side_in_metadata(setting: Setting) -> None:
 
 
 def several_keys(setting: Setting) -> None:
-    """Have a data key encrypted by KMS: Plaintext goes in the request."""
+    """Have a data key encrypted by KMS: the request contains the plaintext key."""
     local = AESKeyring("tests", "local", random.Random("local").randbytes(32))
     keyring = MultiKeyring(local, setting.keyring(), setting.keyring(setting.new_key))
     setting.store(ClientSide(keyring)).put(b"x", setting.uri)
@@ -247,7 +247,7 @@ def several_keys(setting: Setting) -> None:
 
 
 def caching(setting: Setting) -> None:
-    """Keep data keys."""
+    """Cache data keys."""
     keyring = CachingKeyring(setting.keyring(), max_age=60)
     put_and_get(setting, ClientSide(keyring, bind_name=False))
 
@@ -261,12 +261,12 @@ def discovery(setting: Setting) -> None:
 
 
 def key_manager(setting: Setting) -> None:
-    """Administer keys: the token is signed."""
+    """Manage keys: the requests are signed with the token."""
     KeyManager(session=setting.session).show(setting.kms_key)
 
 
 def someone_elses_boto3(setting: Setting) -> None:
-    """Let the caller's own resources, transfers and KMS clients send what is secret."""
+    """Use the caller's own resources, transfers and KMS clients to send secrets."""
     redaction.install()
     bucket, name = setting.uri.removeprefix("s3://").split("/")
     resource = setting.session.resource("s3").Object(bucket, name)
@@ -305,7 +305,7 @@ each_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda eac
 
 @pytest.fixture
 def planted() -> Planted:
-    """Return planted credentials."""
+    """Return a session with planted credentials."""
     return Planted.make()
 
 
@@ -319,7 +319,7 @@ def setting(planted: Planted, bucket: str, kms_key: str, new_key: str) -> Settin
 def test_no_secret_is_logged(
     operation: Callable[[Setting], None], setting: Setting, planted: Planted
 ) -> None:
-    """Neither as it is, nor in any encoding, nor by half; the rest of the records stays."""
+    """No secret is logged, in any encoding or by half; the rest of each record is unchanged."""
     with logged() as records:
         operation(setting)
     assert planted.found_in(records.text) == set()
@@ -333,7 +333,7 @@ def test_no_secret_is_logged(
 def test_without_the_filter_the_same_look_finds_them(
     operation: Callable[[Setting], None], setting: Setting, planted: Planted
 ) -> None:
-    """The control: the operation logs exactly these secrets where nothing hides them."""
+    """Control test: without the filter, the operation logs exactly the expected secrets."""
     with logged() as records:
         operation(setting)
     assert planted.found_in(records.text) == OPERATIONS[operation]
@@ -372,13 +372,13 @@ SHAPES: dict[str, tuple[object, str]] = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_only_the_value_is_replaced(shape: str) -> None:
-    """In every shape in which it may be logged; what else the record says stays."""
+    """Only the secret's value is replaced, in every shape in which it may be logged."""
     argument, expected = SHAPES[shape]
     assert _logged_by("%s", argument) == expected.replace("*", redaction.REDACTED)
 
 
 def test_a_request_is_an_argument() -> None:
-    """Its headers are, as botocore prints them."""
+    """A request passed as an argument is redacted: botocore prints its headers."""
     headers: Any = botocore.awsrequest.HeadersDict({HEADER: "AAAA", "Host": "acme"})
     request = botocore.awsrequest.AWSPreparedRequest("PUT", "http://acme/", headers, b"", False)
     text = _logged_by("Sending http request: %s", request)
@@ -387,7 +387,7 @@ def test_a_request_is_an_argument() -> None:
 
 
 def test_a_dictionary_may_be_all_arguments() -> None:
-    """Logging takes names from it."""
+    """A dictionary may be the only argument: logging looks up the names in it."""
     assert _logged_by("key %(SSECustomerKey)s of %(Key)s", {"SSECustomerKey": 1, "Key": 2}) == (
         "key 1 of 2"
     )
@@ -395,7 +395,7 @@ def test_a_dictionary_may_be_all_arguments() -> None:
 
 
 class Unreadable:
-    """An argument without a text."""
+    """An argument that cannot be converted to text."""
 
     def __str__(self) -> str:
         raise RuntimeError("AAAA")
@@ -409,14 +409,14 @@ class Unreadable:
 def test_a_broken_record_neither_raises_nor_shows_its_arguments(
     message: str, arguments: tuple[object, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where logging cannot format a record, it prints the arguments to standard error."""
+    """A record that logging cannot format is replaced, as logging would print its arguments."""
     text = _logged_by(message, *arguments)
     assert "no readable message" in text
     assert "AAAA" not in text + capsys.readouterr().err
 
 
 def test_tracebacks_are_redacted() -> None:
-    """An exception's text may quote a reply."""
+    """A traceback is redacted, because an exception's text may quote a reply."""
     redaction.install()
     error = ValueError('invalid JSON: {"Plaintext": "AAAA')
     with logged() as records:
@@ -426,14 +426,14 @@ def test_tracebacks_are_redacted() -> None:
 
 
 def test_records_without_secrets_are_left_as_they_are() -> None:
-    """Structured handlers get the same message and arguments as ever."""
+    """A record without secrets keeps its message and arguments, as structured handlers need."""
     record = logging.LogRecord("botocore", logging.DEBUG, "", 0, "%s of %s", (1, "b"), None)
     assert redaction.RedactingFilter().filter(record)
     assert (record.msg, record.args) == ("%s of %s", (1, "b"))
 
 
 def test_nothing_is_formatted_below_debug() -> None:
-    """A record that no level lets pass never reaches the filter."""
+    """A record below the loggers' level is never formatted."""
     redaction.install()
     logger = logging.getLogger("botocore.endpoint")
     assert not logger.isEnabledFor(logging.DEBUG)
@@ -449,7 +449,7 @@ def test_nothing_is_formatted_below_debug() -> None:
 
 
 def test_every_logger_has_the_filter_once() -> None:
-    """Those of modules that are not loaded yet too; levels and handlers are the user's."""
+    """Loggers of modules not yet loaded have it too; levels and handlers are not changed."""
     names = ["botocore", "botocore.endpoint", "botocore.retries.adaptive", "s3transfer.crt"]
     before = [(logging.getLogger(name).level, logging.getLogger(name).handlers) for name in names]
     for _ in range(3):
@@ -460,7 +460,7 @@ def test_every_logger_has_the_filter_once() -> None:
 
 
 def test_all_that_logs_is_known() -> None:
-    """Each logger of botocore, boto3, s3transfer and urllib3 that exists after their use."""
+    """Each logger that botocore, boto3, s3transfer and urllib3 have created has the filter."""
     redaction.install()
     packages = {"botocore", "boto3", "s3transfer", "urllib3"}
     loggers = [
@@ -477,7 +477,7 @@ def test_all_that_logs_is_known() -> None:
 def test_a_given_client_installs_the_filter(
     make: Any, session: boto3.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client of the caller's own is used, and logs like ours."""
+    """The filter is installed for a client of the caller as well."""
     monkeypatch.undo()
     client: Any = session.client("s3" if make is S3Crypt else "kms")
     assert not _ours(logging.getLogger("botocore.endpoint"))
@@ -488,19 +488,20 @@ def test_a_given_client_installs_the_filter(
     assert _ours(logging.getLogger("botocore.endpoint"))
 
 
-# Members that botocore's models call sensitive, and that are logged: no key, and no credential.
+# Members that botocore's models call sensitive but that are logged: they are neither keys nor
+# credentials.
 SHOWN = {
-    "AccessKeyId",  # a name
+    "AccessKeyId",  # an identifier
     "PublicKey",
     "Message",  # of kms:Sign and kms:GenerateMac, which are not used here
     "KMSKeyArn", "KMSKeyId", "KMSMasterKeyID", "KeyId", "SSEKMSKeyId",  # names of keys
-    "SSEKMSEncryptionContext",  # in the clear everywhere
+    "SSEKMSEncryptionContext",  # never secret
     "Issuer", "Subject", "SubjectType", "TrustedIdentityPropagationContext",  # names of users
 }  # fmt: skip
 
 
 def test_what_the_models_call_sensitive_is_redacted() -> None:
-    """Each sensitive member of S3, KMS and the services of credentials is hidden or named."""
+    """Each sensitive member of S3, KMS and credential services is hidden, or is in SHOWN."""
     session = botocore.session.get_session()
     found: set[str] = set()
     for service in ("kms", "s3", "sts", "sso", "sso-oidc"):
@@ -528,7 +529,7 @@ def _sensitive(shape: Any, above: frozenset[str]) -> set[str]:
 
 
 def _logged_by(message: str, *arguments: object) -> str:
-    """Return what a handler gets of a record of botocore's."""
+    """Return the text that a handler receives for a record of botocore."""
     redaction.install()
     collector, logger = Collector(), logging.getLogger("botocore.endpoint")
     logger.addHandler(collector)
@@ -544,7 +545,7 @@ def _logged_by(message: str, *arguments: object) -> str:
 def test_a_header_that_cannot_be_sent_is_not_repeated(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A session token with a line break in it: neither an error nor a log has its value."""
+    """A session token with a line break is refused; neither the error nor a log has its value."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", "FIRSTHALF\nSECONDHALF")
     with logged() as collector, pytest.raises(ConfigError, match="cannot be sent") as caught:
         S3Crypt(SSES3()).put(b"data", f"s3://{bucket}/x")

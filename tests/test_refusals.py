@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Refusals that are about keys, of services whose words are not AWS's, and archived objects."""
+"""Refusals about keys, by services with other error texts than AWS, and archived objects."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def refusing(sandbox: Running) -> Iterator[Callable[..., Any]]:
-    """Return a function that returns a store to which every object request is refused."""
+    """Return a function that makes a store whose every object request is refused."""
     answers: list[Answer] = []
 
     def spoil(asked: Asked, _: Callable[..., Answer]) -> Answer:
@@ -51,7 +51,7 @@ def refusing(sandbox: Running) -> Iterator[Callable[..., Any]]:
 def test_a_key_that_the_services_own_kms_has_not(
     kind: type[SSEKMS | DSSEKMS], size: int, refusing: Callable[..., Any]
 ) -> None:
-    """Ceph says that there is no such object, of one that is being made."""
+    """Ceph reports a missing KMS key as a missing object, even when the object is being created."""
     store = refusing(kind("own-name"), 404, "NoSuchKey")
     with pytest.raises(KeyUnavailableError) as caught:
         store.put(payload(size), "s3://acme/x")
@@ -61,7 +61,7 @@ def test_a_key_that_the_services_own_kms_has_not(
 
 
 def test_no_such_object_is_told_of_one_that_is_read(refusing: Callable[..., Any]) -> None:
-    """A read finds no object, whatever its mode."""
+    """For a read, the same reply means a missing object, in every mode."""
     with pytest.raises(FileNotFoundError, match="no such object"):
         refusing(SSEKMS("own-name"), 404, "NoSuchKey").read("s3://acme/x")
 
@@ -77,7 +77,7 @@ def test_no_such_object_is_told_of_one_that_is_read(refusing: Callable[..., Any]
 def test_a_put_that_the_services_own_kms_refuses(
     status: int, code: str, refusing: Callable[..., Any]
 ) -> None:
-    """The key's name may be the cause; an ARN is AWS's own, and is not doubted."""
+    """The hint names the key as a possible cause, unless it is an ARN, which is always AWS's."""
     with pytest.raises(S3CryptError) as caught:
         refusing(SSEKMS("own-name"), status, code).put(b"x", "s3://acme/x")
     assert "Or it has no KMS key own-name." in str(caught.value.hint)
@@ -88,7 +88,7 @@ def test_a_put_that_the_services_own_kms_refuses(
 
 
 def test_a_read_for_which_the_services_own_kms_has_no_key(refusing: Callable[..., Any]) -> None:
-    """Ceph, whose KMS has lost the key: no customer key would help."""
+    """If Ceph's KMS has lost the key, the hint does not ask for a customer key."""
     said = "Failed to retrieve the actual key, kms-keyid: own-name"
     with pytest.raises(StorageError) as caught:
         refusing(None, 400, "InvalidArgument", said).read("s3://acme/x")
@@ -107,7 +107,7 @@ def test_a_read_for_which_the_services_own_kms_has_no_key(refusing: Callable[...
 def test_a_wrong_customer_key_on_ceph(
     verb: str, mode: Mode | None, hint: str, refusing: Callable[..., Any]
 ) -> None:
-    """It is a 400 there, for a missing key, a wrong key and one too many."""
+    """Ceph answers 400 for a missing, a wrong and a superfluous customer key."""
     store = refusing(mode, 400, "InvalidArgument")
     with pytest.raises(StorageError) as caught:
         getattr(store, verb)("s3://acme/x")
@@ -115,7 +115,7 @@ def test_a_wrong_customer_key_on_ceph(
 
 
 def test_customer_keys_that_are_not_taken(refusing: Callable[..., Any]) -> None:
-    """Nothing is stored yet whose mode could be another."""
+    """A refused `put` does not suggest another mode, because there is no stored object yet."""
     with pytest.raises(StorageError) as caught:
         refusing(SSEC(CUSTOMER_KEY), 400, "InvalidRequest").put(b"x", "s3://acme/x")
     assert "customer keys by https:// only" in str(caught.value.hint)
@@ -135,7 +135,7 @@ def test_customer_keys_that_are_not_taken(refusing: Callable[..., Any]) -> None:
     ],
 )
 def test_an_archived_object_is_called_so(verb: Callable[..., Any], bucket: str) -> None:
-    """It is no missing permission, and the hint is the command that restores it."""
+    """An archived object is not reported as missing permission; the hint is to restore it."""
     store, uri = connect(SSES3()), f"s3://{bucket}/x"
     store.put(b"x", uri, storage_class="GLACIER")
     with pytest.raises(StorageError, match="it is archived") as caught:

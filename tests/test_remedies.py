@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What errors tell to do: one value, which Python, the command and the file system word."""
+"""Remedies of errors: one value, worded by Python, by the command and by the file system."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(s3crypt.__file__).resolve().parent
 SOURCES = {path: ast.parse(path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
 ACTIONS: tuple[Action, ...] = get_args(Action)
-# The commands that can end with each remedy.
+# The commands that can fail with each remedy.
 READING = ("get", "cat", "rotate")
 RAISED_BY: dict[Action, tuple[str, ...]] = {
     "accept_plain_http": ("put", *READING, "inspect", "encrypt", "decrypt", "keys show", "bench"),
@@ -61,26 +61,27 @@ RAISED_BY: dict[Action, tuple[str, ...]] = {
     "set_region": ("put", *READING, "ls", "inspect", "rm", "bench"),
     "sign_in": ("put", *READING, "ls", "inspect", "rm", "encrypt", "decrypt", "keys list", "bench"),
 }
-# A file system rotates nothing, deletes no key and reads no trail.
+# Remedies that do not apply in a file system: it does not rotate objects, delete keys or read
+# trails.
 NOT_IN_STORAGE = {
     "accept_unencrypted", "confirm_key_name", "drop_annotations", "name_source_mode",
     "name_subject", "name_trail_files",
 }  # fmt: skip
 VALUES: dict[str, Any] = {"mode": "sse-s3", "key": ("aes:acme/2026",), "max_edks": 100}
-# Not an option that a caller should give: whole command lines, the end of a bucket's name, and
-# custom properties of a style sheet.
+# Text that looks like an option but is not one for the caller: whole command lines, the end of a
+# bucket's name, and custom properties of a style sheet.
 OTHERS_OPTIONS = re.compile(
     r"\b(?:aws [a-z0-9-]+ [a-z-]+|s3crypt (?:[a-z]+|X)) .*|--\w+-s3\b|--\w+:|var\(--\w+\)"
 )
-# A piece of a command line: options, each with one value at most, between inserted words (X).
+# A piece of a command line: options, each with at most one value, between inserted words (X).
 PIECE = re.compile(r" ?(?:X )*--[a-z-]+(?: (?!-)\S+)?(?: X)*(?: --[a-z-]+(?: (?!-)\S+)?(?: X)*)*")
-# Packages whose findings and causes carry command lines, made of pieces.
+# Packages whose findings and causes contain command lines, put together from pieces.
 WITH_COMMAND_LINES = ("audit", "doctor")
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
 
 
 def calls() -> Iterator[ast.Call]:
-    """Yield each place in the library that makes a remedy."""
+    """Yield each call in the library that makes a remedy."""
     for tree in SOURCES.values():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Remedy":
@@ -99,7 +100,7 @@ def example(action: Action) -> Remedy:
 
 
 def command_named(name: str) -> click.Command:
-    """Return a command, `keys show` by both its names."""
+    """Return the command of this name; a name such as `keys show` has two parts."""
     found: click.Command = cli
     for part in name.split():
         assert isinstance(found, click.Group)
@@ -110,7 +111,7 @@ def command_named(name: str) -> click.Command:
 
 
 def literals(tree: ast.AST) -> Iterator[str]:
-    """Yield the texts in a piece of code that are no docstrings."""
+    """Yield the string literals in a piece of code, without docstrings."""
     parts: set[ast.AST] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
@@ -127,7 +128,7 @@ def literals(tree: ast.AST) -> Iterator[str]:
 
 
 def hints(tree: ast.AST) -> Iterator[str]:
-    """Yield the texts of hints: keywords, attributes and constants of that name."""
+    """Yield the texts of hints: keywords, attributes and constants of this name."""
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg == "hint":
             yield from literals(node.value)
@@ -139,7 +140,7 @@ def hints(tree: ast.AST) -> Iterator[str]:
 
 
 def test_every_action_is_a_remedy_of_some_error() -> None:
-    """The list of actions is that of what the library raises."""
+    """The list of actions is exactly the set of actions that the library raises."""
     made = [call.args[0].value for call in calls() if isinstance(call.args[0], ast.Constant)]
     assert len(made) == len(list(calls()))
     assert set(made) == set(ACTIONS) == RAISED_BY.keys()
@@ -147,7 +148,7 @@ def test_every_action_is_a_remedy_of_some_error() -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_an_action_has_one_set_of_arguments(action: Action) -> None:
-    """So that any face can word them."""
+    """Every call for an action has the same arguments, so that each interface can word them."""
     found = {
         tuple(keyword.arg for keyword in call.keywords)
         for call in calls()
@@ -158,7 +159,7 @@ def test_an_action_has_one_set_of_arguments(action: Action) -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_python_has_words_for_it(action: Action) -> None:
-    """With the values in them, and without an option of the command."""
+    """Python's words contain the values, and no option of the command."""
     words = str(example(action))
     assert words
     assert "{" not in words
@@ -167,7 +168,7 @@ def test_python_has_words_for_it(action: Action) -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_the_command_has_words_for_it(action: Action) -> None:
-    """Options of the command that says them, or of another that they name; no form is idle."""
+    """The words name only options of the command that prints them; every form is used."""
     remedy, said = example(action), set()
     for name in RAISED_BY[action]:
         command = command_named(name)
@@ -182,7 +183,7 @@ def test_the_command_has_words_for_it(action: Action) -> None:
 
 
 def test_a_command_without_the_options_says_the_last_words() -> None:
-    """A group has the options of its commands; outside of any command hints stay Python's."""
+    """Without a fitting option the last words apply; outside of a command, Python's words stay."""
     remedy = Remedy("accept_unbound_bucket", bind_bucket=False)
     last = command_words.WORDS["accept_unbound_bucket"][-1]
     assert command_words.words_for(remedy, command_named("sandbox stop")) == last
@@ -196,7 +197,7 @@ def test_a_command_without_the_options_says_the_last_words() -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_the_file_system_has_words_for_it(action: Action) -> None:
-    """Storage options, or arguments of one call."""
+    """The words name only storage options, or arguments of one call."""
     words = storage_words.words_for(example(action))
     assert not OPTION.search(words)
     known = {field.name for kind in (Options, ModeChoice) for field in dataclasses.fields(kind)}
@@ -209,10 +210,11 @@ def test_the_file_system_has_words_for_it(action: Action) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_library_names_no_option_of_the_command(path: Path) -> None:
-    """No text names one but the sandbox's own process, and the help of the command's options.
+    """The library's texts name no option of the command.
 
-    Fixes of an audit and next steps of the doctor are whole lines of a shell, for Python's callers
-    too. Their sentences name no option either.
+    Exceptions are the sandbox's own process and the help of the command's options. An audit's fixes
+    and the doctor's next steps are whole command lines, for callers in Python too; their sentences
+    name no option either.
     """
     if path.parent.name == "sandbox" or path == PACKAGE / "options.py":
         return
@@ -227,13 +229,13 @@ COMMAND_SOURCES = {
 }
 # Words that follow the project's name in a sentence.
 PROSE = {"and", "makes", "may"}
-# A command line in a text, with the option that follows its verbs, if one does.
+# A command line in a text: its verbs, and the rest with the options.
 LINE = re.compile(r"s3crypt ([a-z][a-z-]*)(?: ([a-z][a-z-]+))?((?: [^`.;:]*)?)")
 
 
 @pytest.mark.parametrize("path", [*SOURCES, *COMMAND_SOURCES], ids=str)
 def test_a_hint_leads_to_a_command(path: Path) -> None:
-    """Each command line in a hint has a verb of ours, and only options of its command."""
+    """Each command line in a hint names an existing command, and only options of that command."""
     for hint in hints({**SOURCES, **COMMAND_SOURCES}[path]):
         for verb, second, rest in LINE.findall(hint):
             if verb in PROSE:
@@ -249,7 +251,7 @@ def test_a_hint_leads_to_a_command(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_hint_that_names_an_argument_is_a_remedy(path: Path) -> None:
-    """Plain text would be the same for the command, whose options have other names."""
+    """A hint that names an argument must be a remedy, as the command's options have other names."""
     public = (S3Crypt, S3Crypt.get, S3Crypt.open, S3Crypt.rotate, ClientSide, message.decrypt)
     names = {name for each in public for name in inspect.signature(each).parameters}
     arguments = {name for name in names if "_" in name}
@@ -258,7 +260,7 @@ def test_a_hint_that_names_an_argument_is_a_remedy(path: Path) -> None:
 
 
 def test_a_hint_is_an_explanation_and_a_remedy() -> None:
-    """Either may be left out; a hint that is set takes the place of both."""
+    """Both parts are optional; a hint that is set replaces both."""
     error = PolicyError("x", hint="So it is.", remedy=Remedy("read_in_mode", mode="sse-s3"))
     assert error.hint == "So it is. Read it with mode sse-s3."
     assert error.remedy == Remedy("read_in_mode", mode="sse-s3")
@@ -274,13 +276,13 @@ def test_a_hint_is_an_explanation_and_a_remedy() -> None:
 
 
 def test_a_value_is_no_template() -> None:
-    """Names come from headers, which are anyone's bytes."""
+    """Braces in a value stay as they are: names come from headers, which are untrusted bytes."""
     remedy = Remedy("read_with_key", key=("aes:{key}/{0}", "aes:x/y"))
     assert str(remedy).endswith("header names: aes:{key}/{0}, aes:x/y")
 
 
 def test_a_program_can_follow_a_remedy(bucket: str) -> None:
-    """Its arguments are those that the library takes."""
+    """The remedy's arguments can be passed to the method that raised the error."""
     uri = f"s3://{bucket}/x"
     connect(ClientSide(aes(), signed=True)).put(b"data", uri)
     store = connect(ClientSide(aes()))
@@ -294,7 +296,7 @@ def test_a_program_can_follow_a_remedy(bucket: str) -> None:
 
 
 def test_a_file_system_names_storage_options(bucket: str) -> None:
-    """Of an object that is encrypted otherwise than its options say."""
+    """The hint for an object in another mode than the options' names a storage option."""
     connect(SSES3()).put(b"data", f"s3://{bucket}/x")
     connect(ClientSide(aes())).put(b"data", f"s3://{bucket}/y")
     fs = S3CryptFileSystem(encryption="sse-kms", key="kms:alias/none", skip_instance_cache=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of benchmarks says what the JSON files say, leaves out the rest, and links to files."""
+"""The benchmarks page reports the JSON files' figures, omits missing ones, and links to files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _plots() -> None:
 
 
 def row(name: str, **changed: Any) -> dict[str, Any]:
-    """Return a row of ratios.py that is kept."""
+    """Return a row of ratios.py whose promise is kept."""
     kept = {
         "name": name,
         "what": f"{name}, something else",
@@ -77,7 +77,7 @@ def case(name: str, median: float, **info: Any) -> dict[str, Any]:
 
 
 def benchmarks(*cases: dict[str, Any], **machine: Any) -> dict[str, Any]:
-    """Return a file of pytest-benchmark."""
+    """Return a result file of pytest-benchmark."""
     return {
         "machine_info": {"s3crypt": {**MACHINE, **machine}},
         "datetime": "2026-01-02T03:04:05+00:00",
@@ -88,7 +88,7 @@ def benchmarks(*cases: dict[str, Any], **machine: Any) -> dict[str, Any]:
 def run(
     folder: Path, *rows: dict[str, Any], tiny: bool = False, **files: dict[str, Any]
 ) -> subprocess.CompletedProcess[str]:
-    """Make the page in `folder/docs` of these rows and files, by the options' names."""
+    """Make the page in `folder/docs` from these rows, and from files named after their options."""
     ratios = {"machine": MACHINE, "tiny": tiny, "rows": rows}
     options: list[str | Path] = ["--into", folder / "docs"]
     for name, value in {"ratios": ratios, **files}.items():
@@ -106,25 +106,25 @@ def run(
 
 
 def page(folder: Path, *rows: dict[str, Any], **files: Any) -> str:
-    """Return the page, with its blanks as blanks."""
+    """Return the page, with non-breaking spaces replaced by spaces."""
     done = run(folder, *rows, **files)
     assert done.returncode == 0, done.stderr
     return (folder / "docs" / "benchmarks.md").read_text().replace("\u00a0", " ")
 
 
 def line(page: str, start: str) -> list[str]:
-    """Return the cells of the table's row that begins so."""
+    """Return the cells of the table row that begins with this text."""
     (found,) = [each for each in page.splitlines() if each.startswith(f"| {start}")]
     return [cell.strip() for cell in found.strip("|").split("|")]
 
 
 def headings(page: str) -> list[str]:
-    """Return the sections of a page."""
+    """Return the headings of a page's sections."""
     return re.findall(r"^## (.*)$", page, re.MULTILINE)
 
 
 def test_a_promise_has_its_bound_and_what_is_behind_it(tmp_path: Path) -> None:
-    """A row shows its bound, whether it is kept, its median, its quartiles, and both sides."""
+    """A row shows the bound, whether it is kept, the median, the quartiles, and both sides."""
     made = page(tmp_path, row("put"))
     assert "1 of 1 promises are kept" in made
     assert line(made, "put") == [
@@ -138,7 +138,7 @@ def test_a_promise_has_its_bound_and_what_is_behind_it(tmp_path: Path) -> None:
 
 
 def test_a_missed_promise_is_named_first(tmp_path: Path) -> None:
-    """What is missed stands above the table, and is marked in it."""
+    """A missed promise is named above the table and marked in it."""
     made = page(tmp_path, row("put"), row("get", met=False, median=1.1))
     assert "1 of 2 promises are kept" in made
     assert made.index("- get, something else (**1.10x**") < made.index("| put")
@@ -146,14 +146,14 @@ def test_a_missed_promise_is_named_first(tmp_path: Path) -> None:
 
 
 def test_memory_is_judged_by_its_worst_round(tmp_path: Path) -> None:
-    """The figure of a row of memory is the one that its bound is on."""
+    """The shown figure is the worst round's, to which the bound applies."""
     peaks = {"unit": "MiB", "bound": "<= 140 MiB", "median": 90, "figures": [80, 90, 150]}
     made = page(tmp_path, row("rss", met=False, **peaks))
     assert line(made, "rss")[1:4] == ["\u2264 140 MiB", "**missed**", "150 MiB"]
 
 
 def test_what_was_not_measured_counts_for_nothing(tmp_path: Path) -> None:
-    """A skipped row says why, without folders of the machine, and is neither kept nor missed."""
+    """A skipped row shows the reason without paths, and counts neither as kept nor as missed."""
     skipped = missing("age", "age is missing: apt-get install age")
     full = missing("huge", "9 MiB are needed in /somewhere/else")
     made = page(tmp_path, row("put"), skipped, full)
@@ -163,7 +163,7 @@ def test_what_was_not_measured_counts_for_nothing(tmp_path: Path) -> None:
 
 
 def test_a_promise_that_was_left_out_is_named(tmp_path: Path) -> None:
-    """What ratios.py could measure, and the file does not have, is said."""
+    """Each promise that ratios.py can measure but that the file lacks is named."""
     made = " ".join(page(tmp_path, row("codec-seal")).split())
     _, absent = made.split("Not measured this time: ")
     assert "open 8 MiB in frames of 256 KiB" in absent
@@ -181,7 +181,7 @@ def test_sections_are_of_what_was_measured(tmp_path: Path) -> None:
 
 
 def test_the_page_names_the_machine_and_that_it_is_not_aws(tmp_path: Path) -> None:
-    """Where figures come from is said, without what the kernel's builder called it."""
+    """The machine is described, without the build suffix of the kernel's version."""
     made = page(tmp_path, row("put"))
     assert "loopback" in made
     assert "not AWS" in made
@@ -191,7 +191,7 @@ def test_the_page_names_the_machine_and_that_it_is_not_aws(tmp_path: Path) -> No
 
 
 def test_tiny_figures_are_called_meaningless(tmp_path: Path) -> None:
-    """Nobody takes a trial run for a measurement."""
+    """A page of a trial run says that its figures mean nothing."""
     assert "no figure means anything" in page(tmp_path, row("put"), tiny=True)
 
 
@@ -202,7 +202,7 @@ def transfer(verb: str, way: str, size: int) -> dict[str, Any]:
 
 
 def side(name: str, *seconds: float, missing: str = "", items: int = 100) -> dict[str, Any]:
-    """Return a side of a row of many.py, which made two requests an object."""
+    """Return a side of a row of many.py, which made two requests per object."""
     peaks = [(40 + number) * MIB for number in range(len(seconds))]
     runs = [
         {"seconds": took, "cpu_seconds": 1.0, "peak_rss": peak, "requests": {"PutObject": 200}}
@@ -212,7 +212,7 @@ def side(name: str, *seconds: float, missing: str = "", items: int = 100) -> dic
 
 
 def test_many_objects_are_held_against_others(tmp_path: Path) -> None:
-    """A cell has a side's median time, and how many times as long ours takes."""
+    """A cell has a side's median time, and the ratio of our time to it."""
     put = {
         "row": "put-aes",
         "what": "put -r",
@@ -256,7 +256,7 @@ def test_many_objects_are_held_against_others(tmp_path: Path) -> None:
 
 
 def test_images_are_beside_the_page_and_stand_alone(tmp_path: Path) -> None:
-    """Every image that the page shows is an SVG that was written; earlier ones are gone."""
+    """Each image on the page is an SVG file that was just written; older images are deleted."""
     old = tmp_path / "docs" / "benchmarks" / "old.svg"
     old.parent.mkdir(parents=True)
     old.write_text("<svg/>")
@@ -271,7 +271,7 @@ def test_images_are_beside_the_page_and_stand_alone(tmp_path: Path) -> None:
 
 
 def test_transfers_are_a_time_if_small_and_a_rate_if_large(tmp_path: Path) -> None:
-    """Small objects take milliseconds, large ones go at MB/s; a client without a size has none."""
+    """Small transfers show milliseconds, large ones MB/s; a size that was not run is empty."""
     cases = [transfer("put", "client", size) for size in (MIB, 8 * MIB)]
     cases.append(transfer("put", "s5cmd", 8 * MIB))
     made = page(tmp_path, row("put"), benchmark_json=benchmarks(*cases))
@@ -281,7 +281,7 @@ def test_transfers_are_a_time_if_small_and_a_rate_if_large(tmp_path: Path) -> No
 
 
 def test_frames_stand_against_the_limit(tmp_path: Path) -> None:
-    """A frame's rate is there with its share of the bare cipher's at the same length."""
+    """A frame length's rate is shown with its percentage of the bare cipher's rate."""
     run = {"direction": "seal", "threads": 1, "frame_length": 2**12, "bytes": 8 * MIB}
     second = 8 * MIB / 1e9
     cases = [
@@ -293,7 +293,7 @@ def test_frames_stand_against_the_limit(tmp_path: Path) -> None:
 
 
 def test_memory_is_shown_by_size(tmp_path: Path) -> None:
-    """Each operation has its peak at each size."""
+    """Each operation shows its peak memory at each size."""
     operations = [
         {"operation": "put file", "size": size, "baseline_rss": 50 * MIB, "peak_rss": peak * MIB}
         for size, peak in ((2**30, 88), (2**33, 89))
@@ -304,7 +304,7 @@ def test_memory_is_shown_by_size(tmp_path: Path) -> None:
 
 
 def columns(groups: str, frame_length: int, median: float, **changed: Any) -> dict[str, Any]:
-    """Return a case of two columns, of ours in frames or, without them, of a plain reader."""
+    """Return a case of reading two columns: our frames, or a plain reader if the length is 0."""
     counted = {"asked": 100, "fetched": 125, "requests": 30, "reads": 27, "plain_requests": 28}
     info = {
         "groups": groups,
@@ -318,7 +318,7 @@ def columns(groups: str, frame_length: int, median: float, **changed: Any) -> di
 
 
 def test_columns_are_held_against_the_faster_plain_reader(tmp_path: Path) -> None:
-    """Frames show bytes, requests and time; plain readers theirs, as far as they were counted."""
+    """A frame length's row shows bytes, requests and time; a plain reader's shows known figures."""
     cases = [
         columns("pyarrow", 0, 0.2, reader="raw"),
         columns("pyarrow", 0, 0.4, reader="buffered"),
@@ -331,7 +331,7 @@ def test_columns_are_held_against_the_faster_plain_reader(tmp_path: Path) -> Non
 
 
 def test_calls_are_side_by_side_and_row_groups_are_not(tmp_path: Path) -> None:
-    """Each layout has a table of its own, known or not, in which each call has its columns."""
+    """Each layout, even an unknown one, has its own table, with columns for each call."""
     cases = [
         columns("pyarrow", 2**18, 0.2),
         columns("pyarrow", 2**18, 0.3, call="dataset", fetched=110),
@@ -345,7 +345,7 @@ def test_calls_are_side_by_side_and_row_groups_are_not(tmp_path: Path) -> None:
 
 
 def test_columns_are_drawn_by_frame_length(tmp_path: Path) -> None:
-    """Bytes and time are images beside the page."""
+    """Bytes and time are drawn as images beside the page."""
     cases = [columns("pyarrow", 2**power, 0.2) for power in (16, 18)]
     made = page(tmp_path, row("put"), benchmark_json=benchmarks(*cases))
     shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", made)
@@ -354,7 +354,7 @@ def test_columns_are_drawn_by_frame_length(tmp_path: Path) -> None:
 
 
 def test_reading_in_order_stands_against_get(tmp_path: Path) -> None:
-    """Each way has its rate, and those through open their share of what get gives."""
+    """Each way shows its rate; reads through `open` also show their percentage of `get`."""
     size = 10**9
     cases = [
         case("bench_in_order", seconds, how=how, frame_length=2**18, bytes=size)
@@ -366,13 +366,13 @@ def test_reading_in_order_stands_against_get(tmp_path: Path) -> None:
 
 
 def listed(*ways: str) -> dict[str, Any]:
-    """Return a file of listings that took two seconds each."""
+    """Return a result file of listings that took two seconds each."""
     info = {"objects": 10_000, "bytes": 0}
     return benchmarks(*(case("bench_listing", 2, which=which, **info) for which in ways))
 
 
 def test_listings_are_shown_with_what_they_are_made_of(tmp_path: Path) -> None:
-    """Each listing has its time; bare HEADs have theirs from the promises, which is said."""
+    """Each listing shows its time; the time of bare HEADs is marked as from the promises' run."""
     raw = {"ours seconds": [3, 3], "theirs seconds": [1.5, 1.5]}
     made = page(
         tmp_path,
@@ -387,7 +387,7 @@ def test_listings_are_shown_with_what_they_are_made_of(tmp_path: Path) -> None:
 
 
 def test_bare_heads_of_the_same_run_count(tmp_path: Path) -> None:
-    """Where the listings' own file has them, nothing is taken from another run."""
+    """HEADs measured in the listings' own file take precedence over another run's."""
     made = page(
         tmp_path, row("list-heads", raw={"theirs seconds": [9]}), benchmark_json=listed("heads")
     )
@@ -396,14 +396,14 @@ def test_bare_heads_of_the_same_run_count(tmp_path: Path) -> None:
 
 
 def test_bare_heads_that_nobody_measured_are_left_out(tmp_path: Path) -> None:
-    """A row that was skipped is no figure."""
+    """A skipped row of bare HEADs is left out."""
     made = page(tmp_path, missing("list-heads", "no nginx"), benchmark_json=listed("first"))
     assert "10,000 small client-side objects" in " ".join(made.split())
     assert "boto3's HEADs of all" not in made
 
 
 def test_kms_requests_are_of_one_run(tmp_path: Path) -> None:
-    """What warming up asked of KMS is not counted."""
+    """Only one run's requests to KMS are shown, without those of the warm-up."""
     figures = {"put_calls": [1000, 1000], "get_calls": [10, 10]}
     counted = case("bench_objects", 1, objects=1000, keyring="cached", figures=figures, bytes=0)
     made = page(tmp_path, row("put"), benchmark_json=benchmarks(counted))
@@ -411,7 +411,7 @@ def test_kms_requests_are_of_one_run(tmp_path: Path) -> None:
 
 
 def test_files_of_two_machines_are_refused(tmp_path: Path) -> None:
-    """Figures of different machines do not share a page."""
+    """Result files of different machines are refused, and no page is written."""
     done = run(tmp_path, row("put"), benchmark_json=benchmarks(cpu="Another CPU"))
     assert done.returncode == 1
     assert "different machines: cpu Some CPU and Another CPU" in done.stderr
@@ -419,7 +419,7 @@ def test_files_of_two_machines_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
-    """What cannot be read is said, in one line."""
+    """A file that cannot be read is reported in one line."""
     (tmp_path / "ratios.json").write_text("{")
     options = ("--ratios", tmp_path / "ratios.json", "--into", tmp_path)
     done = subprocess.run(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests on a bad wire: what is repeated, for how long, and what is believed of a reply."""
+"""Requests over unreliable connections: which are retried, how long, and which replies count."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from s3crypt.sandbox import Running
 
-# What a connection that breaks leaves of a reply, by when it breaks.
+# Where the connection breaks, and so how much of the reply arrives.
 BREAKS = ("before-sending", "before-the-reply", "after-the-headers", "within-the-body")
 
 
@@ -59,7 +59,7 @@ _KINDS: dict[str, Callable[[Asked], bool]] = {
 
 
 def broken(forward: Callable[[], Answer], how: str) -> Answer:
-    """Return a reply that breaks off, after the request was obeyed or before."""
+    """Return a reply that breaks off; the request may have been executed or not."""
     if how == "before-sending":
         raise ConnectionError
     answer = forward()
@@ -69,13 +69,13 @@ def broken(forward: Callable[[], Answer], how: str) -> Answer:
         answer.cut = max(0, len(answer.body) // 2)
     else:
         answer.cut = 0
-        # The length is announced, and botocore does not enforce it.
+        # botocore does not check the body against the announced length.
         answer.headers.setdefault("content-length", str(len(answer.body)))
     return answer
 
 
 class _Breaking:
-    """Breaks the first replies of one kind."""
+    """Breaks the first replies to one kind of request."""
 
     def __init__(self, kind: str, how: str, times: int = 1) -> None:
         self.kind, self.how, self.times, self.count = kind, how, times, 0
@@ -97,7 +97,7 @@ def _store(relay: Relay, mode: Any = None) -> S3Crypt:
 def test_a_put_outlives_a_broken_reply(
     kind: str, how: str, mode: str, sandbox: Running, bucket: str, kms_key: str
 ) -> None:
-    """The object is there, whole, and a success is only told of that."""
+    """A put succeeds only when the whole object is stored."""
     size = 1000 if kind == "put" else PART + 70_000
     breaking = _Breaking(kind, how)
     with relaying(sandbox.endpoint_url, breaking) as relay:
@@ -113,7 +113,7 @@ def test_a_put_outlives_a_broken_reply(
 def test_a_rotation_inside_s3_is_done_when_it_says_so(
     how: str, mode: str, sandbox: Running, bucket: str, kms_key: str, kms: Any
 ) -> None:
-    """The empty 200 of a copy whose reply was cut is not taken for a copy."""
+    """An empty 200, from a copy whose reply was cut, is not taken for success."""
     uri = f"s3://{bucket}/x"
     other = kms.create_key()["KeyMetadata"]["Arn"]
     old, new = make_mode(mode, kms_key), make_mode(mode, other)
@@ -127,7 +127,7 @@ def test_a_rotation_inside_s3_is_done_when_it_says_so(
 def test_a_copy_that_never_answers_is_not_known(
     sandbox: Running, bucket: str, kms_key: str
 ) -> None:
-    """Each reply breaks and nothing is done: an error says that the effect is not known."""
+    """If every reply to a copy breaks, the error says that its effect is unknown."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(b"only copy", uri)
     with relaying(sandbox.endpoint_url, _Breaking("copy", "before-sending", 10**6)) as relay:
@@ -139,7 +139,7 @@ def test_a_copy_that_never_answers_is_not_known(
 
 @pytest.mark.parametrize("how", BREAKS)
 def test_a_listing_ends_where_it_says_so(how: str, sandbox: Running, bucket: str, s3: Any) -> None:
-    """A page that broke off is asked for again: it is not an empty last one."""
+    """A truncated page is fetched again, and is not taken for an empty last page."""
     for number in range(3):
         s3.put_object(Bucket=bucket, Key=f"{number}", Body=b"x")
     with relaying(sandbox.endpoint_url, _Breaking("list", how)) as relay:
@@ -148,7 +148,7 @@ def test_a_listing_ends_where_it_says_so(how: str, sandbox: Running, bucket: str
 
 
 def test_a_listing_that_always_breaks_is_an_error(sandbox: Running, bucket: str, s3: Any) -> None:
-    """Of a rotation below a prefix, too: it must not look as if there were fewer objects."""
+    """The listing and the rotation fail, rather than act on only a part of the objects."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"x")
     with relaying(sandbox.endpoint_url, _Breaking("list", "after-the-headers", 10**6)) as relay:
         with pytest.raises(StorageError, match="attempts in"):
@@ -158,7 +158,7 @@ def test_a_listing_that_always_breaks_is_an_error(sandbox: Running, bucket: str,
 
 
 def test_a_page_that_repeats_itself_is_an_error(sandbox: Running, bucket: str) -> None:
-    """A service that names the same next page for ever ends the listing, not the process."""
+    """A service that repeats the same continuation token for ever does not loop the listing."""
     page = (
         "<ListBucketResult><IsTruncated>true</IsTruncated>"
         "<NextContinuationToken>again</NextContinuationToken></ListBucketResult>"
@@ -176,7 +176,7 @@ def test_a_page_that_repeats_itself_is_an_error(sandbox: Running, bucket: str) -
 def test_small_requests_outlive_a_broken_reply(
     kind: str, how: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """HEAD, tags and DELETE: none ends in an error that is not ours, or in a wrong answer."""
+    """HEAD, tags and DELETE are retried, and return the right result."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(b"data", uri, tags={"a": "b"})
     with relaying(sandbox.endpoint_url, _Breaking(kind, how)) as relay:
@@ -207,7 +207,7 @@ _LIES = {
 
 @pytest.mark.parametrize("lie", _LIES)
 def test_what_no_service_sends_is_our_error(lie: str, sandbox: Running, bucket: str) -> None:
-    """No ValueError, no KeyError, no parser's error."""
+    """A malformed reply raises our error, not a ValueError, KeyError or parser's error."""
     answer = Answer(200, {"content-type": "application/xml"}, _LIES[lie])
     with relaying(sandbox.endpoint_url, lambda *_: answer) as relay:
         for use in (
@@ -222,7 +222,7 @@ def test_what_no_service_sends_is_our_error(lie: str, sandbox: Running, bucket: 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"{", b'{"KeyMetadata": 1}', b"null"])
 def test_half_a_reply_of_kms_is_our_error(body: bytes, sandbox: Running) -> None:
-    """Of every request of a keyring and of a key manager."""
+    """A cut reply raises our error, for each request of a keyring and of a key manager."""
     answer = Answer(200, {"content-type": "application/x-amz-json-1.1"}, body)
     with relaying(sandbox.endpoint_url, lambda *_: answer) as relay:
         client = boto3.client("kms", endpoint_url=relay.url)
@@ -241,7 +241,7 @@ def test_half_a_reply_of_kms_is_our_error(body: bytes, sandbox: Running) -> None
 
 
 def test_a_key_is_not_created_twice(sandbox: Running) -> None:
-    """The reply is lost: a second attempt would make a second key."""
+    """After a lost reply the request is not retried, which might create a second key."""
     asked_for: list[str] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -259,13 +259,13 @@ def test_a_key_is_not_created_twice(sandbox: Running) -> None:
 
 
 def _ours(service: Literal["s3", "kms"], relay: Relay) -> Any:
-    """Return a client as the library makes them."""
+    """Return a client made as the library makes its clients."""
     clients: Clients[Any] = Clients(service, endpoint_url=relay.url)
     return clients.get()
 
 
 def _down_for(seconds: float) -> Callable[[Asked, Callable[[], Answer]], Answer]:
-    """Break every connection for so long from the first request on."""
+    """Break every connection for this long after the first request."""
     until: list[float] = []
 
     def spoil(_: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -281,7 +281,7 @@ def _down_for(seconds: float) -> Callable[[Asked, Callable[[], Answer]], Answer]
 def test_an_outage_of_a_second_ends_nothing(
     mode: Any, sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Put, get, listing and delete go on as soon as the service is back."""
+    """Put, get, list and delete continue as soon as the service is back."""
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "20")
     uri, size = f"s3://{bucket}/x", PART + 70_000
     with relaying(sandbox.endpoint_url) as relay:
@@ -301,7 +301,7 @@ def test_an_outage_of_a_second_ends_nothing(
 def test_five_times_503_on_one_part_ends_nothing(
     sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three attempts were not enough for a service that sheds load."""
+    """Five replies of 503 to one part do not fail the upload."""
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "20")
     refused: list[Asked] = []
 
@@ -319,7 +319,7 @@ def test_five_times_503_on_one_part_ends_nothing(
 
 
 def test_a_name_that_nobody_answers_to_is_told_in_seconds(bucket: str) -> None:
-    """A process that never had an answer gives up in three attempts."""
+    """If the service has never answered this process, three attempts are the limit."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         store = S3Crypt(SSES3(), endpoint_url=f"http://127.0.0.1:{unused.getsockname()[1]}")
@@ -335,7 +335,7 @@ def test_a_name_that_nobody_answers_to_is_told_in_seconds(bucket: str) -> None:
 def test_attempts_are_as_many_as_was_set(
     name: str, value: str, sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """AWS_MAX_ATTEMPTS counts all attempts, and a deadline of nothing allows one."""
+    """AWS_MAX_ATTEMPTS counts every attempt, and a deadline of 0 s allows only the first."""
     monkeypatch.setenv(name, value)
     overloaded = Answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
     with relaying(sandbox.endpoint_url, lambda *_: overloaded) as relay:
@@ -348,7 +348,7 @@ def test_attempts_are_as_many_as_was_set(
 def test_reading_on_after_the_first_reply_is_no_repetition(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It asks for 8 MiB; an object that is longer is read without a pause or a second attempt."""
+    """The rest of an object longer than 8 MiB is fetched without a pause or a second attempt."""
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "0")
     store, uri, size = connect(SSES3()), f"s3://{bucket}/x", PART + 70_000
     store.put(payload(size), uri)
@@ -356,14 +356,14 @@ def test_reading_on_after_the_first_reply_is_no_repetition(
 
 
 def test_the_retry_mode_is_botocores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`adaptive` paces requests, and that stays botocore's to do."""
+    """`adaptive` is passed on to botocore, which then paces the requests."""
     monkeypatch.setenv("AWS_RETRY_MODE", "adaptive")
     retries = config_of(S3Crypt().client).retries
     assert (retries["mode"], retries["total_max_attempts"]) == ("adaptive", 1)
 
 
 def test_a_client_of_the_callers_retries_by_itself(sandbox: Running, bucket: str) -> None:
-    """No attempt is added to its own."""
+    """The library adds no attempts to those of the caller's client."""
     overloaded = Answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
     retries: Any = {"mode": "standard", "total_max_attempts": 2}
     with relaying(sandbox.endpoint_url, lambda *_: overloaded) as relay:
@@ -378,7 +378,7 @@ def test_a_client_of_the_callers_retries_by_itself(sandbox: Running, bucket: str
     [("S3CRYPT_CONNECT_TIMEOUT", "connect_timeout"), ("S3CRYPT_READ_TIMEOUT", "read_timeout")],
 )
 def test_timeouts_can_be_set(name: str, attribute: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In seconds, for every client that is made here; nonsense is refused."""
+    """Timeouts are in seconds and apply to each client made here; bad values are refused."""
     monkeypatch.setenv(name, "7.5")
     assert getattr(S3Crypt().client.meta.config, attribute) == 7.5
     monkeypatch.setenv(name, "soon")
@@ -389,7 +389,7 @@ def test_timeouts_can_be_set(name: str, attribute: str, monkeypatch: pytest.Monk
 def test_an_interrupt_ends_a_pause(
     sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C is not kept waiting for the next attempt, in whichever thread that is."""
+    """Ctrl-C ends the pause before the next attempt, in any thread."""
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "60")
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -399,7 +399,7 @@ def test_an_interrupt_ends_a_pause(
 
     with relaying(sandbox.endpoint_url, spoil) as relay:
         store = _store(relay, ClientSide(aes()))
-        # Whoever runs the tests may have had the signal ignored.
+        # The process that runs the tests may ignore the signal.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         main = threading.get_ident()
         timer = threading.Timer(3.0, lambda: signal.pthread_kill(main, signal.SIGINT))
@@ -415,7 +415,7 @@ def test_an_interrupt_ends_a_pause(
 def test_botocore_and_kms_are_asked_again(
     sandbox: Running, bucket: str, kms_key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A data key that KMS throttles is asked for until it comes."""
+    """A data key is requested again until KMS no longer throttles."""
     throttled: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -435,7 +435,7 @@ def test_botocore_and_kms_are_asked_again(
 def test_wrong_bytes_of_a_broken_reply_are_never_stored(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """A put whose every reply breaks leaves its own bytes or none."""
+    """A put whose every reply breaks stores the right bytes or nothing."""
     with (
         relaying(sandbox.endpoint_url, _Breaking("put", "before-the-reply", 10**6)) as relay,
         pytest.raises(StorageError, match="not known whether it was done"),
@@ -446,7 +446,7 @@ def test_wrong_bytes_of_a_broken_reply_are_never_stored(
 
 @pytest.mark.parametrize("kind", ["put", "part", "head"])
 def test_half_an_etag_proves_nothing(kind: str, sandbox: Running, bucket: str) -> None:
-    """The headers end within it, so what follows is missing too; the request is made again."""
+    """Headers cut within the ETag are incomplete, so the request is made again."""
     cut: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -469,7 +469,7 @@ def test_half_an_etag_proves_nothing(kind: str, sandbox: Running, bucket: str) -
 def test_a_refusal_without_its_code_is_asked_for_again(
     kind: str, sandbox: Running, bucket: str, kms_key: str
 ) -> None:
-    """Its body broke off: what is refused, and whether for good, is in the code."""
+    """An error reply whose body is missing has no code, so the request is made again."""
     cut: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -489,7 +489,7 @@ def test_a_refusal_without_its_code_is_asked_for_again(
 
 
 def test_half_a_region_is_a_broken_reply(sandbox: Running, bucket: str) -> None:
-    """Botocore goes where a refusal's headers say the bucket is; half a name is no setting."""
+    """Botocore would follow the region in the headers, but a cut region's name is not used."""
     cut: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -505,7 +505,7 @@ def test_half_a_region_is_a_broken_reply(sandbox: Running, bucket: str) -> None:
 
 
 def test_an_alias_whose_reply_was_lost_is_the_keys(sandbox: Running) -> None:
-    """The second attempt meets the alias that the first one made, and takes it for its own."""
+    """The second attempt finds the alias that the first attempt made, and succeeds."""
     lost: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -526,7 +526,7 @@ def test_an_alias_whose_reply_was_lost_is_the_keys(sandbox: Running) -> None:
 def test_a_bucket_whose_reply_was_lost_is_made_or_gone(
     verb: str, sandbox: Running, s3: Any
 ) -> None:
-    """The second attempt meets what the first one did."""
+    """The second attempt finds the bucket already made or deleted, and succeeds."""
     lost: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -546,7 +546,7 @@ def test_a_bucket_whose_reply_was_lost_is_made_or_gone(
     assert (bucket in there) == (verb == "mkdir")
 
 
-# What is asked, the list, a field of its entries, and who reads it.
+# Which request, the missing field of the list's entries, and the call that reads the list.
 _ENTRIES: dict[str, tuple[Callable[[Asked], bool], str, Callable[[S3Crypt, str], Any]]] = {
     f"list-{field}": (_KINDS["list"], field, lambda store, uri: [*store.list(uri)])
     for field in ("Key", "Size", "ETag", "LastModified")
@@ -557,7 +557,7 @@ _ENTRIES: dict[str, tuple[Callable[[Asked], bool], str, Callable[[S3Crypt, str],
 
 
 def _lacking(field: str, forward: Callable[[], Answer], *, within: str) -> Answer:
-    """Return a reply in XML of whose entries the first lacks a field."""
+    """Return a reply in XML whose first entry lacks a field."""
     answer = forward()
     pattern = f"(<{within}>.*?)<{field}>.*?</{field}>"
     answer.body, count = re.subn(pattern.encode(), rb"\1", answer.body, count=1, flags=re.DOTALL)
@@ -570,7 +570,7 @@ def _lacking(field: str, forward: Callable[[], Answer], *, within: str) -> Answe
 def test_an_entry_that_lacks_a_field_is_a_broken_reply(
     case: str, sandbox: Running, bucket: str
 ) -> None:
-    """It is asked for again, and where it comes so each time, the error is ours."""
+    """The request is made again; if every reply lacks the field, the error is ours."""
     is_asked, field, use = _ENTRIES[case]
     uri = f"s3://{bucket}/x"
     connect(ClientSide(aes())).put(b"data", uri, tags={"a": "b", "c": ""})
@@ -598,7 +598,7 @@ def test_an_entry_that_lacks_a_field_is_a_broken_reply(
 def test_a_filesystem_lists_no_entry_that_lacks_a_field(
     field: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """Nor a directory without its name, nor such a bucket: the page is asked for again."""
+    """A page with a nameless directory or bucket, or without another field, is fetched again."""
     within = {"Prefix": "CommonPrefixes", "Name": "Bucket"}.get(field, "Contents")
     for name in ("d/x", "y"):
         s3.put_object(Bucket=bucket, Key=name, Body=b"x")
@@ -635,7 +635,7 @@ def test_a_filesystem_lists_no_entry_that_lacks_a_field(
 def test_an_entry_of_kms_that_lacks_a_field_is_a_broken_reply(
     operation: str, field: str, sandbox: Running, kms: Any
 ) -> None:
-    """Of a list of aliases, keys or tags: it is asked for again."""
+    """A list of aliases, keys or tags whose entry lacks a field is fetched again."""
     key = kms.create_key(Tags=[{"TagKey": "a", "TagValue": ""}])["KeyMetadata"]["Arn"]
     alias = f"alias/{uuid.uuid4()}"
     kms.create_alias(AliasName=alias, TargetKeyId=key)
