@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotation from every mode to every mode: what it does, what it keeps, what it moves."""
+"""Rotation from every mode to every mode: its action, its result, and how many bytes it moves."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ TO = (*FROM, "sse-kms without bucket key")
 
 
 def old_mode(name: str, key: str) -> Mode:
-    """Return the mode that an object is in."""
+    """Return the mode of the object before the rotation."""
     return make_mode(name, key)
 
 
 def new_mode(name: str, key: str) -> Mode:
-    """Return the mode that it is to be in: under another key, where there is one."""
+    """Return the mode of the object after the rotation, with another key if the mode has a key."""
     if name == "sse-c":
         return SSEC(NEW_SSEC)
     if name == "sse-kms without bucket key":
@@ -61,7 +61,7 @@ def new_mode(name: str, key: str) -> Mode:
 
 
 def expected_action(before: str, after: str) -> str:
-    """Return the cheapest sound mechanism."""
+    """Return the cheapest sound mechanism for this rotation."""
     if before == after == "sse-s3":
         return "unchanged"
     if before == after == "client-metadata":
@@ -76,7 +76,7 @@ def expected_action(before: str, after: str) -> str:
 def test_every_mode_to_every_mode(
     before: str, after: str, bucket: str, kms_key: str, new_key: str, requests_log: RequestsLog
 ) -> None:
-    """Announced by dry_run and needs_rotation, done once, and unchanged the second time."""
+    """dry_run and needs_rotation announce it, it is done once, and a second run changes nothing."""
     uri, old, new = f"s3://{bucket}/x", old_mode(before, kms_key), new_mode(after, new_key)
     store, action, data = connect(old), expected_action(before, after), payload(100_000)
     store.put(data, uri)
@@ -147,7 +147,7 @@ def test_all_that_s3_keeps_beside_the_bytes_is_kept(
 def test_what_is_ours_in_the_metadata_goes_with_the_message(
     before: str, bucket: str, kms_key: str, s3: Any
 ) -> None:
-    """An object that is no longer a message says nothing of one; its write's token is new."""
+    """The message's metadata is removed with the message; the write token is a new one."""
     uri = f"s3://{bucket}/x"
     store = connect(make_mode(before, kms_key))
     store.put(b"plain", uri, metadata={"colour": "blue"})
@@ -162,7 +162,7 @@ def test_what_is_ours_in_the_metadata_goes_with_the_message(
 def test_a_large_object_is_rotated_by_parts(
     before: str, after: str, bucket: str, kms_key: str, new_key: str, s3: Any
 ) -> None:
-    """Streamed, if it must be, from one upload into the other."""
+    """A re-encrypted large object is streamed from parts into an upload."""
     uri, new = f"s3://{bucket}/x", new_mode(after, new_key)
     store, size = connect(old_mode(before, kms_key)), 2 * PART + 12_345
     store.put(payload(size), uri)
@@ -176,7 +176,7 @@ def test_a_large_object_is_rotated_by_parts(
 def test_empty_and_single_frame_objects_are_rotated(
     size: int, bucket: str, kms_key: str, new_key: str
 ) -> None:
-    """Objects of few bytes are no special case."""
+    """Objects with no byte, one byte and one full frame are rotated through every mode."""
     uri = f"s3://{bucket}/x"
     modes = [make_mode(name, kms_key) for name in FROM]
     connect(SSES3()).put(payload(size), uri)
@@ -185,7 +185,7 @@ def test_empty_and_single_frame_objects_are_rotated(
         assert connect(after).read(uri) == payload(size)
 
 
-# --- When is an object as it should be -------------------------------------------------------
+# --- When an object needs no rotation --------------------------------------------------------
 
 
 def _client(**options: Any) -> ClientSide:
@@ -229,7 +229,7 @@ def _client(**options: Any) -> ClientSide:
 def test_a_client_side_object_is_compared_with_what_is_asked(
     before: ClientSide, after: ClientSide, action: str, bucket: str
 ) -> None:
-    """Keys, their place, signature and context count; how long frames are does not."""
+    """Keys, key location, signature and context are compared; the frame length is not."""
     uri, store = f"s3://{bucket}/x", connect(before)
     store.put(b"plain", uri)
     assert store.rotate(uri, to=after, dry_run=True)[0].action == action
@@ -242,7 +242,7 @@ def test_a_client_side_object_is_compared_with_what_is_asked(
 def test_a_key_is_the_same_by_any_name(
     mode: Callable[[str], Mode], bucket: str, kms_key: str, kms: Any
 ) -> None:
-    """An object under a key is not rotated to that key's alias or id."""
+    """An object under a key needs no rotation to an alias or id of the same key."""
     alias, uri = f"alias/{bucket}", f"s3://{bucket}/x"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
     connect(mode(kms_key)).put(b"plain", uri)
@@ -253,7 +253,7 @@ def test_a_key_is_the_same_by_any_name(
 
 
 def test_a_store_without_a_mode_rotates_what_s3_opens(bucket: str, kms_key: str) -> None:
-    """Server-side objects in any mode, to another one of S3's."""
+    """A store without a mode rotates any server-side mode to another server-side mode."""
     uri = f"s3://{bucket}/x"
     for name in ("sse-s3", "sse-kms", "dsse-kms"):
         connect(make_mode(name, kms_key)).put(b"plain", uri)
@@ -261,7 +261,7 @@ def test_a_store_without_a_mode_rotates_what_s3_opens(bucket: str, kms_key: str)
         assert connect(SSEC(CUSTOMER_KEY)).read(uri) == b"plain"
 
 
-# --- Strict here too -------------------------------------------------------------------------
+# --- Strictness ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_what_the_store_cannot_read_it_does_not_rotate(
     key_location: Any,
     bucket: str,
 ) -> None:
-    """A client-side object is rotated by who opens it; else it stays as it is."""
+    """A store that cannot open a client-side object does not rotate it, and leaves it unchanged."""
     uri, owner = f"s3://{bucket}/x", ClientSide(aes(), key_location=key_location)
     etag = connect(owner).put(b"plain", uri).etag
     with pytest.raises(kind):
@@ -302,7 +302,7 @@ SOME_KEY = "arn:aws:kms:us-east-1:123456789012:key/0c0de000-0000-4000-8000-00000
 
 @pytest.mark.parametrize("after", [ClientSide(aes("two")), ClientSide(aes()), SSEKMS(SOME_KEY)])
 def test_a_plain_object_is_not_laundered(after: Mode, bucket: str, s3: Any) -> None:
-    """A store of client-side objects does not seal what somebody else put there in the clear."""
+    """A client-side store refuses to encrypt a plain object that someone else put there."""
     uri = f"s3://{bucket}/x"
     s3.put_object(Bucket=bucket, Key="x", Body=b"planted")
     with pytest.raises((FormatError, PolicyError)):
@@ -315,7 +315,7 @@ def test_a_plain_object_is_not_laundered(after: Mode, bucket: str, s3: Any) -> N
 def test_a_swapped_object_is_not_rotated(
     key_location: Any, bucket: str, s3: Any, *, bind_name: bool
 ) -> None:
-    """The name that the store demands is demanded in rotation too, by every mechanism."""
+    """Rotation checks the object's bound name, by every mechanism."""
     source = ClientSide(aes(), key_location=key_location)
     connect(source).put(b"plain", f"s3://{bucket}/x")
     s3.copy_object(Bucket=bucket, Key="y", CopySource={"Bucket": bucket, "Key": "x"})
@@ -327,7 +327,7 @@ def test_a_swapped_object_is_not_rotated(
 
 
 def test_a_discovery_keyring_only_reads(bucket: str, kms_key: str, new_key: str) -> None:
-    """It may be what the store reads with, for each mechanism, and not what is rotated to."""
+    """A discovery keyring may read the source of a rotation, but cannot be its target."""
     reading = ClientSide(KMSKeyring.discovery(accounts=["123456789012"]))
     for key_location in ("header", "metadata"):
         uri = f"s3://{bucket}/{key_location}"

@@ -48,7 +48,7 @@ NOTES = {"b": "two", "a": "eins, ä", "c": "3" * 100_000}
 
 @pytest.fixture
 def locked_bucket(s3: Any) -> str:
-    """Make a bucket with Object Lock, and so with versioning."""
+    """Make a bucket with Object Lock, and therefore with versioning."""
     name = f"bucket-{uuid.uuid4()}"
     s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
     unblock_ssec(s3, name)
@@ -65,7 +65,7 @@ def targets(kms_key: str) -> dict[str, Any]:
 
 
 def annotate(s3: Any, bucket: str, notes: dict[str, str], version: str | None = None) -> None:
-    """Give an object annotations."""
+    """Add annotations to an object."""
     more = {"VersionId": version} if version else {}
     for name, text in notes.items():
         s3.put_object_annotation(
@@ -89,15 +89,15 @@ def notes_of(s3: Any, bucket: str) -> dict[str, str]:
 
 @pytest.fixture
 def _by_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have objects beyond 6 MiB copied by parts, where S3 does it beyond 5 GB."""
+    """Have objects above 6 MiB copied in parts; the limit of S3 is 5 GB."""
     for module in (mechanisms, steps):
         monkeypatch.setattr(module, "MAX_COPY_LENGTH", 6 * 2**20)
 
 
-# --- What there is, by botocore's own model ----------------------------------------------------
+# --- Completeness, by botocore's own model -----------------------------------------------------
 
-# Members of HEAD's reply, and of a request that makes an object -> why a rotation does not carry
-# the one over to the other.
+# Members that HEAD's reply and a request that makes an object share -> why a rotation does not
+# carry them over.
 NOT_CARRIED = {
     "BucketKeyEnabled": "the new mode decides",
     "SSECustomerAlgorithm": "the new mode decides",
@@ -114,7 +114,7 @@ NOT_CARRIED = {
         )
     },
 }  # fmt: skip
-# Operations that set something beside an object's bytes -> who sees to it that it is kept.
+# Operations that store something beside an object's bytes -> the part that keeps it.
 BESIDE = {
     "PutObjectAcl": "docs: S3 resets it, bucket policies replace it",
     "PutObjectAnnotation": "annotations",
@@ -132,7 +132,7 @@ def _model(operation: str) -> Any:
 
 @pytest.mark.parametrize("operation", ["PutObject", "CopyObject", "CreateMultipartUpload"])
 def test_nothing_that_could_be_carried_over_is_forgotten(operation: str) -> None:
-    """What HEAD returns and a write takes is kept, or is listed here with the reason."""
+    """Each member that HEAD returns and a write accepts is kept, or is listed with a reason."""
     shown = _model("HeadObject").output_shape.members.keys()
     taken = _model(operation).input_shape.members.keys()
     kept = {"Metadata", *DESCRIBING_HEADERS, *locks.HEADERS}
@@ -141,7 +141,7 @@ def test_nothing_that_could_be_carried_over_is_forgotten(operation: str) -> None
 
 
 def test_nothing_that_is_kept_beside_an_object_is_forgotten() -> None:
-    """Operations and copy directives that a newer S3 has must be looked at."""
+    """A new operation or copy directive of S3 fails this test, and must be considered."""
     service = botocore.session.get_session().get_service_model("s3")
     names = {name for name in service.operation_names if name.startswith("PutObject")}
     assert names - {"PutObject"} == BESIDE.keys()
@@ -167,7 +167,7 @@ def test_nothing_that_is_kept_beside_an_object_is_forgotten() -> None:
 def test_locks_are_kept(
     lock: dict[str, Any], before: str, after: str, locked_bucket: str, kms_key: str, s3: Any
 ) -> None:
-    """On the new version, whichever way it was made; the old one stays as it is."""
+    """Locks are copied to the new version by every mechanism; the old version is not changed."""
     uri = f"s3://{locked_bucket}/x"
     old = SSES3() if before == "sse-s3" else ClientSide(aes())
     connect(old).put(b"plain", uri)
@@ -183,7 +183,7 @@ def test_locks_are_kept(
 
 @pytest.mark.usefixtures("_by_parts")
 def test_locks_are_kept_by_parts(locked_bucket: str, kms_key: str, s3: Any) -> None:
-    """CreateMultipartUpload takes them."""
+    """A copy in parts passes the locks to CreateMultipartUpload."""
     uri = f"s3://{locked_bucket}/x"
     s3.put_object(Bucket=locked_bucket, Key="x", Body=payload(7 * 2**20), **HOLD, **RETENTION)
     assert connect(SSES3()).rotate(uri, to=SSEKMS(kms_key))[0].action == "copied"
@@ -195,7 +195,7 @@ def test_locks_are_kept_by_parts(locked_bucket: str, kms_key: str, s3: Any) -> N
 def _without_permission(
     *denied: str, hidden: bool = True
 ) -> Callable[[Asked, Callable[..., Answer]], Answer]:
-    """Answer as S3 does to who may not read locks: by refusals, and replies without the headers."""
+    """Deny requests for locks, and omit lock headers, as S3 does without the permission."""
 
     def spoil(asked: Asked, forward: Callable[..., Answer]) -> Answer:
         if asked.method == "GET" and asked.query.keys() & set(denied):
@@ -225,7 +225,7 @@ def test_a_lock_that_may_not_be_read_is_not_lost(  # noqa: PLR0917 - four of the
     sandbox: Running,
     session: boto3.Session,
 ) -> None:
-    """The object is refused, and the hint names the permissions; a dry run says so too."""
+    """The rotation and its dry run are refused; the hint names the missing permission."""
     uri = f"s3://{locked_bucket}/x"
     etag = s3.put_object(Bucket=locked_bucket, Key="x", Body=b"plain")["VersionId"]
     with relaying(sandbox.endpoint_url, _without_permission(*denied)) as relay:
@@ -240,7 +240,7 @@ def test_a_lock_that_may_not_be_read_is_not_lost(  # noqa: PLR0917 - four of the
 def test_a_lock_that_a_reply_lacks_is_not_lost(
     locked_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """Every HEAD may lose the headers: what the own request shows is then a conflict."""
+    """If HEAD omits the lock headers, the lock's own request still shows it: a conflict."""
     for lock in (HOLD, {"ObjectLockLegalHoldStatus": "ON"}):
         s3.put_object(Bucket=locked_bucket, Key="x", Body=b"plain", **lock)
         with relaying(sandbox.endpoint_url, _without_permission()) as relay:
@@ -252,7 +252,7 @@ def test_a_lock_that_a_reply_lacks_is_not_lost(
 def test_a_bucket_is_asked_once_whether_it_locks(
     versioned_bucket: str, kms_key: str, s3: Any, requests_log: RequestsLog
 ) -> None:
-    """Without Object Lock its objects are not asked about, nor without versioning the bucket."""
+    """One request finds that the bucket has no Object Lock; its objects need no request."""
     for name in "abc":
         s3.put_object(Bucket=versioned_bucket, Key=name, Body=b"plain")
     requests_log.clear()
@@ -265,7 +265,7 @@ def test_a_bucket_is_asked_once_whether_it_locks(
 def test_no_permission_on_a_bucket_without_lock_is_enough_with_the_objects_own(
     versioned_bucket: str, kms_key: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """Whoever may not read the bucket's setting can still learn that an object has no lock."""
+    """If the bucket's lock setting is denied, each object is asked for its own lock."""
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
     spoil = _without_permission("object-lock", hidden=False)
     with relaying(sandbox.endpoint_url, spoil) as relay:
@@ -281,7 +281,7 @@ def test_no_permission_on_a_bucket_without_lock_is_enough_with_the_objects_own(
 def test_a_copy_takes_annotations_along(
     versions: str, kms_key: str, s3: Any, sandbox: Running, session: boto3.Session, request: Any
 ) -> None:
-    """CopyObject is told to, and they are not even listed."""
+    """CopyObject copies the annotations, so they are not even listed."""
     bucket = request.getfixturevalue(versions)
     s3.put_object(Bucket=bucket, Key="x", Body=b"plain")
     annotate(s3, bucket, NOTES)
@@ -299,7 +299,7 @@ def test_a_copy_takes_annotations_along(
 def test_annotations_go_to_the_new_version(
     way: str, versioned_bucket: str, kms_key: str, new_key: str, s3: Any
 ) -> None:
-    """Where S3 does not copy them they are written one by one; nothing else changes."""
+    """Annotations that S3 does not copy are written one by one; nothing else changes."""
     uri = f"s3://{versioned_bucket}/x"
     modes: dict[str, Any] = {
         "re-encrypted": (SSES3(), ClientSide(kms_keyring(kms_key))),
@@ -319,7 +319,7 @@ def test_annotations_go_to_the_new_version(
     assert dict(store.inspect(uri).metadata) == {"a": "b"}
     head = s3.head_object(Bucket=versioned_bucket, Key="x")
     assert head["Metadata"]["s3crypt-annotations-of"] == version
-    # The entry is about this version only.
+    # The metadata entry applies to this version only.
     back = ClientSide(aes())
     s3.delete_object_annotation(Bucket=versioned_bucket, Key="x", AnnotationName="c")
     store.rotate(uri, to=back)
@@ -327,7 +327,7 @@ def test_annotations_go_to_the_new_version(
 
 
 def test_a_thousand_annotations_are_listed_by_pages(versioned_bucket: str, s3: Any) -> None:
-    """All pages are followed, whatever their length."""
+    """All pages of the list are followed, whatever their length."""
     uri = f"s3://{versioned_bucket}/x"
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
     notes = {f"n{number:02}": str(number) for number in range(25)}
@@ -346,7 +346,7 @@ def test_a_thousand_annotations_are_listed_by_pages(versioned_bucket: str, s3: A
 def test_a_later_run_writes_what_an_interrupted_one_did_not(
     written: int, versioned_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """The outcome is a failure until all are written; the rerun takes them from the old version."""
+    """The rotation fails until all are written; a later run reads them from the old version."""
     uri, new = f"s3://{versioned_bucket}/x", ClientSide(aes())
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
     annotate(s3, versioned_bucket, NOTES)
@@ -375,7 +375,7 @@ def test_a_later_run_writes_what_an_interrupted_one_did_not(
 def test_a_rerun_restores_nothing_that_was_deleted_since(
     deleted: str, versioned_bucket: str, s3: Any
 ) -> None:
-    """A complete copy is noted at its source, whatever becomes of the target's annotations."""
+    """Annotations deleted after a complete rotation are not written again."""
     uri, new = f"s3://{versioned_bucket}/x", ClientSide(aes())
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
     annotate(s3, versioned_bucket, NOTES)
@@ -387,7 +387,7 @@ def test_a_rerun_restores_nothing_that_was_deleted_since(
 
 
 def test_a_rerun_does_without_an_old_version_that_is_gone(versioned_bucket: str, s3: Any) -> None:
-    """There is nothing left to take annotations from."""
+    """A deleted old version has no annotations to restore, and a later run succeeds."""
     uri, new = f"s3://{versioned_bucket}/x", ClientSide(aes())
     old = s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")["VersionId"]
     annotate(s3, versioned_bucket, NOTES)
@@ -399,7 +399,7 @@ def test_a_rerun_does_without_an_old_version_that_is_gone(versioned_bucket: str,
 
 @pytest.mark.parametrize("state", ["never", "suspended"])
 def test_without_versions_annotations_are_a_refusal(state: str, bucket: str, s3: Any) -> None:
-    """By name, before anything is written, in a dry run too; others of the prefix are rotated."""
+    """The refusal, also in a dry run, names the annotations; other objects are rotated."""
     new = ClientSide(aes())
     if state == "suspended":
         for status in ("Enabled", "Suspended"):
@@ -428,7 +428,7 @@ def test_without_versions_annotations_are_a_refusal(state: str, bucket: str, s3:
 def test_objects_that_sse_c_would_strip_are_refused(
     before: str, versions: str, s3: Any, request: Any
 ) -> None:
-    """SSE-C takes no annotations, whether the object is copied or streamed."""
+    """SSE-C objects cannot have annotations, whether they are copied or streamed."""
     bucket = request.getfixturevalue(versions)
     uri, old = f"s3://{bucket}/x", SSES3() if before == "sse-s3" else ClientSide(aes())
     connect(old).put(b"plain", uri)
@@ -443,7 +443,7 @@ def test_objects_that_sse_c_would_strip_are_refused(
 
 
 def test_dropping_is_only_for_what_cannot_be_kept(versioned_bucket: str, s3: Any) -> None:
-    """With the flag, annotations that have a place go there all the same."""
+    """`drop_annotations` keeps the annotations that the new object can have."""
     uri = f"s3://{versioned_bucket}/x"
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
     annotate(s3, versioned_bucket, NOTES)
@@ -454,7 +454,7 @@ def test_dropping_is_only_for_what_cannot_be_kept(versioned_bucket: str, s3: Any
 def test_annotations_that_may_not_be_listed_are_not_lost(
     versioned_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """A denied permission is no empty list."""
+    """A denied list of annotations is not taken for an empty list."""
 
     def spoil(asked: Asked, forward: Callable[..., Answer]) -> Answer:
         return Answer(403, {}, DENIED) if "annotation" in asked.query else forward()
@@ -470,7 +470,7 @@ def test_annotations_that_may_not_be_listed_are_not_lost(
 def test_a_list_whose_body_never_came_is_not_believed(
     versioned_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """An empty 200 looks to botocore like a list of none."""
+    """An empty 200, which botocore parses as an empty list, is refused."""
 
     def spoil(asked: Asked, forward: Callable[..., Answer]) -> Answer:
         return Answer(200) if "annotation" in asked.query else forward()
@@ -486,7 +486,7 @@ def test_a_list_whose_body_never_came_is_not_believed(
 def test_other_services_are_not_asked_for_annotations(
     bucket: str, kms_key: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """They would take the request for one about the object, or refuse the unknown header."""
+    """Services other than AWS receive no annotation request and no annotation header."""
 
     def spoil(_: Asked, forward: Callable[..., Answer]) -> Answer:
         answer = forward()
@@ -505,7 +505,7 @@ def test_other_services_are_not_asked_for_annotations(
 def test_an_annotation_that_breaks_on_its_way_is_read_again(
     versioned_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """Neither a cut text nor the beginning of one, whose reply lost its length, is written."""
+    """An annotation whose text or length was cut is read again, and never written cut."""
     broken: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[..., Answer]) -> Answer:
@@ -541,7 +541,7 @@ def _is_written_text(asked: Asked) -> bool:
 
 
 def _spoiled_list(body: Callable[[bytes], bytes], most: int = 10**6) -> Any:
-    """Return what changes the first lists of annotations, and those it has changed."""
+    """Return a function that changes the first lists of annotations, and the changed requests."""
     changed: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[..., Answer]) -> Answer:
@@ -559,7 +559,7 @@ def _spoiled_list(body: Callable[[bytes], bytes], most: int = 10**6) -> Any:
 def test_a_list_that_repeats_its_page_is_an_error(
     versioned_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """A service that names the same next page for ever does not hold a rotation for ever."""
+    """A service that repeats the same continuation token does not loop the rotation."""
     again = b"<NextContinuationToken>again</NextContinuationToken></ListObjectAnnotationsResult>"
     spoil, changed = _spoiled_list(
         lambda body: body.replace(b"</ListObjectAnnotationsResult>", again)
@@ -576,7 +576,7 @@ def test_a_list_that_repeats_its_page_is_an_error(
 def test_a_list_that_lacks_a_name_is_asked_for_again(
     versioned_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """An entry without its name is a broken reply."""
+    """A list with a nameless entry is a broken reply, and is fetched again."""
     name = b"<AnnotationName>a</AnnotationName>"
     spoil, changed = _spoiled_list(lambda body: body.replace(name, b""), most=1)
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
@@ -596,7 +596,7 @@ def test_another_404_does_not_say_that_the_old_version_is_gone(
     sandbox: Running,
     session: boto3.Session,
 ) -> None:
-    """A proxy's, say: the run fails, and a later one still takes the annotations."""
+    """After a proxy's 404 the run fails, and a later run still copies the annotations."""
     uri, new = f"s3://{versioned_bucket}/x", ClientSide(aes())
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
     annotate(s3, versioned_bucket, NOTES)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotation among other writers, of many objects, and of versions."""
+"""Rotation while other writers act, of many objects, and of versions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from s3crypt.sandbox import Running
 
 
-# Where another writer comes in between: the operation before which it does.
+# Modes before and after, the operation before which another writer replaces the object, size.
 RACES = [
     ("sse-s3", "sse-kms", "CopyObject", 10),
     ("sse-c", "sse-kms", "CopyObject", 10),
@@ -53,7 +53,7 @@ RACES = [
     ("client-header", "client-header", "CompleteMultipartUpload", PART + 1),
     ("sse-s3", "client-header", "HeadObject", 10),
     ("sse-s3", "client-header", "PutObject", 10),
-    # Over the only copy nothing is put whole: the server must confirm encryption first.
+    # The only copy is not overwritten by a single PUT: the server must first confirm encryption.
     ("client-metadata", "sse-s3", "CompleteMultipartUpload", 10),
     ("client-header", "client-metadata", "UploadPart", PART + 1),
 ]
@@ -71,7 +71,7 @@ def test_another_writer_wins(  # noqa: PLR0917 - a race has four sides
     session: boto3.Session,
     s3: Any,
 ) -> None:
-    """Whenever an object is replaced after the first look, its new content is left alone."""
+    """Content that replaces the object after the first look is not overwritten."""
     uri, old = f"s3://{bucket}/x", make_mode(before, kms_key)
     connect(old).put(payload(size), uri)
     client = session.client("s3")
@@ -94,7 +94,7 @@ def test_another_writer_wins(  # noqa: PLR0917 - a race has four sides
     [
         ("client-header", SSES3(), PART + 1, 2),
         ("client-metadata", SSES3(), PART + 1, 2),
-        # HEAD shows this one first.
+        # This object's first look is a HEAD.
         ("client-metadata", ClientSide(aes(), signed=True, key_location="metadata"), 10, 1),
     ],
 )
@@ -108,7 +108,7 @@ def test_another_writers_plain_object_is_a_conflict(  # noqa: PLR0917 - four of 
     session: boto3.Session,
     s3: Any,
 ) -> None:
-    """A GET that comes after the first look judges nothing of theirs."""
+    """A plain object that a later GET finds is a conflict, not an unreadable object."""
     uri, old = f"s3://{bucket}/x", make_mode(before, kms_key)
     connect(old).put(payload(size), uri)
     client = session.client("s3")
@@ -127,7 +127,7 @@ def test_another_writers_plain_object_is_a_conflict(  # noqa: PLR0917 - four of 
 
 
 def test_an_unreadable_object_that_nobody_replaced_is_no_conflict(bucket: str) -> None:
-    """The reader's own error stays."""
+    """The reader's own error is raised, not a conflict."""
     uri = f"s3://{bucket}/x"
     connect(ClientSide(aes())).put(b"ours", uri)
     with pytest.raises(IntegrityError):
@@ -137,7 +137,7 @@ def test_an_unreadable_object_that_nobody_replaced_is_no_conflict(bucket: str) -
 def test_an_object_deleted_meanwhile_stays_deleted(
     bucket: str, session: boto3.Session, s3: Any
 ) -> None:
-    """It is not written anew."""
+    """An object deleted during the rotation is not written again."""
     uri = f"s3://{bucket}/x"
     connect(ClientSide(aes())).put(b"plain", uri)
     client = session.client("s3")
@@ -153,7 +153,7 @@ def test_an_object_deleted_meanwhile_stays_deleted(
 
 @pytest.mark.parametrize("size", [10, PART + 10])
 def test_a_changed_object_is_not_rotated(size: int, bucket: str, s3: Any) -> None:
-    """Its end is verified before the new object appears, signed or not."""
+    """The end of the source is verified before the new object appears, signed or not."""
     uri, old = f"s3://{bucket}/x", ClientSide(aes())
     connect(old).put(payload(size), uri)
     body = stored(s3, bucket, "x")
@@ -168,7 +168,7 @@ def test_a_changed_object_is_not_rotated(size: int, bucket: str, s3: Any) -> Non
 def test_a_service_without_copies_gets_the_bytes_again(
     sandbox: Running, session: boto3.Session, bucket: str, kms_key: str
 ) -> None:
-    """Where CopyObject is not implemented, the object passes through here, and that is said."""
+    """Without CopyObject the object is re-encrypted, and the outcome reports the bytes moved."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if "x-amz-copy-source" in asked.headers or "tagging" in asked.query:
@@ -187,7 +187,7 @@ def test_a_service_without_copies_gets_the_bytes_again(
 def test_tags_that_may_not_be_read_are_not_lost(
     sandbox: Running, session: boto3.Session, bucket: str
 ) -> None:
-    """Without the permission the object stays as it is."""
+    """Without permission to read tags, the object stays as it is."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if "tagging" in asked.query:
@@ -207,7 +207,7 @@ def test_tags_that_may_not_be_read_are_not_lost(
 
 
 def test_a_prefix_is_rotated_and_each_object_reported(bucket: str, kms_key: str) -> None:
-    """Each object is reported when it is done; others are not touched; again, all is unchanged."""
+    """Only objects below the prefix are rotated, and each is reported; a rerun changes nothing."""
     store, new = connect(SSES3()), SSEKMS(kms_key)
     for name in ("a/1", "a/2", "a/b/3", "a/", "ab"):
         connect(SSES3()).client.put_object(Bucket=bucket, Key=name, Body=name.encode())
@@ -217,7 +217,7 @@ def test_a_prefix_is_rotated_and_each_object_reported(bucket: str, kms_key: str)
         f"s3://{bucket}/{name}" for name in ("a/", "a/1", "a/2", "a/b/3")
     ]
     assert {outcome.action for outcome in outcomes} == {"copied"}
-    # Objects are done side by side, and reported as each is done.
+    # Objects are rotated in parallel, and reported when done.
     assert tuple(sorted(seen, key=lambda outcome: outcome.uri)) == outcomes
     assert connect().inspect(f"s3://{bucket}/ab").mode == "sse-s3"
     again = store.rotate(f"s3://{bucket}/a/", to=new)
@@ -227,14 +227,14 @@ def test_a_prefix_is_rotated_and_each_object_reported(bucket: str, kms_key: str)
 
 
 def test_an_empty_prefix_is_nothing_to_do(bucket: str) -> None:
-    """No object, no outcome, no error."""
+    """A prefix without objects gives no outcome and no error."""
     assert connect(SSES3()).rotate(f"s3://{bucket}/none/", to=SSES3()) == ()
 
 
 def test_failures_below_a_prefix_are_all_reported(
     bucket: str, kms_key: str, new_key: str, s3: Any, kms: Any
 ) -> None:
-    """The others are done; the error has every outcome; mended and run again, the rest is done."""
+    """Other objects are rotated; the error has every outcome; a later run finishes the rest."""
     old, new = make_mode("client-header", kms_key), make_mode("client-header", new_key)
     store = connect(old)
     for name in ("1", "2", "3"):
@@ -263,7 +263,7 @@ def test_failures_below_a_prefix_are_all_reported(
 
 
 def test_a_dry_run_changes_nothing(bucket: str, kms_key: str, requests_log: Any) -> None:
-    """It says what would be done, and sends nothing that writes."""
+    """A dry run reports the actions and sends only GET and HEAD."""
     store = connect(SSES3())
     for name in ("1", "2"):
         store.put(b"plain", f"s3://{bucket}/{name}")
@@ -276,7 +276,7 @@ def test_a_dry_run_changes_nothing(bucket: str, kms_key: str, requests_log: Any)
 
 
 def test_a_dry_run_says_what_would_fail(bucket: str) -> None:
-    """An object of another mode than the store's fails in the dry run already."""
+    """An object whose mode differs from the store's fails in the dry run already."""
     connect(ClientSide(aes())).put(b"plain", f"s3://{bucket}/1")
     with pytest.raises(RotationError) as caught:
         connect(SSES3()).rotate(f"s3://{bucket}/", to=SSES3(), dry_run=True)
@@ -300,7 +300,7 @@ def test_a_dry_run_says_what_would_fail(bucket: str) -> None:
 def test_rotation_makes_a_new_version(
     before: str, after: str, versioned_bucket: str, kms_key: str, new_key: str
 ) -> None:
-    """The outcome names it; the old version stays under the old key until it is deleted."""
+    """The outcome names the new version; the old version stays readable with the old key."""
     uri = f"s3://{versioned_bucket}/x"
     old, new = make_mode(before, kms_key), make_mode(after, new_key)
     put = connect(old).put(b"plain", uri, tags={"a": "b"})

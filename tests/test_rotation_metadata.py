@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def mode(*keys: str, **options: Any) -> ClientSide:
-    """Return the mode with the key in the metadata, wrapped by one KMS key or several."""
+    """Return the mode with the key in the metadata, wrapped by one KMS key or by several."""
     keyrings = [kms_keyring(key) for key in keys]
     keyring = keyrings[0] if len(keyrings) == 1 else MultiKeyring(*keyrings)
     return ClientSide(keyring, key_location="metadata", **options)
@@ -37,7 +37,7 @@ def mode(*keys: str, **options: Any) -> ClientSide:
 def test_no_body_byte_moves(
     bucket: str, kms_key: str, new_key: str, requests_log: RequestsLog, s3: Any
 ) -> None:
-    """20 MB are rewrapped by two HEADs, a ReEncrypt and a CopyObject; all HTTP is a few KB."""
+    """20 MB are rewrapped by two HEADs, a ReEncrypt and a CopyObject, with a few KB of traffic."""
     uri, old = f"s3://{bucket}/x", connect(mode(kms_key))
     old.put(payload(LARGE), uri)
     body = stored(s3, bucket, "x")
@@ -59,7 +59,7 @@ def test_no_body_byte_moves(
 def test_the_old_key_can_no_longer_open_it(
     bucket: str, kms_key: str, new_key: str, kms: Any
 ) -> None:
-    """Neither by name nor by being enabled; the new key alone decides."""
+    """Only the new key opens the object, whether the old key is enabled or disabled."""
     uri = f"s3://{bucket}/x"
     connect(mode(kms_key)).put(b"plain", uri)
     connect(mode(kms_key)).rotate(uri, to=mode(new_key))
@@ -79,7 +79,7 @@ def test_the_old_key_can_no_longer_open_it(
 def test_kms_sees_the_key_and_this_process_does_not(
     bucket: str, kms_key: str, new_key: str, kms: Any
 ) -> None:
-    """kms:Decrypt may be denied on both keys: rewrapping needs ReEncrypt only."""
+    """Rewrapping works when kms:Decrypt is denied on both keys: it needs only ReEncrypt."""
     uri = f"s3://{bucket}/x"
     connect(mode(kms_key)).put(b"plain", uri)
     allow = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*", "Resource": "*"}
@@ -94,7 +94,7 @@ def test_kms_sees_the_key_and_this_process_does_not(
 def test_the_header_is_never_written_twice(
     bucket: str, kms_key: str, new_key: str, s3: Any
 ) -> None:
-    """Only the wrapped key and its material change; message, context and user's entries stay."""
+    """Only the wrapped key and its material change; message, context and user metadata stay."""
     uri = f"s3://{bucket}/x"
     connect(mode(kms_key, context={"team": "ä"})).put(b"plain", uri, metadata={"a": "b"})
     before, body = s3.head_object(Bucket=bucket, Key="x"), stored(s3, bucket, "x")
@@ -113,7 +113,7 @@ def test_the_header_is_never_written_twice(
 def test_s3s_own_encryption_stays_as_it_is(
     size: int, bucket: str, kms_key: str, new_key: str, s3: Any, kms: Any
 ) -> None:
-    """An object that the bucket's default puts under SSE-KMS stays under that key."""
+    """An object under the bucket's default SSE-KMS key stays under that key."""
     at_rest = kms.create_key()["KeyMetadata"]["Arn"]
     default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": at_rest}
     rule = {"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": True}
@@ -148,7 +148,7 @@ def test_s3s_own_encryption_stays_as_it_is(
 def test_any_keyring_to_any_keyring(
     before: str, after: str, bucket: str, kms_key: str, new_key: str
 ) -> None:
-    """Where KMS cannot do it alone the object key, not the object, passes through here."""
+    """The object key is unwrapped here if KMS cannot re-encrypt it; the object is not read."""
 
     def keyring(spec: str) -> Any:
         made: dict[str, Callable[[], Any]] = {
@@ -170,7 +170,7 @@ def test_any_keyring_to_any_keyring(
 
 
 def test_one_of_several_keys_can_rewrap(bucket: str, kms_key: str, new_key: str, kms: Any) -> None:
-    """Whoever holds one of an object's keys moves it, the other's owner being away."""
+    """An object under several keys is rewrapped with one of them while the other is disabled."""
     uri = f"s3://{bucket}/x"
     connect(mode(kms_key, new_key)).put(b"plain", uri)
     kms.disable_key(KeyId=new_key)
@@ -183,7 +183,7 @@ def test_one_of_several_keys_can_rewrap(bucket: str, kms_key: str, new_key: str,
 def test_a_disabled_key_leaves_the_object(
     which: str, bucket: str, kms_key: str, new_key: str, kms: Any
 ) -> None:
-    """Nothing is written when KMS refuses."""
+    """If KMS refuses, nothing is written."""
     uri = f"s3://{bucket}/x"
     etag = connect(mode(kms_key)).put(b"plain", uri).etag
     kms.disable_key(KeyId=kms_key if which == "old" else new_key)
@@ -216,7 +216,7 @@ def test_a_disabled_key_leaves_the_object(
 def test_malformed_entries_are_a_format_error(
     entries: dict[str, str | None], bucket: str, s3: Any
 ) -> None:
-    """Whatever somebody wrote into the metadata, the error is ours."""
+    """Any malformed metadata entry raises a FormatError."""
     uri, store = f"s3://{bucket}/x", connect(ClientSide(aes(), key_location="metadata"))
     store.put(b"plain", uri)
     metadata = {**s3.head_object(Bucket=bucket, Key="x")["Metadata"], **entries}
@@ -236,7 +236,7 @@ def test_malformed_entries_are_a_format_error(
 
 
 def test_a_dropped_entry_makes_the_object_unreadable_not_wrong(bucket: str, s3: Any) -> None:
-    """The price of the metadata: a tool that drops it drops the key, and that is said."""
+    """If a tool drops the metadata and so the key, reading fails with a hint at the lost key."""
     uri, store = f"s3://{bucket}/x", connect(ClientSide(aes(), key_location="metadata"))
     store.put(b"plain", uri)
     s3.copy_object(
@@ -252,7 +252,7 @@ def test_a_dropped_entry_makes_the_object_unreadable_not_wrong(bucket: str, s3: 
 
 
 def test_too_many_keys_for_the_metadata_leave_the_object(bucket: str) -> None:
-    """Refused before anything is written."""
+    """Keys that do not fit into the metadata are refused before anything is written."""
     uri, old = f"s3://{bucket}/x", ClientSide(aes(), key_location="metadata")
     connect(old).put(b"plain", uri)
     many = MultiKeyring(*(AESKeyring("n" * 200, "k" * 200, bytes([i]) * 32) for i in range(4)))
@@ -263,7 +263,7 @@ def test_too_many_keys_for_the_metadata_leave_the_object(bucket: str) -> None:
 
 @pytest.mark.parametrize("after", [SSEC(bytes(32)), SSEKMS("KEY")])
 def test_leaving_the_mode_reads_the_object(after: Any, bucket: str, kms_key: str) -> None:
-    """To the server's side it must be decrypted, and says how much passed through."""
+    """A rotation to a server-side mode decrypts the object, and reports the bytes moved."""
     uri, old = f"s3://{bucket}/x", mode(kms_key)
     after = SSEKMS(kms_key) if after.name == "sse-kms" else after
     connect(old).put(payload(1000), uri)

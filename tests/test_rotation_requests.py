@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which requests a rotation makes, which of them wait for which, and what each must show."""
+"""Which requests a rotation makes, which run in parallel, and which replies it trusts."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def operation(asked: Asked) -> str:
 
 @dataclass
 class Trip:
-    """A request and when it was under way."""
+    """A request, with its start and end times."""
 
     operation: str
     began: float
@@ -80,11 +80,11 @@ class Trip:
 
 
 class Trips:
-    """Sorts requests by how many others, one after the other, had to end before each.
+    """Groups requests into round trips: a request's depth is how many had to end one after another.
 
     Args:
-        beside: Operations that are to be under way at the same time: none is answered before all
-            were asked for. Where one waits for another's answer, `waited` is true.
+        beside: Operations that should run at the same time. Each reply is held back until all of
+            them were requested; `waited` is true if one of them waits for another's reply.
     """
 
     def __init__(self, beside: list[str]) -> None:
@@ -95,12 +95,12 @@ class Trips:
         self.waited = False
 
     def spoil(self, asked: Asked, forward: Callable[[], Answer]) -> Answer:
-        """Forward a request and note when."""
+        """Forward a request, and record when it began and ended."""
         trip = Trip(operation(asked), time.monotonic())
         ended = [one for one in self._trips if one.ended]
         trip.depth = 1 + max((one.depth for one in ended), default=0)
         self._trips.append(trip)
-        # The first look is made before anything is asked beside it, and so is one at a neighbour.
+        # The first look, and the look for an instruction file, come before the parallel requests.
         is_beside = trip.operation in self._beside and not asked.path.endswith(".instruction")
         if is_beside and ended and not self._met.is_set():
             try:
@@ -113,7 +113,7 @@ class Trips:
 
     @property
     def found(self) -> list[list[str]]:
-        """Return the operations, those of one round trip together."""
+        """Return the operations, grouped by round trip."""
         depths = sorted({trip.depth for trip in self._trips})
         return [
             sorted(trip.operation for trip in self._trips if trip.depth == depth)
@@ -123,29 +123,29 @@ class Trips:
 
 @contextmanager
 def tracing(sandbox: Running, beside: list[str] | None = None) -> Iterator[tuple[Trips, str]]:
-    """Give what sorts the requests that go to an endpoint, and the endpoint."""
+    """Yield the recorder of the requests to an endpoint, and the endpoint."""
     trips = Trips(beside or [])
     with relaying(sandbox.endpoint_url, trips.spoil) as relay:
         yield trips, relay.url
 
 
 def rotate(store: S3Crypt, uri: str, to: Any) -> object:
-    """Rotate."""
+    """Rotate the object."""
     return store.rotate(uri, to=to)
 
 
 def plan(store: S3Crypt, uri: str, to: Any) -> object:
-    """Say what a rotation would do."""
+    """Return the outcome of a dry run."""
     return store.rotate(uri, to=to, dry_run=True)
 
 
 def needs_rotation(store: S3Crypt, uri: str, to: Any) -> object:
-    """Ask whether to rotate."""
+    """Return whether the object needs rotation."""
     return store.needs_rotation(uri, to=to)
 
 
 def threads() -> list[str]:
-    """Return the names of the threads that make requests beside others."""
+    """Return the names of the threads that make parallel requests."""
     return [one.name for one in threading.enumerate() if one.name == "s3crypt-beside"]
 
 
@@ -164,7 +164,7 @@ def threads() -> list[str]:
 def test_a_small_object_is_re_encrypted_in_three_round_trips(
     before: str, after: str, sandbox: Running, bucket: str, key: str, requests_log: RequestsLog
 ) -> None:
-    """GET; tags and annotations beside the last look; PUT. What KMS is asked comes between."""
+    """GET; tags, annotations and the last look in parallel; PUT. KMS is called between these."""
     uri, old, new = f"s3://{bucket}/x", _mode(before, key), _mode(after, key, signed=True)
     connect(old).put(payload(1000), uri, tags={"a": "b"})
     requests_log.clear()
@@ -180,14 +180,14 @@ def test_a_small_object_is_re_encrypted_in_three_round_trips(
 
 
 def _mode(name: str, key: str, *, signed: bool = False) -> ClientSide:
-    """Return a client-side mode, under a KMS key or an AES key."""
+    """Return a client-side mode with a KMS key or an AES key."""
     _, _, location = name.partition("-")
     keyring = kms_keyring(key) if name.startswith("client") else aes()
     return ClientSide(keyring, key_location=location, signed=signed)  # type: ignore[arg-type]
 
 
-# Rows of the table in docs/architecture.md -> the modes before and after, and what is called.
-# The key of the mode after is the same one where it is named so.
+# Rows of the table in docs/architecture.md -> the modes before and after, and the call. A mode
+# "same ..." after keeps the key.
 ROWS: dict[tuple[str, str], tuple[str, str, Callable[[S3Crypt, str, Any], object]]] = {
     ("`needs_rotation`", "SSE modes"): ("sse-s3", "sse-kms", needs_rotation),
     ("`needs_rotation`", "client-side"): ("client-header", "client-header", needs_rotation),
@@ -210,7 +210,7 @@ ROWS: dict[tuple[str, str], tuple[str, str, Callable[[S3Crypt, str, Any], object
 
 
 def _cells() -> dict[tuple[str, str], str]:
-    """Return the cells of the table's rows about rotation, by row and the column's first words."""
+    """Return the table's cells about rotation, by the row's title and the column's first words."""
     lines = PAGE.partition("| operation |")[2].partition("\n\n")[0].splitlines()[2:]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {
@@ -231,7 +231,7 @@ def test_the_table_of_requests_is_true(
     new_key: str,
     requests_log: RequestsLog,
 ) -> None:
-    """Each operation's requests, what waits for what, and what KMS is asked, in this order."""
+    """The table lists each operation's requests, their order, and the calls to KMS."""
     before, after, call = ROWS[row]
     uri, old = f"s3://{bucket}/x", make_mode(before, key)
     is_same = after.startswith("same ")
@@ -250,7 +250,7 @@ def test_the_table_of_requests_is_true(
 
 
 def test_no_row_of_the_table_is_left_out() -> None:
-    """Each cell about rotation is held by the test above."""
+    """The test above covers each cell about rotation."""
     assert _cells().keys() == ROWS.keys()
 
 
@@ -258,7 +258,7 @@ def test_no_row_of_the_table_is_left_out() -> None:
 def test_a_copy_is_re_encrypted_in_three_round_trips(
     if_absent: bool, sandbox: Running, bucket: str
 ) -> None:
-    """As a rotation is; where there must be no object yet, a service other than AWS is asked."""
+    """A copy sends the same requests; with `if_absent`, services other than AWS get a HEAD too."""
     mode, copy = ClientSide(aes()), f"s3://{bucket}/y"
     connect(mode).put(payload(1000), f"s3://{bucket}/x")
     with tracing(sandbox, [] if if_absent else BESIDE) as (trips, url):
@@ -273,7 +273,7 @@ def test_a_copy_is_re_encrypted_in_three_round_trips(
 def test_what_is_only_planned_fetches_no_more_than_a_header(
     sandbox: Running, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Neither `needs_rotation` nor a dry run asks for the body; annotations might forbid it."""
+    """`needs_rotation` and a dry run fetch only the header; a dry run also lists annotations."""
     uri, old, new = f"s3://{bucket}/x", ClientSide(aes()), ClientSide(aes("two"))
     connect(old).put(payload(3 * PART), uri)
     calls: list[tuple[Callable[[S3Crypt], Any], list[list[str]]]] = [
@@ -296,7 +296,7 @@ def test_what_is_only_planned_fetches_no_more_than_a_header(
 def test_no_byte_of_a_large_object_is_fetched_twice(
     name: str, first: int, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """What the first GET brings is re-encrypted; where a listing has the size, it brings less."""
+    """The body fetched by the first GET is used; with a size from a listing, it fetches less."""
     uri, size = f"s3://{bucket}/x", 2 * PART + 12_345
     old, new = ClientSide(aes()), ClientSide(aes("two"))
     length = connect(old).put(payload(size), uri).stored_size
@@ -311,7 +311,7 @@ def test_no_byte_of_a_large_object_is_fetched_twice(
 
 
 class _Counting(Relay):
-    """Counts connections."""
+    """Relay that counts connections."""
 
     connections = 0
 
@@ -321,7 +321,7 @@ class _Counting(Relay):
 
 
 def test_a_look_keeps_its_connection(sandbox: Running, bucket: str) -> None:
-    """The rest of a short reply is received, so that the next request opens no connection."""
+    """The rest of a short reply is read, so that the next request can reuse the connection."""
     mode = ClientSide(aes())
     for name in "abcd":
         connect(mode).put(payload(50_000), f"s3://{bucket}/{name}")
@@ -331,21 +331,21 @@ def test_a_look_keeps_its_connection(sandbox: Running, bucket: str) -> None:
         assert {o.action for o in store.rotate(f"s3://{bucket}/", to=mode)} == {"unchanged"}
         assert store.rotate(f"s3://{bucket}/", to=ClientSide(aes("two")), dry_run=True)
     assert len(relay.asked) == 1 + 4 + 1 + 4 + 4
-    # Two for each worker, one of them while it still has a look open, and one for the listing.
+    # Two for each worker, one of them while a look is still open, and one for the listing.
     assert relay.connections <= 2 * NEAR + 1
 
 
-# --- What a GET shows --------------------------------------------------------------------------
+# --- Replies to GET ----------------------------------------------------------------------------
 
 
 def test_a_get_lacks_nothing_that_a_head_has() -> None:
-    """What a newer S3 adds to HEAD's reply must be looked at."""
+    """A member that a newer S3 adds to HEAD's reply fails this test, and must be considered."""
     service: Any = botocore.session.get_session().get_service_model("s3")
     shown = {
         name: service.operation_model(name).output_shape.members.keys()
         for name in ("HeadObject", "GetObject")
     }
-    # Only an object that GET refuses is in an archive tier.
+    # Only an archived object has this member, and GET refuses it.
     assert shown["HeadObject"] - shown["GetObject"] == {"ArchiveStatus"}
     taken = {
         name: service.operation_model(name).input_shape.members.keys()
@@ -355,13 +355,13 @@ def test_a_get_lacks_nothing_that_a_head_has() -> None:
 
 
 def _refusing_get(asked: Asked, forward: Callable[[], Answer]) -> Answer:
-    """Answer as S3 does about an archived object."""
+    """Refuse a GET as S3 does for an archived object."""
     is_body = asked.method == "GET" and asked.path.endswith("/x") and not asked.query
     return Answer(403, {}, ARCHIVED) if is_body else forward()
 
 
 def test_an_archived_object_is_looked_at_by_head(sandbox: Running, bucket: str) -> None:
-    """What HEAD shows is enough to plan by where the key is in the metadata; else it says why."""
+    """HEAD is enough to plan with the key in the metadata; otherwise the error says "archived"."""
     uri, old = f"s3://{bucket}/x", ClientSide(aes())
     kept = ClientSide(aes(), key_location="metadata")
     new = ClientSide(aes("two"), key_location="metadata")
@@ -380,7 +380,7 @@ def test_an_archived_object_is_looked_at_by_head(sandbox: Running, bucket: str) 
 def test_a_customer_key_goes_with_the_get(
     bucket: str, requests_log: RequestsLog, sandbox: Running
 ) -> None:
-    """The source's; and where that is refused, that of the mode which the object is to be in."""
+    """GET sends the source's customer key; if that is refused, the target mode's key."""
     uri, sse_c, client = f"s3://{bucket}/x", SSEC(CUSTOMER_KEY), ClientSide(aes())
     connect(sse_c).put(b"plain", uri)
     requests_log.clear()
@@ -397,7 +397,7 @@ def test_a_customer_key_goes_with_the_get(
 def test_a_version_is_asked_for_by_its_id(
     versioned_bucket: str, requests_log: RequestsLog, s3: Any
 ) -> None:
-    """Its tags and annotations too, which may be others by then."""
+    """Body, tags and annotations are read from the named version."""
     mode, uri = ClientSide(aes()), f"s3://{versioned_bucket}/x"
     old = connect(mode).put(b"old", uri, tags={"t": "old"}).version_id
     connect(mode).put(b"new", uri, tags={"t": "new"})
@@ -414,7 +414,7 @@ def test_a_version_is_asked_for_by_its_id(
 def test_a_header_that_only_head_shows_is_kept(
     is_empty: bool, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """Of a service whose replies to GET have fewer, HEAD is asked first, and no writer blamed."""
+    """If a service's GET omits a header, it is read by HEAD, and no conflict is reported."""
     uri, new = f"s3://{bucket}/x", ClientSide(aes())
     body = b"" if is_empty else b"plain"
     s3.put_object(Bucket=bucket, Key="x", Body=body, CacheControl="max-age=9")
@@ -436,7 +436,7 @@ def test_a_header_that_only_head_shows_is_kept(
 def test_a_get_without_what_every_head_has_is_not_gone_by(
     name: str, sandbox: Running, bucket: str
 ) -> None:
-    """Its reply is asked for again, or HEAD is asked; the object is rotated all the same."""
+    """A reply to GET without an ETag or a date is not used; the object is still rotated."""
     uri, old, new = f"s3://{bucket}/x", ClientSide(aes()), ClientSide(aes("two"))
     connect(old).put(b"plain", uri)
     spoilt: list[Asked] = []
@@ -454,7 +454,7 @@ def test_a_get_without_what_every_head_has_is_not_gone_by(
     assert connect(new).read(uri) == b"plain"
 
 
-# --- What is asked beside ----------------------------------------------------------------------
+# --- Parallel requests -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("denied", ["tagging", "annotation"])
@@ -462,7 +462,7 @@ def test_a_get_without_what_every_head_has_is_not_gone_by(
 def test_what_may_not_be_read_is_not_lost(
     denied: str, size: int, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """The refusal is the rotation's; nothing is written, and no thread goes on."""
+    """The rotation raises the refusal; nothing is written, and no thread keeps running."""
     uri, old = f"s3://{bucket}/x", ClientSide(aes())
     connect(old).put(payload(size), uri)
     before = stored(s3, bucket, "x")
@@ -480,7 +480,7 @@ def test_what_may_not_be_read_is_not_lost(
 
 
 def test_a_failure_does_not_wait_for_repetitions_beside_it(sandbox: Running, bucket: str) -> None:
-    """What is asked beside a read that fails is not asked again, and its thread ends."""
+    """When the read fails, parallel requests are not retried, and their thread ends."""
     uri, old = f"s3://{bucket}/x", ClientSide(aes())
     connect(old).put(b"plain", uri)
     asked_for = threading.Event()
@@ -490,7 +490,7 @@ def test_a_failure_does_not_wait_for_repetitions_beside_it(sandbox: Running, buc
             asked_for.set()
             return Answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
         if asked.method == "HEAD":
-            # The reader's error: whether the object was replaced is asked before it is raised.
+            # Before the reader's error is raised, a HEAD checks whether the object was replaced.
             asked_for.wait(10)
         return forward()
 
@@ -508,7 +508,7 @@ def test_a_failure_does_not_wait_for_repetitions_beside_it(sandbox: Running, buc
 def test_a_look_that_is_no_longer_the_last_one_is_made_again(
     sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tags that come late must not put time between the last look and the new object."""
+    """If tags arrive late, the last look is repeated just before the new object is written."""
     monkeypatch.setattr(mechanisms, "_LATE_SECONDS", 0.05)
     uri, old, new = f"s3://{bucket}/x", ClientSide(aes()), ClientSide(aes("two"))
     connect(old).put(b"plain", uri)
@@ -532,7 +532,7 @@ def test_a_look_that_is_no_longer_the_last_one_is_made_again(
 
 @pytest.mark.parametrize("call", ["GetObjectTagging", "HeadObject", "PutObject"])
 def test_tags_of_another_writers_object_go_on_none(call: str, bucket: str, s3: Any) -> None:
-    """Whoever replaces the object after the first look keeps their bytes and tags."""
+    """An object that replaces the source after the first look keeps its bytes and tags."""
     uri, mode = f"s3://{bucket}/x", ClientSide(aes())
     connect(mode).put(b"ours", uri, tags={"of": "ours"})
     store = connect(mode)
@@ -551,7 +551,7 @@ def test_tags_of_another_writers_object_go_on_none(call: str, bucket: str, s3: A
 
 
 def test_work_beside_ends_with_its_block() -> None:
-    """An interrupt ends its pauses and waits for it; its own failure is raised where it is due."""
+    """An interrupt ends the work and waits for it; the work's own error is raised by `result`."""
     ended = threading.Event()
 
     def work() -> None:
@@ -569,7 +569,7 @@ def test_work_beside_ends_with_its_block() -> None:
 
 
 def test_work_beside_stops_with_its_thread() -> None:
-    """Where the thread that waits for it is to stop, so is the work."""
+    """The work stops when the waiting thread is to stop."""
     stop = threading.Event()
     with stopping(stop), beside(lambda: pause(60)) as result:
         threading.Timer(0.1, stop.set).start()
@@ -577,7 +577,7 @@ def test_work_beside_stops_with_its_thread() -> None:
 
 
 def test_without_a_thread_the_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system that gives no more threads is slower, not broken."""
+    """If the system cannot start a thread, the work is done in the calling thread."""
 
     def start(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotation where something is wrong: nothing is lost, laundered or made unreadable."""
+"""Rotation under faults and attacks: no object is lost, laundered or made unreadable."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def _deaf(_: Asked, forward: Callable[[], Answer]) -> Answer:
-    """Answer as a server that takes encryption headers and does not act on them."""
+    """Answer as a server that accepts encryption headers but does not encrypt."""
     answer = forward()
     for name in [name for name in answer.headers if name.startswith("x-amz-server-side-enc")]:
         del answer.headers[name]
@@ -58,12 +58,12 @@ def test_the_only_copy_outlives_a_server_that_does_not_encrypt(
 def test_a_store_does_not_rotate_what_its_customer_key_did_not_encrypt(
     bucket: str, s3: Any
 ) -> None:
-    """What somebody without any key put there is not sealed in the store's name."""
+    """A plain object, written without the customer key, is not encrypted by the store."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"planted")
     for after in (ClientSide(aes()), SSES3()):
         store = connect(SSEC(CUSTOMER_KEY))
         if isinstance(after, SSES3):
-            # It is as wanted already, so nothing is done in the store's name.
+            # The object already has this mode, so it is not touched.
             assert store.rotate(f"s3://{bucket}/x", to=after)[0].action == "unchanged"
             continue
         with pytest.raises(PolicyError, match="not as sse-c"):
@@ -72,7 +72,7 @@ def test_a_store_does_not_rotate_what_its_customer_key_did_not_encrypt(
 
 
 def test_an_alias_that_moved_is_seen(bucket: str, kms: Any) -> None:
-    """One keyring object, kept for long: what the alias named before needs rotation."""
+    """After an alias moves, objects under its former key need rotation."""
     first, second = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
     alias, uri = f"alias/{uuid.uuid4()}", f"s3://{bucket}/x"
     kms.create_alias(AliasName=alias, TargetKeyId=first)
@@ -89,7 +89,7 @@ def test_an_alias_that_moved_is_seen(bucket: str, kms: Any) -> None:
 
 
 def test_an_alias_that_moves_leaves_no_object_half_way(bucket: str, kms: Any) -> None:
-    """A job uses the key that the alias named when it began."""
+    """A rotation uses the key that the alias named at the start for all objects."""
     first, second = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
     alias = f"alias/{uuid.uuid4()}"
     kms.create_alias(AliasName=alias, TargetKeyId=first)
@@ -106,7 +106,7 @@ def test_an_alias_that_moves_leaves_no_object_half_way(bucket: str, kms: Any) ->
 
 
 def test_a_forged_context_does_not_make_an_object_unreadable(bucket: str, s3: Any) -> None:
-    """RSA binds no context, so the header is looked at before its key is wrapped anew."""
+    """An RSA key binds no context, so the header is checked before the key is rewrapped."""
     pem = rsa.generate_private_key(65537, 2048).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -132,7 +132,7 @@ def test_a_forged_context_does_not_make_an_object_unreadable(bucket: str, s3: An
 def test_what_s3_encrypts_a_sealed_object_with_stays(
     after: Any, bucket: str, kms_key: str, s3: Any
 ) -> None:
-    """A client-side object under a KMS key at rest is there after it is re-encrypted too."""
+    """Re-encrypting a client-side object keeps the KMS key that S3 encrypts it with."""
     uri, mode = f"s3://{bucket}/x", ClientSide(aes())
     connect(mode).put(b"plain", uri)
     s3.copy_object(
@@ -148,7 +148,7 @@ def test_what_s3_encrypts_a_sealed_object_with_stays(
 
 
 def test_a_message_without_commitment_is_re_encrypted(bucket: str, s3: Any) -> None:
-    """It is under the wanted key, and still not what the store would read."""
+    """A message without commitment is refused although it is under the wanted key."""
     uri, keyring = f"s3://{bucket}/x", aes()
     mode = ClientSide(keyring, bind_name=False)
     sealed = message.encrypt(b"plain", keyring)
@@ -169,7 +169,7 @@ def test_a_message_without_commitment_is_re_encrypted(bucket: str, s3: Any) -> N
 def test_ciphertext_that_cannot_be_read_is_not_plaintext(
     metadata: dict[str, str], body: bytes, reader: Any, bucket: str, s3: Any
 ) -> None:
-    """An object that claims to be encrypted client-side is not handed out, nor sealed again."""
+    """An object that claims to be client-side encrypted is neither returned nor encrypted again."""
     s3.put_object(Bucket=bucket, Key="x", Body=body, Metadata=metadata)
     uri = f"s3://{bucket}/x"
     if reader is None or metadata:
@@ -184,12 +184,12 @@ def test_ciphertext_that_cannot_be_read_is_not_plaintext(
 def test_a_writer_of_metadata_alone_wins(
     before: str, bucket: str, kms_key: str, new_key: str, session: Any, s3: Any
 ) -> None:
-    """Other metadata on the same body has the same ETag, and is not overwritten all the same."""
+    """A change of only the metadata, with the same ETag, is noticed and not overwritten."""
     uri, old = f"s3://{bucket}/x", make_mode(before, kms_key)
     connect(old).put(b"plain", uri, metadata={"a": "1"})
     client = session.client("s3")
     heads = []
-    # With the key in the header, a GET is the first look, and a HEAD only the last one.
+    # With the key in the header, the first look is a GET and only the last look is a HEAD.
     last = 1 if before == "client-header" else 2
 
     def rewrite(**_: Any) -> None:
@@ -215,7 +215,7 @@ def test_a_writer_of_metadata_alone_wins(
     ("after", "broken"),
     [
         *(("sse-kms", broken) for broken in ((1,), (2, 3), (1, 4))),
-        # An instruction file and a checksum are asked for by HEAD before the last look.
+        # Two HEADs, for the instruction file and the checksum, come before the last look.
         *(("client-header", broken) for broken in ((1,), (2, 3), (3, 4), (1, 3))),
     ],
 )
@@ -228,7 +228,7 @@ def test_looks_that_break_within_their_headers_are_no_other_writer(
     versioned_bucket: str,
     kms_key: str,
 ) -> None:
-    """Nobody else wrote, whichever replies to HEAD lack what the others have."""
+    """A HEAD whose reply lost headers is not taken for a replaced object."""
     uri = f"s3://{versioned_bucket}/x"
     connect(SSES3()).put(b"the only copy", uri, metadata={"owner": "finance"})
     heads: list[Asked] = []
@@ -272,7 +272,7 @@ def test_a_reply_that_breaks_within_its_headers_loses_nothing(  # noqa: PLR0917 
     bucket: str,
     kms_key: str,
 ) -> None:
-    """Neither an object's end nor what is kept beside it, though Python takes what came for all."""
+    """A reply whose headers are cut never makes a rotation lose bytes or metadata."""
     uri = f"s3://{bucket}/x"
     cut: list[str] = []
     connect(SSES3()).put(payload(PART + 9), uri, metadata={"owner": "finance"})
@@ -290,7 +290,7 @@ def test_a_reply_that_breaks_within_its_headers_loses_nothing(  # noqa: PLR0917 
         try:
             store.rotate(uri, to=mode)
         except (ConflictError, PolicyError):
-            # The second look saw it, or the mode was missing; the object is as it was.
+            # The second look noticed the cut, or the mode was missing; the object is unchanged.
             mode = SSES3()
     store = connect(mode)
     assert store.read(uri) == payload(PART + 9)

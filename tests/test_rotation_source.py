@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rotation to client-side seals only objects whose mode somebody named."""
+"""A rotation to client-side encrypts only objects whose present mode the caller has named."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TO = ClientSide(aes())
 
 
 def _silent(_: Asked, forward: Callable[[], Answer]) -> Answer:
-    """Answer as a server that encrypts nothing and so reports nothing."""
+    """Answer as a server that does not encrypt, and so reports no encryption."""
     answer = forward()
     for name in [name for name in answer.headers if name.startswith("x-amz-server-side-enc")]:
         del answer.headers[name]
@@ -29,7 +29,7 @@ def _silent(_: Asked, forward: Callable[[], Answer]) -> Answer:
 
 @pytest.fixture
 def plain_client(sandbox: Running, session: Any) -> Iterator[Any]:
-    """Return a client of a server whose objects are plain."""
+    """Return a client of a server that stores plain objects."""
     with relaying(sandbox.endpoint_url, _silent) as relay:
         yield session.client("s3", endpoint_url=relay.url)
 
@@ -39,7 +39,7 @@ def plain_client(sandbox: Running, session: Any) -> Iterator[Any]:
 def test_an_object_of_no_named_mode_is_not_sealed(
     name: str, options: dict[str, Any], bucket: str, kms_key: str, s3: Any
 ) -> None:
-    """Not done, not planned, not said to be needed; the refusal names the mode to be named."""
+    """It is not rotated, planned or reported as needed; the hint names the mode to give."""
     uri = f"s3://{bucket}/x"
     connect(make_mode(name, kms_key)).put(b"planted", uri)
     calls: Any = (
@@ -56,7 +56,7 @@ def test_an_object_of_no_named_mode_is_not_sealed(
 
 @pytest.mark.parametrize("name", SERVER_SIDE)
 def test_an_object_of_the_store_s_mode_is_sealed(name: str, bucket: str, kms_key: str) -> None:
-    """The mode that objects are read with names it; another mode is refused as it is in reading."""
+    """The store's mode counts as named; an object in another mode is refused, as `get` does."""
     uri, mode = f"s3://{bucket}/x", make_mode(name, kms_key)
     connect(mode).put(b"plain", uri)
     other = make_mode("sse-kms" if name == "sse-s3" else "sse-s3", kms_key)
@@ -69,7 +69,7 @@ def test_an_object_of_the_store_s_mode_is_sealed(name: str, bucket: str, kms_key
 
 
 def test_below_a_prefix_the_others_are_done(bucket: str, s3: Any) -> None:
-    """One planted object fails by itself; what is client-side already is left alone."""
+    """A planted object fails alone; an object already client-side is left unchanged."""
     s3.put_object(Bucket=bucket, Key="p/a", Body=b"planted")
     connect(TO).put(b"sealed", f"s3://{bucket}/p/b")
     with pytest.raises(RotationError) as caught:
@@ -83,7 +83,7 @@ def test_below_a_prefix_the_others_are_done(bucket: str, s3: Any) -> None:
 def test_a_plain_object_is_sealed_where_that_is_allowed(
     bucket: str, s3: Any, plain_client: Any
 ) -> None:
-    """By name, without a mode and beside one; a server-side store does not take it for its own."""
+    """`allow_unencrypted` seals plain objects, in a store with or without a mode."""
     uri = f"s3://{bucket}/x"
     for mode in (None, SSES3(), ClientSide(aes("old"))):
         s3.put_object(Bucket=bucket, Key="x", Body=b"plain")
@@ -102,7 +102,7 @@ def test_a_plain_object_is_sealed_where_that_is_allowed(
 def test_the_refusal_of_a_plain_object_says_what_allows_it(
     bucket: str, s3: Any, plain_client: Any
 ) -> None:
-    """S3 reports nothing, so that there is no mode to name."""
+    """For a plain object there is no mode to name, so the hint names `allow_unencrypted`."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"plain")
     with pytest.raises(PolicyError, match="is not encrypted, and no mode") as caught:
         S3Crypt(client=plain_client).rotate(f"s3://{bucket}/x", to=TO)
@@ -110,7 +110,7 @@ def test_the_refusal_of_a_plain_object_says_what_allows_it(
 
 
 def test_what_is_allowed_of_plain_objects_is_not_of_sealed_ones(bucket: str) -> None:
-    """A client-side object needs its keys, whatever is allowed."""
+    """`allow_unencrypted` does not apply to a client-side object, which needs its keys."""
     uri = f"s3://{bucket}/x"
     connect(ClientSide(aes("old"))).put(b"sealed", uri)
     with pytest.raises(PolicyError, match="encrypted client-side"):
@@ -118,7 +118,7 @@ def test_what_is_allowed_of_plain_objects_is_not_of_sealed_ones(bucket: str) -> 
 
 
 def test_between_modes_of_s3_none_need_be_named(bucket: str) -> None:
-    """S3's own encryption says nothing of who wrote an object, before or after."""
+    """A rotation between server-side modes needs no named mode: neither mode proves a writer."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(b"plain", uri)
     assert connect().rotate(uri, to=SSEC(CUSTOMER_KEY))[0].action == "copied"

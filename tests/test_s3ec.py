@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from conftest import RequestsLog
 
-# Neither text nor a type known by its first bytes, as ciphertext is but by chance.
+# Neither text nor a file type known by its first bytes, like almost any ciphertext.
 CIPHERTEXT = b"\x07\xc1\x00" + random.Random(1).randbytes(3000)
 LENGTH = {"x-amz-unencrypted-content-length": "2987"}
 
@@ -59,7 +59,7 @@ ENVELOPES: dict[str, dict[str, str]] = {
     "V3": {**V3_OBJECT, **V3_FILE},
     "V3, its length empty as Go writes it": {**V3_OBJECT, **V3_FILE, "x-amz-m": ""},
 }
-# What is on the object, and what in its instruction file.
+# The metadata of the object, and the content of its instruction file.
 SPLIT: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "Ruby V1": (LENGTH, V1),
     "Ruby V2": (LENGTH, V2),
@@ -80,7 +80,7 @@ READS: dict[str, Callable[[Any, str], Any]] = {
 
 
 def _store_pair(s3: Any, bucket: str, name: str, kind: str) -> str:
-    """Put an object as that client writes it; return its URI."""
+    """Put an object as the Amazon S3 Encryption Client writes it; return its URI."""
     on_object, in_file = SPLIT[kind]
     s3.put_object(Bucket=bucket, Key=name, Body=CIPHERTEXT, Metadata=on_object)
     s3.put_object(Bucket=bucket, Key=f"{name}.instruction", Body=json.dumps(in_file))
@@ -89,7 +89,7 @@ def _store_pair(s3: Any, bucket: str, name: str, kind: str) -> str:
 
 @pytest.mark.parametrize("kind", SPLIT)
 def test_an_object_with_an_instruction_file_is_refused(kind: str, bucket: str, s3: Any) -> None:
-    """By every read and by rotation, naming the client and what holds the key."""
+    """Every read and rotation refuses it, and names the client and the instruction file."""
     uri = _store_pair(s3, bucket, "x", kind)
     for how, read in READS.items():
         with pytest.raises(FormatError, match=r"S3 Encryption Client.*instruction.*key") as error:
@@ -102,7 +102,7 @@ def test_an_object_with_an_instruction_file_is_refused(kind: str, bucket: str, s
 def test_an_object_with_its_envelope_in_metadata_is_refused(
     kind: str, bucket: str, s3: Any
 ) -> None:
-    """Without a mode, with a server-side one, and with a client-side one."""
+    """It is refused without a mode, with a server-side mode, and with a client-side mode."""
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT, Metadata=ENVELOPES[kind])
     for mode in (None, SSES3(), ClientSide(aes())):
         with pytest.raises(FormatError, match="is of the Amazon S3 Encryption Client"):
@@ -112,7 +112,7 @@ def test_an_object_with_its_envelope_in_metadata_is_refused(
 def test_the_length_that_ruby_leaves_needs_no_request(
     bucket: str, s3: Any, requests_log: RequestsLog
 ) -> None:
-    """The entry is enough, with a mode too; nothing is asked of the instruction file."""
+    """The metadata entry suffices, with and without a mode; the instruction file is not fetched."""
     uri = _store_pair(s3, bucket, "x", "Ruby V2")
     requests_log.clear()
     for mode in (None, SSES3()):
@@ -137,7 +137,7 @@ def _instruction_files() -> dict[str, tuple[str, dict[str, str]]]:
 def test_an_instruction_file_is_known_by_its_body_or_mark(
     kind: str, name: str, bucket: str, s3: Any
 ) -> None:
-    """Whatever its name; a rotation leaves it as it is."""
+    """An instruction file with any name is refused, and a rotation leaves it unchanged."""
     body, metadata = _instruction_files()[kind]
     s3.put_object(Bucket=bucket, Key=name, Body=body, Metadata=metadata)
     for how in ("read", "inspect", "rotate"):
@@ -162,7 +162,7 @@ def test_an_instruction_file_is_known_by_its_body_or_mark(
     ],
 )
 def test_the_suffix_alone_makes_no_instruction_file(body: bytes, bucket: str, s3: Any) -> None:
-    """Such an object is read, and so is the one beside it."""
+    """A file with only the suffix is read, and so is the object beside it."""
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT)
     s3.put_object(Bucket=bucket, Key="x.instruction", Body=body)
     store = connect()
@@ -180,7 +180,7 @@ def test_the_suffix_alone_makes_no_instruction_file(body: bytes, bucket: str, s3
 def test_what_cannot_be_ciphertext_costs_no_request(
     body: bytes, bucket: str, s3: Any, requests_log: RequestsLog
 ) -> None:
-    """Text, known types, and less than a tag: the neighbour is not asked for."""
+    """For text, known types, and fewer bytes than a tag, no instruction file is looked for."""
     s3.put_object(Bucket=bucket, Key="x", Body=body)
     requests_log.clear()
     assert connect().read(f"s3://{bucket}/x") == body
@@ -192,7 +192,7 @@ def _about_neighbours(log: RequestsLog) -> list[str]:
 
 
 def test_other_bytes_cost_one_head(bucket: str, s3: Any, requests_log: RequestsLog) -> None:
-    """Without a mode, where there is no neighbour; with a mode, none."""
+    """A store without a mode sends one HEAD for an instruction file; with a mode, none is sent."""
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT)
     for mode, asked in ((None, ["HEAD"]), (SSES3(), [])):
         requests_log.clear()
@@ -201,7 +201,7 @@ def test_other_bytes_cost_one_head(bucket: str, s3: Any, requests_log: RequestsL
 
 
 def test_a_message_costs_no_head(bucket: str, requests_log: RequestsLog) -> None:
-    """Inspecting one of ours asks for no instruction file."""
+    """Inspecting a message of ours does not look for an instruction file."""
     connect(ClientSide(aes())).put(b"x", f"s3://{bucket}/x")
     requests_log.clear()
     connect().inspect(f"s3://{bucket}/x")
@@ -211,7 +211,7 @@ def test_a_message_costs_no_head(bucket: str, requests_log: RequestsLog) -> None
 def test_rotating_a_plain_object_to_client_side_always_asks(
     bucket: str, s3: Any, requests_log: RequestsLog
 ) -> None:
-    """Text too, and with a mode named: what is encrypted twice, no client opens."""
+    """It always looks for an instruction file: no client could open a doubly encrypted object."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"text")
     requests_log.clear()
     with pytest.raises(PolicyError, match="no mode was named"):
@@ -229,7 +229,7 @@ def test_rotating_a_plain_object_to_client_side_always_asks(
 def test_a_neighbour_that_may_not_be_seen_is_none(
     status: int, goes_on: bool, bucket: str, s3: Any, sandbox: Any
 ) -> None:
-    """403 and 404 go on; another failure is the read's, since it leaves open what the bytes are."""
+    """403 and 404 mean no instruction file; any other failure fails the read."""
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT)
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -245,7 +245,7 @@ def test_a_neighbour_that_may_not_be_seen_is_none(
 
 
 def test_a_name_too_long_for_a_neighbour_is_read(bucket: str, s3: Any) -> None:
-    """S3 has no room for `.instruction` behind 1020 bytes, so there is no such object."""
+    """S3's name limit leaves no room for `.instruction` after 1020 bytes, so none is looked for."""
     s3.put_object(Bucket=bucket, Key="x" * 1020, Body=CIPHERTEXT)
     assert connect().read(f"s3://{bucket}/{'x' * 1020}") == CIPHERTEXT
 
@@ -253,7 +253,7 @@ def test_a_name_too_long_for_a_neighbour_is_read(bucket: str, s3: Any) -> None:
 def test_a_prefix_is_rotated_around_such_objects(
     bucket: str, s3: Any, requests_log: RequestsLog
 ) -> None:
-    """Each pair is refused twice and left as it is; the listing answers for all other objects."""
+    """Both objects of each pair are refused; for all other objects the listing suffices."""
     for number, kind in enumerate(SPLIT):
         _store_pair(s3, bucket, f"p/{number}", kind)
     for name in ("p/plain", "p/2-between", "p/other.instruction"):
@@ -278,7 +278,7 @@ def test_a_prefix_is_rotated_around_such_objects(
 def test_a_recursive_get_knows_neighbours_by_the_listing(
     bucket: str, s3: Any, tmp_path: Path, requests_log: RequestsLog
 ) -> None:
-    """No HEAD; only a neighbour that is listed is fetched, and only it decides."""
+    """No HEAD looks for instruction files: only a listed one is fetched, and its body decides."""
     _store_pair(s3, bucket, "p/pair", "PHP V2")
     s3.put_object(Bucket=bucket, Key="p/alone", Body=CIPHERTEXT)
     s3.put_object(Bucket=bucket, Key="p/told", Body=CIPHERTEXT)
@@ -290,7 +290,7 @@ def test_a_recursive_get_knows_neighbours_by_the_listing(
         "told",
         "told.instruction",
     ]
-    # Those that ask for a checksum are about what was read, and pinned.
+    # The remaining HEADs fetch a checksum of the object that was read, bound to its ETag.
     heads = [entry for entry in requests_log.list() if entry["method"] == "HEAD"]
     assert all("if-match" in entry["headers"] for entry in heads)
     assert not any(entry["path"].endswith("/alone.instruction") for entry in requests_log.list())
@@ -309,14 +309,14 @@ def test_a_recursive_get_knows_neighbours_by_the_listing(
     ],
 )  # fmt: skip
 def test_a_listing_tells_neighbours(listing: list[str], found: dict[str, bool | None]) -> None:
-    """In its order; where it has none, nothing is known."""
+    """A sorted listing shows which items have an instruction file; unsorted, it is unknown."""
     pairs = list(marks.with_neighbours(listing, str))
     assert [name for name, _ in pairs] == listing
     assert dict(pairs) == found
 
 
 def test_a_listing_is_read_no_further_than_needed() -> None:
-    """An item is yielded once the listing has passed the place of its instruction file."""
+    """An item is yielded once the listing has passed its instruction file's place."""
     taken = []
 
     def listing() -> Iterator[str]:
@@ -330,7 +330,7 @@ def test_a_listing_is_read_no_further_than_needed() -> None:
 
 @pytest.mark.parametrize("kind", ["Ruby V2", "PHP V2"])
 def test_a_copy_and_the_file_system_refuse_too(kind: str, bucket: str, s3: Any) -> None:
-    """With `encryption="any"`: cat, open, info, get and copies."""
+    """With `encryption="any"`, cat, open, info, get and copies refuse such an object."""
     _store_pair(s3, bucket, "x", kind)
     files: Any = S3CryptFileSystem(encryption="any")
     acts: tuple[Callable[[], Any], ...] = (
@@ -349,7 +349,7 @@ def test_a_copy_and_the_file_system_refuse_too(kind: str, bucket: str, s3: Any) 
 def test_cat_refuses_with_exit_code_3_and_no_output(
     bucket: str, s3: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """As for any other object that this version does not read."""
+    """`cat` prints nothing, and its error names the instruction file."""
     _store_pair(s3, bucket, "x", "PHP V2")
     assert run(["cat", f"s3://{bucket}/x"]) == 3
     out, err = capfd.readouterr()
@@ -357,12 +357,12 @@ def test_cat_refuses_with_exit_code_3_and_no_output(
     assert f"s3://{bucket}/x.instruction" in err
 
 
-# --- Entries of that client in what is written ---------------------------------------------------
+# --- That client's metadata entries in our writes ------------------------------------------------
 
 
 @pytest.mark.parametrize("name", sorted(marks.ENTRIES))
 def test_its_entries_are_refused_as_metadata(name: str, bucket: str, s3: Any) -> None:
-    """By put and open, in any case; nothing is stored."""
+    """`put` and `open` refuse such entries in any case, and store nothing."""
     store, uri = connect(SSES3()), f"s3://{bucket}/x"
     for spelled in (name, name.upper()):
         with pytest.raises(ConfigError, match="S3 Encryption Client"):
@@ -375,7 +375,7 @@ def test_its_entries_are_refused_as_metadata(name: str, bucket: str, s3: Any) ->
 def test_the_command_and_the_file_system_refuse_its_entries(
     bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """Exit code 2, and a ConfigError; nothing is stored."""
+    """The command exits with code 2 and the file system raises ConfigError; nothing is stored."""
     source = tmp_path / "in"
     source.write_bytes(b"x")
     uri = f"s3://{bucket}/x"
@@ -394,7 +394,7 @@ def test_the_command_and_the_file_system_refuse_its_entries(
 def test_a_message_with_a_stray_entry_is_read_and_not_rewritten(
     location: Any, to: Any, bucket: str, s3: Any
 ) -> None:
-    """Its writer was not that client: it is read; a copy or rotation names the entry instead."""
+    """It is one of our messages, so it is read; a copy or rotation names the stray entry."""
     mode = ClientSide(aes(), key_location=location)
     store, uri = connect(mode), f"s3://{bucket}/x"
     store.put(b"x", uri)
@@ -417,7 +417,7 @@ def test_a_message_with_a_stray_entry_is_read_and_not_rewritten(
 
 
 def test_a_client_side_store_says_what_it_was_given(bucket: str, s3: Any) -> None:
-    """A plain error for a plain object, that client's for its own."""
+    """The error for a plain object differs from the error for that client's object."""
     store = connect(ClientSide(aes()))
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT, Metadata=LENGTH)
     with pytest.raises(FormatError, match="S3 Encryption Client"):
