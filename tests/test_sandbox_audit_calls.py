@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox answers what an audit asks: account, grants, imports, last uses, inventories, pages.
+"""The sandbox answers the calls of an audit: account, grants, imports, last uses, inventories,
+pages.
 
 botocore parses each reply by the service's model, so that a wrong form shows as a missing value.
 """
@@ -41,7 +42,7 @@ INVALID = (400, "ValidationException")
 def control(session: boto3.Session) -> Iterator[Any]:
     """Return an S3 Control client whose requests go to the sandbox's address."""
     client = session.client("s3control")
-    # botocore puts the account before the host, which makes no name of an address.
+    # botocore puts the account id before the host name, which does not work with an IP address.
     endpoint = os.environ["AWS_ENDPOINT_URL"]
 
     def to_endpoint(request: Any, **_: Any) -> None:
@@ -53,7 +54,7 @@ def control(session: boto3.Session) -> Iterator[Any]:
 
 
 def test_the_block_of_an_account_is_kept(control: Any) -> None:
-    """Flags that are not given are off; without a block there is an error of its own."""
+    """Omitted flags are off; an account without a block has an error code of its own."""
     wanted = {"BlockPublicPolicy": True}
     get = control.get_public_access_block
     assert refusal(get, AccountId=ACCOUNT) == (404, "NoSuchPublicAccessBlockConfiguration")
@@ -71,7 +72,7 @@ def test_the_block_of_an_account_is_kept(control: Any) -> None:
 
 
 def test_the_block_of_an_account_blocks(control: Any, s3: Any, blocked_bucket: str) -> None:
-    """A bucket without a block of its own takes no public policy while the account has one."""
+    """The account's block applies to a bucket without a block of its own."""
     statement = {
         "Effect": "Allow",
         "Principal": "*",
@@ -101,7 +102,7 @@ def grants(kms: Any, key: str, **wanted: Any) -> list[dict[str, Any]]:
 
 
 def test_a_grant_is_listed_as_it_was_made(kms: Any, kms_key: str) -> None:
-    """With its key's ARN, its date and the account that made it."""
+    """The listed grant also has its key's ARN, its date and the account that made it."""
     asked = {
         "Name": "reader",
         "GranteePrincipal": ROLE,
@@ -118,14 +119,14 @@ def test_a_grant_is_listed_as_it_was_made(kms: Any, kms_key: str) -> None:
         "GrantId": made["GrantId"],
         "IssuingAccount": f"arn:aws:iam::{ACCOUNT}:root",
     }
-    # The same again, by name, is the same grant.
+    # A second request with the same name and values returns the same grant.
     assert kms.create_grant(KeyId=kms_key, **asked)["GrantId"] == made["GrantId"]
     retirable = kms.list_retirable_grants(RetiringPrincipal=ROLE)["Grants"]
     assert made["GrantId"] in {grant["GrantId"] for grant in retirable}
 
 
 def test_a_grant_to_a_service(kms: Any, kms_key: str) -> None:
-    """It names the service, the source, and who may retire it; others do not show."""
+    """The grant has the service, the source and the retiring service; listing can filter by it."""
     asked = {
         "GranteeServicePrincipal": "rds.amazonaws.com",
         "RetiringServicePrincipal": "rds.amazonaws.com",
@@ -153,7 +154,7 @@ def test_a_grant_to_a_service(kms: Any, kms_key: str) -> None:
     ],
 )
 def test_grants_that_are_refused(kms: Any, kms_key: str, changed: dict[str, Any]) -> None:
-    """Two grantees or none, a service without a source or without one who retires, no operation."""
+    """A grant has one grantee and known operations; a service needs a source and who retires it."""
     asked = {
         "KeyId": kms_key,
         "GranteeServicePrincipal": "rds.amazonaws.com",
@@ -167,7 +168,7 @@ def test_grants_that_are_refused(kms: Any, kms_key: str, changed: dict[str, Any]
 
 
 def test_grants_end(kms: Any, kms_key: str) -> None:
-    """By retiring with the token, or the id, and by revoking; a dry run ends none."""
+    """A grant ends when retired by token or id, or revoked; a dry run ends no grant."""
     asked = {"GranteePrincipal": ROLE, "RetiringPrincipal": CALLER, "Operations": ["Decrypt"]}
     made = [kms.create_grant(KeyId=kms_key, **asked) for _ in range(3)]
     named = {"KeyId": kms_key, "GrantId": made[2]["GrantId"]}
@@ -185,7 +186,7 @@ def test_grants_end(kms: Any, kms_key: str) -> None:
 
 
 def test_a_dry_run_needs_no_ciphertext(kms: Any, kms_key: str, key: str) -> None:
-    """IGNORE_CIPHERTEXT asks about the keys alone, which then have to be named."""
+    """IGNORE_CIPHERTEXT checks only the keys, so that the request must name them."""
     dry = {"DryRun": True, "DryRunModifiers": ["IGNORE_CIPHERTEXT"]}
     fine = (412, "DryRunOperationException")
     both = {"SourceKeyId": kms_key, "DestinationKeyId": key}
@@ -202,7 +203,7 @@ def test_a_dry_run_needs_no_ciphertext(kms: Any, kms_key: str, key: str) -> None
 
 
 def test_a_ciphertext_names_its_material(kms: Any, kms_key: str) -> None:
-    """After a rotation old ciphertexts are under the old material, new ones under the new."""
+    """After a rotation, old ciphertexts name the old material and new ones the new material."""
     old = kms.generate_data_key(KeyId=kms_key, KeySpec="AES_256")
     assert (
         old["KeyMaterialId"]
@@ -227,7 +228,7 @@ def test_a_ciphertext_names_its_material(kms: Any, kms_key: str) -> None:
 
 
 def test_the_last_use_of_a_key(kms: Any, s3: Any, bucket: str, kms_key: str) -> None:
-    """None of a new key; then the last operation that succeeded, S3's too."""
+    """A new key has no last use; later it is the last successful operation, also of S3."""
     new = kms.get_key_last_usage(KeyId=kms_key)
     assert new["KeyLastUsage"] == {}
     assert new["TrackingStartDate"] == new["KeyCreationDate"]
@@ -251,7 +252,7 @@ def test_the_last_use_of_a_key(kms: Any, s3: Any, bucket: str, kms_key: str) -> 
 
 
 def imported(kms: Any, key: str, material: bytes, **more: Any) -> dict[str, Any]:
-    """Import key material, wrapped as KMS asks for it."""
+    """Import key material, wrapped as KMS requires."""
     asked = {"WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048"}
     given = kms.get_parameters_for_import(KeyId=key, **asked)
     public = load_der_public_key(given["PublicKey"])
@@ -268,12 +269,12 @@ def imported(kms: Any, key: str, material: bytes, **more: Any) -> dict[str, Any]
 
 @pytest.fixture
 def external(kms: Any) -> str:
-    """Make a key that waits for its material."""
+    """Make a key that has no material yet, and return its ARN."""
     return str(kms.create_key(Origin="EXTERNAL")["KeyMetadata"]["Arn"])
 
 
 def test_a_key_waits_for_its_material(kms: Any, external: str) -> None:
-    """It does nothing before the import, and says afterwards that the material stays."""
+    """A key without its material cannot be used; only the same material can be imported again."""
     assert kms.describe_key(KeyId=external)["KeyMetadata"]["KeyState"] == "PendingImport"
     refused = refusal(kms.encrypt, KeyId=external, Plaintext=b"x")
     assert refused == (400, "KMSInvalidStateException")
@@ -294,7 +295,7 @@ def test_a_key_waits_for_its_material(kms: Any, external: str) -> None:
 
 
 def test_imported_material_expires(kms: Any, external: str) -> None:
-    """At its time, to the second; until then DescribeKey says when."""
+    """It expires at its time, to the second; until then DescribeKey returns the time."""
     until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
     imported(kms, external, os.urandom(32), ValidTo=until)
     found = kms.describe_key(KeyId=external)["KeyMetadata"]
@@ -308,7 +309,7 @@ def test_imported_material_expires(kms: Any, external: str) -> None:
 
 
 def test_keys_that_another_account_shares(session: boto3.Session) -> None:
-    """They are listed when asked for, in replies of their own, and may be described."""
+    """Shared keys are listed only on request, on a page of their own, and can be described."""
     with sandboxes.running() as other:
         shared = sandboxes.share_key(other)
         client: Any = session.client("kms", endpoint_url=other.endpoint_url)
@@ -326,13 +327,13 @@ def test_keys_that_another_account_shares(session: boto3.Session) -> None:
 
 
 def arns(client: Any, **asked: Any) -> list[str]:
-    """Return the ARNs of keys, all pages."""
+    """Return the ARNs of the keys on all pages."""
     pages = client.get_paginator("list_keys").paginate(**asked)
     return [key["KeyArn"] for page in pages for key in page["Keys"]]
 
 
 def test_buckets_come_in_pages(s3: Any) -> None:
-    """By name, with the Region of each; a prefix or a Region leaves out the others."""
+    """Buckets are sorted by name and have their Region; prefix and Region filter them."""
     prefix = f"paged-{uuid.uuid4().hex[:8]}-"
     names = [f"{prefix}{number}" for number in range(5)]
     for name in names:
@@ -350,7 +351,7 @@ def test_buckets_come_in_pages(s3: Any) -> None:
 
 
 def test_open_uploads_come_in_pages(s3: Any, bucket: str) -> None:
-    """By name and then by age, with their beginning; a delimiter groups them."""
+    """Uploads are sorted by name and then by age, with start times; a delimiter groups them."""
     names = ["a/1", "a/2", "b", "b", "c"]
     ids = [s3.create_multipart_upload(Bucket=bucket, Key=name)["UploadId"] for name in names]
     pages = s3.get_paginator("list_multipart_uploads").paginate(
@@ -367,7 +368,7 @@ def test_open_uploads_come_in_pages(s3: Any, bucket: str) -> None:
 
 
 def test_the_parts_of_an_upload_need_its_key(s3: Any, kms: Any, bucket: str, kms_key: str) -> None:
-    """Neither listing tells how an upload is encrypted; a key out of use shows in the refusal."""
+    """Listings do not show an upload's encryption; ListParts fails if its key is disabled."""
     where = {"Bucket": bucket, "Key": "k"}
     mode = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key}
     upload = s3.create_multipart_upload(**where, **mode)["UploadId"]
@@ -405,7 +406,7 @@ def inventory(target: str, **changed: Any) -> dict[str, Any]:
 
 
 def test_an_inventory_is_kept(s3: Any, bucket: str) -> None:
-    """Every element is read back, alone and in the list."""
+    """Each element is read back, by its id and in the list."""
     wanted = inventory(bucket)
     named = {"Bucket": bucket, "Id": "all"}
     s3.put_bucket_inventory_configuration(**named, InventoryConfiguration=wanted)
@@ -429,7 +430,7 @@ def test_an_inventory_is_kept(s3: Any, bucket: str) -> None:
 def test_inventories_that_are_refused(
     s3: Any, bucket: str, changed: dict[str, Any], code: str
 ) -> None:
-    """Another id than in the address, a schedule and a field that S3 does not have."""
+    """An id that differs from the URL's, an unknown schedule and an unknown field are refused."""
     refused = refusal(
         s3.put_bucket_inventory_configuration,
         Bucket=bucket,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox stores a body only if it is whole, and the one that its checksums are about."""
+"""The sandbox stores a body only if it is complete and matches its checksums."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WAYS = ("header", "trailer", "signed trailer")
 
 
 def checksum(algorithm: str, body: bytes) -> str:
-    """Return a checksum as S3 writes it, computed without the sandbox's code."""
+    """Return a checksum in S3's notation, computed without the sandbox's code."""
     return base64.b64encode(COMPUTED[algorithm](body)).decode()
 
 
@@ -75,7 +75,7 @@ def framed(way: str, algorithm: str, sent: bytes, value: str) -> tuple[dict[str,
 def send(
     sandbox: Running, path: str, headers: dict[str, str], body: bytes, *, cut: int | None = None
 ) -> tuple[int, str]:
-    """Put a body, of which only `cut` bytes arrive; return status and S3's code."""
+    """Put a body of which only `cut` bytes arrive; return the status and S3's error code."""
     address = urlsplit(sandbox.endpoint_url)
     said = {
         "Host": address.netloc,
@@ -99,7 +99,7 @@ def send(
 def test_a_changed_object_is_not_stored(
     algorithm: str, way: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """BadDigest, whichever bit was flipped and however its checksum came; the right one is kept."""
+    """A body with any bit flipped is a BadDigest; the right body is stored with its checksum."""
     value = checksum(algorithm, BODY)
     for bit in BITS:
         headers, body = framed(way, algorithm, flipped(BODY, bit), value)
@@ -117,7 +117,7 @@ def test_a_changed_object_is_not_stored(
 def test_a_changed_part_is_not_stored(
     algorithm: str, way: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """BadDigest, and the upload has no such part."""
+    """A changed part is a BadDigest, and is not added to the upload."""
     begun = {"Bucket": bucket, "Key": "x", "ChecksumAlgorithm": algorithm.upper()}
     upload = s3.create_multipart_upload(**begun)["UploadId"]
     path = f"/{bucket}/x?uploadId={upload}&partNumber=1"
@@ -139,7 +139,7 @@ def test_a_changed_part_is_not_stored(
 def test_a_hash_that_is_not_the_bodys_is_refused(
     header: str, value: str, code: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """The older ways to say it count as well, for tags too."""
+    """Content-MD5 and x-amz-content-sha256 are checked too, also for a request that sets tags."""
     for bit in BITS:
         changed = flipped(BODY, bit)
         for path in (f"/{bucket}/x", f"/{bucket}/x?tagging"):
@@ -168,14 +168,14 @@ def test_a_hash_that_is_not_the_bodys_is_refused(
 def test_a_senseless_checksum_is_refused(
     headers: dict[str, str], code: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """Nothing is stored that could not be verified as asked."""
+    """A body whose checksum cannot be verified as requested is not stored."""
     assert send(sandbox, f"/{bucket}/x", headers, BODY)[1] == code
     assert names(s3, bucket) == []
 
 
 @pytest.mark.parametrize("cut", [0, 1, 1500, 2999])
 def test_a_body_cut_short_is_not_stored(cut: int, sandbox: Running, bucket: str, s3: Any) -> None:
-    """Fewer bytes than Content-Length says are IncompleteBody, of an object and of a part."""
+    """An object or part with fewer bytes than its Content-Length is an IncompleteBody."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"before")
     upload = s3.create_multipart_upload(Bucket=bucket, Key="x")["UploadId"]
     for path in (f"/{bucket}/x", f"/{bucket}/x?uploadId={upload}&partNumber=1"):
@@ -188,7 +188,7 @@ def test_a_body_cut_short_is_not_stored(cut: int, sandbox: Running, bucket: str,
 def test_an_aws_chunked_body_cut_short_is_not_stored(
     way: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """Wherever it ends: in a chunk, between two, in the trailer; though Content-Length fits."""
+    """A cut in a chunk, between chunks or in the trailer is found even if Content-Length fits."""
     headers, body = framed(way, "crc32", BODY, checksum("crc32", BODY))
     for cut in (0, 2, 1000, len(body) // 2, len(body) - 40, len(body) - 4, len(body) - 3):
         status, code = send(sandbox, f"/{bucket}/x", headers, body[:cut])
@@ -200,7 +200,7 @@ def test_an_aws_chunked_body_cut_short_is_not_stored(
 
 
 def test_a_chunked_body_cut_short_is_not_stored(sandbox: Running, bucket: str, s3: Any) -> None:
-    """HTTP's own chunks end with one of no bytes, and an empty line."""
+    """HTTP's chunked encoding must end with an empty chunk and an empty line."""
     headers = {"Transfer-Encoding": "chunked"}
     body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
     for cut in (0, 5, 1000, len(body) - 7, len(body) - 5, len(body) - 2):
@@ -214,7 +214,7 @@ def test_a_chunked_body_cut_short_is_not_stored(sandbox: Running, bucket: str, s
 def test_a_trailer_that_was_announced_must_come(
     trailer: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """Else the checksum would be dropped on the way, unnoticed."""
+    """A missing trailer is an error, since the checksum would otherwise be lost unnoticed."""
     headers, body = framed("trailer", "crc32", BODY, checksum("crc32", BODY))
     body = body[: body.index(b"x-amz-checksum")] + f"{trailer}\r\n".encode()
     assert send(sandbox, f"/{bucket}/x", headers, body) == (400, "MalformedTrailerError")
@@ -223,7 +223,7 @@ def test_a_trailer_that_was_announced_must_come(
 
 @pytest.mark.parametrize("size", [1000, len(PART) + 1000])
 def test_botocores_own_checksums_fit(size: int, session: boto3.Session, bucket: str) -> None:
-    """A plain client's body that changes on the way is refused, and not stored."""
+    """A body of a plain client that changes on the way is refused, and not stored."""
 
     def flip(asked: Asked, forward: Callable[..., Answer]) -> Answer:
         if asked.method != "PUT":
@@ -237,11 +237,11 @@ def test_botocores_own_checksums_fit(size: int, session: boto3.Session, bucket: 
         assert names(client, bucket) == []
 
 
-# --- Objects made in parts ---------------------------------------------------------------------
+# --- Multipart objects -------------------------------------------------------------------------
 
 
 class _Upload:
-    """An upload of two parts, in one algorithm and type."""
+    """An upload of two parts, with one checksum algorithm and type."""
 
     def __init__(self, s3: Any, bucket: str, algorithm: str, kind: str) -> None:
         self.s3 = s3
@@ -266,7 +266,7 @@ class _Upload:
         ]
 
     def complete(self, **arguments: Any) -> str:
-        """Complete it; return the code of a refusal, or nothing."""
+        """Complete the upload; return the code of a refusal, or an empty text."""
         parts = {"Parts": self.listed}
         try:
             self.s3.complete_multipart_upload(**self.where, MultipartUpload=parts, **arguments)
@@ -295,7 +295,7 @@ def _composite(algorithm: str) -> str:
 def test_a_whole_that_is_not_its_parts_is_refused(
     algorithm: str, kind: str, bucket: str, s3: Any
 ) -> None:
-    """BadDigest for another checksum of the whole; the right one is kept with its type."""
+    """A wrong checksum of the whole is a BadDigest; the right one is stored with its type."""
     upload = _Upload(s3, bucket, algorithm, kind)
     value = checksum(algorithm, PART + BODY) if kind == "FULL_OBJECT" else _composite(algorithm)
     wrong = checksum(algorithm, BODY + PART) + ("-2" if kind == "COMPOSITE" else "")
@@ -312,7 +312,7 @@ def test_a_whole_that_is_not_its_parts_is_refused(
 
 
 def test_a_listed_checksum_must_be_the_parts(bucket: str, s3: Any) -> None:
-    """What the list of parts says of one is compared with what was stored."""
+    """The checksum that the list of parts gives for a part must be that of the stored part."""
     upload = _Upload(s3, bucket, "crc64nvme", "FULL_OBJECT")
     upload.listed[1][upload.name] = checksum("crc64nvme", PART)
     assert upload.complete() == "InvalidPart"
@@ -320,7 +320,7 @@ def test_a_listed_checksum_must_be_the_parts(bucket: str, s3: Any) -> None:
 
 
 def test_a_part_of_another_algorithm_is_refused(sandbox: Running, bucket: str, s3: Any) -> None:
-    """Its checksum could not be combined with the others'."""
+    """A part's checksum in another algorithm could not be combined with the other parts'."""
     begun = {"Bucket": bucket, "Key": "x", "ChecksumAlgorithm": "SHA256"}
     upload = s3.create_multipart_upload(**begun)["UploadId"]
     path = f"/{bucket}/x?uploadId={upload}&partNumber=1"
@@ -329,7 +329,7 @@ def test_a_part_of_another_algorithm_is_refused(sandbox: Running, bucket: str, s
 
 
 def test_an_object_that_came_without_has_a_checksum(sandbox: Running, bucket: str, s3: Any) -> None:
-    """S3 computes CRC-64/NVME; a whole reply tells it, one to a range does not."""
+    """S3 computes CRC-64/NVME; it returns the checksum with a whole body, not with a range."""
     assert send(sandbox, f"/{bucket}/x", {}, BODY) == (200, "")
     s3.copy_object(Bucket=bucket, Key="y", CopySource=f"{bucket}/x")
     for name in ("x", "y"):

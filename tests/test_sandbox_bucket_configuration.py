@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox's buckets keep their configuration, and refuse what AWS's refuse."""
+"""The sandbox's buckets keep their configuration, and refuse the same settings as AWS."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def name(blocked_bucket: str) -> str:
 
 
 def statement(bucket: str, **changed: Any) -> dict[str, Any]:
-    """Return a statement that lets the account read the bucket's objects, but for the changes."""
+    """Return a statement that lets the account read the bucket's objects, with these changes."""
     return {
         "Effect": "Allow",
         "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
@@ -38,17 +38,17 @@ def statement(bucket: str, **changed: Any) -> dict[str, Any]:
 
 
 def policy(*statements: dict[str, Any]) -> str:
-    """Return a policy of these statements."""
+    """Return a policy with these statements."""
     return json.dumps({"Version": "2012-10-17", "Statement": [*statements]})
 
 
 def encryption(**rule: Any) -> dict[str, Any]:
-    """Return an encryption setting of one rule."""
+    """Return an encryption setting with one rule."""
     return {"Rules": [rule]}
 
 
 def allow_acls(s3: Any, bucket: str) -> None:
-    """Have a bucket take ACLs, public ones as well."""
+    """Make a bucket accept ACLs, including public ones."""
     s3.put_bucket_ownership_controls(
         Bucket=bucket, OwnershipControls={"Rules": [{"ObjectOwnership": "ObjectWriter"}]}
     )
@@ -70,7 +70,7 @@ def test_a_new_bucket_is_closed(s3: Any, name: str) -> None:
 
 
 def test_creating_a_bucket_again_changes_nothing(s3: Any, name: str) -> None:
-    """Which us-east-1 answers with success."""
+    """us-east-1 answers with success, and the configuration stays."""
     s3.delete_public_access_block(Bucket=name)
     s3.create_bucket(Bucket=name)
     refused = refusal(s3.get_public_access_block, Bucket=name)
@@ -89,7 +89,7 @@ def test_creating_a_bucket_again_changes_nothing(s3: Any, name: str) -> None:
     ],
 )
 def test_configurations_that_are_not_there(s3: Any, name: str, method: str, code: str) -> None:
-    """Each has a code of its own; a bucket that is not there has another one."""
+    """Each missing configuration has its own error code; a missing bucket has another code."""
     assert refusal(getattr(s3, method), Bucket=name) == (404, code)
     assert refusal(getattr(s3, method), Bucket=str(uuid.uuid4())) == (404, "NoSuchBucket")
 
@@ -109,7 +109,7 @@ READS = (
 
 @pytest.mark.parametrize("method", READS)
 def test_another_owner_is_refused(s3: Any, name: str, method: str) -> None:
-    """Whatever is asked, a bucket is its owner's."""
+    """Each request checks the expected owner of the bucket."""
     asked = {"Bucket": name, "ExpectedBucketOwner": OTHER}
     assert refusal(getattr(s3, method), **asked) == (403, "AccessDenied")
 
@@ -141,7 +141,7 @@ def test_a_block_that_is_left_out_is_lost(s3: Any, name: str) -> None:
 
 
 def test_a_blocked_mode_is_refused_however_it_comes(s3: Any, name: str) -> None:
-    """By a put, a copy, and an upload in parts."""
+    """A put, a copy and a multipart upload in a blocked mode are all refused."""
     s3.put_object(Bucket=name, Key="k", Body=b"x")
     where, denied = {"Bucket": name, "Key": "l", **ssec()}, (403, "AccessDenied")
     assert refusal(s3.put_object, **where) == denied
@@ -167,7 +167,7 @@ def test_a_blocked_mode_is_refused_however_it_comes(s3: Any, name: str) -> None:
 def test_encryption_settings_that_are_refused(
     s3: Any, name: str, rule: dict[str, Any], code: str
 ) -> None:
-    """A mode that does not exist, and a key for SSE-S3."""
+    """An unknown mode is refused, and so is a key for SSE-S3."""
     asked = {"Bucket": name, "ServerSideEncryptionConfiguration": encryption(**rule)}
     assert refusal(s3.put_bucket_encryption, **asked) == (400, code)
 
@@ -176,7 +176,7 @@ def test_encryption_settings_that_are_refused(
 
 
 def test_a_flag_that_is_left_out_is_off(s3: Any, name: str) -> None:
-    """As are all of them once the configuration is deleted."""
+    """PutPublicAccessBlock turns omitted flags off."""
     s3.put_public_access_block(
         Bucket=name, PublicAccessBlockConfiguration={"BlockPublicPolicy": True}
     )
@@ -185,7 +185,7 @@ def test_a_flag_that_is_left_out_is_off(s3: Any, name: str) -> None:
 
 
 def test_acls_are_off(s3: Any, name: str) -> None:
-    """Only the one that gives the bucket's owner everything is taken."""
+    """The only accepted ACL gives full control to the bucket's owner."""
     off = (400, "AccessControlListNotSupported")
     where = {"Bucket": name, "Key": "k"}
     s3.put_object(**where, ACL="bucket-owner-full-control")
@@ -197,7 +197,7 @@ def test_acls_are_off(s3: Any, name: str) -> None:
 
 
 def test_public_acls_are_blocked(s3: Any, name: str) -> None:
-    """Where ACLs are on, the public access block still refuses public ones."""
+    """In a bucket with ACLs, the public access block still refuses public ACLs."""
     allow_acls(s3, name)
     s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=ALL_BLOCKED)
     denied = (403, "AccessDenied")
@@ -220,7 +220,7 @@ def test_acls_stay_while_they_grant_something(s3: Any, name: str) -> None:
 
 
 def test_a_bucket_is_created_with_an_acl_only_if_it_takes_acls(s3: Any) -> None:
-    """And never with a public one, which public access is blocked for."""
+    """A public ACL is refused even then, because public access is blocked."""
     name = f"bucket-{uuid.uuid4()}"
     refused = refusal(s3.create_bucket, Bucket=name, ACL="log-delivery-write")
     assert refused == (400, "InvalidBucketAclWithObjectOwnership")
@@ -235,7 +235,7 @@ def test_a_bucket_is_created_with_an_acl_only_if_it_takes_acls(s3: Any) -> None:
 
 
 def test_a_policy_comes_back_in_other_words(s3: Any, name: str) -> None:
-    """S3 writes accounts as ARNs and a list of one as the one: only the meaning is the same."""
+    """S3 rewrites accounts as ARNs and one-element lists as the element; the meaning is kept."""
     asked = statement(
         name,
         Principal={"AWS": [ACCOUNT]},
@@ -270,7 +270,7 @@ def test_a_policy_comes_back_in_other_words(s3: Any, name: str) -> None:
     ],
 )
 def test_statements_that_are_refused(s3: Any, name: str, changed: dict[str, Any]) -> None:
-    """Each element is checked, and that principals exist and resources are the bucket's."""
+    """Each element is checked; principals must exist, and resources must be the bucket's."""
     text = policy(statement(name, **changed)).replace("NAME", name)
     refused = refusal(s3.put_bucket_policy, Bucket=name, Policy=text)
     assert refused == (400, "MalformedPolicy")
@@ -285,7 +285,7 @@ def test_documents_that_are_refused(s3: Any, name: str, text: str) -> None:
 
 
 def test_a_policy_has_20_kilobytes_at_most(s3: Any, name: str) -> None:
-    """The last byte that fits is taken, one more is not."""
+    """The largest policy that fits is accepted, one more byte is not."""
     size = len(policy(statement(name, Sid="")))
     fitting = policy(statement(name, Sid="x" * (20 * 1024 - size)))
     s3.put_bucket_policy(Bucket=name, Policy=fitting)
@@ -310,7 +310,7 @@ def test_a_policy_has_20_kilobytes_at_most(s3: Any, name: str) -> None:
 def test_public_policies_are_blocked(
     s3: Any, name: str, changed: dict[str, Any], is_public: bool
 ) -> None:
-    """Unless the public access block lets them pass; then S3 says that they are public."""
+    """Without a public access block, a public policy is accepted and reported as public."""
     asked = {"Bucket": name, "Policy": policy(statement(name, **changed))}
     if is_public:
         assert refusal(s3.put_bucket_policy, **asked) == (403, "AccessDenied")
@@ -320,7 +320,7 @@ def test_public_policies_are_blocked(
 
 
 def test_conditions_are_not_evaluated(s3: Any, name: str) -> None:
-    """Requests here come by plain HTTP, and a policy for TLS alone does not stop them."""
+    """A Deny for requests without TLS does not stop plain HTTP, as conditions are ignored."""
     denying = statement(
         name,
         Effect="Deny",
@@ -346,7 +346,7 @@ def test_conditions_are_not_evaluated(s3: Any, name: str) -> None:
 
 
 def test_versioning_is_kept(s3: Any, name: str) -> None:
-    """MFA delete needs the root user and a device, which no request here has."""
+    """MFA delete is refused: it needs the root user and a device."""
     assert "Status" not in s3.get_bucket_versioning(Bucket=name)
     enabled = {"Status": "Enabled"}
     s3.put_bucket_versioning(Bucket=name, VersioningConfiguration=enabled)
@@ -356,7 +356,7 @@ def test_versioning_is_kept(s3: Any, name: str) -> None:
 
 
 def test_object_lock_comes_with_a_bucket(s3: Any) -> None:
-    """And with it versioning, which then cannot be suspended."""
+    """Object Lock also turns on versioning, which then cannot be suspended."""
     name = f"bucket-{uuid.uuid4()}"
     s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
     found = s3.get_object_lock_configuration(Bucket=name)["ObjectLockConfiguration"]
@@ -366,7 +366,7 @@ def test_object_lock_comes_with_a_bucket(s3: Any) -> None:
 
 
 def test_object_lock_comes_later(s3: Any, name: str) -> None:
-    """To a bucket with versioning, even if it has objects."""
+    """A bucket with versioning can get Object Lock later, even with objects in it."""
     s3.put_object(Bucket=name, Key="k", Body=b"x")
     rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
     wanted = {"ObjectLockEnabled": "Enabled", "Rule": rule}
@@ -383,7 +383,7 @@ def test_object_lock_comes_later(s3: Any, name: str) -> None:
 
 
 def test_a_lifecycle_is_kept_whole(s3: Any, name: str) -> None:
-    """With every element; S3 names a rule that has no name."""
+    """Each element is read back; S3 gives a nameless rule a name."""
     rules: list[dict[str, Any]] = [
         {
             "ID": "uploads",
@@ -428,7 +428,7 @@ def test_a_lifecycle_is_kept_whole(s3: Any, name: str) -> None:
 def test_lifecycles_that_are_refused(
     s3: Any, name: str, rules: list[dict[str, Any]], code: str
 ) -> None:
-    """A rule does something, after a number of days, under a name of its own."""
+    """A rule needs an action, a number of days of at least 1, and a unique name."""
     common = {"Status": "Enabled", "Filter": {"Prefix": ""}}
     asked = {"Rules": [{**common, **rule} for rule in rules]}
     refused = refusal(
@@ -438,7 +438,7 @@ def test_lifecycles_that_are_refused(
 
 
 def test_rules_of_both_forms_are_refused_side_by_side(s3: Any, name: str) -> None:
-    """Either all have a filter, or all have a prefix, as before there were filters."""
+    """Either all rules have a filter, or all have a prefix, which is the older form."""
     rule: dict[str, Any] = {"Status": "Enabled", "Expiration": {"Days": 1}}
     old, new = {**rule, "Prefix": "a/"}, {**rule, "Filter": {"Prefix": "b/"}}
     asked = {"Bucket": name, "LifecycleConfiguration": {"Rules": [old, new]}}
@@ -449,7 +449,7 @@ def test_rules_of_both_forms_are_refused_side_by_side(s3: Any, name: str) -> Non
 
 
 def test_logs_go_where_they_are_let(s3: Any, name: str) -> None:
-    """The target's policy lets the service of logs write, among statements for others."""
+    """The target's policy must allow the logging service to write, beside other statements."""
     target = f"{name[:50]}-logs"
     wanted = {"LoggingEnabled": {"TargetBucket": target, "TargetPrefix": "acme/"}}
     asked = {"Bucket": name, "BucketLoggingStatus": wanted}
@@ -475,7 +475,7 @@ def test_logs_go_where_they_are_let(s3: Any, name: str) -> None:
 
 
 def test_logs_stay_in_their_region(s3: Any, session: Any, name: str) -> None:
-    """A bucket elsewhere takes none."""
+    """A target bucket in another Region is refused."""
     target = f"{name[:50]}-logs"
     west = session.client("s3", region_name="eu-west-1")
     west.create_bucket(Bucket=target, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})

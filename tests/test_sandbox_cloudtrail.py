@@ -25,7 +25,7 @@ def cloudtrail(session: boto3.Session) -> Any:
 
 @pytest.fixture
 def logs(s3: Any, blocked_bucket: str) -> str:
-    """Make a bucket that takes CloudTrail's logs."""
+    """Make a bucket that accepts CloudTrail's logs."""
     root = f"arn:aws:s3:::{blocked_bucket}"
     source = f"arn:aws:cloudtrail:us-east-1:{ACCOUNT}:trail/acme"
     common = {
@@ -51,7 +51,7 @@ def trail(cloudtrail: Any, logs: str) -> str:
 
 
 def test_a_trail_is_kept(cloudtrail: Any, trail: str, logs: str, kms_key: str) -> None:
-    """It is described by name, without the others, and logs once it is started."""
+    """A trail is described by its name alone, and logs once it is started."""
     (found,) = cloudtrail.describe_trails(trailNameList=[trail])["trailList"]
     assert (found["S3BucketName"], found["IsMultiRegionTrail"]) == (logs, True)
     assert cloudtrail.get_trail_status(Name=trail)["IsLogging"] is False
@@ -65,7 +65,7 @@ def test_a_trail_is_kept(cloudtrail: Any, trail: str, logs: str, kms_key: str) -
 def test_trails_that_are_refused(
     cloudtrail: Any, trail: str, logs: str, s3: Any, bucket: str
 ) -> None:
-    """A name that is taken, a bucket that is not there or takes no logs, an unknown key."""
+    """A taken name, a missing bucket and a bucket whose policy refuses logs are refused."""
     asked = {"Name": f"trail-{uuid.uuid4()}", "S3BucketName": logs}
     create = cloudtrail.create_trail
     assert refusal(create, **asked | {"Name": trail}) == (400, "TrailAlreadyExistsException")
@@ -81,13 +81,13 @@ def test_trails_that_are_refused(
 
 
 def test_an_unknown_key_is_refused(cloudtrail: Any, logs: str) -> None:
-    """Logs could not be encrypted under it."""
+    """A trail's key must exist, since the logs are encrypted under it."""
     asked = {"Name": "trail-key", "S3BucketName": logs, "KmsKeyId": "alias/absent"}
     assert refusal(cloudtrail.create_trail, **asked) == (400, "KmsKeyNotFoundException")
 
 
 def test_selectors_replace_each_other(cloudtrail: Any, trail: str, bucket: str) -> None:
-    """A trail has basic or advanced ones; a new one logs management events."""
+    """A trail has basic or advanced selectors; a new trail logs management events."""
     (default,) = cloudtrail.get_event_selectors(TrailName=trail)["EventSelectors"]
     assert (default["IncludeManagementEvents"], default["DataResources"]) == (True, [])
     fields = [
@@ -127,7 +127,7 @@ STATEMENT = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s
 def test_a_document_is_validated(
     session: boto3.Session, kind: Any, text: str, codes: list[str]
 ) -> None:
-    """A document that is none is an error, and where it fits its type nothing is found."""
+    """An invalid document is an error; a document that fits its type has no findings."""
     analyzer = session.client("accessanalyzer")
     found = analyzer.validate_policy(policyDocument=text, policyType=kind)["findings"]
     assert [each["issueCode"] for each in found] == codes

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox's S3 encrypts as AWS's does, and refuses what that refuses."""
+"""The sandbox's S3 encrypts and refuses as AWS does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OTHER = bytes(32)
 
 
 def test_ssec_needs_its_key(s3: Any, bucket: str) -> None:
-    """Only the right key reads, and replies name it by its MD5."""
+    """Only the right key reads the object, and replies contain the key's MD5."""
     put = s3.put_object(Bucket=bucket, Key="k", Body=b"data", **ssec())
     got = s3.get_object(Bucket=bucket, Key="k", **ssec())
     head = s3.head_object(Bucket=bucket, Key="k", **ssec())
@@ -44,13 +44,13 @@ def test_ssec_needs_its_key(s3: Any, bucket: str) -> None:
 def test_ssec_without_its_key_is_refused(
     s3: Any, bucket: str, method: str, key: dict[str, Any], expected: tuple[int, str]
 ) -> None:
-    """No key and the wrong key have AWS's different codes."""
+    """A missing key and a wrong key have different codes, as in AWS."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"data", **ssec())
     assert refusal(getattr(s3, method), Bucket=bucket, Key="k", **key) == expected
 
 
 def test_ssec_keys_on_other_objects_are_refused(s3: Any, bucket: str) -> None:
-    """A key for an object that has none is an error."""
+    """A customer key for an object without one is an error."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"data")
     refused = refusal(s3.get_object, Bucket=bucket, Key="k", **ssec())
     assert refused == (400, "InvalidRequest")
@@ -71,7 +71,7 @@ def test_ssec_keys_on_other_objects_are_refused(s3: Any, bucket: str) -> None:
 def test_ssec_headers_must_fit(
     sandbox: Running, bucket: str, changed: dict[str, str | None], code: str
 ) -> None:
-    """Algorithm, key and MD5 are all there and belong together."""
+    """Algorithm, key and MD5 must all be present and consistent."""
     md5 = hashlib.md5(KEY, usedforsecurity=False).digest()
     parts: dict[str, str | None] = {
         "algorithm": "AES256",
@@ -98,7 +98,7 @@ def test_ssec_is_per_version(s3: Any, versioned_bucket: str) -> None:
 
 
 def test_ssec_parts_need_the_uploads_key(s3: Any, bucket: str) -> None:
-    """Every part brings the key the upload began with; the object has it then."""
+    """Each part must have the key of the upload, which is then the object's key."""
     where = {"Bucket": bucket, "Key": "k"}
     upload = s3.create_multipart_upload(**where, **ssec())["UploadId"]
     part = {**where, "UploadId": upload, "PartNumber": 1, "Body": b"data"}
@@ -118,7 +118,7 @@ def test_ssec_parts_need_the_uploads_key(s3: Any, bucket: str) -> None:
 
 
 def test_ssec_copy_sources_need_their_key(s3: Any, bucket: str) -> None:
-    """A copy reads with the source's key and takes over no encryption."""
+    """A copy needs the source's key, and does not inherit the source's encryption."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"data", **ssec())
     copy = {"Bucket": bucket, "Key": "l", "CopySource": {"Bucket": bucket, "Key": "k"}}
     assert refusal(s3.copy_object, **copy) == (400, "InvalidRequest")
@@ -141,7 +141,7 @@ def test_ssec_part_copies_need_the_sources_key(s3: Any, bucket: str) -> None:
 
 
 def test_new_buckets_block_ssec(s3: Any, blocked_bucket: str) -> None:
-    """As AWS since April 2026; the block covers every way to write, and reading stays possible."""
+    """A new bucket blocks every write with SSE-C, as in AWS since April 2026."""
     where = {"Bucket": blocked_bucket, "Key": "k"}
     s3.put_object(Bucket=blocked_bucket, Key="plain", Body=b"data")
     denied = (403, "AccessDenied")
@@ -160,7 +160,7 @@ def test_new_buckets_block_ssec(s3: Any, blocked_bucket: str) -> None:
 
 
 def test_ssec_objects_stay_readable_when_blocked(s3: Any, bucket: str) -> None:
-    """Blocking concerns writes; what is there can be read with its key."""
+    """The block applies only to writes; an existing object stays readable with its key."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"data", **ssec())
     rule = {
         "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"},
@@ -175,7 +175,7 @@ def test_ssec_objects_stay_readable_when_blocked(s3: Any, bucket: str) -> None:
 
 
 def test_sse_s3_is_the_default(s3: Any, bucket: str) -> None:
-    """Every reply of the write and the read path says AES256 when nothing was asked for."""
+    """Every reply says AES256 if the request names no encryption."""
     where = {"Bucket": bucket, "Key": "k"}
     upload = s3.create_multipart_upload(**where)
     part = s3.upload_part(**where, UploadId=upload["UploadId"], PartNumber=1, Body=b"data")
@@ -193,7 +193,7 @@ def test_sse_s3_is_the_default(s3: Any, bucket: str) -> None:
 
 
 def test_kms_modes_name_the_keys_arn(s3: Any, kms: Any, bucket: str, kms_key: str) -> None:
-    """An id and an alias become the ARN, in every reply and for both KMS modes."""
+    """A key's id and alias are returned as its ARN, by every reply and in both KMS modes."""
     alias = f"alias/{uuid.uuid4()}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
     for mode in ("aws:kms", "aws:kms:dsse"):
@@ -205,7 +205,7 @@ def test_kms_modes_name_the_keys_arn(s3: Any, kms: Any, bucket: str, kms_key: st
 
 
 def test_kms_without_a_key_uses_the_managed_one(s3: Any, kms: Any, bucket: str) -> None:
-    """S3's own key is made on demand and stays the same."""
+    """S3's managed key is made on first use and then reused."""
     first = s3.put_object(Bucket=bucket, Key="k", ServerSideEncryption="aws:kms")["SSEKMSKeyId"]
     again = s3.put_object(Bucket=bucket, Key="k", ServerSideEncryption="aws:kms")["SSEKMSKeyId"]
     described = kms.describe_key(KeyId="alias/aws/s3")["KeyMetadata"]
@@ -214,7 +214,7 @@ def test_kms_without_a_key_uses_the_managed_one(s3: Any, kms: Any, bucket: str) 
 
 
 def test_bucket_key_and_context_are_echoed(s3: Any, bucket: str, kms_key: str) -> None:
-    """Bucket Key is repeated by every reply for aws:kms, the context by the write's only."""
+    """Replies for aws:kms return the bucket key flag; only a write's reply has the context."""
     context = base64.b64encode(b'{"team": "blue"}').decode()
     kms_mode = {
         "ServerSideEncryption": "aws:kms",
@@ -244,20 +244,20 @@ def test_bucket_key_and_context_are_echoed(s3: Any, bucket: str, kms_key: str) -
     ],
 )
 def test_senseless_encryption_is_refused(s3: Any, bucket: str, asked: dict[str, Any]) -> None:
-    """Bogus algorithms, keys without KMS, contexts that are none."""
+    """Unknown algorithms, keys without a KMS mode and malformed contexts are refused."""
     refused = refusal(s3.put_object, Bucket=bucket, Key="k", Body=b"", **asked)
     assert refused == (400, "InvalidArgument")
 
 
 def test_encryption_headers_on_reads_are_refused(sandbox: Running, bucket: str) -> None:
-    """GET and HEAD take no SSE-S3 or SSE-KMS headers."""
+    """GET and HEAD refuse SSE-S3 and SSE-KMS headers."""
     for method in ("GET", "HEAD"):
         header = {"x-amz-server-side-encryption": "aws:kms"}
         assert raw(sandbox, method, f"/{bucket}/k", header)[0] == 400
 
 
 def test_bucket_defaults_apply(s3: Any, bucket: str, kms_key: str) -> None:
-    """A bucket's key is used when the request says nothing, and only then; deleting resets it."""
+    """The bucket's key is used only if the request names no encryption, until it is deleted."""
     default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": kms_key}
     rule = {"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": True}
     s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
@@ -271,7 +271,7 @@ def test_bucket_defaults_apply(s3: Any, bucket: str, kms_key: str) -> None:
 
 
 def test_object_encryption_answers_501(s3: Any, bucket: str, kms_key: str) -> None:
-    """What is not there says so, and leaves the object alone."""
+    """UpdateObjectEncryption is not implemented: it says so and leaves the object unchanged."""
     where = {"Bucket": bucket, "Key": "k"}
     s3.put_object(**where, Body=b"data")
     refused = refusal(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ACCOUNT = "123456789012"
 FOR_A_CALLER = "fas.s3.amazonaws.com"
-# Of every record.
+# The fields of every record.
 ENVELOPE = {
     "awsRegion",
     "eventCategory",
@@ -80,7 +80,7 @@ ALL_OBJECTS = [
 
 
 class Trail:
-    """A trail that logs, and the records that it has written."""
+    """A trail that logs, with the records it has written."""
 
     def __init__(self, running: sandboxes.Running, s3: Any, cloudtrail: Any) -> None:
         self._running, self._s3, self._cloudtrail = running, s3, cloudtrail
@@ -90,7 +90,7 @@ class Trail:
         s3.put_bucket_policy(Bucket=self.bucket, Policy=trail_policy(self.bucket))
 
     def start(self, selectors: list[dict[str, Any]] = ALL_OBJECTS, **more: Any) -> None:
-        """Begin to log."""
+        """Create the trail and start logging."""
         asked = {"Name": self.name, "S3BucketName": self.bucket, "IsMultiRegionTrail": True}
         self._cloudtrail.create_trail(**asked, **more)
         kind = "AdvancedEventSelectors" if "FieldSelectors" in selectors[0] else "EventSelectors"
@@ -98,7 +98,7 @@ class Trail:
         self._cloudtrail.start_logging(Name=self.name)
 
     def files(self) -> list[str]:
-        """Have the trail's files written, and return their names."""
+        """Have the trail's files written, and return their object names."""
         mine = f"s3://{self.bucket}/"
         written = sandboxes.deliver_trails(self._running)
         return [uri.removeprefix(mine) for uri in written if uri.startswith(mine)]
@@ -113,7 +113,7 @@ class Trail:
         ]
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the new records, without those of the trail itself and its bucket."""
+        """Return the new records, without those about the trail itself and its bucket."""
         found = [each for text in self.texts() for each in json.loads(text)["Records"]]
         return [
             each
@@ -124,7 +124,7 @@ class Trail:
         ]
 
     def close(self) -> None:
-        """Log no more."""
+        """Delete the trail."""
         self._cloudtrail.delete_trail(Name=self.name)
 
 
@@ -139,14 +139,14 @@ def trail(sandbox: sandboxes.Running, s3: Any, cloudtrail: Any) -> Iterator[Trai
 
 @pytest.fixture
 def idle_trail(sandbox: sandboxes.Running, s3: Any, cloudtrail: Any) -> Iterator[Trail]:
-    """Return a trail that a test starts."""
+    """Return a trail that the test starts itself."""
     made = Trail(sandbox, s3, cloudtrail)
     yield made
     made.close()
 
 
 def only(records: list[dict[str, Any]], name: str, source: str = "s3") -> dict[str, Any]:
-    """Return the one record of an operation."""
+    """Return the only record of an operation."""
     (found,) = [
         each
         for each in records
@@ -164,7 +164,7 @@ def arns(record: dict[str, Any]) -> list[str]:
 
 
 def test_a_write_and_a_read_are_recorded(s3: Any, trail: Trail, bucket: str) -> None:
-    """With the object's name as it is, the sizes, and how S3 encrypted; that of a read not."""
+    """A record has the object's name and the size; a write's also has the encryption."""
     name = "a b/ü&.txt"
     s3.put_object(Bucket=bucket, Key=name, Body=b"data")
     got(s3, Bucket=bucket, Key=name)
@@ -191,7 +191,7 @@ def test_a_write_and_a_read_are_recorded(s3: Any, trail: Trail, bucket: str) -> 
 
 
 def test_what_is_done_to_objects_has_its_name(s3: Any, trail: Trail, bucket: str) -> None:
-    """Copies, uploads in parts, listings, deletions: operations that requests do not name."""
+    """Copies, uploads, listings and deletions have operation names, which HTTP does not have."""
     where = {"Bucket": bucket, "Key": "k"}
     upload = s3.create_multipart_upload(**where)["UploadId"]
     part = s3.upload_part(**where, UploadId=upload, PartNumber=1, Body=b"x")["ETag"]
@@ -221,7 +221,7 @@ def test_what_is_done_to_objects_has_its_name(s3: Any, trail: Trail, bucket: str
     ]
     copied, deleted = only(records, "CopyObject"), only(records, "DeleteObjects")
     assert copied["requestParameters"]["x-amz-copy-source"] == f"{bucket}/k"
-    # The names of what DeleteObjects deletes are in no record.
+    # Records of DeleteObjects do not contain the deleted names.
     assert deleted["requestParameters"]["delete"] == ""
     assert deleted["resources"][0] == {
         "type": "AWS::S3::Object",
@@ -243,14 +243,14 @@ def test_what_is_done_to_objects_has_its_name(s3: Any, trail: Trail, bucket: str
 def test_the_mode_of_a_write(
     s3: Any, trail: Trail, bucket: str, sent: dict[str, Any], applied: str
 ) -> None:
-    """It is told apart whether the request or the bucket chose it."""
+    """A record shows the mode, and whether the request or the bucket's default chose it."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"x", **sent)
     record = only(trail.records(), "PutObject")
     assert record["additionalEventData"]["SSEApplied"] == applied
 
 
 def test_a_refusal_is_recorded(s3: Any, trail: Trail, blocked_bucket: str) -> None:
-    """With its code, and nothing that was returned."""
+    """A refused request has its error code, and no response elements."""
     refusal(s3.get_object, Bucket=blocked_bucket, Key="absent")
     refusal(s3.put_object, Bucket=blocked_bucket, Key="k", Body=b"x", **ssec())
     records = trail.records()
@@ -264,7 +264,7 @@ def test_a_refusal_is_recorded(s3: Any, trail: Trail, blocked_bucket: str) -> No
 def test_no_record_has_a_secret(
     s3: Any, kms: Any, session: boto3.Session, trail: Trail, bucket: str, key: str
 ) -> None:
-    """Neither customer keys nor plaintext, ciphertext, session tokens or signatures."""
+    """No record has a customer key, plaintext, ciphertext, session token or signature."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"body-of-the-object", **ssec())
     got(s3, Bucket=bucket, Key="k", **ssec())
     url = str(s3.generate_presigned_url("head_object", Params={"Bucket": bucket, "Key": "k"}))
@@ -291,7 +291,7 @@ def test_no_record_has_a_secret(
 
 
 def test_cryptographic_calls_are_recorded(kms: Any, trail: Trail, key: str, kms_key: str) -> None:
-    """With the key in the resources, its material, the context, and no reply."""
+    """A record has the key in its resources, the material and the context, but no reply."""
     context = {"s3crypt:key": "2026/q3"}
     made = kms.generate_data_key(KeyId=key, KeySpec="AES_256", EncryptionContext=context)
     blob = made["CiphertextBlob"]
@@ -309,7 +309,7 @@ def test_cryptographic_calls_are_recorded(kms: Any, trail: Trail, key: str, kms_
         "keySpec": "AES_256",
         "encryptionContext": context,
     }
-    # The key of a ciphertext is in the resources alone.
+    # Decrypt does not name the key in its parameters, only in the resources.
     assert opened["requestParameters"] == {
         "encryptionAlgorithm": "SYMMETRIC_DEFAULT",
         "encryptionContext": context,
@@ -330,7 +330,7 @@ def test_cryptographic_calls_are_recorded(kms: Any, trail: Trail, key: str, kms_
 
 
 def test_changes_of_keys_are_recorded(kms: Any, trail: Trail, kms_key: str) -> None:
-    """They are no reads, and repeat the key's ARN; a rotation is an event of KMS's own."""
+    """Changes are writes and return the key's ARN; a rotation is a service event."""
     kms.rotate_key_on_demand(KeyId=kms_key)
     kms.disable_key(KeyId=kms_key)
     kms.enable_key(KeyId=kms_key)
@@ -357,7 +357,7 @@ def test_changes_of_keys_are_recorded(kms: Any, trail: Trail, kms_key: str) -> N
 
 
 def test_s3_asks_kms_for_the_caller(s3: Any, trail: Trail, bucket: str, key: str) -> None:
-    """A key for a write, a decryption for a read, with the object's ARN and the caller's pairs."""
+    """S3 calls GenerateDataKey and Decrypt with the object's ARN and the caller's context."""
     pairs = base64.b64encode(json.dumps({"app": "reports"}).encode()).decode()
     mode = {**KMS, "SSEKMSKeyId": key, "SSEKMSEncryptionContext": pairs}
     s3.put_object(Bucket=bucket, Key="d/k", Body=b"x", **mode)
@@ -376,7 +376,7 @@ def test_s3_asks_kms_for_the_caller(s3: Any, trail: Trail, bucket: str, key: str
 
 
 def test_a_bucket_key_hides_objects(s3: Any, trail: Trail, bucket: str, key: str) -> None:
-    """KMS is asked once per caller for some minutes, with the bucket's ARN."""
+    """With a bucket key, S3 calls KMS once per caller for minutes, with the bucket's ARN."""
     mode = {**KMS, "SSEKMSKeyId": key, "BucketKeyEnabled": True}
     for name in ("a", "b", "c"):
         s3.put_object(Bucket=bucket, Key=name, Body=b"x", **mode)
@@ -390,7 +390,7 @@ def test_a_bucket_key_hides_objects(s3: Any, trail: Trail, bucket: str, key: str
 def test_a_disabled_key_leaves_two_refusals(
     s3: Any, kms: Any, trail: Trail, bucket: str, kms_key: str
 ) -> None:
-    """KMS's, with its own code, and S3's."""
+    """KMS and S3 each record a refusal with their own code."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"x", **KMS, SSEKMSKeyId=kms_key)
     kms.disable_key(KeyId=kms_key)
     with pytest.raises(ClientError):
@@ -400,7 +400,7 @@ def test_a_disabled_key_leaves_two_refusals(
     assert only(records, "Decrypt", "kms")["errorCode"] == "DisabledException"
 
 
-# --- Who ---------------------------------------------------------------------------------------
+# --- Identities --------------------------------------------------------------------------------
 
 
 def assumed(session: boto3.Session, name: str) -> dict[str, Any]:
@@ -416,7 +416,7 @@ def assumed(session: boto3.Session, name: str) -> dict[str, Any]:
 
 
 def test_a_session_names_its_role(session: boto3.Session, trail: Trail, bucket: str) -> None:
-    """By its own ARN, which has no path, and by that of the role, which has it."""
+    """The session's ARN omits the role's path; the issuer's ARN, the role's own, has it."""
     given = assumed(session, "ada")
     theirs = boto3.Session(
         given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"], "us-east-1"
@@ -453,7 +453,7 @@ def test_a_session_names_its_role(session: boto3.Session, trail: Trail, bucket: 
 def test_users_and_root(
     session: boto3.Session, trail: Trail, bucket: str, who: str, wanted: dict[str, str]
 ) -> None:
-    """A user by the access key that was made here; all other keys are the sandbox's own user's."""
+    """A user is found by an access key made here; unknown keys belong to the sandbox's user."""
     access_key = who
     if who == "a user":
         iam, name = session.client("iam"), f"user-{uuid.uuid4()}"
@@ -468,7 +468,7 @@ def test_users_and_root(
 
 
 def test_cloudtrail_writes_as_a_service(s3: Any, kms: Any, idle_trail: Trail, kms_key: str) -> None:
-    """Its files are under the trail's key, and the next ones have its own requests."""
+    """CloudTrail encrypts files with the trail's key, and its own requests are recorded later."""
     made, key = idle_trail, kms_key
     found = json.loads(kms.get_key_policy(KeyId=key)["Policy"])
     service = {"Service": "cloudtrail.amazonaws.com"}
@@ -480,7 +480,7 @@ def test_cloudtrail_writes_as_a_service(s3: Any, kms: Any, idle_trail: Trail, km
     written = s3.head_object(Bucket=made.bucket, Key=name)
     assert (written["ServerSideEncryption"], written["SSEKMSKeyId"]) == ("aws:kms", key)
     (text,) = made.texts()
-    # Trails of other tests may write their files too.
+    # Trails of other tests may write to the same files.
     own = [
         each
         for each in json.loads(text)["Records"]
@@ -496,7 +496,7 @@ def test_cloudtrail_writes_as_a_service(s3: Any, kms: Any, idle_trail: Trail, km
 
 
 def test_events_are_numbered_as_they_are_kept() -> None:
-    """Of requests at the same time the later event never has the lower number: pages rely on it."""
+    """Numbers rise in the order in which events are stored, also with threads; pages need it."""
     events = Events()
     threads = [
         threading.Thread(target=lambda: deque(map(events.add, map(_event, "x" * 500)), 0))
@@ -520,7 +520,7 @@ def _event(name: str) -> Event:
 
 
 def looked_up(cloudtrail: Any, **asked: Any) -> list[dict[str, Any]]:
-    """Return all events that a lookup finds, page by page, at the rate that AWS allows."""
+    """Return all events that a lookup finds, page by page, at AWS's permitted rate."""
     found: list[dict[str, Any]] = []
     token: dict[str, str] = {}
     while True:
@@ -538,12 +538,12 @@ def looked_up(cloudtrail: Any, **asked: Any) -> list[dict[str, Any]]:
 
 
 def by(name: str, value: str) -> dict[str, Any]:
-    """Return the argument of a lookup by one attribute."""
+    """Return the arguments of a lookup by one attribute."""
     return {"LookupAttributes": [{"AttributeKey": name, "AttributeValue": value}]}
 
 
 def test_events_are_looked_up_in_pages(kms: Any, cloudtrail: Any, kms_key: str) -> None:
-    """Newest first, without those of objects; a page has a token while there are more."""
+    """Events come newest first, without object events; every page but the last has a token."""
     mark = str(uuid.uuid4())
     contexts = [{mark: str(number)} for number in range(5)]
     for context in contexts:
@@ -563,7 +563,7 @@ def test_events_are_looked_up_in_pages(kms: Any, cloudtrail: Any, kms_key: str) 
     ["EventId", "EventName", "Username", "ResourceType", "EventSource", "AccessKeyId", "ReadOnly"],
 )
 def test_lookups_by_each_attribute(kms: Any, cloudtrail: Any, kms_key: str, attribute: str) -> None:
-    """The event is found by its own value, and not by another one."""
+    """An event is found by its own value of each attribute, and not by another value."""
     kms.disable_key(KeyId=kms_key)
     (event,) = [
         each
@@ -580,7 +580,7 @@ def test_lookups_by_each_attribute(kms: Any, cloudtrail: Any, kms_key: str, attr
 
 
 def test_lookups_in_a_time(cloudtrail: Any, kms_key: str) -> None:
-    """Nothing from before the start or after the end, and nothing of another Region."""
+    """A lookup returns only events between start and end, and only of its own Region."""
     now = datetime.now(UTC)
     ours = by("ResourceName", kms_key)
     assert looked_up(cloudtrail, **ours, StartTime=now - timedelta(hours=1))
@@ -610,7 +610,7 @@ def test_lookups_that_are_refused(session: boto3.Session, asked: dict[str, Any],
 
 
 def test_lookups_have_a_rate(cloudtrail: Any) -> None:
-    """Two in a second, per Region; the third is throttled."""
+    """Two lookups a second per Region are allowed; the third is throttled."""
     asked = {"MaxResults": 1, "StartTime": datetime.now(UTC)}
 
     def ask_often() -> None:
@@ -625,7 +625,7 @@ def test_lookups_have_a_rate(cloudtrail: Any) -> None:
 
 
 def test_files_have_cloudtrails_names(trail: Trail, kms: Any, key: str) -> None:
-    """Account, Region, day and minute in UTC, and sixteen letters; each event in one file once."""
+    """A name has account, Region, UTC time and 16 characters; each event is in one file."""
     kms.describe_key(KeyId=key)
     (name,) = trail.files()
     wanted = (
@@ -688,7 +688,7 @@ def test_a_trail_takes_what_it_selects(
     selectors: Callable[[str], list[dict[str, Any]]],
     expected: set[str],
 ) -> None:
-    """Events of management, of objects, reads and writes: by basic and by advanced selectors."""
+    """Basic and advanced selectors choose management and object events, reads and writes."""
     kms_key = kms.create_key()["KeyMetadata"]["Arn"]
     made = idle_trail
     made.start(selectors(bucket))
@@ -704,7 +704,7 @@ def test_a_trail_takes_what_it_selects(
 def test_a_trail_that_does_not_log(
     idle_trail: Trail, s3: Any, cloudtrail: Any, kms: Any, key: str
 ) -> None:
-    """It takes nothing before it is started, and nothing once its bucket refuses the files."""
+    """Nothing is logged before the start, nor after the bucket refuses the files."""
     made = idle_trail
     kms.encrypt(KeyId=key, Plaintext=b"before")
     made.start()
