@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox answers the calls of an audit: account, grants, imports, last uses, inventories,
-pages.
+"""The sandbox answers the calls of an audit, in the forms that AWS documents.
 
-botocore parses each reply by the service's model, so that a wrong form shows as a missing value.
+The calls are about the account, grants, imports, last uses, inventories and pages. botocore parses
+each reply by the service's model, so that a wrong form shows as a missing value.
 """
 
 from __future__ import annotations

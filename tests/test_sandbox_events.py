@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox records its requests as CloudTrail does: each record's form, and what none may have.
+"""The sandbox records its requests as CloudTrail does, in the documented form and without secrets.
 
-Form: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
+Form:
+https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
 """
 
 from __future__ import annotations
@@ -602,7 +603,7 @@ def test_lookups_in_a_time(cloudtrail: Any, kms_key: str) -> None:
     ],
 )
 def test_lookups_that_are_refused(session: boto3.Session, asked: dict[str, Any], code: str) -> None:
-    """Two attributes, an unknown one, a long page, a foreign token, a time that runs backwards."""
+    """Two attributes, unknown attributes, long pages, bad tokens and reversed times are refused."""
     config = Config(parameter_validation=False, retries={"total_max_attempts": 1})
     client = session.client("cloudtrail", config=config)
     with pytest.raises(ClientError, match=f"Invalid{code}Exception"):

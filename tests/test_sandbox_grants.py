@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox compares a key's policy and grants with the caller of each request."""
+"""The sandbox checks a key's policy and grants for the caller of each request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONTEXT = {"app": "reports", "stage": "test"}
 
 
 class Principal(NamedTuple):
-    """A user or role, and its clients."""
+    """A user or role, with its clients."""
 
     arn: str
     kms: Any
@@ -32,7 +32,7 @@ class Principal(NamedTuple):
 
 
 def principal(arn: str, access_key: str) -> Principal:
-    """Return the clients of an access key."""
+    """Return a principal with the clients of an access key."""
     session = boto3.Session(access_key, "secret", region_name=sandboxes.REGION)
     return Principal(arn, checked(session.client("kms")), session.client("s3"))
 
@@ -48,7 +48,7 @@ def user(session: boto3.Session) -> Principal:
 
 @pytest.fixture(scope="module")
 def role(session: boto3.Session) -> Principal:
-    """Make a role, and assume it."""
+    """Make a role, assume it, and return its principal."""
     name = f"role-{uuid.uuid4()}"
     trust = {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
@@ -59,7 +59,7 @@ def role(session: boto3.Session) -> Principal:
 
 
 def policy(*statements: dict[str, Any]) -> str:
-    """Return a key policy that lets nobody but an administrator in, and these statements."""
+    """Return a key policy that allows only administration, and these statements."""
     own = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Resource": "*"}
     manage = ["kms:CreateGrant", "kms:RevokeGrant", "kms:List*", "kms:Describe*", "kms:Put*"]
     document = {"Version": "2012-10-17", "Statement": [{**own, "Action": manage}, *statements]}
@@ -68,25 +68,25 @@ def policy(*statements: dict[str, Any]) -> str:
 
 @pytest.fixture
 def guarded(kms: Any) -> str:
-    """Make a key that its policy lets nobody use, and return its ARN."""
+    """Make a key whose policy allows no use, and return its ARN."""
     return str(kms.create_key(Policy=policy())["KeyMetadata"]["Arn"])
 
 
 def use(who: Principal, key: str, **context: str) -> tuple[int, str]:
-    """Return how KMS answers whether a caller may make a data key."""
+    """Return the reply of KMS to a caller who asks for a data key."""
     asked = {"KeyId": key, "KeySpec": "AES_256", "EncryptionContext": context, "DryRun": True}
     return refusal(who.kms.generate_data_key, **asked)
 
 
 @pytest.fixture(params=["user", "role"])
 def grantee(request: pytest.FixtureRequest) -> Principal:
-    """Return a user, or a role that was assumed."""
+    """Return a user, or an assumed role."""
     found: Principal = request.getfixturevalue(request.param)
     return found
 
 
 def test_a_grant_lets_its_grantee_use_the_key(kms: Any, guarded: str, grantee: Principal) -> None:
-    """For its operations and until it is revoked; it lets in no other caller."""
+    """The grant allows its operations to its grantee only, until it is revoked."""
     assert use(grantee, guarded) == DENIED
     named = {"KeyId": guarded, "GranteePrincipal": grantee.arn}
     made = kms.create_grant(**named, Operations=["GenerateDataKey"])
@@ -118,7 +118,7 @@ def test_constraints_bind_the_grantee(
     context: dict[str, str],
     expected: tuple[int, str],
 ) -> None:
-    """The context is equal, or contains the pairs; a user calls on behalf of no resource."""
+    """The context must equal or contain the pairs; a user's call has no source ARN."""
     kms.create_grant(
         KeyId=guarded,
         GranteePrincipal=user.arn,
@@ -129,7 +129,7 @@ def test_constraints_bind_the_grantee(
 
 
 def test_re_encryption_needs_both_sides(kms: Any, guarded: str, key: str, user: Principal) -> None:
-    """ReEncryptFrom with the source's context, ReEncryptTo with the destination's."""
+    """ReEncryptFrom is checked with the source's context, ReEncryptTo with the destination's."""
     own = kms.create_grant(KeyId=guarded, GranteePrincipal=ADMINISTRATOR, Operations=["Encrypt"])
     asked = {"KeyId": guarded, "Plaintext": b"x", "EncryptionContext": CONTEXT}
     blob = kms.encrypt(**asked)["CiphertextBlob"]
@@ -145,7 +145,7 @@ def test_re_encryption_needs_both_sides(kms: Any, guarded: str, key: str, user: 
 
 
 def test_a_deny_wins_over_a_grant(kms: Any, guarded: str, user: Principal, role: Principal) -> None:
-    """For the caller that it names, and for all but the callers that it excepts."""
+    """A Deny applies to a named caller, or to all callers except a named one."""
     for each in (user, role):
         grant = {"KeyId": guarded, "GranteePrincipal": each.arn}
         kms.create_grant(**grant, Operations=["GenerateDataKey"])
@@ -159,7 +159,7 @@ def test_a_deny_wins_over_a_grant(kms: Any, guarded: str, user: Principal, role:
 def test_a_policy_allows_the_callers_that_it_names(
     kms: Any, guarded: str, user: Principal, role: Principal
 ) -> None:
-    """One role, and then the whole account."""
+    """The policy allows first one role, then the whole account."""
     allow = {"Effect": "Allow", "Action": "kms:Generate*", "Resource": "*"}
     kms.put_key_policy(KeyId=guarded, Policy=policy({**allow, "Principal": {"AWS": role.arn}}))
     assert (use(user, guarded), use(role, guarded)) == (DENIED, FINE)
@@ -170,7 +170,7 @@ def test_a_policy_allows_the_callers_that_it_names(
 def test_s3_uses_the_key_as_its_caller(
     kms: Any, bucket: str, guarded: str, user: Principal, role: Principal
 ) -> None:
-    """The grant's constraint is about the context that S3 sends: the object's ARN."""
+    """S3 sends the object's ARN as context, to which the grant's constraint applies."""
     where = {"Bucket": bucket, "Key": "k"}
     mode = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": guarded}
     assert refusal(user.s3.put_object, **where, **mode, Body=b"x") == (403, "AccessDenied")
@@ -191,7 +191,7 @@ def test_s3_uses_the_key_as_its_caller(
 def test_a_grantee_passes_on_no_more_than_it_has(
     kms: Any, guarded: str, user: Principal, role: Principal
 ) -> None:
-    """CreateGrant in a grant: the same operations, and the same constraints or more."""
+    """A grant made under CreateGrant has the same operations, and at least the same constraints."""
     kms.put_key_policy(
         KeyId=guarded,
         Policy=json.dumps(
@@ -224,7 +224,7 @@ def test_a_grantee_passes_on_no_more_than_it_has(
 
 
 def test_who_may_retire_a_grant(kms: Any, guarded: str, user: Principal, role: Principal) -> None:
-    """The principal that it names, a grantee with RetireGrant, and the account."""
+    """The retiring principal, a grantee with RetireGrant, and the account may retire a grant."""
     root = principal(f"arn:aws:iam::{ACCOUNT}:root", sandboxes.ROOT_ACCESS_KEY)
     plain = {"KeyId": guarded, "GranteePrincipal": user.arn, "Operations": ["Decrypt"]}
     for changed, able in (
@@ -241,6 +241,6 @@ def test_who_may_retire_a_grant(kms: Any, guarded: str, user: Principal, role: P
 
 
 def test_a_grant_fits_its_key(kms: Any, guarded: str) -> None:
-    """Operations that a symmetric key does not have are refused."""
+    """Operations that a symmetric key does not support are refused."""
     asked = {"KeyId": guarded, "GranteePrincipal": ADMINISTRATOR, "Operations": ["Sign"]}
     assert refusal(kms.create_grant, **asked) == (400, "ValidationException")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox's IAM and STS keep what they are given, and refuse what AWS's refuse."""
+"""The sandbox's IAM and STS store their entities, and refuse the same requests as AWS."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def sts(session: boto3.Session) -> Any:
 
 @pytest.fixture
 def name() -> str:
-    """Return a name that no other test uses."""
+    """Return a unique name."""
     return f"n-{uuid.uuid4()}"
 
 
 def document(*statements: dict[str, Any]) -> str:
-    """Return a policy of these statements."""
+    """Return a policy with these statements."""
     return json.dumps({"Version": "2012-10-17", "Statement": [*statements]})
 
 
 def trust(principal: Any = None, **changed: Any) -> str:
-    """Return a trust policy, of the account unless it is another principal's."""
+    """Return a trust policy for this principal, or for the account."""
     principal = principal or {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
     statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
     return document({**statement, **changed})
@@ -57,17 +57,17 @@ def role(iam: Any, name: str, **more: Any) -> str:
 
 
 def long_policy(size: int) -> str:
-    """Return a policy of exactly `size` characters, and white space that does not count."""
+    """Return a policy of exactly `size` characters, without counting white space."""
     bare = json.loads(document({**READ, "Sid": ""}))
     bare["Statement"][0]["Sid"] = "x" * (size - len(json.dumps(bare, separators=(",", ":"))))
     return json.dumps(bare, indent=4)
 
 
-# --- Who the caller is -------------------------------------------------------------------------
+# --- The caller --------------------------------------------------------------------------------
 
 
 def test_the_caller_is_a_user_of_the_account(iam: Any, sts: Any) -> None:
-    """Credentials that were not made in the sandbox are those of its user."""
+    """Credentials not made in the sandbox belong to the sandbox's user."""
     said = sts.get_caller_identity()
     assert (said["Account"], said["Arn"]) == (ACCOUNT, f"arn:aws:iam::{ACCOUNT}:user/sandbox")
     assert said["UserId"].startswith("AIDA")
@@ -75,7 +75,7 @@ def test_the_caller_is_a_user_of_the_account(iam: Any, sts: Any) -> None:
 
 
 def test_an_assumed_role_is_the_caller(iam: Any, sts: Any, name: str) -> None:
-    """The session's ARN has the role's name without its path, the id the role's own."""
+    """The session's ARN has the role's name without its path; the id has the role's id."""
     arn = role(iam, name)
     given = sts.assume_role(RoleArn=arn, RoleSessionName="anna")["Credentials"]
     assumed = boto3.Session(
@@ -98,13 +98,13 @@ def test_an_assumed_role_is_the_caller(iam: Any, sts: Any, name: str) -> None:
 def test_what_sts_refuses(
     iam: Any, sts: Any, name: str, changed: dict[str, Any], expected: tuple[int, str]
 ) -> None:
-    """A role that does not exist, a bad session name, and more time than the role allows."""
+    """An unknown role, a bad session name and too long a duration are refused."""
     asked = {"RoleArn": role(iam, name), "RoleSessionName": "anna", **changed}
     assert refusal(sts.assume_role, **asked) == expected
 
 
 def test_the_log_names_the_operation(iam: Any, requests_log: RequestsLog) -> None:
-    """IAM's requests differ in their bodies only, which the log does not have."""
+    """IAM's requests differ only in their bodies, so the log has the operation's name."""
     iam.list_roles()
     assert requests_log.list()[-1]["operation"] == "ListRoles"
 
@@ -113,7 +113,7 @@ def test_the_log_names_the_operation(iam: Any, requests_log: RequestsLog) -> Non
 
 
 def test_a_role_keeps_its_path_tags_and_trust(iam: Any, name: str) -> None:
-    """All of it is there again, and the role is found below its path only."""
+    """Path, tags and trust are read back, and the role is listed only below its path."""
     tag = {"Key": "s3crypt", "Value": "iam"}
     role(iam, name, Tags=[tag], Description="Reads")
     found = iam.get_role(RoleName=name)["Role"]
@@ -129,7 +129,7 @@ def test_a_role_keeps_its_path_tags_and_trust(iam: Any, name: str) -> None:
 
 
 def test_a_roles_trust_is_replaced(iam: Any, name: str) -> None:
-    """UpdateAssumeRolePolicy has the same checks as the creation."""
+    """UpdateAssumeRolePolicy checks the trust policy as CreateRole does."""
     role(iam, name)
     new = trust({"Service": "s3.amazonaws.com"})
     iam.update_assume_role_policy(RoleName=name, PolicyDocument=new)
@@ -159,13 +159,13 @@ def test_a_roles_trust_is_replaced(iam: Any, name: str) -> None:
 def test_roles_that_are_refused(
     iam: Any, name: str, changed: dict[str, Any], expected: tuple[int, str]
 ) -> None:
-    """Names, path, duration, and a trust policy's form, size and principals."""
+    """Name, path, duration, and the trust policy's form, size and principals are checked."""
     asked = {"RoleName": name, "AssumeRolePolicyDocument": trust(), **changed}
     assert refusal(iam.create_role, **asked) == expected
 
 
 def test_taken_names_are_refused(iam: Any, name: str) -> None:
-    """A name differs from another in more than its case."""
+    """Names that differ only in case are the same name."""
     taken = (409, "EntityAlreadyExists")
     role(iam, name)
     iam.create_group(GroupName=name)
@@ -180,7 +180,7 @@ def test_taken_names_are_refused(iam: Any, name: str) -> None:
 
 
 def test_absent_entities_are_refused(iam: Any, name: str) -> None:
-    """Every reading names what does not exist as NoSuchEntity."""
+    """Reading an entity that does not exist is a NoSuchEntity."""
     absent = (404, "NoSuchEntity")
     arn = f"arn:aws:iam::{ACCOUNT}:policy/{name}"
     assert refusal(iam.get_role, RoleName=name) == absent
@@ -210,7 +210,7 @@ def test_an_inline_policy_is_kept(iam: Any, name: str) -> None:
 
 @pytest.mark.parametrize(("kind", "limit"), [("role", 10_240), ("group", 5_120), ("user", 2_048)])
 def test_inline_policies_have_a_limit_together(iam: Any, name: str, kind: str, limit: int) -> None:
-    """The last character that fits is taken, one more is not; white space does not count."""
+    """All inline policies together share the limit, in which white space does not count."""
     who = {f"{kind.title()}Name": name}
     more = {"AssumeRolePolicyDocument": trust()} if kind == "role" else {}
     getattr(iam, f"create_{kind}")(**who, **more)
@@ -222,7 +222,7 @@ def test_inline_policies_have_a_limit_together(iam: Any, name: str, kind: str, l
 
 
 def test_a_managed_policy_has_a_limit(iam: Any, name: str) -> None:
-    """The last character that fits is taken, one more is not."""
+    """The largest policy that fits is accepted, one more character is not."""
     asked = {"PolicyName": name, "PolicyDocument": long_policy(6145)}
     assert refusal(iam.create_policy, **asked) == (409, "LimitExceeded")
     asked["PolicyDocument"] = long_policy(6144)
@@ -245,7 +245,7 @@ def test_a_managed_policy_has_a_limit(iam: Any, name: str) -> None:
     ],
 )
 def test_documents_that_are_no_policy(iam: Any, name: str, policy: str) -> None:
-    """Inline and managed policies are checked alike."""
+    """Inline and managed policies have the same checks."""
     malformed = (400, "MalformedPolicyDocument")
     assert refusal(iam.create_policy, PolicyName=name, PolicyDocument=policy) == malformed
     role(iam, name)
@@ -254,7 +254,7 @@ def test_documents_that_are_no_policy(iam: Any, name: str, policy: str) -> None:
 
 
 def test_a_managed_policy_has_versions(iam: Any, name: str) -> None:
-    """Five at most; the default one is read back, and goes with the policy alone."""
+    """A policy has at most five versions; the default one can be read, but not deleted alone."""
     made = iam.create_policy(PolicyName=name, Path=PATH, PolicyDocument=document(READ))
     arn = made["Policy"]["Arn"]
     new = document({**READ, "Resource": "arn:aws:s3:::acme/a%2Fb+c&<d>/*"})
@@ -276,7 +276,7 @@ def test_a_managed_policy_has_versions(iam: Any, name: str) -> None:
 
 
 def test_a_policy_is_attached_once(iam: Any, name: str) -> None:
-    """To attach it again changes nothing, and while it is attached it stays."""
+    """A second attachment changes nothing; an attached policy cannot be deleted."""
     arn = iam.create_policy(PolicyName=name, PolicyDocument=document(READ))["Policy"]["Arn"]
     role(iam, name)
     for _ in range(2):
@@ -293,7 +293,7 @@ def test_a_policy_is_attached_once(iam: Any, name: str) -> None:
 
 
 def test_a_group_is_found_below_its_path(iam: Any, name: str) -> None:
-    """Groups have no tags: the path is all that tells whose they are."""
+    """Groups have no tags, so only the path shows their owner."""
     arn = iam.create_group(GroupName=name, Path=PATH)["Group"]["Arn"]
     iam.create_group(GroupName=f"{name}-other")
     assert arn == f"arn:aws:iam::{ACCOUNT}:group{PATH}{name}"
@@ -307,7 +307,7 @@ def test_a_group_is_found_below_its_path(iam: Any, name: str) -> None:
 
 
 def test_a_group_has_users_and_policies(iam: Any, name: str) -> None:
-    """And cannot be deleted before they are gone."""
+    """A group can be deleted only after its users and policies are removed."""
     conflict, group = (409, "DeleteConflict"), {"GroupName": name}
     iam.create_group(**group)
     iam.create_user(UserName=name)

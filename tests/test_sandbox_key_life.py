@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox's KMS keys through their life: states, deletion, Regions, rotations, materials.
+"""The life of the sandbox's KMS keys: states, deletion, Regions, rotations, key materials.
 
 Every reply is compared with botocore's model.
 """
@@ -38,14 +38,14 @@ STAYS = {"ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"}
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[sandboxes.Running]:
-    """Run a sandbox for this module only, whose clock may be moved."""
+    """Run a sandbox only for this module, so that tests can move its clock."""
     with sandboxes.running() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def clients(own: sandboxes.Running) -> Callable[[str], Any]:
-    """Return KMS clients by their Region."""
+    """Return a function that returns a Region's KMS client."""
     made = {
         region: checked(boto3.client("kms", region, endpoint_url=own.endpoint_url))
         for region in (sandboxes.REGION, WEST)
@@ -55,7 +55,7 @@ def clients(own: sandboxes.Running) -> Callable[[str], Any]:
 
 @pytest.fixture
 def kms(clients: Callable[[str], Any], own: sandboxes.Running) -> Any:
-    """Return a KMS client, to a KMS that finishes changes at once."""
+    """Return a KMS client, with KMS set to finish changes at once."""
     sandboxes.delay_changes(own, 0)
     return clients(sandboxes.REGION)
 
@@ -68,7 +68,7 @@ def west(clients: Callable[[str], Any]) -> Any:
 
 @pytest.fixture
 def slow(own: sandboxes.Running, kms: Any) -> Iterator[Callable[[], None]]:
-    """Have changes in the background take a minute; return what lets the minute pass."""
+    """Make background changes take a minute; return a function that moves the clock past it."""
     assert kms
     sandboxes.delay_changes(own, 60)
     yield partial(sandboxes.advance_clock, own, 61)
@@ -94,7 +94,7 @@ def state(kms: Any, key: str) -> str:
 
 
 def in_west(arn: str) -> str:
-    """Return the ARN of a key's sibling."""
+    """Return the ARN of the key's replica in the other Region."""
     return arn.replace(sandboxes.REGION, WEST)
 
 
@@ -102,7 +102,7 @@ def in_west(arn: str) -> str:
 
 
 def test_a_cancelled_deletion_leaves_the_key_disabled(kms: Any, kms_key: str) -> None:
-    """Until then the key is of no use; a second cancellation is refused."""
+    """The key cannot be used until it is cancelled; a second cancellation is refused."""
     blob = kms.encrypt(KeyId=kms_key, Plaintext=b"x")["CiphertextBlob"]
     said = kms.schedule_key_deletion(KeyId=kms_key, PendingWindowInDays=7)
     assert (said["KeyId"], said["KeyState"], said["PendingWindowInDays"]) == (
@@ -141,7 +141,7 @@ def kms_key(kms: Any) -> str:
 def test_a_dying_key_is_not_changed(
     kms: Any, kms_key: str, operation: str, more: dict[str, Any]
 ) -> None:
-    """Its policy and its grants can still be read."""
+    """A key that waits for deletion is read-only: its policy and its grants can be read."""
     kms.schedule_key_deletion(KeyId=kms_key)
     assert refusal(getattr(kms, operation), KeyId=kms_key, **more) == WRONG_STATE
     assert kms.get_key_policy(KeyId=kms_key)["Policy"]
@@ -149,7 +149,7 @@ def test_a_dying_key_is_not_changed(
 
 
 def test_a_dying_key_takes_no_alias(kms: Any, kms_key: str) -> None:
-    """Neither a new one nor another key's."""
+    """A key that waits for deletion gets neither a new alias nor another key's alias."""
     alias, other = f"alias/{uuid.uuid4()}", kms.create_key()["KeyMetadata"]["Arn"]
     kms.create_alias(AliasName=alias, TargetKeyId=other)
     kms.schedule_key_deletion(KeyId=kms_key)
@@ -159,7 +159,7 @@ def test_a_dying_key_takes_no_alias(kms: Any, kms_key: str) -> None:
 
 
 def test_a_deleted_key_is_not_found(kms: Any, own: sandboxes.Running, kms_key: str) -> None:
-    """On its date the key, its alias and its place in the list are gone, for S3 as well."""
+    """On the date the key, its alias and its list entry are gone, and S3 cannot use it."""
     s3: Any = boto3.client("s3", endpoint_url=own.endpoint_url)
     alias, bucket = f"alias/{uuid.uuid4()}", f"bucket-{uuid.uuid4()}"
     s3.create_bucket(Bucket=bucket)
@@ -185,7 +185,7 @@ def test_a_deleted_key_is_not_found(kms: Any, own: sandboxes.Running, kms_key: s
 def test_a_primary_key_waits_for_its_replicas(
     kms: Any, west: Any, own: sandboxes.Running, primary: str
 ) -> None:
-    """Its waiting period begins when the last replica is deleted."""
+    """Its waiting period begins when its last replica is deleted."""
     kms.replicate_key(KeyId=primary, ReplicaRegion=WEST)
     said = kms.schedule_key_deletion(KeyId=primary, PendingWindowInDays=8)
     assert (said["KeyState"], "DeletionDate" in said) == ("PendingReplicaDeletion", False)
@@ -206,7 +206,7 @@ def test_a_primary_key_waits_for_its_replicas(
 def test_a_replica_is_created_in_the_background(
     kms: Any, west: Any, primary: str, slow: Callable[[], None]
 ) -> None:
-    """It is Creating first, which allows no use, and has a last use of its own."""
+    """The replica is Creating first, and cannot be used; it has its own last use."""
     kms.encrypt(KeyId=primary, Plaintext=b"x")
     made = kms.replicate_key(KeyId=primary, ReplicaRegion=WEST, Description="replica")
     said, replica = made["ReplicaKeyMetadata"], in_west(primary)
@@ -224,7 +224,7 @@ def test_a_replica_is_created_in_the_background(
 def test_the_primary_key_changes(
     kms: Any, west: Any, primary: str, slow: Callable[[], None]
 ) -> None:
-    """The roles are swapped; while both keys are Updating they work, but cannot be changed."""
+    """Primary and replica swap; while Updating, both keys work but cannot be changed."""
     kms.replicate_key(KeyId=primary, ReplicaRegion=WEST)
     slow()
     replica = in_west(primary)
@@ -248,7 +248,7 @@ def test_the_primary_key_changes(
 
 
 def test_changes_of_the_primary_key_that_are_refused(kms: Any, kms_key: str, primary: str) -> None:
-    """A key of one Region, a Region without a replica, the same Region, a disabled key."""
+    """A single-Region key, a missing replica, the same Region and a disabled key are refused."""
     change = kms.update_primary_region
     assert refusal(change, KeyId=kms_key, PrimaryRegion=WEST) == UNSUPPORTED
     assert refusal(change, KeyId=primary, PrimaryRegion=WEST) == ABSENT
@@ -263,7 +263,7 @@ def test_changes_of_the_primary_key_that_are_refused(kms: Any, kms_key: str, pri
 def test_a_rotation_ends_in_the_background(
     kms: Any, kms_key: str, slow: Callable[[], None]
 ) -> None:
-    """Until then its start is told, the old material is current, and another is refused."""
+    """Until it ends, the status shows its start, the old material is current, and another fails."""
     before = described(kms, kms_key)["CurrentKeyMaterialId"]
     kms.rotate_key_on_demand(KeyId=kms_key)
     assert "OnDemandRotationStartDate" in kms.get_key_rotation_status(KeyId=kms_key)
@@ -277,7 +277,7 @@ def test_a_rotation_ends_in_the_background(
 
 
 def test_a_key_rotates_on_its_date(kms: Any, own: sandboxes.Running, kms_key: str) -> None:
-    """A disabled key rotates as soon as it is enabled again."""
+    """The key rotates on its date; if disabled, it rotates when it is enabled again."""
     kms.enable_key_rotation(KeyId=kms_key, RotationPeriodInDays=90)
     rotated = partial(kms.list_key_rotations, KeyId=kms_key)
     sandboxes.advance_clock(own, 90 * DAY + 1)
@@ -293,7 +293,7 @@ def test_a_key_rotates_on_its_date(kms: Any, own: sandboxes.Running, kms_key: st
 
 
 def test_replicas_follow_the_primary_keys_rotation(kms: Any, west: Any, primary: str) -> None:
-    """The same new material is current in both Regions; a replica itself cannot be rotated."""
+    """Both Regions get the same new material; a replica cannot be rotated by itself."""
     kms.replicate_key(KeyId=primary, ReplicaRegion=WEST)
     replica = in_west(primary)
     kms.rotate_key_on_demand(KeyId=primary)
@@ -326,7 +326,7 @@ def imported(kms: Any, key: str, material: bytes, **more: Any) -> str:
 
 
 def materials(kms: Any, key: str) -> list[tuple[str, str, str]]:
-    """Return id, state and import state of a key's materials."""
+    """Return the id, state and import state of each of a key's materials."""
     found = kms.list_key_rotations(KeyId=key, IncludeKeyMaterial="ALL_KEY_MATERIAL")
     return [
         (each["KeyMaterialId"], each["KeyMaterialState"], each["ImportState"])
@@ -336,12 +336,12 @@ def materials(kms: Any, key: str) -> list[tuple[str, str, str]]:
 
 @pytest.fixture
 def external(kms: Any) -> str:
-    """Make a key that waits for its material."""
+    """Make a key that has no material yet, and return its ARN."""
     return str(kms.create_key(Origin="EXTERNAL")["KeyMetadata"]["Arn"])
 
 
 def test_imported_material_is_rotated_in(kms: Any, external: str) -> None:
-    """New material waits for the rotation, which needs it, and the old one still decrypts."""
+    """New material is used from the rotation on, and the old material still decrypts."""
     old = imported(kms, external, b"a" * 32, KeyMaterialDescription="of 2025")
     assert refusal(kms.rotate_key_on_demand, KeyId=external) == WRONG_STATE
     blob = kms.encrypt(KeyId=external, Plaintext=b"x")["CiphertextBlob"]
@@ -366,7 +366,7 @@ def test_imported_material_is_rotated_in(kms: Any, external: str) -> None:
 
 
 def test_a_key_needs_all_its_materials(kms: Any, external: str) -> None:
-    """One that is missing stops the key; the id says which; a pending one is not needed."""
+    """A missing material makes the key unusable; pending new material is not required."""
     old = imported(kms, external, b"a" * 32)
     new = imported(kms, external, b"b" * 32, **NEW)
     kms.rotate_key_on_demand(KeyId=external)
@@ -397,7 +397,7 @@ def test_a_key_needs_all_its_materials(kms: Any, external: str) -> None:
 def test_imports_that_are_refused(
     kms: Any, external: str, material: bytes, more: dict[str, Any], code: str
 ) -> None:
-    """Unknown material, known material as new, a wrong id, and dates out of bounds."""
+    """Unknown material, known material as new, a wrong id and invalid dates are refused."""
     imported(kms, external, b"a" * 32)
     with pytest.raises(ClientError, match=code):
         imported(kms, external, material * 32, **more)
@@ -405,7 +405,7 @@ def test_imports_that_are_refused(
 
 
 def test_one_material_waits_at_a_time(kms: Any, external: str) -> None:
-    """A disabled key takes none at all."""
+    """A second pending material is refused; a disabled key accepts no material."""
     imported(kms, external, b"a" * 32)
     imported(kms, external, b"b" * 32, **NEW)
     with pytest.raises(ClientError, match="KMSInvalidStateException"):
@@ -416,7 +416,7 @@ def test_one_material_waits_at_a_time(kms: Any, external: str) -> None:
 
 
 def test_each_material_expires_on_its_date(kms: Any, own: sandboxes.Running, external: str) -> None:
-    """The key tells the first date; a later import sets another one."""
+    """DescribeKey returns the earliest date; importing again replaces a material's date."""
     now = described(kms, kms.create_key()["KeyMetadata"]["Arn"])["CreationDate"]
     first, second = ((now + timedelta(days=days)).replace(microsecond=0) for days in (10, 20))
     imported(kms, external, b"a" * 32, ValidTo=second)
@@ -437,7 +437,7 @@ def test_each_material_expires_on_its_date(kms: Any, own: sandboxes.Running, ext
 
 
 def test_import_tokens_expire(kms: Any, own: sandboxes.Running, external: str) -> None:
-    """After 24 hours; material of another length and another key's token are refused too."""
+    """A token expires after 24 hours; a wrong length and another key's token are refused."""
     asked = {"WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048"}
     given = kms.get_parameters_for_import(KeyId=external, **asked)
     request = {
@@ -459,7 +459,7 @@ def test_import_tokens_expire(kms: Any, own: sandboxes.Running, external: str) -
 
 
 def test_material_is_imported_into_each_region(kms: Any, west: Any) -> None:
-    """New material goes to the primary key first, and waits for the replicas."""
+    """New material is imported to the primary first; rotation waits for the replicas' imports."""
     made = kms.create_key(Origin="EXTERNAL", MultiRegion=True)
     primary = made["KeyMetadata"]["Arn"]
     replica = in_west(primary)

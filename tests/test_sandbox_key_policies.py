@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox's KMS takes the key policies that AWS's takes, and makes replicas with their own."""
+"""The sandbox's KMS accepts and refuses the key policies that AWS does, also for replicas."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ MALFORMED = (400, "MalformedPolicyDocumentException")
 
 
 def policy(*statements: dict[str, Any]) -> str:
-    """Return a policy of these statements."""
+    """Return a policy with these statements."""
     return json.dumps({"Version": "2012-10-17", "Statement": [*statements]})
 
 
 def test_a_key_policy_is_kept(kms: Any, kms_key: str) -> None:
-    """It is read back with the meaning that it had, by its only name."""
+    """The policy keeps its meaning, under its only name, "default"."""
     wanted = policy(ALL, {**ALL, "Sid": "Use of the key", "Action": "kms:Decrypt"})
     kms.put_key_policy(KeyId=kms_key, PolicyName="default", Policy=wanted)
     assert json.loads(kms.get_key_policy(KeyId=kms_key)["Policy"]) == json.loads(wanted)
@@ -46,7 +46,7 @@ def test_a_key_policy_is_kept(kms: Any, kms_key: str) -> None:
     ],
 )
 def test_key_policies_that_are_refused(kms: Any, kms_key: str, text: str) -> None:
-    """A document's form is checked, and that its principals exist."""
+    """The document's form is checked, and its principals must exist."""
     asked = {"KeyId": kms_key, "Policy": text, "BypassPolicyLockoutSafetyCheck": True}
     assert refusal(kms.put_key_policy, **asked) == MALFORMED
 
@@ -63,7 +63,7 @@ def test_key_policies_that_are_refused(kms: Any, kms_key: str, text: str) -> Non
 def test_a_policy_must_not_lock_its_author_out(
     kms: Any, kms_key: str, statements: tuple[dict[str, Any], ...]
 ) -> None:
-    """The caller keeps kms:PutKeyPolicy, unless it says that it need not."""
+    """The author must keep kms:PutKeyPolicy, unless the request bypasses this check."""
     kept = [
         {name: value for name, value in each.items() if name != "Action"}
         if "NotAction" in each
@@ -76,7 +76,7 @@ def test_a_policy_must_not_lock_its_author_out(
 
 
 def test_a_key_policy_has_32_kilobytes_at_most(kms: Any, kms_key: str) -> None:
-    """The last byte that fits is taken, one more is not."""
+    """The largest policy that fits is accepted, one more byte is not."""
     size = len(policy({**ALL, "Sid": ""}))
     fitting = policy({**ALL, "Sid": "x" * (32 * 1024 - size)})
     kms.put_key_policy(KeyId=kms_key, Policy=fitting)
@@ -96,7 +96,7 @@ def test_a_key_is_tagged(kms: Any, kms_key: str) -> None:
 
 
 def test_a_replica_has_its_own_policy_and_tags(session: boto3.Session, kms: Any) -> None:
-    """It shares key material with its primary, and an alias of the primary is not its own."""
+    """A replica shares the primary's material, but not its policy, tags or aliases."""
     primary = kms.create_key(MultiRegion=True)["KeyMetadata"]["KeyId"]
     kms.create_alias(AliasName=f"alias/{uuid.uuid4()}", TargetKeyId=primary)
     wanted = policy({**ALL, "Sid": "Replica"})
@@ -113,7 +113,7 @@ def test_a_replica_has_its_own_policy_and_tags(session: boto3.Session, kms: Any)
 
 
 def test_replicas_that_are_refused(session: boto3.Session, kms: Any, kms_key: str) -> None:
-    """Of a key of one Region, of a replica, and a second one in a Region."""
+    """A single-Region key, a replica, and a second replica in a Region are refused."""
     unsupported = (400, "UnsupportedOperationException")
     to = {"ReplicaRegion": "eu-west-1"}
     assert refusal(kms.replicate_key, KeyId=kms_key, **to) == unsupported

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox's KMS: its refusals, also by way of S3, and rotation."""
+"""The sandbox's KMS: its refusals, directly and through S3, and rotation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _ALLOW = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*", "Resource": "*"}
 
 
-# --- Keys that may not be used -----------------------------------------------------------------
+# --- Unusable keys -----------------------------------------------------------------------------
 
 
 def _disable(kms: Any, key: str) -> None:
@@ -66,7 +66,7 @@ def test_unusable_keys_stop_s3(
     spoil: Callable[[Any, str], None],
     expected: tuple[int, str],
 ) -> None:
-    """Nothing is written, read or copied under a key KMS refuses; HEAD needs no key."""
+    """A refused key stops writes, reads and copies; HEAD needs no key."""
     where = {"Bucket": bucket, "Key": "k"}
     mode = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key}
     s3.put_object(**where, Body=b"data", **mode)
@@ -79,7 +79,7 @@ def test_unusable_keys_stop_s3(
 
 
 def test_missing_keys_stop_s3(s3: Any, bucket: str) -> None:
-    """A key that does not exist, or is elsewhere, is not found."""
+    """A key that does not exist, or is in another Region, is not found."""
     for name in ("alias/none", str(uuid.uuid4()), f"arn:aws:kms:eu-west-1:1:key/{uuid.uuid4()}"):
         refused = refusal(
             s3.put_object, Bucket=bucket, Key="k", ServerSideEncryption="aws:kms", SSEKMSKeyId=name
@@ -114,7 +114,7 @@ def _crypto_calls(kms: Any, key: str, other: str, blob: bytes) -> list[Callable[
 def test_unusable_keys_do_nothing(
     kms: Any, kms_key: str, spoil: Callable[[Any, str], None], code: str
 ) -> None:
-    """Disabled, dying and denied keys refuse every cryptographic operation, at both ends."""
+    """Disabled, deleted or denied keys refuse every operation, as source and destination."""
     other = kms.create_key()["KeyMetadata"]["KeyId"]
     blob = kms.encrypt(KeyId=kms_key, Plaintext=b"x")["CiphertextBlob"]
     spoil(kms, kms_key)
@@ -123,7 +123,7 @@ def test_unusable_keys_do_nothing(
 
 
 def test_keys_recover(kms: Any, kms_key: str) -> None:
-    """Cancelling a deletion leaves the key disabled; enabling it brings everything back."""
+    """A cancelled deletion leaves the key disabled; enabling it restores its use."""
     blob = kms.encrypt(KeyId=kms_key, Plaintext=b"x")["CiphertextBlob"]
     _doom(kms, kms_key)
     assert refusal(kms.enable_key, KeyId=kms_key) == (400, "KMSInvalidStateException")
@@ -134,7 +134,7 @@ def test_keys_recover(kms: Any, kms_key: str) -> None:
 
 
 def test_a_deny_can_be_for_one_action(kms: Any, kms_key: str) -> None:
-    """A key may wrap and not unwrap."""
+    """A policy may deny only kms:Decrypt, so that the key still generates data keys."""
     blob = kms.encrypt(KeyId=kms_key, Plaintext=b"x")["CiphertextBlob"]
     deny = {"Effect": "Deny", "Principal": {"AWS": "*"}, "Action": ["kms:Decrypt"]}
     policy = json.dumps({"Statement": [_ALLOW, deny | {"Resource": "*"}]})
@@ -157,7 +157,7 @@ def test_a_deny_can_be_for_one_action(kms: Any, kms_key: str) -> None:
 def test_an_empty_policy_is_refused(
     kms: Any, kms_key: str, statements: list[dict[str, Any]] | None
 ) -> None:
-    """A policy has statements, and its author must be allowed to change it again."""
+    """A policy needs statements that let its author change it again."""
     policy = json.dumps({} if statements is None else {"Statement": statements})
     malformed = (400, "MalformedPolicyDocumentException")
     before = kms.get_key_policy(KeyId=kms_key, PolicyName="default")["Policy"]
@@ -171,7 +171,7 @@ def test_an_empty_policy_is_refused(
 
 
 def test_a_grant_allows_what_the_policy_does_not(kms: Any, kms_key: str) -> None:
-    """And not what the policy denies."""
+    """A grant adds to the policy's permissions, but only its own operations."""
     grant = {"KeyId": kms_key, "GranteePrincipal": "arn:aws:iam::123456789012:user/sandbox"}
     kms.create_grant(**grant, Operations=["Encrypt"])
     _empty(kms, kms_key)
@@ -189,7 +189,7 @@ def test_a_grant_allows_what_the_policy_does_not(kms: Any, kms_key: str) -> None
     ],
 )
 def test_a_key_serves_its_own_use(kms: Any, s3: Any, bucket: str, spec: str, usage: str) -> None:
-    """Data keys are wrapped by symmetric keys, and each other operation takes keys made for it."""
+    """Only symmetric keys wrap data keys; other operations need a key with that usage."""
     key = kms.create_key(KeySpec=spec, KeyUsage=usage)["KeyMetadata"]["KeyId"]
     wrong = (400, "InvalidKeyUsageException")
     assert refusal(kms.generate_data_key, KeyId=key, KeySpec="AES_256") == wrong
@@ -226,13 +226,13 @@ def test_a_key_serves_its_own_use(kms: Any, s3: Any, bucket: str, spec: str, usa
     ],
 )
 def test_a_key_is_made_for_a_use_of_its_kind(kms: Any, spec: str, usage: str) -> None:
-    """Encryption, signatures and MACs take different kinds of keys."""
+    """Encryption, signatures and MACs need different key specs."""
     refused = refusal(kms.create_key, KeySpec=spec, KeyUsage=usage)
     assert refused == (400, "ValidationException")
 
 
 def test_a_symmetric_key_does_nothing_else(kms: Any, kms_key: str) -> None:
-    """It makes no MAC and no signature, and has no public key."""
+    """A symmetric key makes no MAC and no signature, and has no public key."""
     wrong = (400, "InvalidKeyUsageException")
     mac = {"KeyId": kms_key, "Message": b"x", "MacAlgorithm": "HMAC_SHA_256"}
     assert refusal(kms.generate_mac, **mac) == wrong
@@ -244,7 +244,7 @@ def test_a_symmetric_key_does_nothing_else(kms: Any, kms_key: str) -> None:
 
 
 def test_awss_own_key_is_s3s_alone(kms: Any, s3: Any, bucket: str) -> None:
-    """alias/aws/s3 serves S3 and can be looked at; nobody else uses or changes it."""
+    """alias/aws/s3 can be described, but only S3 can use it, and it cannot be changed."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"data", ServerSideEncryption="aws:kms")
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"data"
     key = kms.describe_key(KeyId="alias/aws/s3")["KeyMetadata"]["Arn"]
@@ -267,7 +267,7 @@ def test_awss_own_key_is_s3s_alone(kms: Any, s3: Any, bucket: str) -> None:
 
 
 def test_the_named_key_must_be_the_ciphertexts(kms: Any, kms_key: str) -> None:
-    """Decrypt's KeyId and ReEncrypt's SourceKeyId are checked."""
+    """Decrypt's KeyId and ReEncrypt's SourceKeyId must be the ciphertext's key."""
     other = kms.create_key()["KeyMetadata"]["Arn"]
     blob = kms.encrypt(KeyId=kms_key, Plaintext=b"x")["CiphertextBlob"]
     wrong = (400, "IncorrectKeyException")
@@ -279,7 +279,7 @@ def test_the_named_key_must_be_the_ciphertexts(kms: Any, kms_key: str) -> None:
 
 
 def test_changed_ciphertexts_are_refused(kms: Any, kms_key: str) -> None:
-    """A changed blob, and one that never was, are InvalidCiphertextException."""
+    """A changed or made-up ciphertext is an InvalidCiphertextException."""
     blob = kms.encrypt(KeyId=kms_key, Plaintext=b"x")["CiphertextBlob"]
     for bad in (blob[:-1] + bytes([blob[-1] ^ 1]), b"\0" * 100, b"short", b"z" + blob[1:]):
         refused = refusal(kms.decrypt, CiphertextBlob=bad)
@@ -287,7 +287,7 @@ def test_changed_ciphertexts_are_refused(kms: Any, kms_key: str) -> None:
 
 
 def test_aliases_stand_for_keys(kms: Any, kms_key: str) -> None:
-    """Aliases and their ARNs work wherever a key is used."""
+    """An alias or its ARN can be used in place of the key."""
     alias = f"alias/{uuid.uuid4()}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
     arn = kms_key.rpartition(":")[0] + f":{alias}"
@@ -301,7 +301,7 @@ def test_aliases_stand_for_keys(kms: Any, kms_key: str) -> None:
 
 
 def test_rotation_periods_are_kept(kms: Any, kms_key: str) -> None:
-    """The period is what was asked for, a year if nothing was, and the next date follows."""
+    """The period is as requested, by default a year, and sets the next date."""
     assert kms.get_key_rotation_status(KeyId=kms_key)["KeyRotationEnabled"] is False
     for asked, days in (({"RotationPeriodInDays": 90}, 90), ({}, 365)):
         kms.enable_key_rotation(KeyId=kms_key, **asked)
@@ -315,14 +315,14 @@ def test_rotation_periods_are_kept(kms: Any, kms_key: str) -> None:
 
 @pytest.mark.parametrize("days", [89, 2561])
 def test_rotation_periods_have_bounds(kms_key: str, days: int) -> None:
-    """90 to 2560 days."""
+    """The period must be from 90 to 2560 days."""
     unchecked = boto3.client("kms", config=Config(parameter_validation=False))
     refused = refusal(unchecked.enable_key_rotation, KeyId=kms_key, RotationPeriodInDays=days)
     assert refused == (400, "ValidationException")
 
 
 def test_on_demand_rotation_ends_at_25(kms: Any, kms_key: str) -> None:
-    """The 26th is refused, and old ciphertexts stay readable."""
+    """The 26th rotation is refused, and old ciphertexts can still be decrypted."""
     blob = kms.encrypt(KeyId=kms_key, Plaintext=b"x")["CiphertextBlob"]
     for _ in range(25):
         kms.rotate_key_on_demand(KeyId=kms_key)
@@ -332,7 +332,7 @@ def test_on_demand_rotation_ends_at_25(kms: Any, kms_key: str) -> None:
 
 
 def test_what_cannot_rotate_says_so(kms: Any, kms_key: str) -> None:
-    """Disabled keys, asymmetric keys and aliases are refused."""
+    """Asymmetric keys, aliases and disabled keys are refused."""
     rsa = kms.create_key(KeyUsage="ENCRYPT_DECRYPT", KeySpec="RSA_2048")["KeyMetadata"]["KeyId"]
     unsupported = (400, "UnsupportedOperationException")
     assert refusal(kms.rotate_key_on_demand, KeyId=rsa) == unsupported
@@ -344,13 +344,13 @@ def test_what_cannot_rotate_says_so(kms: Any, kms_key: str) -> None:
 
 @pytest.mark.parametrize("days", [6, 31])
 def test_deletion_windows_have_bounds(kms: Any, kms_key: str, days: int) -> None:
-    """7 to 30 days."""
+    """The waiting period must be from 7 to 30 days."""
     refused = refusal(kms.schedule_key_deletion, KeyId=kms_key, PendingWindowInDays=days)
     assert refused == (400, "ValidationException")
 
 
 def test_dry_runs_do_nothing(kms: Any, kms_key: str) -> None:
-    """A dry run is checked, and answered with an error that means yes."""
+    """A dry run makes all checks, and reports success by an error."""
     dry = {"KeyId": kms_key, "KeySpec": "AES_256", "DryRun": True}
     assert refusal(kms.generate_data_key, **dry) == (412, "DryRunOperationException")
     _disable(kms, kms_key)
@@ -358,7 +358,7 @@ def test_dry_runs_do_nothing(kms: Any, kms_key: str) -> None:
 
 
 def test_replicas_open_their_siblings_ciphertexts(kms: Any) -> None:
-    """A multi-Region key works in another region under that region's ARN."""
+    """In another Region, a multi-Region key works under that Region's ARN."""
     primary = kms.create_key(MultiRegion=True)["KeyMetadata"]["Arn"]
     kms.replicate_key(KeyId=primary, ReplicaRegion="eu-west-1")
     blob = kms.encrypt(KeyId=primary, Plaintext=b"x")["CiphertextBlob"]
@@ -373,7 +373,7 @@ def test_replicas_open_their_siblings_ciphertexts(kms: Any) -> None:
 
 
 def test_contexts_must_be_the_same(kms: Any, kms_key: str) -> None:
-    """Neither a missing pair nor one cut elsewhere opens a ciphertext."""
+    """A missing pair, or pairs split at another place, do not decrypt."""
     context = {"a": "bc", "ä": "€"}
     blob = kms.encrypt(KeyId=kms_key, Plaintext=b"x", EncryptionContext=context)["CiphertextBlob"]
     for other in ({}, {"a": "bc"}, {"ab": "c", "ä": "€"}):
@@ -384,7 +384,7 @@ def test_contexts_must_be_the_same(kms: Any, kms_key: str) -> None:
 
 
 def test_unsigned_kms_requests_are_refused(sandbox: sandboxes.Running) -> None:
-    """KMS wants credentials, too."""
+    """A KMS request without credentials is refused."""
     headers = {"X-Amz-Target": "TrentService.ListKeys", "Authorization": ""}
     status, body, _ = raw(sandbox, "POST", "/", headers, b"{}")
     assert (status, json.loads(body)["__type"]) == (400, "MissingAuthenticationTokenException")

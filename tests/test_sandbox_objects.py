@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox's S3 keeps conditions, properties, holds and annotations of objects."""
+"""The sandbox's S3 supports objects' conditions, properties, holds and annotations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def test_puts_keep_their_conditions(s3: Any, bucket: str) -> None:
-    """If-Match and If-None-Match decide before anything is written."""
+    """If-Match and If-None-Match are checked before anything is written."""
     where = {"Bucket": bucket, "Key": "k"}
     assert refusal(s3.put_object, **where, IfMatch='"x"') == (404, "NoSuchKey")
     etag = s3.put_object(**where, Body=b"one", IfNoneMatch="*")["ETag"]
@@ -31,7 +31,7 @@ def test_puts_keep_their_conditions(s3: Any, bucket: str) -> None:
 
 
 def test_copies_keep_their_conditions(s3: Any, bucket: str) -> None:
-    """Source and target are both guarded."""
+    """Both the source's and the target's conditions are checked."""
     etag = s3.put_object(Bucket=bucket, Key="k", Body=b"one")["ETag"]
     copy = {"Bucket": bucket, "Key": "l", "CopySource": f"{bucket}/k"}
     failed = (412, "PreconditionFailed")
@@ -43,7 +43,7 @@ def test_copies_keep_their_conditions(s3: Any, bucket: str) -> None:
 
 
 def test_uploads_keep_their_conditions(s3: Any, bucket: str) -> None:
-    """CompleteMultipartUpload is guarded as a put is."""
+    """CompleteMultipartUpload checks conditions as PutObject does."""
     where = {"Bucket": bucket, "Key": "k"}
     upload = s3.create_multipart_upload(**where)["UploadId"]
     part = s3.upload_part(**where, UploadId=upload, PartNumber=1, Body=b"data")
@@ -58,7 +58,7 @@ def test_uploads_keep_their_conditions(s3: Any, bucket: str) -> None:
 
 
 def test_one_of_many_writers_wins(s3: Any, bucket: str) -> None:
-    """Check and write are one step."""
+    """Check and write are atomic: one of many conditional writers succeeds."""
 
     def attempt(number: int) -> bool:
         try:
@@ -72,19 +72,19 @@ def test_one_of_many_writers_wins(s3: Any, bucket: str) -> None:
 
 
 def test_a_copy_onto_itself_must_change_something(s3: Any, bucket: str, kms_key: str) -> None:
-    """Another encryption is a change; none is refused."""
+    """A change of encryption suffices; a copy without a change is refused."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"data")
     copy = {"Bucket": bucket, "Key": "k", "CopySource": f"{bucket}/k"}
     assert refusal(s3.copy_object, **copy) == (400, "InvalidRequest")
     mode = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key}
     assert s3.copy_object(**copy, **mode)["SSEKMSKeyId"] == kms_key
-    # Not inherited: without headers it is the bucket's default again.
+    # The encryption is not inherited: without headers, the bucket's default applies.
     assert s3.copy_object(**copy)["ServerSideEncryption"] == "AES256"
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"data"
 
 
 def test_copies_keep_properties(s3: Any, bucket: str) -> None:
-    """Metadata, tags and content headers come along with an in-place change of encryption."""
+    """An in-place change of encryption keeps metadata, tags and content headers."""
     s3.put_object(
         Bucket=bucket,
         Key="k",
@@ -103,7 +103,7 @@ def test_copies_keep_properties(s3: Any, bucket: str) -> None:
 
 @pytest.mark.parametrize("name", ["x" * 1024, "ä" * 512, "a/" * 512])
 def test_names_have_1024_bytes_at_most(s3: Any, bucket: str, name: str) -> None:
-    """In UTF-8; a longer one is refused by every operation, and nothing is stored."""
+    """The limit counts UTF-8 bytes; every operation refuses a longer name."""
     s3.put_object(Bucket=bucket, Key=name, Body=b"data")
     assert s3.get_object(Bucket=bucket, Key=name)["Body"].read() == b"data"
     where = {"Bucket": bucket, "Key": f"{name}x"}
@@ -117,7 +117,7 @@ def test_names_have_1024_bytes_at_most(s3: Any, bucket: str, name: str) -> None:
 
 
 def test_a_delete_marker_is_only_deleted(s3: Any, versioned_bucket: str) -> None:
-    """Its version answers 405 to everything else; the object that it hides, 404, which says so."""
+    """Other requests for the marker get 405, requests for its object 404, with its header."""
     where = {"Bucket": versioned_bucket, "Key": "k"}
     s3.put_object(**where, Body=b"data")
     marker = {**where, "VersionId": s3.delete_object(**where)["VersionId"]}
@@ -153,7 +153,7 @@ def test_a_delete_marker_is_only_deleted(s3: Any, versioned_bucket: str) -> None
 
 
 def test_deletes_keep_their_condition(s3: Any, bucket: str) -> None:
-    """A deletion of something else than was seen is refused."""
+    """If-Match protects an object from deletion after a change."""
     where = {"Bucket": bucket, "Key": "k"}
     etag = s3.put_object(**where, Body=b"data")["ETag"]
     assert refusal(s3.delete_object, **where, IfMatch='"x"') == (412, "PreconditionFailed")
@@ -162,14 +162,14 @@ def test_deletes_keep_their_condition(s3: Any, bucket: str) -> None:
 
 
 def test_unknown_uploads_are_said(s3: Any, bucket: str) -> None:
-    """Parts of an upload that was never begun have nowhere to go."""
+    """A part for an unknown upload is a NoSuchUpload."""
     refused = refusal(
         s3.upload_part, Bucket=bucket, Key="k", UploadId="none", PartNumber=1, Body=b""
     )
     assert refused == (404, "NoSuchUpload")
 
 
-# --- What is kept beside an object version -----------------------------------------------------
+# --- Properties of an object version -----------------------------------------------------------
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def locked_bucket(s3: Any) -> str:
 
 
 def test_event_holds_come_back(s3: Any, locked_bucket: str) -> None:
-    """HEAD and GET say the hold of a version, its duration while it is on; no copy inherits it."""
+    """HEAD and GET return a version's hold, and its duration while on; copies do not inherit it."""
     where = {"Bucket": locked_bucket, "Key": "k"}
     s3.put_object(
         **where, Body=b"data", ObjectLockEventHold="ON", ObjectLockEventHoldDurationDays=3
@@ -223,7 +223,7 @@ def test_event_holds_come_back(s3: Any, locked_bucket: str) -> None:
 def test_senseless_event_holds_are_refused(
     hold: dict[str, Any], s3: Any, locked_bucket: str
 ) -> None:
-    """Of a put, a copy and an upload by parts; and any where the bucket has no Object Lock."""
+    """A malformed hold is refused by a put, by a copy and by a multipart upload."""
     where = {"Bucket": locked_bucket, "Key": "k"}
     s3.put_object(**where, Body=b"data")
     calls: list[Callable[..., Any]] = [s3.put_object, s3.create_multipart_upload]
@@ -234,7 +234,7 @@ def test_senseless_event_holds_are_refused(
 
 
 def test_event_holds_need_object_lock(s3: Any, bucket: str) -> None:
-    """The bucket's setting comes first, as for the older locks."""
+    """In a bucket without Object Lock, holds can be neither set nor read."""
     where = {"Bucket": bucket, "Key": "k"}
     refused = (400, "InvalidRequest")
     assert refusal(s3.put_object, **where, Body=b"", ObjectLockEventHold="ON") == refused
@@ -243,7 +243,7 @@ def test_event_holds_need_object_lock(s3: Any, bucket: str) -> None:
 
 
 def test_annotations_are_a_versions_own(s3: Any, versioned_bucket: str) -> None:
-    """Put, got, listed by pages and deleted; a rewrite begins without, the old version keeps."""
+    """Annotations belong to one version: a new version has none, the old version keeps its own."""
     where = {"Bucket": versioned_bucket, "Key": "k"}
     first = s3.put_object(**where, Body=b"data")
     for name in ("b", "a", "c"):
@@ -267,7 +267,7 @@ def test_annotations_are_a_versions_own(s3: Any, versioned_bucket: str) -> None:
 
 
 def test_copies_take_annotations_unless_told_not_to(s3: Any, bucket: str) -> None:
-    """COPY is the default; SSE-C objects cannot have any; copies by parts have none."""
+    """COPY is the default; copies in parts have no annotations, and SSE-C objects cannot."""
     source = {"Bucket": bucket, "Key": "k"}
     s3.put_object(**source, Body=b"data")
     s3.put_object_annotation(**source, AnnotationName="a", AnnotationPayload=b"note")
@@ -301,7 +301,7 @@ def test_copies_take_annotations_unless_told_not_to(s3: Any, bucket: str) -> Non
 def test_senseless_annotations_are_refused(
     name: str, payload: bytes, code: str, s3: Any, bucket: str
 ) -> None:
-    """Names and texts have bounds."""
+    """Names and texts must be within their limits."""
     where = {"Bucket": bucket, "Key": "k"}
     s3.put_object(**where, Body=b"data")
     note = {"AnnotationName": name, "AnnotationPayload": payload}
@@ -309,7 +309,7 @@ def test_senseless_annotations_are_refused(
 
 
 def test_annotations_have_their_conditions(s3: Any, bucket: str) -> None:
-    """Their object must be there, be the one that was meant, and be open without a key."""
+    """The object must exist, match the condition, and not be under SSE-C."""
     where = {"Bucket": bucket, "Key": "k"}
     note = {"AnnotationName": "a", "AnnotationPayload": b"note"}
     assert refusal(s3.put_object_annotation, **where, **note) == (404, "NoSuchKey")

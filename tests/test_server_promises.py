@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of docs/modes.md says which server holds which promise; the sandbox's column is run."""
+"""The table of docs/modes.md shows which server keeps which promise; its sandbox column is run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def table() -> dict[str, dict[str, str]]:
 
 
 def test_the_table_has_every_promise_and_only_verdicts() -> None:
-    """A promise that is added to the checks is missing here until it was measured."""
+    """A promise added to the checks must be added to the table once it was measured."""
     cells = table()
     assert list(cells) == list(PROMISES)
     assert {cell for row in cells.values() for cell in row.values()} <= set(VERDICTS)
@@ -49,7 +49,7 @@ def test_the_table_has_every_promise_and_only_verdicts() -> None:
 def test_the_sandbox_does_as_the_table_says(
     promise: str, sandbox: Running, session: boto3.Session, bucket: str, kms_key: str
 ) -> None:
-    """Each check is run over HTTP, as the command does."""
+    """Each check runs over HTTP, as the command runs it."""
     outcome = check(Place(session, sandbox.endpoint_url, bucket, kms_key), promise)
     assert outcome.verdict == table()[promise][SANDBOX], outcome.note
 
@@ -81,7 +81,7 @@ def test_the_checks_tell_who_notices_another_writer(
     bucket: str,
     kms_key: str,
 ) -> None:
-    """Without conditions a HEAD notices; without both, nothing does."""
+    """Without conditions a HEAD notices the other writer; without HEAD too, no check does."""
     with relaying(sandbox.endpoint_url, spoil) as relay:
         outcome = check(
             Place(session, relay.url, bucket, kms_key),
@@ -91,7 +91,7 @@ def test_the_checks_tell_who_notices_another_writer(
 
 
 def test_the_command_prints_a_line_per_promise(sandbox: Running) -> None:
-    """Its exit code is 0 where all of them are held."""
+    """The exit code is 0 if all promises are kept."""
     done = subprocess.run(
         [sys.executable, TESTS / "servers" / "run.py", sandbox.endpoint_url, "--only", "ranges"],
         capture_output=True,

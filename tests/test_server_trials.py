@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt doctor --server`: what a service keeps, tried on scratch objects that are removed."""
+"""`s3crypt doctor --server` tries a service's abilities on scratch objects, and removes these."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ def verdicts(bucket: str) -> dict[str, str]:
 
 
 def is_empty(s3: Any, bucket: str) -> bool:
-    """Return whether a bucket holds no version, marker or upload."""
+    """Return whether a bucket contains no version, delete marker or upload."""
     found = s3.list_object_versions(Bucket=bucket)
     uploads = s3.list_multipart_uploads(Bucket=bucket).get("Uploads")
     return not (found.get("Versions") or found.get("DeleteMarkers") or uploads)
 
 
 def test_the_table_has_every_trial_and_only_verdicts() -> None:
-    """A trial that is added is missing here until it was measured on every server."""
+    """A trial added to the code must be added to the table once it was measured everywhere."""
     cells = table()
     assert list(cells) == list(TRIALS)
     assert {cell for row in cells.values() for cell in row.values()} <= set(Verdict)
 
 
 def test_the_sandbox_keeps_what_the_table_says(s3: Any, versioned_bucket: str) -> None:
-    """Every version of the scratch objects is removed."""
+    """The verdicts match the table, and every version of the scratch objects is removed."""
     expected = {trial: row[SANDBOX] for trial, row in table().items()}
     assert verdicts(versioned_bucket) == expected
     assert is_empty(s3, versioned_bucket)
@@ -64,7 +64,7 @@ def test_the_sandbox_keeps_what_the_table_says(s3: Any, versioned_bucket: str) -
 def test_a_server_that_ignores_conditions_is_found_out(
     s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It answers 200, and its object is another one."""
+    """A server that answers 200 but ignores the condition gets the verdict "no"."""
 
     def ignoring(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         for name in _CONDITIONS:
@@ -81,7 +81,7 @@ def test_a_server_that_ignores_conditions_is_found_out(
 def test_a_server_that_says_no_encryption_is_found_out(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The header that a reply lacks is looked for in every one of them."""
+    """The verdict is "no", and the note lists each reply without the header."""
 
     def silent(_asked: Asked, forward: Callable[[], Answer]) -> Answer:
         answer = forward()
@@ -99,7 +99,7 @@ def test_a_server_that_says_no_encryption_is_found_out(
 def test_what_a_server_refuses_is_not_supported(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the status and the code that it refuses it with."""
+    """The note has the status and the code of the refusal."""
 
     def without_tags(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if "x-amz-tagging" in asked.headers:
@@ -113,7 +113,7 @@ def test_what_a_server_refuses_is_not_supported(
 
 
 def test_an_interrupt_leaves_nothing(s3: Any, versioned_bucket: str) -> None:
-    """The scratch objects of the trials so far are removed on the way out."""
+    """An interrupt removes the scratch objects of the trials so far."""
     trials = Doctor().try_server(f"s3://{versioned_bucket}/tmp/")
     for _ in range(len(TRIALS) // 2):
         next(trials)
@@ -127,7 +127,7 @@ def test_an_interrupt_leaves_nothing(s3: Any, versioned_bucket: str) -> None:
 def test_what_an_interrupt_or_a_refusal_hides_is_removed_or_named(
     kept: str, s3: Any, versioned_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An upload whose reply did not arrive is removed; versions that are not listed are named."""
+    """An upload whose reply was lost is removed; versions that cannot be listed are named."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if kept == "version" and "versions" in asked.query:
@@ -153,7 +153,7 @@ def test_what_an_interrupt_or_a_refusal_hides_is_removed_or_named(
 def test_without_the_permission_nothing_is_known(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That the caller may not write does not say what the service can do."""
+    """A caller without write permission gets "not known": the service may be able to do it."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == "PUT":
@@ -168,7 +168,7 @@ def test_without_the_permission_nothing_is_known(
 def test_an_object_that_cannot_be_removed_is_named(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the command that removes it."""
+    """The error's hint is the command that removes the object."""
 
     def keeping(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == "DELETE" and "uploadId" not in asked.query:
@@ -185,7 +185,7 @@ def test_an_object_that_cannot_be_removed_is_named(
 
 
 def test_a_bucket_that_locks_objects_is_refused(s3: Any, versioned_bucket: str) -> None:
-    """Nothing is written to it."""
+    """A bucket with Object Lock is refused before anything is written."""
     s3.put_object_lock_configuration(
         Bucket=versioned_bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"}
     )
@@ -195,7 +195,7 @@ def test_a_bucket_that_locks_objects_is_refused(s3: Any, versioned_bucket: str) 
 
 
 def test_the_command_says_that_it_writes(bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """On stderr; a line for each trial is on stdout, and the conclusion last."""
+    """The destination is on stderr; stdout has a line per trial, and then the conclusion."""
     assert run(("doctor", f"s3://{bucket}/", "--server")) == 0
     said = capsys.readouterr()
     assert said.err == f"Scratch objects are written below s3://{bucket}/, and removed.\n"
@@ -205,12 +205,12 @@ def test_the_command_says_that_it_writes(bucket: str, capsys: pytest.CaptureFixt
 
 
 def test_the_command_prints_trials_as_json(bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """An object for each trial."""
+    """The output has a JSON object per trial."""
     assert run(("doctor", f"s3://{bucket}/", "--server", "--json")) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["trial"] for line in lines if "trial" in line] == list(TRIALS)
 
 
 def test_a_server_is_tried_in_a_bucket_alone() -> None:
-    """Without a URI nothing is written anywhere."""
+    """`--server` without a URI is refused."""
     assert run(("doctor", "--server")) == 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Services with a KMS of their own, as Ceph's and MinIO's: AWS is not asked about their keys."""
+"""Services with their own KMS, such as Ceph and MinIO: AWS KMS is not asked about their keys."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 KEY_HEADER = "x-amz-server-side-encryption-aws-kms-key-id"
 NAME, MINIO_PREFIX = "ledger-2026", "arn:aws:kms:"
-# As Barbican names Ceph's keys.
+# A key id in the form that Barbican gives Ceph's keys.
 ID = "6f1c4a0e-8b57-4d3c-9a53-0d1f2e3a4b5c"
 
 
 @contextmanager
 def own_kms(sandbox: Running, arn: str, name: str, *, prefix: str = "") -> Iterator[str]:
-    """Run an S3 whose key of this name no other KMS knows; yield its URL.
+    """Run an S3 whose own KMS alone knows the key of this name; yield its URL.
 
-    It reports the name behind the prefix, and takes it with or without.
+    The service reports the name with the prefix, and accepts it with or without the prefix.
     """
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -54,16 +54,16 @@ def _kms_clients(*stores: S3Crypt) -> list[Any]:
 
 
 def _use_kms_of_aws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lead KMS requests to AWS's address, which no test reaches."""
+    """Send KMS requests to AWS's address, which no test reaches."""
     for name in [name for name in os.environ if name.startswith("AWS_ENDPOINT_URL")]:
         monkeypatch.delenv(name)
-    # samples' session has read the environment.
+    # The shared session of samples.py has already read the environment.
     monkeypatch.setattr("samples._session", boto3.Session)
 
 
 @pytest.fixture(params=["of AWS", "of the endpoint"])
 def kms_place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the KMS at AWS's address, or at the sandbox's."""
+    """Use a KMS at AWS's address, or at the sandbox's."""
     if request.param == "of AWS":
         _use_kms_of_aws(monkeypatch)
 
@@ -80,7 +80,7 @@ def test_keys_of_a_services_own_kms_are_not_asked_for(
     sandbox: Running,
     requests_log: RequestsLog,
 ) -> None:
-    """Objects are written, read, rotated and compared under the name alone."""
+    """Objects are written, read, rotated and compared by the key's name alone."""
     mode, uri = kind(NAME), f"s3://{bucket}/x"
     with own_kms(sandbox, key, NAME, prefix=prefix) as url:
         store = connect(mode, endpoint_url=url)
@@ -99,7 +99,7 @@ def test_keys_of_a_services_own_kms_are_not_asked_for(
 
 
 def test_another_key_of_the_service_is_refused(bucket: str, key: str, sandbox: Running) -> None:
-    """The names differ, and so do the keys."""
+    """Keys with different names are different keys."""
     uri = f"s3://{bucket}/x"
     with own_kms(sandbox, key, NAME) as url:
         connect(SSEKMS(NAME), endpoint_url=url).put(b"plain", uri)
@@ -111,7 +111,7 @@ def test_another_key_of_the_service_is_refused(bucket: str, key: str, sandbox: R
 def test_a_name_in_the_form_of_aws_ids_is_not_asked_for_at_aws(
     bucket: str, key: str, sandbox: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A service that is not AWS's may have keys of such names."""
+    """Another service's key may be named like an AWS key id, and AWS is not asked about it."""
     _use_kms_of_aws(monkeypatch)
     mode, uri = SSEKMS(ID), f"s3://{bucket}/x"
     with own_kms(sandbox, key, ID) as url:
@@ -124,7 +124,7 @@ def test_a_name_in_the_form_of_aws_ids_is_not_asked_for_at_aws(
 def test_an_id_of_a_kms_beside_the_service_is_resolved(
     bucket: str, key: str, kms: Any, requests_log: RequestsLog
 ) -> None:
-    """Where the service is not AWS's and its KMS neither, ids and aliases are asked for there."""
+    """If neither the service nor its KMS is AWS's, that KMS resolves ids and aliases."""
     kms.create_alias(AliasName=f"alias/{bucket}", TargetKeyId=key)
     store, uri = connect(SSES3()), f"s3://{bucket}/x"
     store.put(b"plain", uri)

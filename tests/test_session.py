@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose credentials and Region a keyring asks KMS with: the store's, where it has none itself."""
+"""A KMS keyring without a session uses the credentials and Region of the store's session."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ BODY = payload(1000)
 
 @pytest.fixture
 def stores(monkeypatch: pytest.MonkeyPatch, kms: Any, s3: Any) -> boto3.Session:
-    """Return a session with credentials, in an environment without any."""
-    # The clients of other fixtures have found their credentials by now.
+    """Return a session with credentials, in an environment that has no credentials."""
+    # Let the clients of other fixtures find their credentials first.
     assert kms.list_keys(Limit=1), s3.list_buckets()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -57,7 +57,7 @@ def account(kms_key: str) -> str:
 def signed(
     sandbox: Running, stores: boto3.Session, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Signed]:
-    """Return what is asked of KMS from here on."""
+    """Return the requests that KMS receives from now on."""
     assert stores
     with relaying(sandbox.endpoint_url) as relay:
         monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", relay.url)
@@ -65,14 +65,14 @@ def signed(
 
 
 class Signed:
-    """Requests to KMS, by who signed them."""
+    """Requests to KMS, by the access key that signed them."""
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
 
     @property
     def scopes(self) -> list[tuple[str, str]]:
-        """Return access key and Region of each request's signature."""
+        """Return the access key and Region of each request's signature."""
         found = []
         for asked in self._relay.asked:
             match = re.search(r"Credential=(\w+)/\d+/([^/]+)/kms/", asked.headers["authorization"])
@@ -82,7 +82,7 @@ class Signed:
 
     @property
     def by(self) -> set[str]:
-        """Return the access keys."""
+        """Return the access keys of all requests."""
         return {access_key for access_key, _ in self.scopes}
 
 
@@ -96,26 +96,26 @@ KEYRINGS: dict[str, Callable[[str], Keyring]] = {
 
 
 def mode_of(keyring: Keyring, **options: Any) -> ClientSide:
-    """Return a mode that any keyring can serve."""
+    """Return a client-side mode that works with any keyring."""
     return ClientSide(keyring, bind_name=False, **options)
 
 
 def through_the_mode(session: boto3.Session, mode: ClientSide, uri: str) -> None:
-    """Use the store's mode."""
+    """Use the mode of the store."""
     store = S3Crypt(mode, session=session)
     store.put(BODY, uri)
     assert store.read(uri) == BODY
 
 
 def through_a_calls_mode(session: boto3.Session, mode: ClientSide, uri: str) -> None:
-    """Name the mode in each call."""
+    """Pass the mode to each call."""
     store = S3Crypt(session=session)
     store.put(BODY, uri, mode=mode)
     assert store.read(uri, mode=mode) == BODY
 
 
 def through_files(session: boto3.Session, mode: ClientSide, uri: str) -> None:
-    """Open to write and to read."""
+    """Write and read through `open`."""
     store = S3Crypt(mode, session=session)
     with store.open(uri, "wb") as file:
         file.write(BODY)
@@ -124,7 +124,7 @@ def through_files(session: boto3.Session, mode: ClientSide, uri: str) -> None:
 
 
 def through_a_rotation(session: boto3.Session, mode: ClientSide, uri: str) -> None:
-    """Rotate to the mode, and from it to another one."""
+    """Rotate to the mode, and from it to another mode."""
     local = ClientSide(aes("local"), bind_name=False)
     S3Crypt(local, session=session).put(BODY, uri)
     assert S3Crypt(local, session=session).rotate(uri, to=mode)[0].action == "re-encrypted"
@@ -148,7 +148,7 @@ def test_a_keyring_without_a_session_uses_the_stores(
     kms_key: str,
     signed: Signed,
 ) -> None:
-    """In every way that a mode comes to a store, however deep the KMS keyring lies."""
+    """The store's session is used, however the mode is given and however nested the keyring is."""
     way(stores, mode_of(KEYRINGS[name](kms_key)), f"s3://{bucket}/object")
     assert signed.by == {STORES}
 
@@ -156,7 +156,7 @@ def test_a_keyring_without_a_session_uses_the_stores(
 def test_rewrapping_uses_the_stores_session(
     stores: boto3.Session, bucket: str, kms: Any, kms_key: str, signed: Signed
 ) -> None:
-    """Both keyrings of a kms:ReEncrypt do, and an alias is resolved with it."""
+    """Both keyrings of a kms:ReEncrypt use it, and so does the lookup of an alias."""
     kms.create_alias(AliasName=f"alias/{bucket}", TargetKeyId=kms_key)
     source = ClientSide(aes(), key_location="metadata")
     by_alias = ClientSide(KMSKeyring(f"alias/{bucket}"), key_location="metadata")
@@ -170,7 +170,7 @@ def test_rewrapping_uses_the_stores_session(
 def test_discovery_uses_the_stores_session(
     stores: boto3.Session, bucket: str, kms_key: str, account: str, signed: Signed
 ) -> None:
-    """A keyring that only reads does too."""
+    """A discovery keyring uses the store's session too."""
     S3Crypt(ClientSide(KMSKeyring(kms_key)), session=stores).put(BODY, f"s3://{bucket}/object")
     discovery = ClientSide(KMSKeyring.discovery(accounts=[account]))
     assert S3Crypt(discovery, session=stores).read(f"s3://{bucket}/object") == BODY
@@ -181,7 +181,7 @@ def test_discovery_uses_the_stores_session(
 def test_a_keyring_keeps_its_own(
     kind: str, stores: boto3.Session, bucket: str, kms_key: str, signed: Signed
 ) -> None:
-    """A session or a client that a keyring was given stays."""
+    """A keyring with its own session or client keeps it."""
     own = boto3.Session(OWN, "secret")
     keyring = (
         KMSKeyring(kms_key, session=own)
@@ -195,7 +195,7 @@ def test_a_keyring_keeps_its_own(
 def test_a_bare_client_reaches_no_keyring(
     stores: boto3.Session, bucket: str, kms_key: str, signed: Signed
 ) -> None:
-    """With `client=` keyrings use the default session, which has no credentials here."""
+    """With `client=`, keyrings use the default session, which has no credentials here."""
     store = S3Crypt(ClientSide(KMSKeyring(kms_key)), client=stores.client("s3"))
     with pytest.raises(ConfigError, match="No AWS credentials"):
         store.put(BODY, f"s3://{bucket}/object")
@@ -205,7 +205,7 @@ def test_a_bare_client_reaches_no_keyring(
 def test_the_callers_keyring_is_not_changed(
     stores: boto3.Session, bucket: str, kms_key: str
 ) -> None:
-    """Used by itself it has the default session still."""
+    """Outside of the store, the caller's keyring still uses the default session."""
     keyring = KMSKeyring(kms_key)
     through_the_mode(stores, mode_of(keyring), f"s3://{bucket}/object")
     with pytest.raises(ConfigError, match="No AWS credentials"):
@@ -215,7 +215,7 @@ def test_the_callers_keyring_is_not_changed(
 def test_two_stores_use_one_keyring_with_their_own_sessions(
     stores: boto3.Session, bucket: str, kms_key: str, signed: Signed
 ) -> None:
-    """Neither store's requests are signed with the other's credentials."""
+    """Each store's requests are signed with its own credentials."""
     mode = mode_of(KMSKeyring(kms_key))
     other = boto3.Session(OWN, "secret")
     S3Crypt(mode, session=stores).put(BODY, f"s3://{bucket}/one")
@@ -227,7 +227,7 @@ def test_two_stores_use_one_keyring_with_their_own_sessions(
 def test_an_arns_region_is_asked_with_the_stores_session(
     stores: boto3.Session, bucket: str, signed: Signed, sandbox: Running
 ) -> None:
-    """The ARN says where, the session says who."""
+    """The key's ARN determines the Region, the store's session the credentials."""
     abroad = stores.client("kms", "eu-west-1", endpoint_url=sandbox.endpoint_url)
     key = abroad.create_key()["KeyMetadata"]["Arn"]
     through_the_mode(stores, mode_of(KMSKeyring(key)), f"s3://{bucket}/object")
@@ -237,7 +237,7 @@ def test_an_arns_region_is_asked_with_the_stores_session(
 def test_a_cache_is_not_shared_by_two_sessions(
     stores: boto3.Session, bucket: str, kms_key: str, signed: Signed
 ) -> None:
-    """Another session may have other rights; the caller's statistics count both."""
+    """Sessions may differ in permissions, so caches are separate; the statistics are summed."""
     keyring = CachingKeyring(KMSKeyring(kms_key), max_age=60)
     store = S3Crypt(mode_of(keyring), session=stores)
     for number in range(3):
@@ -253,7 +253,7 @@ def test_a_cache_is_not_shared_by_two_sessions(
 def test_clearing_the_callers_cache_clears_the_stores(
     stores: boto3.Session, bucket: str, kms_key: str
 ) -> None:
-    """No data key stays behind in a copy."""
+    """Clearing the caller's keyring also removes data keys from the store's copies."""
     keyring = CachingKeyring(KMSKeyring(kms_key), max_age=60)
     store = S3Crypt(mode_of(keyring), session=stores)
     store.put(BODY, f"s3://{bucket}/object")
@@ -265,7 +265,7 @@ def test_clearing_the_callers_cache_clears_the_stores(
 
 
 def test_counts_outlive_the_store(stores: boto3.Session, bucket: str, kms_key: str) -> None:
-    """The keyring keeps them; the data keys go with the store."""
+    """The statistics remain with the keyring; the data keys are dropped with the store."""
     keyring = CachingKeyring(KMSKeyring(kms_key), max_age=60)
     S3Crypt(mode_of(keyring), session=stores).put(BODY, f"s3://{bucket}/object")
     gc.collect()
@@ -274,7 +274,7 @@ def test_counts_outlive_the_store(stores: boto3.Session, bucket: str, kms_key: s
 
 
 def test_there_is_one_copy_per_keyring(stores: boto3.Session) -> None:
-    """Hence one cache and one set of connections, whichever way the keyring comes."""
+    """One copy per keyring means one cache and one set of connections."""
     keyrings = SessionKeyrings(stores)
     inner = KMSKeyring("alias/any")
     caching = CachingKeyring(inner, max_age=60)
@@ -288,7 +288,7 @@ def test_there_is_one_copy_per_keyring(stores: boto3.Session) -> None:
 
 
 def test_a_store_keeps_no_keyring_alive(stores: boto3.Session) -> None:
-    """A keyring made for one call goes when the caller lets it go."""
+    """A keyring made for one call is freed when the caller drops it."""
     keyrings = SessionKeyrings(stores)
     made: list[Keyring] = [KMSKeyring("alias/any"), MultiKeyring(KMSKeyring("alias/any"), aes())]
     made.append(CachingKeyring(KMSKeyring("alias/any"), max_age=60))
@@ -300,7 +300,7 @@ def test_a_store_keeps_no_keyring_alive(stores: boto3.Session) -> None:
 
 
 def test_keyrings_without_kms_are_used_as_they_are(stores: boto3.Session) -> None:
-    """A raw key, a cache of one, and a caller's own class."""
+    """A keyring without KMS, also inside a cache or a multi-keyring, is not copied."""
     keyrings = SessionKeyrings(stores)
     caching, several = CachingKeyring(aes(), max_age=60), MultiKeyring(aes(), aes("two"))
     local: list[Keyring] = [aes(), caching, several]
@@ -316,7 +316,7 @@ def test_a_file_systems_profile_reaches_keyrings(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A mode object's keyring asks KMS with the profile that the storage options name."""
+    """The profile in the storage options applies to a mode's KMS keyring."""
     assert stores
     config = tmp_path / "config"
     config.write_text(
@@ -334,7 +334,7 @@ def test_a_file_systems_profile_reaches_keyrings(
 def test_equal_discovery_keyrings_do_not_stand_for_each_other(
     stores: boto3.Session, session: boto3.Session, account: str
 ) -> None:
-    """Their sessions and what they allow may differ, though the accounts are the same."""
+    """Discovery keyrings with equal accounts may differ in session and options."""
     keyrings = SessionKeyrings(stores)
     lax = KMSKeyring.discovery(accounts=[account], allow_plain_http=True)
     own = KMSKeyring.discovery(accounts=[account], session=session)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A store that signs demands a signature of what it reads, and of what it rotates."""
+"""A store that signs requires signed objects for reads and rotations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FRAME = 4096
 
 
 class Thief:
-    """A keyring of somebody who may decrypt, and seals anew under a data key that was opened."""
+    """A keyring of an attacker who may decrypt, and reuses an opened data key for a new message."""
 
     def __init__(self, data_key: DataKey) -> None:
         self._data_key = data_key
@@ -33,18 +33,18 @@ class Thief:
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
-        """Return the old data key."""
+        """Return the opened data key."""
         del length, context, plaintext_length
         return self._data_key
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-        """Fail: a thief wraps nothing."""
+        """Fail: the attacker cannot wrap a key."""
         raise NotImplementedError
 
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Fail: a forger opens nothing here."""
+        """Fail: the attacker opens no key here."""
         raise NotImplementedError
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
@@ -54,7 +54,7 @@ class Thief:
 
 
 def forged(old: bytes, key: str, plaintext: bytes) -> bytes:
-    """Return another message under an old one's data key, which KMS opened for its reader."""
+    """Return another message under an old message's data key, which KMS unwraps for any reader."""
     header = read_header(io.BytesIO(old))
     data_key = kms_keyring(key).unwrap(header.edks, header.context, 32)
     keyring = Thief(DataKey(data_key, header.edks))
@@ -63,7 +63,7 @@ def forged(old: bytes, key: str, plaintext: bytes) -> bytes:
 
 @pytest.fixture
 def forgery(bucket: str, kms_key: str, s3: Any) -> str:
-    """Put in a signed object's place what a reader made of an old unsigned one."""
+    """Replace a signed object with a message that a reader forged from an old unsigned one."""
     uri = f"s3://{bucket}/x"
     connect(ClientSide(kms_keyring(kms_key))).put(b"from before signatures", uri)
     old = stored(s3, bucket, "x")
@@ -73,7 +73,7 @@ def forgery(bucket: str, kms_key: str, s3: Any) -> str:
 
 
 def signing(key: str, **options: Any) -> Any:
-    """Return a store that signs."""
+    """Return a store whose mode signs."""
     return connect(ClientSide(kms_keyring(key), signed=True, **options))
 
 
@@ -94,7 +94,7 @@ def signing(key: str, **options: Any) -> Any:
 def test_a_forgery_of_a_reader_is_refused_before_kms_is_asked(
     read: str, forgery: str, kms_key: str, requests_log: RequestsLog, s3: Any, tmp_path: Path
 ) -> None:
-    """Whoever may only decrypt writes nothing that a store demanding signatures believes."""
+    """A reader who may only decrypt cannot forge an object that a signing store accepts."""
     store, name = signing(kms_key), forgery.removeprefix("s3://").split("/")
     before = stored(s3, *name)
     assert connect(ClientSide(kms_keyring(kms_key))).read(forgery).startswith(b"forged")
@@ -115,7 +115,7 @@ def test_a_forgery_of_a_reader_is_refused_before_kms_is_asked(
 def test_unsigned_objects_are_read_where_named(
     key_location: Any, bucket: str, kms_key: str, tmp_path: Path
 ) -> None:
-    """For as long as a migration takes."""
+    """`allow_unsigned` reads and rotates unsigned objects, for a migration."""
     uri, plain = f"s3://{bucket}/x", payload(3 * FRAME)
     unsigned = ClientSide(kms_keyring(kms_key), key_location=key_location, frame_length=FRAME)
     connect(unsigned).put(plain, uri)
@@ -137,7 +137,7 @@ def test_unsigned_objects_are_read_where_named(
 def test_an_unsigned_object_is_not_rewrapped(
     bucket: str, kms_key: str, new_key: str, s3: Any
 ) -> None:
-    """A demand of the source holds where only the wrapped key is to change."""
+    """The source must be signed even if only the wrapped key is to change."""
     uri = f"s3://{bucket}/x"
     old, new = (ClientSide(kms_keyring(key), key_location="metadata") for key in (kms_key, new_key))
     connect(old).put(b"plain", uri)
@@ -150,7 +150,7 @@ def test_an_unsigned_object_is_not_rewrapped(
 
 
 def test_a_signed_object_passes(bucket: str, kms_key: str, new_key: str) -> None:
-    """What was demanded is there; a rotation keeps it."""
+    """A signed object is read and rotated, and stays signed."""
     uri, store = f"s3://{bucket}/x", signing(kms_key)
     store.put(b"genuine", uri)
     assert store.read(uri) == b"genuine"
@@ -160,7 +160,7 @@ def test_a_signed_object_passes(bucket: str, kms_key: str, new_key: str) -> None
 
 
 def test_a_file_system_demands_it_too(bucket: str, tmp_path: Path) -> None:
-    """By its storage option, of reads and of copies; another option lets it pass."""
+    """The storage option `signed` applies to reads and copies; `allow_unsigned` lifts it."""
     key_file = tmp_path / "wrapping.key"
     key_file.write_bytes(bytes(range(32)))
     key = f"aes:tests/one={key_file}"
@@ -186,7 +186,7 @@ def test_a_file_system_demands_it_too(bucket: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_signed", [False, True])
 def test_bare_messages(tmp_path: Path, *, is_signed: bool) -> None:
-    """`message.decrypt`, its reader, `Opener` and `decrypt_file` demand it when told to."""
+    """`message.decrypt`, its reader, `Opener` and `decrypt_file` check it if `signed` is true."""
     plain, sealed = tmp_path / "plain", tmp_path / "sealed"
     plain.write_bytes(b"plain")
     encrypt_file(plain, sealed, aes(), signed=is_signed)
@@ -207,7 +207,7 @@ def test_bare_messages(tmp_path: Path, *, is_signed: bool) -> None:
 
 
 def test_a_sealer_of_the_test_forges() -> None:
-    """The forgery that the tests plant opens wherever no signature is demanded."""
+    """The forgery used in these tests opens if no signature is required."""
     thief = Thief(aes().generate(32, {}))
     sealer = Sealer(thief, context={}, frame_length=FRAME, plaintext_length=0)
     assert not sealer.is_sequential

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects through every mode and back: sizes, sources, targets, and what goes along."""
+"""Objects through every mode: sizes, sources and targets."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SIZES = (0, 1, FRAME, FRAME + 1, PART - 1, PART, PART + 1, LARGE)
 def test_every_mode_gives_back_every_size(
     name: str, size: int, bucket: str, kms_key: str, s3: Any, tmp_path: Path
 ) -> None:
-    """What is got is what was put, by file and in memory, and both sides agree on its size."""
+    """The object read equals the object put, by file and in memory; both infos give its size."""
     store = connect(make_mode(name, kms_key))
     uri, target = f"s3://{bucket}/a name/x", tmp_path / "out"
     put = store.put(payload(size), uri)
@@ -63,7 +63,7 @@ def test_every_mode_gives_back_every_size(
 @pytest.mark.parametrize("name", CLIENT_SIDE)
 @pytest.mark.parametrize("size", [100, PART + 100])
 def test_s3_never_sees_plaintext(name: str, size: int, bucket: str, kms_key: str, s3: Any) -> None:
-    """No 16 bytes of the plaintext are in the stored body of a client-side object."""
+    """The stored body of a client-side object contains no 16 bytes of the plaintext."""
     secret = (b"-- a secret of 32 bytes, twice --" * (size // 32 + 1))[:size]
     connect(make_mode(name, kms_key)).put(secret, f"s3://{bucket}/x")
     body = stored(s3, bucket, "x")
@@ -134,7 +134,7 @@ def _as_fifo_path(data: bytes, folder: Path) -> Path:
 
 
 class _Dribble(io.RawIOBase):
-    """A stream that gives odd pieces, as sockets do."""
+    """A stream that returns pieces of odd lengths, as sockets do."""
 
     def __init__(self, data: bytes) -> None:
         self._rest = memoryview(data)
@@ -171,7 +171,7 @@ SOURCES: dict[str, Callable[[bytes, Path], Any]] = {
 def test_every_source_is_read_from_its_position_to_its_end(
     kind: str, size: int, bucket: str, tmp_path: Path
 ) -> None:
-    """Whatever the source is, all of its bytes arrive, and no others."""
+    """All bytes from a source's position to its end arrive, for every kind of source."""
     store = connect(ClientSide(aes()))
     source = SOURCES[kind](payload(size), tmp_path)
     try:
@@ -188,7 +188,7 @@ def test_every_source_is_read_from_its_position_to_its_end(
 def test_a_long_pipe_in_any_frame_length(
     frame_length: int, bucket: str, tmp_path: Path, *, signed: bool
 ) -> None:
-    """Streams of unknown length go by parts whatever the frame length, signed ones too.
+    """A stream of unknown length is uploaded in parts, for any frame length, signed or not.
 
     9 * 2**19 is the frame length whose single frame is less than S3's smallest part.
     """
@@ -208,7 +208,7 @@ def test_a_long_pipe_in_any_frame_length(
 def test_a_file_that_claims_a_wrong_size_is_read_to_its_end(
     source: str, name: str, bucket: str, key: str
 ) -> None:
-    """Files of /proc report 0 bytes and have some, and those of /sys report 4,096."""
+    """Files of /proc report a size of 0 bytes, and files of /sys a size of 4,096 bytes."""
     assert Path(source).stat().st_size != len(Path(source).read_bytes())
     store = connect(make_mode(name, key))
     store.put(source, f"s3://{bucket}/x")
@@ -222,7 +222,7 @@ def test_a_file_that_claims_a_wrong_size_is_read_to_its_end(
 def test_an_unreadable_source_is_one_error(
     source: str, said: str, bucket: str, tmp_path: Path, s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A source that cannot be opened or read is ours to report, and stores nothing."""
+    """A source that cannot be opened or read raises our error, and stores nothing."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StorageError, match=said):
         connect(SSES3()).put(source, f"s3://{bucket}/x")
@@ -234,7 +234,7 @@ def test_an_unreadable_source_is_one_error(
 
 @pytest.mark.parametrize("name", ["sse-s3", "client-header"])
 def test_a_pipe_gets_every_byte_in_order(name: str, bucket: str, kms_key: str) -> None:
-    """A raw pipe, which may take less than it is given, gets all."""
+    """A raw pipe, whose writes may be short, receives every byte."""
     store = connect(make_mode(name, kms_key))
     store.put(payload(LARGE), f"s3://{bucket}/x")
     reading, writing = os.pipe()
@@ -253,7 +253,7 @@ def test_a_pipe_gets_every_byte_in_order(name: str, bucket: str, kms_key: str) -
 
 
 class _Reluctant(io.RawIOBase):
-    """An unbuffered file that takes 1,000 bytes at a time, as it may."""
+    """An unbuffered file whose writes accept at most 1,000 bytes."""
 
     def __init__(self) -> None:
         self.taken = bytearray()
@@ -267,7 +267,7 @@ class _Reluctant(io.RawIOBase):
 
 
 def test_a_target_that_takes_little_gets_all(bucket: str) -> None:
-    """A short write is followed by the rest."""
+    """After a short write the rest is written."""
     store = connect(ClientSide(aes()))
     store.put(payload(FRAME + 1), f"s3://{bucket}/x")
     target = _Reluctant()
@@ -277,7 +277,7 @@ def test_a_target_that_takes_little_gets_all(bucket: str) -> None:
 
 @pytest.mark.parametrize("name", ["sse-s3", "client-header"])
 def test_a_fifo_is_written_in_place(name: str, bucket: str, kms_key: str, tmp_path: Path) -> None:
-    """A target that is no regular file is not replaced by one."""
+    """A target that is not a regular file is written in place, not replaced."""
     store = connect(make_mode(name, kms_key))
     store.put(payload(PART + 1), f"s3://{bucket}/x")
     fifo = tmp_path / "fifo"
@@ -292,7 +292,7 @@ def test_a_fifo_is_written_in_place(name: str, bucket: str, kms_key: str, tmp_pa
 
 
 def test_a_replaced_file_keeps_its_mode_and_its_link(bucket: str, tmp_path: Path) -> None:
-    """An existing file keeps who may read it, and a symbolic link stays one."""
+    """An existing file keeps its permissions, and a symbolic link stays a link."""
     store = connect(SSES3())
     store.put(b"new", f"s3://{bucket}/x")
     (tmp_path / "real").write_bytes(b"old")
@@ -306,7 +306,7 @@ def test_a_replaced_file_keeps_its_mode_and_its_link(bucket: str, tmp_path: Path
 
 @pytest.mark.parametrize("target", ["folder", "missing/out"])
 def test_an_impossible_target_is_one_error(target: str, bucket: str, tmp_path: Path) -> None:
-    """A directory, or a folder that is not there, is ours to report."""
+    """A directory as target, or a missing folder, raises our error."""
     store = connect(SSES3())
     store.put(b"new", f"s3://{bucket}/x")
     (tmp_path / "folder").mkdir()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which encryption headers each operation sends, by the sandbox's log of requests."""
+"""The encryption headers that each operation sends, as logged by the sandbox."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _by_kind(log: RequestsLog) -> dict[str, list[dict[str, str]]]:
     """Return the headers of every S3 request, by operation."""
     found: dict[str, list[dict[str, str]]] = {}
     for entry in log.list():
-        # A write that must find no object asks for one first: the sandbox is not AWS.
+        # A conditional write to a service other than AWS first sends a HEAD.
         is_absent = (entry["method"], entry["status"]) == ("HEAD", 404)
         assert entry["status"] < 300 or is_absent, entry
         if "x-amz-target" not in entry["headers"]:
@@ -63,7 +63,7 @@ def _by_kind(log: RequestsLog) -> dict[str, list[dict[str, str]]]:
 def test_a_customer_key_goes_with_every_request_about_the_object(
     bucket: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """HEAD and each part too; never where there is no object, nor with a delete."""
+    """Requests about the object have the key, also HEAD and each part; list and delete do not."""
     mode = SSEC(CUSTOMER_KEY)
     _all_operations(connect(mode), bucket, tmp_path)
     found = _by_kind(requests_log)
@@ -79,7 +79,7 @@ def test_a_customer_key_goes_with_every_request_about_the_object(
 def test_other_encryption_headers_go_with_writes_only(
     name: str, bucket: str, kms_key: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """S3 refuses them on GET and HEAD, and takes them from the upload for its parts."""
+    """S3 refuses these headers on GET and HEAD, and each part inherits them from its upload."""
     _all_operations(connect(make_mode(name, kms_key)), bucket, tmp_path)
     for kind, many in _by_kind(requests_log).items():
         for headers in many:
@@ -117,7 +117,7 @@ def test_what_a_write_asks_for(
     kms_key: str,
     requests_log: RequestsLog,
 ) -> None:
-    """Exactly these headers, on the request that makes the object."""
+    """The request that creates the object has exactly these headers."""
     connect(mode(kms_key)).put(payload(size), f"s3://{bucket}/x")
     found = _by_kind(requests_log)
     (headers,) = found["put" if size == 1 else "create"]
@@ -129,7 +129,7 @@ def test_what_a_write_asks_for(
 def test_every_later_get_is_pinned_and_ranged(
     name: str, bucket: str, kms_key: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """All requests after the first demand its ETag; each byte is asked for once."""
+    """Each GET after the first has its ETag as condition, and fetches different bytes."""
     store, uri = connect(make_mode(name, kms_key)), f"s3://{bucket}/x"
     etag = store.put(payload(LARGE), uri).etag
     requests_log.clear()
@@ -140,13 +140,13 @@ def test_every_later_get_is_pinned_and_ranged(
     assert later
     assert all(headers["if-match"] == f'"{etag}"' for headers in later)
     moved = sum(e["response_bytes"] for e in requests_log.list() if e["method"] == "GET")
-    # The first request brings what it brings; at most that much is fetched again.
+    # The first request may fetch bytes that are then fetched again, but no more than a part.
     assert moved <= store.inspect(uri).stored_size + PART
 
 
 @pytest.mark.parametrize("size", [1, PART + 1])
 def test_if_absent_is_s3s_own_condition(size: int, bucket: str, requests_log: RequestsLog) -> None:
-    """On the request that makes the object appear, and on no other."""
+    """Only the request that creates the object has the condition."""
     connect(SSES3()).put(payload(size), f"s3://{bucket}/x", if_absent=True)
     for kind, many in _by_kind(requests_log).items():
         expected = "*" if kind in ("put", "complete") else None
@@ -156,9 +156,9 @@ def test_if_absent_is_s3s_own_condition(size: int, bucket: str, requests_log: Re
 def test_a_small_object_takes_one_request(
     bucket: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """To put, and to get; S3's checksum of what S3 decrypts, a HEAD asks for.
+    """A put takes one request, and so does a get; for SSE modes a HEAD also fetches the checksum.
 
-    The sandbox's reply to a range carries none, as S3 promises none.
+    S3 does not promise a checksum in the reply to a range, and the sandbox sends none.
     """
     for mode in (SSES3(), SSEC(CUSTOMER_KEY), ClientSide(aes())):
         store, uri = connect(mode), f"s3://{bucket}/x"
@@ -172,7 +172,7 @@ def test_a_small_object_takes_one_request(
 
 
 def test_no_customer_key_is_logged(bucket: str, requests_log: RequestsLog) -> None:
-    """The log tells keys apart by their MD5, as S3 does."""
+    """The log identifies a customer key by its MD5, as S3 does."""
     mode = SSEC(CUSTOMER_KEY)
     connect(mode).put(b"x", f"s3://{bucket}/x")
     assert str(mode.write_arguments()["SSECustomerKey"]) not in str(requests_log.list())

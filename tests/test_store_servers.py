@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Servers that do not do as they are told: what they store and say is not believed."""
+"""Servers that do not follow their instructions: their data and replies are not trusted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ OLD = b"what was there before"
 
 
 def _deaf(asked: Asked, forward: Callable[[], Answer]) -> Answer:
-    """Answer as a server that does not know server-side encryption."""
+    """Answer as a server that ignores server-side encryption."""
     for name in [name for name in asked.headers if name.startswith("x-amz-server-side-enc")]:
         del asked.headers[name]
     answer = forward()
@@ -60,7 +60,7 @@ def _deaf(asked: Asked, forward: Callable[[], Answer]) -> Answer:
 def test_a_server_that_does_not_encrypt_is_noticed(
     name: str, size: int, sandbox: Running, bucket: str, kms_key: str, s3: Any
 ) -> None:
-    """It answers 200 and stores plaintext; the object is removed again."""
+    """If the server answers 200 but stores plaintext, the object is removed again."""
     with relaying(sandbox.endpoint_url, _deaf) as relay:
         client = boto3.client("s3", endpoint_url=relay.url)
         store = S3Crypt(make_mode(name, kms_key), client=client)
@@ -73,7 +73,7 @@ def test_a_server_that_does_not_encrypt_is_noticed(
 def test_bytes_that_changed_on_the_way_are_noticed(
     sandbox: Running, session: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """S3's checksum of a server-side encrypted object is compared at the end of its bytes."""
+    """The checksum of a server-side encrypted object is compared after its last byte."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(1000), uri)
 
@@ -91,7 +91,7 @@ def test_bytes_that_changed_on_the_way_are_noticed(
 
 
 def test_a_reply_without_an_etag_is_completed(sandbox: Running, session: Any, bucket: str) -> None:
-    """Some services leave it out when an upload by parts is completed."""
+    """Some services omit the ETag when they complete an upload; it is then fetched."""
 
     def forget(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         answer = forward()
@@ -109,7 +109,7 @@ def test_a_reply_without_an_etag_is_completed(sandbox: Running, session: Any, bu
 def test_the_version_before_comes_back_when_unencrypted_bytes_are_removed(
     sandbox: Running, session: Any, versioned_bucket: str
 ) -> None:
-    """Only the version that was just stored is removed."""
+    """Only the new, unencrypted version is removed."""
     uri = f"s3://{versioned_bucket}/x"
     connect(SSES3()).put(OLD, uri)
     with relaying(sandbox.endpoint_url, _deaf) as relay:
@@ -122,7 +122,7 @@ def test_the_version_before_comes_back_when_unencrypted_bytes_are_removed(
 def test_unencrypted_bytes_that_cannot_be_removed_are_still_a_policy_error(
     sandbox: Running, session: Any, bucket: str
 ) -> None:
-    """What went wrong first is not hidden by what went wrong then."""
+    """The error reports the missing encryption first, then the failed removal."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == "DELETE":
@@ -166,7 +166,7 @@ def test_the_case_of_metadata_names_does_not_matter(
 def test_what_is_not_reported_as_encrypted_is_not_read(
     mode: Mode, sandbox: Running, session: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """A store with a mode does not read what the server does not call encrypted."""
+    """A store with a mode refuses an object that the server does not report as encrypted."""
     connect(SSES3()).put(b"plain", f"s3://{bucket}/x")
     with relaying(sandbox.endpoint_url, _deaf) as relay:
         client = session.client("s3", endpoint_url=relay.url)
@@ -175,11 +175,11 @@ def test_what_is_not_reported_as_encrypted_is_not_read(
     assert files(tmp_path) == []
 
 
-# --- First replies that are not what was asked for ---------------------------------------------
+# --- Wrong first replies -----------------------------------------------------------------------
 
 
 def _shifted(asked: Asked, forward: Callable[[], Answer]) -> Answer:
-    """Answer with another range than asked for, and say so."""
+    """Answer with another range than requested, and report that range."""
     asked.headers["range"] = "bytes=100-65635"
     return forward()
 
@@ -211,7 +211,7 @@ READS: tuple[Callable[[S3Crypt, str], bytes], ...] = (
 
 
 def _check_never_wrong(store: S3Crypt, uri: str, data: bytes) -> list[type[Exception]]:
-    """Return what each way to read raised; what it gives instead must be right."""
+    """Return the errors raised by each way to read; check that returned bytes are right."""
     raised: list[type[Exception]] = []
     for read in READS:
         try:
@@ -228,7 +228,7 @@ def _check_never_wrong(store: S3Crypt, uri: str, data: bytes) -> list[type[Excep
 def test_a_first_reply_of_other_bytes_is_refused(
     spoil: Any, mode: Mode | None, sandbox: Running, session: Any, bucket: str
 ) -> None:
-    """A range that begins elsewhere, of no length, or of a version that cannot be named."""
+    """A reply with another range, without a length or without an ETag is refused."""
     uri = f"s3://{bucket}/x"
     connect(mode or SSES3()).put(payload(LONGER), uri)
     with relaying(sandbox.endpoint_url, spoil) as relay:
@@ -241,13 +241,13 @@ def test_a_first_reply_of_other_bytes_is_refused(
 def test_a_first_reply_of_another_length_is_refused(
     total: str, sandbox: Running, session: Any, bucket: str
 ) -> None:
-    """The final frame proves the length, whatever the service says it is."""
+    """A reply with a wrong length is refused, because the final frame proves the length."""
     mode, uri = ClientSide(aes()), f"s3://{bucket}/x"
     connect(mode).put(payload(LONGER), uri)
     with relaying(sandbox.endpoint_url, _of_total(total)) as relay:
         client = session.client("s3", endpoint_url=relay.url)
         raised = _check_never_wrong(S3Crypt(mode, client=client), uri, payload(LONGER))
-    # What a whole GET brings it may well give: the first request is then the only one.
+    # A GET of the whole object may succeed, as it then needs no second request.
     assert len(raised) >= 3
     assert set(raised) <= {FormatError, IntegrityError, StorageError}
 
@@ -256,7 +256,7 @@ def test_a_first_reply_of_another_length_is_refused(
 def test_a_server_without_ranges_never_gives_other_bytes(
     mode: Mode | None, sandbox: Running, session: Any, bucket: str
 ) -> None:
-    """It sends the whole object each time; from it that is read, or refused."""
+    """From a reply with the whole object, the requested bytes are used, or it is refused."""
 
     def whole(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         asked.headers.pop("range", None)
@@ -273,7 +273,7 @@ def test_a_server_without_ranges_never_gives_other_bytes(
 def test_the_whole_object_in_reply_to_a_range_is_read_to_its_end(
     sandbox: Running, session: Any, bucket: str
 ) -> None:
-    """An object beyond the first range comes by the one reply; nothing more is asked for."""
+    """An object longer than the first range is read from the single reply."""
     data, uri = payload(2 * PART + 5), f"s3://{bucket}/x"
     connect(SSES3()).put(data, uri)
 
@@ -286,11 +286,11 @@ def test_the_whole_object_in_reply_to_a_range_is_read_to_its_end(
         assert S3Crypt(SSES3(), client=client).read(uri) == data
 
 
-# --- Services that do not know object tags -----------------------------------------------------
+# --- Services without object tags --------------------------------------------------------------
 
 
 def _object_for_tags(asked: Asked, forward: Callable[..., Answer]) -> Answer:
-    """Answer as rclone does: with the object, and with the tags of the put as a header."""
+    """Answer a request for tags as rclone does: with the object, and the tags in a header."""
     if asked.method == "GET" and "tagging" in asked.query:
         whole = Asked("GET", asked.target.partition("?")[0], asked.headers, b"")
         answer = forward(whole)
@@ -303,7 +303,7 @@ def _object_for_tags(asked: Asked, forward: Callable[..., Answer]) -> Answer:
 def test_a_service_that_sends_the_object_for_its_tags_has_none_of_its_own(
     content: bytes, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """The tags are those that it repeats in a header; nothing is asked for twice."""
+    """The tags are taken from the header, with one request."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(content, uri)
     with relaying(sandbox.endpoint_url, _object_for_tags) as relay:
@@ -325,7 +325,7 @@ def test_an_empty_reply_about_tags_is_believed_where_none_are_counted(
     sandbox: Running,
     bucket: str,
 ) -> None:
-    """Ceph loses the tags of an upload by parts, answers with nothing, and counts 0 in a HEAD."""
+    """Ceph drops the tags of a multipart upload, and its HEAD counts 0: no tags. Else an error."""
     uri = f"s3://{bucket}/x"
     connect(ClientSide(aes())).put(b"only copy", uri)
 
@@ -349,14 +349,14 @@ def test_an_empty_reply_about_tags_is_believed_where_none_are_counted(
 
 
 def _drops_tags(asked: Asked, forward: Callable[[], Answer]) -> Answer:
-    """Drop the tags of uploads by parts, as Ceph 16.2 does."""
+    """Drop the tags of multipart uploads, as Ceph 16.2 does."""
     if asked.method == "POST" and "uploads" in asked.query:
         asked.headers.pop("x-amz-tagging", None)
     return forward()
 
 
 def test_tags_that_an_upload_by_parts_lost_are_set(sandbox: Running, bucket: str, s3: Any) -> None:
-    """By a request of their own, after the object is there."""
+    """Missing tags are set by a separate request after the upload."""
     tags = {"project": "ledger"}
     with relaying(sandbox.endpoint_url, _drops_tags) as relay:
         store = connect(ClientSide(aes()), endpoint_url=relay.url)
@@ -370,7 +370,7 @@ def test_tags_that_an_upload_by_parts_lost_are_set(sandbox: Running, bucket: str
 def test_an_object_of_another_writer_gets_no_tags_of_ours(
     theirs: bytes | None, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """The put succeeds although another writer deletes or replaces the object at once."""
+    """If another writer deletes or replaces the object at once, the put succeeds without tags."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == "GET" and "tagging" in asked.query:
@@ -389,7 +389,7 @@ def test_an_object_of_another_writer_gets_no_tags_of_ours(
 
 
 def test_tags_that_may_not_be_set_are_no_success(sandbox: Running, bucket: str) -> None:
-    """The caller may read tags and not set them: the error says that they are missing."""
+    """If the caller may not set tags, the error says that they are missing."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == "PUT" and "tagging" in asked.query:
@@ -406,7 +406,7 @@ _DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Er
 
 
 def test_a_service_that_knows_no_tags_is_sent_none(sandbox: Running, bucket: str) -> None:
-    """It would take them for the object's new content, as rclone does."""
+    """A service like rclone would store the tags as the object's new content."""
     with relaying(sandbox.endpoint_url, _object_for_tags) as relay:
         store = connect(ClientSide(aes()), endpoint_url=relay.url)
         store.put(payload(PART + 1), f"s3://{bucket}/x", tags={"project": "ledger"})
@@ -415,7 +415,7 @@ def test_a_service_that_knows_no_tags_is_sent_none(sandbox: Running, bucket: str
 
 
 class _Chunking(BaseHTTPRequestHandler):
-    """A proxy that ignores ranges, and sends a body whose length it does not tell."""
+    """A proxy that ignores ranges, and sends a body without announcing its length."""
 
     protocol_version = "HTTP/1.1"
 
@@ -432,7 +432,7 @@ class _Chunking(BaseHTTPRequestHandler):
 
 @pytest.mark.parametrize("mode", [ClientSide(aes()), None], ids=["client", "none"])
 def test_a_body_of_no_length_is_refused(mode: Mode | None, session: Any) -> None:
-    """Neither Content-Range nor Content-Length: no KeyError."""
+    """Without Content-Range and Content-Length a StorageError is raised, not a KeyError."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Chunking) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()

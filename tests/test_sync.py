@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synchronisation in every mode: what is copied and kept, what it costs, and when it deletes."""
+"""Synchronisation in every mode: what is copied, what it costs, and when objects are deleted."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ OLD = 1_600_000_000_123_456_789
 
 
 def make(root: Path, **contents: str) -> Path:
-    """Make files of an old time below a folder; `__` in a name stands for a slash."""
+    """Make files with an old time below a folder; `__` in a name stands for a slash."""
     for name, content in contents.items():
         path = root / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def actions(store: S3Crypt, source: object, target: object, **options: Any) -> d
 
 @pytest.mark.parametrize("name", MODES)
 def test_it_works_in_every_mode(name: str, key: str, bucket: str, tmp_path: Path) -> None:
-    """Up, across and down; again nothing is to be done; a change is, and a deletion."""
+    """Sync uploads, copies and downloads; a second run finds only changes and deletions."""
     store, uri = connect(make_mode(name, key)), f"s3://{bucket}/t/"
     source, back = make(tmp_path / "tree", a="a", sub__b="bb", sub__c=""), tmp_path / "back"
     everything = dict.fromkeys(["a", "sub/b", "sub/c"], "copied")
@@ -87,7 +87,7 @@ def test_it_works_in_every_mode(name: str, key: str, bucket: str, tmp_path: Path
 
 
 def test_objects_become_another_mode(key: str, bucket: str, tmp_path: Path) -> None:
-    """Across modes and keys, and the modification time goes along."""
+    """Objects are copied to another mode and key, and keep the modification time."""
     client = connect(ClientSide(aes()))
     actions(client, make(tmp_path / "tree", a="aa"), f"s3://{bucket}/t/")
     to = make_mode("sse-kms", key)
@@ -98,7 +98,7 @@ def test_objects_become_another_mode(key: str, bucket: str, tmp_path: Path) -> N
 
 
 def test_the_time_survives_every_rotation(key: str, bucket: str, tmp_path: Path) -> None:
-    """A rewrap, a re-encryption and a copy inside S3; afterwards nothing is to be done."""
+    """A rewrap, a re-encryption and a copy in S3 keep the time, so that nothing is copied again."""
     uri, source = f"s3://{bucket}/t/", make(tmp_path / "tree", a="aa")
     chain: list[Mode] = [
         ClientSide(aes(), key_location="metadata"),
@@ -120,7 +120,7 @@ def test_the_time_survives_every_rotation(key: str, bucket: str, tmp_path: Path)
 def test_what_a_comparison_costs(
     mode: Any, each: int, bucket: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """Server-side the listing alone; client-side a HEAD an object."""
+    """Server-side objects need only the listing, client-side objects a HEAD each."""
     source = make(tmp_path / "tree", a="a", b="b", c="c")
     actions(connect(mode), source, f"s3://{bucket}/")
     requests_log.clear()
@@ -130,7 +130,7 @@ def test_what_a_comparison_costs(
 
 
 def test_a_file_written_in_the_second_of_its_object(bucket: str, tmp_path: Path) -> None:
-    """It looks newer by the listing's whole seconds; its mtime entry shows that it is not."""
+    """The file looks newer than the listing's whole seconds; its mtime entry shows otherwise."""
     source, store = tmp_path / "tree", connect(SSES3())
     make(source, a="a")
     os.utime(source / "a", ns=(2 * 10**18, 2 * 10**18))
@@ -139,7 +139,7 @@ def test_a_file_written_in_the_second_of_its_object(bucket: str, tmp_path: Path)
 
 
 def test_a_plain_object_is_no_client_side_one(bucket: str, s3: Any, tmp_path: Path) -> None:
-    """Of the same size and later than the file: it is replaced as a target, refused as a source."""
+    """A plain object of equal size and later time is replaced as a target, refused as a source."""
     store, uri = connect(ClientSide(aes())), f"s3://{bucket}/t/"
     s3.put_object(Bucket=bucket, Key="t/a", Body=b"x")
     (outcome,) = store.many.sync(uri, tmp_path / "back")
@@ -149,7 +149,7 @@ def test_a_plain_object_is_no_client_side_one(bucket: str, s3: Any, tmp_path: Pa
 
 
 def test_options(bucket: str, s3: Any, tmp_path: Path) -> None:
-    """Sizes alone, no overwriting, filters on both sides, headers of new objects, a dry run."""
+    """Size only, no overwriting, filters on both sides, new objects' headers, and a dry run."""
     store, uri, source = connect(SSES3()), f"s3://{bucket}/", make(tmp_path / "tree", a="a", b="b")
     assert actions(store, source, uri, dry_run=True) == {"a": "copied", "b": "copied"}
     assert names(s3, bucket) == []
@@ -174,7 +174,7 @@ def test_options(bucket: str, s3: Any, tmp_path: Path) -> None:
 def test_a_journal_skips_what_was_compared(
     bucket: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """Until one of the sides changes: no HEAD is sent."""
+    """An object in the journal needs no HEAD until it or its file changes."""
     store, source = connect(ClientSide(aes())), make(tmp_path / "tree", a="a", b="b")
     for wanted, heads in (
         ({"a": "copied", "b": "copied"}, 0),
@@ -197,7 +197,7 @@ def test_a_journal_skips_what_was_compared(
 def test_contents_are_compared_in_every_mode(
     name: str, key: str, bucket: str, tmp_path: Path
 ) -> None:
-    """A change that keeps size and time is seen, and another time alone is not, both ways."""
+    """In both directions a change of equal size and time is found, and a new time is no change."""
     store, uri = connect(make_mode(name, key)), f"s3://{bucket}/t/"
     source, back = make(tmp_path / "tree", a="aa", b="bb", c=""), tmp_path / "back"
     copied = dict.fromkeys(["a", "b", "c"], "copied")
@@ -214,7 +214,7 @@ def test_contents_are_compared_in_every_mode(
 
 
 def test_a_digest_survives_a_rewrap_and_no_re_encryption(bucket: str, tmp_path: Path) -> None:
-    """It is keyed by the data key: without one, an object counts as different."""
+    """The digest's key is the data key, so an object re-encrypted with a new key has none."""
     uri, source = f"s3://{bucket}/t/", make(tmp_path / "tree", a="aa")
     modes = [ClientSide(aes(name), key_location="metadata") for name in ("one", "two")]
     actions(connect(modes[0]), source, uri, checksum=True)
@@ -226,7 +226,7 @@ def test_a_digest_survives_a_rewrap_and_no_re_encryption(bucket: str, tmp_path: 
 
 
 def test_equal_contents_have_different_digests(bucket: str, s3: Any, tmp_path: Path) -> None:
-    """The entry shows nothing of the plaintext, not even that two are alike."""
+    """The digest reveals nothing about the plaintext, not even that two files are equal."""
     store = connect(ClientSide(aes()))
     actions(store, make(tmp_path / "tree", a="same", b="same"), f"s3://{bucket}/", checksum=True)
     heads = [s3.head_object(Bucket=bucket, Key=name)["Metadata"] for name in ("a", "b")]
@@ -244,7 +244,7 @@ def test_equal_contents_have_different_digests(bucket: str, s3: Any, tmp_path: P
 def test_comparing_contents_costs_one_request(
     mode: Any, bucket: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """An object, beside the listing."""
+    """Comparing contents takes the listing, and one request per object."""
     source = make(tmp_path / "tree", a="a", b="b", c="c")
     actions(connect(mode), source, f"s3://{bucket}/", checksum=True)
     requests_log.clear()
@@ -256,7 +256,7 @@ def test_comparing_contents_costs_one_request(
 def test_a_digest_that_is_none_counts_as_none(
     text: str, bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """And one of other content as another content."""
+    """A malformed digest, and the digest of other content, count as a difference."""
     store, source = connect(ClientSide(aes())), make(tmp_path / "tree", a="a")
     actions(store, source, f"s3://{bucket}/", checksum=True)
     kept = s3.get_object(Bucket=bucket, Key="a")
@@ -272,7 +272,7 @@ def test_a_digest_that_is_none_counts_as_none(
 def test_a_file_that_changes_between_its_readings_is_refused(
     size: int, bucket: str, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its digest would be that of other content."""
+    """The digest would not match the uploaded content."""
     path = make(tmp_path / "tree", a="a" * size) / "a"
     hashed = contents.hmac_of
 
@@ -292,11 +292,11 @@ def test_a_file_that_changes_between_its_readings_is_refused(
     assert names(s3, bucket) == []
 
 
-# When nothing is deleted
+# No deletion
 
 
 def nothing_is_deleted(store: S3Crypt, source: object, bucket: str, s3: Any, **options: Any) -> str:
-    """Check that no object is deleted although all but one have no source; return the error."""
+    """Check that no object is deleted although only one has a source; return the error."""
     before = names(s3, bucket)
     with pytest.raises(SyncError, match=f"Nothing below s3://{bucket}/ was deleted") as caught:
         list(store.many.sync(source, f"s3://{bucket}/", delete=True, **options))  # type: ignore[arg-type]  # a path or text
@@ -306,7 +306,7 @@ def nothing_is_deleted(store: S3Crypt, source: object, bucket: str, s3: Any, **o
 
 @pytest.fixture
 def extra(bucket: str, s3: Any) -> str:
-    """Have an object that no source has; return its name."""
+    """Put an object that has no source; return its name."""
     s3.put_object(Bucket=bucket, Key="extra", Body=b"extra")
     return "extra"
 
@@ -328,7 +328,7 @@ def extra(bucket: str, s3: Any) -> str:
 def test_an_incomplete_source_deletes_nothing(
     source: str, options: dict[str, Any], why: str, bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """Missing, empty, no folder, filtered away, partly unreadable: the error says why."""
+    """A source that is missing, empty, filtered or partly unreadable is named in the error."""
     make(tmp_path / "tree", a="a")
     (tmp_path / "empty").mkdir()
     make(tmp_path / "broken", a="a")
@@ -357,7 +357,7 @@ except SyncError as error:
 
 @pytest.mark.usefixtures("extra")
 def test_an_unreadable_folder_deletes_nothing(bucket: str, s3: Any) -> None:
-    """Its files are not known; the files that can be read are copied."""
+    """The folder's files are unknown, so nothing is deleted; readable files are copied."""
     with tempfile.TemporaryDirectory() as name:
         folder = make(Path(name), a="a", closed__b="b")
         folder.chmod(0o755)
@@ -378,7 +378,7 @@ def test_an_unreadable_folder_deletes_nothing(bucket: str, s3: Any) -> None:
 def test_a_broken_listing_deletes_nothing(
     breaks: str, bucket: str, s3: Any, sandbox: Running
 ) -> None:
-    """The second page of either side fails: no name of its first page is taken for all."""
+    """If the second page of either side's listing fails, nothing is deleted."""
     for number in range(3):
         s3.put_object(Bucket=bucket, Key=f"source/{number}", Body=b"")
         s3.put_object(Bucket=bucket, Key=f"target/{number}x", Body=b"")
@@ -399,7 +399,7 @@ def test_a_broken_listing_deletes_nothing(
 
 
 def test_an_unsorted_listing_is_refused() -> None:
-    """A merge would take targets for targets without a source."""
+    """In an unsorted listing, targets would seem to have no source."""
     unsorted: Any = iter([("b", None), ("a", None)])
     with pytest.raises(StorageError, match="'a' was listed after 'b'"):
         list(pairs.merged(unsorted, iter([]), None))
@@ -408,7 +408,7 @@ def test_an_unsorted_listing_is_refused() -> None:
 
 
 def test_names_that_are_no_paths_delete_nothing(bucket: str, s3: Any, tmp_path: Path) -> None:
-    """They are refused one by one; the file of another spelling may be all that there is."""
+    """Names that are not valid paths fail one by one, and nothing is deleted."""
     for name in ("t/a//b", "t/../c", "t/./d", "t/e"):
         s3.put_object(Bucket=bucket, Key=name, Body=b"x")
     folder, store = make(tmp_path / "tree", a__b="kept", extra="kept"), connect(SSES3())
@@ -423,7 +423,7 @@ def test_names_that_are_no_paths_delete_nothing(bucket: str, s3: Any, tmp_path: 
 
 
 def test_what_the_walk_skips_is_not_deleted(bucket: str, s3: Any, tmp_path: Path) -> None:
-    """Below a link to a folder may be what another tool has stored; of the link itself too."""
+    """Objects named like a skipped link, or below it, may be another tool's, and are kept."""
     source = make(tmp_path / "tree", a="a")
     (source / "link").symlink_to(tmp_path)
     for name in ("link/x", "link", "linked", "a"):
@@ -436,7 +436,7 @@ def test_what_the_walk_skips_is_not_deleted(bucket: str, s3: Any, tmp_path: Path
 def test_objects_that_changed_meanwhile_are_kept(
     bucket: str, s3: Any, sandbox: Running, tmp_path: Path
 ) -> None:
-    """A deletion has the listed ETag as its condition."""
+    """A deletion is conditional on the listed ETag."""
     s3.put_object(Bucket=bucket, Key="extra", Body=b"listed")
 
     def spoil(asked: Any, forward: Callable[..., Answer]) -> Answer:
@@ -454,7 +454,7 @@ def test_objects_that_changed_meanwhile_are_kept(
 
 
 def test_files_that_changed_meanwhile_are_kept(tmp_path: Path) -> None:
-    """A file is deleted if its size and time are still those of the walk."""
+    """A file is deleted only if its size and time are unchanged since the walk."""
     make(tmp_path, a="a")
     (found,) = files_below(tmp_path, report=lambda *_: None)
     assert isinstance(found, FoundFile)
@@ -468,7 +468,7 @@ def test_files_that_changed_meanwhile_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_target_folder_keeps_what_is_in_use(bucket: str, tmp_path: Path) -> None:
-    """The journal, and files that other processes are writing."""
+    """The journal, and temporary files of other processes, are kept."""
     store, folder = connect(SSES3()), tmp_path / "out"
     actions(store, make(tmp_path / "tree", a="a"), f"s3://{bucket}/")
     make(folder, **{".a.0123456789ab.s3crypt": "another process", "extra": "x"})
@@ -481,7 +481,7 @@ def test_a_target_folder_keeps_what_is_in_use(bucket: str, tmp_path: Path) -> No
 def test_many_extras_wait_in_a_file(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With all characters of their names."""
+    """Many names are held in a file, with every character they contain."""
     monkeypatch.setattr(pairs, "_IN_MEMORY", 100)
     folder = make(tmp_path / "out", **{f"{n} é\n\u2028": "x" for n in range(20)})
     store = connect(SSES3())
@@ -540,14 +540,14 @@ def test_bad_input_changes_nothing(
     ],
 )
 def test_times_are_written_as_rclone_writes_them(text: str, time: int) -> None:
-    """Seconds with as many decimals as there are."""
+    """A time is in seconds, with as many decimals as it needs."""
     assert of_time(time) == {"mtime": text}
     assert time_of({"mtime": text}) == time
 
 
 @pytest.mark.parametrize("text", ["", "x", "1e9", "1.", ".5", "9" * 12, "1_0", "\u0661", "1.5\n"])
 def test_other_texts_are_no_times(text: str) -> None:
-    """They may be other tools' entries; then the object counts as one without."""
+    """Such an entry may be another tool's, and counts as no time."""
     assert time_of({"mtime": text}) is None
 
 
@@ -563,5 +563,5 @@ def test_other_texts_are_no_times(text: str) -> None:
     ],
 )
 def test_times_are_compared_at_the_coarser_resolution(one: int, other: int, *, same: bool) -> None:
-    """Of file systems that keep seconds, microseconds or 100 ns."""
+    """Times are compared in seconds, microseconds or 100 ns, if one side has only these."""
     assert rules.is_same_time(one, other) is rules.is_same_time(other, one) is same

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which names of generated trees are sent, deleted and kept: by the rule, and as other tools do.
+"""The rule by which sync treats each name of generated trees, compared with other tools.
 
 `python tests/sync_peers/compare.py 500` compares more trees, and prints where the tools differ.
 """
@@ -19,7 +19,7 @@ _MISSING = [name for name in ("aws", "rclone") if tools.path_of(name) is None]
 
 
 def test_each_name_is_decided_by_the_rule(bucket: str, s3: Any, tmp_path: Path) -> None:
-    """Of 40 trees in each direction, with and without filters: sent, deleted or kept."""
+    """In 40 trees per direction, with and without filters, each name is treated by the rule."""
     found = compare(s3, bucket, tmp_path, count=40, variants=tools.VARIANTS, chosen=["ours"])
     assert (found.trees, found.off_rule) == (40, [])
     assert found.names > 200
@@ -27,9 +27,9 @@ def test_each_name_is_decided_by_the_rule(bucket: str, s3: Any, tmp_path: Path) 
 
 @pytest.mark.skipif(bool(_MISSING), reason=f"not installed: {', '.join(_MISSING)}")
 def test_what_both_peers_do_is_done(bucket: str, s3: Any, tmp_path: Path) -> None:
-    """Where aws-cli and rclone agree on a name, sync does the same."""
+    """If aws-cli and rclone treat a name alike, sync does the same."""
     found = compare(s3, bucket, tmp_path, count=40, variants=tools.VARIANTS[:2])
     assert (found.trees, found.against) == (40, [])
     assert found.agreed > 200
-    # The trees have names on which the tools disagree, too.
+    # The trees also contain names that the tools treat differently.
     assert found.table

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CloudTrail's records: every kind of caller and event, through every carrier, and bad files."""
+"""CloudTrail's records: every kind of caller, event and carrier, and bad files."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ Found = tuple[list[Access], Search]
 
 
 def answers(search: Search) -> Found:
-    """Return what a search finds, and the search at its end."""
+    """Return the accesses that a search finds, and the finished search."""
     return list(search), search
 
 
@@ -93,12 +93,12 @@ class _Served(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def cloudtrail(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
-    """Serve LookupEvents with given records, of whatever age."""
+    """Serve LookupEvents with given records, of any age."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Served)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -120,7 +120,7 @@ def cloudtrail(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]
 def carried(
     request: pytest.FixtureRequest, tmp_path: Path, bucket: str, s3: Any, cloudtrail: Any
 ) -> Any:
-    """Return a search of records that came in one of the ways in which records come."""
+    """Return a function that searches records delivered by one carrier."""
 
     def search(records: Sequence[samples.Record], question: Question) -> Found:
         carrier = str(request.param)
@@ -158,7 +158,7 @@ def _content(carrier: str, records: Sequence[samples.Record]) -> bytes:
 
 
 def test_every_carrier_brings_the_same(carried: Any) -> None:
-    """What KMS did for a client-side object is read from each, with all that is known of it."""
+    """A client-side object's KMS record is read from every carrier with all its fields."""
     record = ours(bucket=BUCKET)
     records = [samples.AGGREGATED, record, samples.INSIGHT, record, kms(keys=[NEW_KEY])]
     found, search = carried(records, ABOUT_KEY)
@@ -177,7 +177,7 @@ def test_every_carrier_brings_the_same(carried: Any) -> None:
 
 
 def searched(folder: Path, records: Sequence[Any], question: Question = ABOUT_KEY) -> Found:
-    """Return what is found in one trail file with these records."""
+    """Return the result of a search in one trail file with these records."""
     return answers(Trails().search(question, [deliver(folder, records)]))
 
 
@@ -204,7 +204,7 @@ WHO: list[tuple[str, samples.Record, str, str | None]] = [
 def test_a_caller_of_each_kind(
     tmp_path: Path, who: samples.Record, name: str, issuer: str | None
 ) -> None:
-    """A caller is named by the ARN, or else by what the record has instead."""
+    """A caller is named by its ARN, or by the record's other fields if it has no ARN."""
     (access,), _ = searched(tmp_path, [kms(who=who)])
     assert (access.principal.name, access.principal.issuer) == (name, issuer)
 
@@ -221,7 +221,7 @@ ERRORS = [
 
 @pytest.mark.parametrize(("code", "outcome"), ERRORS)
 def test_an_outcome(tmp_path: Path, code: str | None, outcome: str) -> None:
-    """Without an error it is allowed; a denial is told from other failures."""
+    """An access without an error is allowed; a denial differs from other failures."""
     more: samples.Record = {"errorCode": code, "errorMessage": "..."} if code else {}
     (access,), _ = searched(tmp_path, [kms(**more)])
     assert (access.outcome, access.error) == (outcome, code)
@@ -230,7 +230,7 @@ def test_an_outcome(tmp_path: Path, code: str | None, outcome: str) -> None:
 @pytest.mark.parametrize("told", [{"errorCode": 403}, {"errorCode": ["a", "b"]},
                                   {"errorMessage": "no"}])  # fmt: skip
 def test_an_error_of_another_form_is_no_success(tmp_path: Path, told: samples.Record) -> None:
-    """What the record says of an error is never taken for an allowed access."""
+    """An error in an unexpected form never counts as an allowed access."""
     ((access,), _) = searched(tmp_path, [kms(**told)])
     assert access.outcome == "failed"
 
@@ -246,13 +246,13 @@ ODD: list[samples.Record] = [
 
 @pytest.mark.parametrize("told", ODD)
 def test_fields_of_unexpected_types_count_as_absent(tmp_path: Path, told: samples.Record) -> None:
-    """The access is found by the rest of the record."""
+    """The access is found by the record's other fields."""
     found, _ = searched(tmp_path, [kms(**told), kms(**told)])
     assert [access.keys for access in found] == [(KEY,)] * 2
 
 
 def test_a_denied_use_names_its_key_in_the_message(tmp_path: Path) -> None:
-    """A denied request may have neither parameters nor resources."""
+    """A denied request may have no parameters and no resources."""
     said = f"User: {SESSION} is not authorized to perform: kms:Decrypt on resource: {KEY} because"
     record = kms(
         keys=(), requestParameters=None, resources=None,
@@ -263,7 +263,7 @@ def test_a_denied_use_names_its_key_in_the_message(tmp_path: Path) -> None:
 
 
 def test_a_reencryption_has_two_keys(tmp_path: Path) -> None:
-    """Source and destination are told in their order, and either finds it."""
+    """The source key comes first, and a search for either key finds the record."""
     asked = {
         "sourceEncryptionContext": {"s3crypt:key": NAME},
         "destinationEncryptionContext": {"s3crypt:key": NAME},
@@ -276,13 +276,13 @@ def test_a_reencryption_has_two_keys(tmp_path: Path) -> None:
 
 
 def test_lower_case_arns_of_resources(tmp_path: Path) -> None:
-    """Older records spell the field `arn`."""
+    """Older records name the field `arn`."""
     record = kms(resources=[{"arn": KEY, "accountId": ACCOUNT}])
     assert len(searched(tmp_path, [record])[0]) == 1
 
 
 def test_a_change_of_the_key_is_told_and_a_look_at_it_is_not(tmp_path: Path) -> None:
-    """DisableKey answers who did something to a key; DescribeKey opens nothing."""
+    """DisableKey changes the key, so it is reported; DescribeKey only reads."""
     records = [kms("DisableKey", readOnly=False), kms("DescribeKey", readOnly="true")]
     found, _ = searched(tmp_path, records)
     assert [access.actions for access in found] == [("kms:DisableKey",)]
@@ -304,7 +304,7 @@ CONTEXTS = [
 def test_a_context_says_what_was_opened(
     tmp_path: Path, record: samples.Record, expected: tuple[str | None, ...]
 ) -> None:
-    """S3's names an object, or with a Bucket Key the bucket; ours the object, mostly alone."""
+    """S3's context names an object, or the bucket with a Bucket Key; ours names the object."""
     (access,), _ = searched(tmp_path, [record])
     assert (access.bucket, access.name, access.level) == expected
 
@@ -339,14 +339,14 @@ NOT_OF_OBJECT = [
 def test_an_event_about_the_object(
     tmp_path: Path, record: samples.Record, expected: tuple[str | None, ...]
 ) -> None:
-    """Of either service, as far as its record shows: the object, a copy's source, the bucket."""
+    """Records of S3 and KMS match an object, a copy's source, or only the bucket."""
     (access,), _ = searched(tmp_path, [record], ABOUT_OBJECT)
     assert (access.actions[0], access.name, access.level) == expected
 
 
 @pytest.mark.parametrize("record", NOT_OF_OBJECT)
 def test_an_event_about_another_object(tmp_path: Path, record: samples.Record) -> None:
-    """It is no answer."""
+    """A record about another object is not reported."""
     assert searched(tmp_path, [record], ABOUT_OBJECT)[0] == []
 
 
@@ -358,7 +358,7 @@ PRINCIPALS = [
 
 @pytest.mark.parametrize(("asked", "expected"), PRINCIPALS)
 def test_what_a_principal_did(tmp_path: Path, asked: str, expected: set[str]) -> None:
-    """A role's ARN stands for its sessions, a session's for itself."""
+    """A role's ARN matches all its sessions, a session's ARN only that session."""
     records = [s3(who=ALICE), kms(who=BOB), by_s3(SERVICE, OBJECT), kms(who=SERVICE)]
     records[2]["userIdentity"] = ROOT
     found, _ = searched(tmp_path, records, Question(principal=asked))
@@ -367,14 +367,14 @@ def test_what_a_principal_did(tmp_path: Path, asked: str, expected: set[str]) ->
 
 
 def test_a_foreign_caller_is_hidden_in_the_owners_record(tmp_path: Path) -> None:
-    """What may be theirs is counted and said, not left out in silence."""
+    """A record that may be the foreign caller's is counted, and the limits mention it."""
     found, search = searched(tmp_path, [kms(who=FOREIGN)], Question(principal=DAVE))
     assert (found, search.tally.nameless) == ([], 1)
     assert any("may belong to the answer" in line for line in search.limits)
 
 
 def test_one_request_in_the_records_of_two_accounts(tmp_path: Path) -> None:
-    """Both have their own event id; the one that names the caller is kept."""
+    """Of two accounts' records with different event ids, the one that names the caller is kept."""
     owner = {**by_s3(FOREIGN, OBJECT), "sharedEventID": "one"}
     caller = {
         **by_s3(AT_HOME, OBJECT),
@@ -387,7 +387,7 @@ def test_one_request_in_the_records_of_two_accounts(tmp_path: Path) -> None:
 
 
 def test_the_time_that_is_asked_for(tmp_path: Path) -> None:
-    """Both ends are in it; a time with another offset is the same moment."""
+    """Both ends are included, and times with a UTC offset are converted."""
     records = [kms(time=f"10:0{minute}:00") for minute in range(6)]
     question = Question(
         key=KEY,
@@ -399,7 +399,7 @@ def test_the_time_that_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_the_ends_of_the_calendar_are_no_bounds(tmp_path: Path) -> None:
-    """A file's name with a time that is none is read as well."""
+    """A file with an invalid time in its name is read, for any period."""
     (tmp_path / samples.event_name("20261399T9999")).write_bytes(packed([kms()]))
     for since in (1, 999):
         ends = (datetime(since, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
@@ -408,14 +408,14 @@ def test_the_ends_of_the_calendar_are_no_bounds(tmp_path: Path) -> None:
 
 
 def test_a_bucket_narrows_a_key(tmp_path: Path) -> None:
-    """What is known to be elsewhere is left out; what may be there is not."""
+    """Records known to be about another bucket are left out, unknown ones are kept."""
     records = [by_s3(ALICE, OBJECT), ours(), by_s3(ALICE, "arn:aws:s3:::acme-other/x")]
     found, _ = searched(tmp_path, records, Question(key=KEY, bucket=BUCKET))
     assert [access.bucket for access in found] == [BUCKET, None]
 
 
 def test_a_question_is_one() -> None:
-    """Of an object, a key or a principal."""
+    """A question names exactly one object, key or principal."""
     for given in ({}, {"key": KEY, "principal": ROLE}, {"location": Location(BUCKET, "")}):
         with pytest.raises(ConfigError):
             Question(**given)
@@ -429,7 +429,7 @@ def test_a_question_is_one() -> None:
 
 
 def test_the_bucket_of_a_client_side_object_comes_from_s3(tmp_path: Path) -> None:
-    """One access, with both actions, the key from KMS and the bucket from S3."""
+    """The joined access has both actions, the key from KMS and the bucket from S3."""
     found, search = searched(tmp_path, [ours(time="10:00:01"), s3(time="10:00:00")])
     (access,) = found
     assert access.actions == ("s3:GetObject", "kms:Decrypt")
@@ -447,14 +447,14 @@ NOT_JOINED = [
 
 @pytest.mark.parametrize(("_", "record"), NOT_JOINED, ids=[each[0] for each in NOT_JOINED])
 def test_what_is_not_joined(tmp_path: Path, _: str, record: samples.Record) -> None:
-    """The bucket is then not known, and that is counted."""
+    """The bucket then stays unknown, and is counted."""
     found, search = searched(tmp_path, [record, ours()])
     assert [(access.bucket, access.is_joined) for access in found] == [(None, False)]
     assert search.tally.joined.without_bucket == 1
 
 
 def test_two_buckets_with_the_same_name_are_not_guessed_between(tmp_path: Path) -> None:
-    """Both reads are at the time: the bucket stays unknown, and each read is an access."""
+    """If reads in two buckets match, the bucket stays unknown, and both reads are reported."""
     records = [s3(), s3(bucket="acme-other"), ours()]
     found, search = searched(tmp_path, records, ABOUT_OBJECT)
     assert [(access.bucket, access.is_joined) for access in found] == [
@@ -465,7 +465,7 @@ def test_two_buckets_with_the_same_name_are_not_guessed_between(tmp_path: Path) 
 
 
 def test_a_second_use_is_not_joined_with_the_same_request(tmp_path: Path) -> None:
-    """It may be of a request that is not recorded, in another bucket: its bucket is not known."""
+    """A second KMS call may belong to an unrecorded request in another bucket."""
     found, search = searched(tmp_path, [s3(), ours(time="10:00:01"), ours(time="10:00:02")])
     assert [(access.bucket, access.is_joined) for access in found] == [
         (BUCKET, True), (None, False),
@@ -474,14 +474,14 @@ def test_a_second_use_is_not_joined_with_the_same_request(tmp_path: Path) -> Non
 
 
 def test_keys_of_one_write_are_joined_with_it(tmp_path: Path) -> None:
-    """Several keyrings wrap one data key: one generates it, the others encrypt it."""
+    """One keyring generates the data key and others encrypt it; both calls join the write."""
     uses = [ours(name="GenerateDataKey"), ours(name="Encrypt")]
     found, _ = searched(tmp_path, [s3("PutObject"), *uses])
     assert [(access.bucket, access.is_joined) for access in found] == [(BUCKET, True)] * 2
 
 
 def test_a_dry_run_is_not_joined(tmp_path: Path) -> None:
-    """It opened nothing, and takes no other request's place."""
+    """A dry run decrypts nothing, and is not joined with another call's request."""
     dry = {**ours(), "errorCode": "DryRunOperationException"}
     found, _ = searched(tmp_path, [dry, s3(), ours(time="10:00:03")])
     assert [(access.outcome, access.error, access.is_joined) for access in found] == [
@@ -503,9 +503,9 @@ DENIED: samples.Record = {"errorCode": "AccessDenied"}
 def test_a_refusal_is_not_joined_with_a_success(
     tmp_path: Path, first: samples.Record, second: samples.Record
 ) -> None:
-    """A read that failed and its repetition, in the same seconds, keep their own outcomes."""
+    """A failed read and its retry in the same seconds keep their own outcomes."""
     of_client = "invokedBy" not in first["userIdentity"]
-    # S3 refuses the one itself, or because KMS refused S3.
+    # S3 refuses the first request itself, or because KMS refused S3.
     records = [s3(time="10:00:01", **({} if of_client else DENIED)), s3(time="10:00:01")]
     refused = [s3(time="10:00:02", **DENIED)] if of_client else []
     found, _ = searched(tmp_path, [{**first, **DENIED}, second, *records, *refused])
@@ -514,7 +514,7 @@ def test_a_refusal_is_not_joined_with_a_success(
 
 
 def test_a_bucket_key_names_no_object(tmp_path: Path) -> None:
-    """KMS's record stays at the bucket's level; S3's names the object."""
+    """The KMS record stays at bucket level; the S3 record names the object."""
     found, _ = searched(tmp_path, [s3(), by_s3(ALICE, OF_BUCKET)], ABOUT_OBJECT)
     assert [(access.level, access.is_joined) for access in found] == [
         ("bucket", False), ("object", False),
@@ -522,14 +522,14 @@ def test_a_bucket_key_names_no_object(tmp_path: Path) -> None:
 
 
 def test_ranges_of_one_read_are_accesses_of_their_own(tmp_path: Path) -> None:
-    """One data key serves three requests: one is joined, no one is lost."""
+    """Of three requests that share a data key, one is joined, and all are reported."""
     records = [s3(time=f"10:00:0{second}") for second in range(3)]
     found, _ = searched(tmp_path, [*records, ours()], ABOUT_OBJECT)
     assert sorted(access.is_joined for access in found) == [False, False, True]
 
 
 def test_a_copy_reads_and_writes(tmp_path: Path) -> None:
-    """Both uses of keys are joined with it, each with the object that it is for."""
+    """Both KMS calls of a copy are joined with it, for the source and for the target."""
     copy = s3("CopyObject", key="copy", asked={"x-amz-copy-source": f"/{BUCKET}/a?versionId=1"})
     uses = [
         by_s3(ALICE, f"arn:aws:s3:::{BUCKET}/a"),
@@ -540,7 +540,7 @@ def test_a_copy_reads_and_writes(tmp_path: Path) -> None:
 
 
 def test_records_that_are_too_far_apart_in_the_files(tmp_path: Path) -> None:
-    """Memory is bounded: with more between them than that, two records are not joined."""
+    """The number of records held in memory is bounded; records further apart are not joined."""
     between = [kms(time="09:00:00") for _ in range(30)]
     records = [ours(), *between, s3()]
     path = deliver(tmp_path, records)
@@ -556,7 +556,7 @@ def test_records_that_are_too_far_apart_in_the_files(tmp_path: Path) -> None:
 
 
 def test_shuffled_records_are_joined_alike(tmp_path: Path) -> None:
-    """Files are unordered, within and among each other."""
+    """The order of records, within files and among files, does not matter."""
     records = [
         record
         for number in range(200)
@@ -615,7 +615,7 @@ BAD: list[tuple[str, bytes, int, str]] = [
 def test_a_bad_file_is_said_and_its_good_records_are_kept(
     tmp_path: Path, content: bytes, count: int, cause: str
 ) -> None:
-    """The next file is read all the same."""
+    """The next file is still read."""
     (tmp_path / "a.json").write_bytes(content)
     (tmp_path / "b.json").write_bytes(packed([kms(), kms()]))
     records = Trails().search(ABOUT_KEY, [tmp_path])
@@ -627,7 +627,7 @@ def test_a_bad_file_is_said_and_its_good_records_are_kept(
 
 
 def test_a_file_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bytes are counted as they are unpacked; what came before the bound is kept."""
+    """Unpacked bytes are counted, and records before the limit are kept."""
     monkeypatch.setattr(unpacking, "MAX_UNPACKED", 2**21)
     text = json.dumps({"Records": [kms()]}).encode()
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(text + b" " * 2**22))
@@ -638,7 +638,7 @@ def test_a_file_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_short_members_of_gzip(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are put together, so that no value is parsed again for each; empty ones count too."""
+    """Members are combined, so that no value is parsed repeatedly; empty members count too."""
     content = json.dumps({"Records": [{"a": "x" * 500}]}).encode()
     members = b"".join(gzip.compress(content[at : at + 1]) for at in range(len(content)))
     assert list(unpacking.unpacked(io.BytesIO(members))) == [content]
@@ -649,7 +649,7 @@ def test_short_members_of_gzip(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_bomb(tmp_path: Path) -> None:
-    """A file of 1 MB that would be 1 GiB is unpacked piece by piece, up to the bound."""
+    """1 MB that unpacks to 1 GiB is unpacked in pieces, up to the limit."""
     packer, path = gzip.compress(b" " * 2**24), tmp_path / "a.json.gz"
     path.write_bytes(gzip.compress(json.dumps({"Records": [kms()]}).encode()) + packer * 64)
     found, search = answers(Trails().search(ABOUT_KEY, [path]))
@@ -658,7 +658,7 @@ def test_a_bomb(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_million_records_in_one_file(tmp_path: Path) -> None:
-    """They are read one by one; the file has fewer bytes than are allowed."""
+    """Records are read one at a time; the file's size is below the limit."""
     short = '{"eventVersion":"1.11","eventName":"x","eventSource":"ec2.amazonaws.com"}'
     path = tmp_path / "a.json.gz"
     with gzip.open(path, "wb", 1) as file:
@@ -671,7 +671,7 @@ def test_a_million_records_in_one_file(tmp_path: Path) -> None:
 
 
 def test_many_bad_files_take_no_memory(tmp_path: Path) -> None:
-    """They are counted, with a few examples."""
+    """Bad files are counted, and only a few of them are named."""
     for number in range(50):
         (tmp_path / f"{number}.json").write_bytes(b"{")
     _, search = answers(Trails().search(ABOUT_KEY, [tmp_path]))
@@ -680,7 +680,7 @@ def test_many_bad_files_take_no_memory(tmp_path: Path) -> None:
 
 
 def test_what_is_no_trail_file_is_not_read(tmp_path: Path) -> None:
-    """Digests, and files of other kinds."""
+    """Digests and files of other kinds are skipped."""
     (tmp_path / f"{ACCOUNT}_CloudTrail-Digest_us-east-1_x.json.gz").write_bytes(b"x")
     (tmp_path / "readme.txt").write_bytes(b"x")
     _, search = answers(Trails().search(ABOUT_KEY, [tmp_path]))
@@ -688,13 +688,13 @@ def test_what_is_no_trail_file_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:
-    """It is an error at once, not an empty answer."""
+    """A missing path is an error, not an empty answer."""
     with pytest.raises(LocalFileNotFoundError):
         list(Trails().search(ABOUT_KEY, [tmp_path / "none"]))
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
-    """It is said; a link to nowhere stands for it here, since root may read all."""
+    """An unreadable file is reported; here it is a broken link, since root may read any file."""
     (tmp_path / "a.json").symlink_to(tmp_path / "none")
     deliver(tmp_path, [kms()])
     found, search = answers(Trails().search(ABOUT_KEY, [tmp_path]))
@@ -705,7 +705,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
 
 
 def store(s3: Any, bucket: str, day: str, records: Sequence[Any], **of: str) -> str:
-    """Store a trail file where CloudTrail would; return its name."""
+    """Store a trail file under CloudTrail's name for it; return the name."""
     account, region = of.get("account", ACCOUNT), of.get("region", "us-east-1")
     file = samples.event_name(f"{day.replace('/', '')}T1005", region, account)
     org = f"{of['org']}/" if "org" in of else ""
@@ -717,7 +717,7 @@ def store(s3: Any, bucket: str, day: str, records: Sequence[Any], **of: str) -> 
 def test_only_the_days_that_are_asked_for_are_fetched(
     s3: Any, bucket: str, requests_log: Any
 ) -> None:
-    """Files of other days are neither listed nor fetched; the next day's may be late ones."""
+    """Only the days of the question are listed, and the next day, for late files."""
     days = [f"2026/{month:02}/{day:02}" for month in (10, 11) for day in range(1, 29)]
     for day in days:
         store(s3, bucket, day, [kms()])
@@ -738,7 +738,7 @@ PLACES = ["", "/logs", "/logs/", "/logs/AWSLogs/", f"/logs/AWSLogs/o-abcdefghij/
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_prefix_anywhere_in_the_layout(s3: Any, bucket: str, place: str) -> None:
-    """The trail's own, an account's, or a day's."""
+    """The prefix may be the trail's, an account's or a day's."""
     store(s3, bucket, "2026/11/01", [kms()], org="o-abcdefghij")
     digest = (
         f"{ACCOUNT}/CloudTrail-Digest/us-east-1/2026/11/01/{ACCOUNT}_CloudTrail-Digest_x.json.gz"
@@ -749,7 +749,7 @@ def test_a_prefix_anywhere_in_the_layout(s3: Any, bucket: str, place: str) -> No
 
 
 def test_accounts_and_regions(s3: Any, bucket: str) -> None:
-    """All of an organization's are read."""
+    """Files of all accounts and Regions are read."""
     for account in (ACCOUNT, "210987654321"):
         for region in ("us-east-1", "eu-west-1"):
             store(s3, bucket, "2026/11/01", [kms()], account=account, region=region)
@@ -758,7 +758,7 @@ def test_accounts_and_regions(s3: Any, bucket: str) -> None:
 
 @pytest.mark.usefixtures("far_service")
 def test_a_service_far_away(s3: Any, bucket: str) -> None:
-    """Files are fetched side by side, and read in their order."""
+    """Files are fetched in parallel, and read in order."""
     days = [f"2026/11/{day:02}" for day in range(1, 21)]
     for day in days:
         store(s3, bucket, day, [kms(eventTime=f"{day.replace('/', '-')}T10:00:00Z")])
@@ -767,7 +767,7 @@ def test_a_service_far_away(s3: Any, bucket: str) -> None:
 
 
 def test_a_bucket_that_may_not_be_read() -> None:
-    """It is said with what is missing, and never an empty answer alone."""
+    """The gap names the missing permission; the answer is not silently empty."""
     _, search = answers(Trails().search(ABOUT_KEY, ["s3://no-such-bucket-of-trails"]))
     (gap,) = search.tally.gaps.values()
     assert "could not be read" in gap.cause
@@ -776,7 +776,7 @@ def test_a_bucket_that_may_not_be_read() -> None:
 
 
 def test_a_file_that_s3_does_not_give(s3: Any, bucket: str) -> None:
-    """One that is archived is said, and the next one is read."""
+    """An archived file is reported, and the next file is read."""
     s3.put_object(Bucket=bucket, Key="a.json.gz", Body=GOOD, StorageClass="GLACIER")
     s3.put_object(Bucket=bucket, Key="b.json.gz", Body=GOOD)
     found, search = answers(Trails().search(ABOUT_KEY, [f"s3://{bucket}"]))
@@ -789,7 +789,7 @@ def test_a_file_that_s3_does_not_give(s3: Any, bucket: str) -> None:
 
 
 def test_pages_of_lookup_events(cloudtrail: Any) -> None:
-    """All of them, fifty events each."""
+    """All pages of fifty events are read."""
     cloudtrail.records = [kms() for _ in range(120)]
     found, search = answers(Trails().search(ABOUT_KEY))
     assert len(found) == search.tally.records == 120
@@ -797,7 +797,7 @@ def test_pages_of_lookup_events(cloudtrail: Any) -> None:
 
 
 def test_pages_of_lookup_events_that_do_not_end(cloudtrail: Any) -> None:
-    """The rest is missing, which is said."""
+    """Pages that repeat are reported as a gap."""
     cloudtrail.is_stuck, cloudtrail.records = True, [kms() for _ in range(200)]
     found, search = answers(Trails().search(ABOUT_KEY))
     assert len(found) == 100
@@ -806,14 +806,14 @@ def test_pages_of_lookup_events_that_do_not_end(cloudtrail: Any) -> None:
 
 
 def test_data_events_of_other_buckets_are_no_answer(tmp_path: Path) -> None:
-    """That the trail may not select those of the bucket is said."""
+    """Without data events of the bucket, the limits say that the trail may not record them."""
     for bucket, is_said in (("acme-other", True), (BUCKET, False)):
         _, search = searched(tmp_path, [s3(bucket=bucket, key="k"), kms()], ABOUT_OBJECT)
         assert any(f"no S3 data events of {BUCKET}" in line for line in search.limits) is is_said
 
 
 def test_two_requests_a_second(cloudtrail: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pauses between requests add up to half a second each."""
+    """Requests are at least half a second apart."""
     pauses: list[float] = []
     monkeypatch.setattr(lookups, "_SECONDS_BETWEEN", 0.5)
     monkeypatch.setattr(lookups, "pause", pauses.append)
@@ -825,7 +825,7 @@ def test_two_requests_a_second(cloudtrail: Any, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_lookup_events_has_forgotten(cloudtrail: Any) -> None:
-    """More than 90 days ago nothing is kept, which is said."""
+    """A question about more than 90 days ago is reported as a gap."""
     cloudtrail.records = []
     question = Question(key=KEY, since=datetime(2020, 1, 1, tzinfo=UTC))
     _, search = answers(Trails().search(question))
@@ -833,14 +833,14 @@ def test_what_lookup_events_has_forgotten(cloudtrail: Any) -> None:
 
 
 def test_lookup_events_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the permission the answer says so, and what is needed."""
+    """A refusal is reported as a gap."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDTRAIL", "http://127.0.0.1:1")
     _, search = answers(Trails().search(ABOUT_KEY, []))
     assert search.tally.gaps
 
 
 def test_an_alias_is_resolved(kms_key: str, tmp_path: Path) -> None:
-    """Its key is described, and asked for."""
+    """An alias is resolved by DescribeKey, and its key is searched."""
     name = f"alias/who-{kms_key[-12:]}"
     boto3.client("kms").create_alias(AliasName=name, TargetKeyId=kms_key)
     found, search = searched(tmp_path, [kms(keys=[kms_key])], Question(key=name))

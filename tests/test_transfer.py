@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts: their arithmetic, their retries, connections that break, copies by parts."""
+"""Parts: their arithmetic, retries, connections that break, and copies in parts."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ FRAME_LENGTHS = some.integers(32, 2**19).map(lambda steps: steps * 128)
 
 
 def _part_length(size: int | None, number: int, unit: int) -> int:
-    """Return the plaintext bytes of a part of a message's frames, or of plain bytes."""
+    """Return the plaintext length of a part, for a message's frames or for plain bytes."""
     return part_length(size, number, unit, unit if unit == 1 else unit + FRAME_OVERHEAD)
 
 
@@ -66,7 +66,7 @@ def _parts(size: int, unit: int) -> int:
 
 
 def _sealed(length: int, unit: int) -> int:
-    """Return the most bytes that a part of a message takes with this much plaintext."""
+    """Return the largest stored length of a part with this much plaintext."""
     if unit == 1:
         return length
     frames = length // unit
@@ -75,7 +75,7 @@ def _sealed(length: int, unit: int) -> int:
 
 @given(size=some.integers(0, LARGEST))
 def test_every_size_fits_s3s_parts(size: int) -> None:
-    """At most 10,000 parts of 5 MiB to 5 GiB, all alike."""
+    """An object has at most 10,000 parts of 5 MiB to 5 GiB, all of the same length."""
     length = part_length(size, 1)
     assert _parts(size, 1) <= MAX_PARTS
     assert MIN_PART_LENGTH <= length <= MAX_PART_LENGTH
@@ -84,7 +84,7 @@ def test_every_size_fits_s3s_parts(size: int) -> None:
 
 @given(size=some.integers(0, int(48.8 * TIB)), unit=some.just(2**18))
 def test_every_message_fits_s3s_parts(size: int, unit: int) -> None:
-    """48.8 TiB of plaintext, too, with the default frames: whole ones in each part."""
+    """With default frames, 48.8 TiB of plaintext fit, and each part has whole frames."""
     length = _part_length(size, 1, unit)
     assert length % unit == 0
     assert _parts(size, unit) <= MAX_PARTS
@@ -94,7 +94,7 @@ def test_every_message_fits_s3s_parts(size: int, unit: int) -> None:
 
 @given(size=some.integers(0, 45 * TIB), unit=FRAME_LENGTHS)
 def test_every_frame_length_fits_s3s_parts(size: int, unit: int) -> None:
-    """Parts are of whole frames, whatever their length."""
+    """A part has whole frames, for every frame length."""
     length = _part_length(size, 1, unit)
     assert length % unit == 0
     assert _parts(size, unit) <= MAX_PARTS
@@ -104,7 +104,7 @@ def test_every_frame_length_fits_s3s_parts(size: int, unit: int) -> None:
 
 @given(number=some.integers(1, MAX_PARTS), unit=FRAME_LENGTHS | some.just(1))
 def test_a_streams_parts_grow(number: int, unit: int) -> None:
-    """No part is smaller than the one before, nor than S3 takes, nor larger."""
+    """Each part is at least as long as the part before it, and within the limits of S3."""
     length = _part_length(None, number, unit)
     assert length % unit == 0
     assert length >= MIN_PART_LENGTH
@@ -113,7 +113,7 @@ def test_a_streams_parts_grow(number: int, unit: int) -> None:
 
 
 def test_a_stream_has_room_for_terabytes() -> None:
-    """Small parts for 9.7 GiB, and 2.4 TiB in 10,000 parts; then it is refused."""
+    """Parts are short up to 9.7 GiB and grow to 2.4 TiB in total; part 10,001 is refused."""
     lengths = [part_length(None, number) for number in range(1, MAX_PARTS + 1)]
     assert {part_length(None, number) for number in range(1, 1251)} == {PART}
     assert sum(lengths) > 2.4 * TIB
@@ -129,19 +129,19 @@ def test_a_stream_has_room_for_terabytes() -> None:
         (PART * MAX_PARTS + 1, 1, PART + 1),
         (PART * MAX_PARTS, 2**18, PART),
         (PART * MAX_PARTS + 1, 2**18, PART + 2**18),
-        (1, 9 * 2**19, 9 * 2**20),  # one frame would be less than S3's smallest part
+        (1, 9 * 2**19, 9 * 2**20),  # a single frame would be below the minimum part length
         (1, 64 * 2**20, 64 * 2**20),
         (LARGEST, 1, MAX_PART_LENGTH),
     ],
 )
 def test_part_lengths_at_the_edges(size: int, unit: int, length: int) -> None:
-    """The numbers by hand."""
+    """The expected lengths were computed by hand."""
     assert _part_length(size, 1, unit) == length
 
 
 @pytest.mark.parametrize(("size", "unit"), [(LARGEST + 1, 1), (LARGEST, 2**18), (60 * TIB, 4096)])
 def test_what_s3_does_not_take_is_refused_at_once(size: int, unit: int) -> None:
-    """Before a byte is sent."""
+    """A size above the limit is refused before anything is sent."""
     with pytest.raises(StorageError, match=str(size)):
         _part_length(size, 1, unit)
 
@@ -151,7 +151,7 @@ def test_what_s3_does_not_take_is_refused_at_once(size: int, unit: int) -> None:
 def test_parts_are_whole_frames(
     workers: int, frame_length: int, sandbox: Running, bucket: str
 ) -> None:
-    """Every part but the last ends where a frame does; the first has the header too."""
+    """Each part but the last ends at a frame boundary; the first part also has the header."""
     mode = ClientSide(aes(), frame_length=frame_length)
     with relaying(sandbox.endpoint_url) as relay:
         client = boto3.client("s3", endpoint_url=relay.url)
@@ -167,7 +167,7 @@ def test_parts_are_whole_frames(
 
 
 class Unsized:
-    """A stream that only its end tells the length of."""
+    """A stream whose length is known only at its end."""
 
     def __init__(self, data: bytes) -> None:
         self.read = io.BytesIO(data).read
@@ -179,7 +179,7 @@ class Unsized:
 def test_whole_parts_end_with_an_empty_final_frame(
     parts: int, kind: str, sandbox: Running, bucket: str, *, signed: bool
 ) -> None:
-    """The final frame goes with the last part, whose frames are full; one part stays one PUT."""
+    """The empty final frame is sent with the last full part; a single part is a single PUT."""
     size, uri = parts * PART, f"s3://{bucket}/x"
     mode = ClientSide(aes(), frame_length=2**20, signed=signed)
     with relaying(sandbox.endpoint_url) as relay:
@@ -204,7 +204,7 @@ def test_whole_parts_end_with_an_empty_final_frame(
 def test_a_last_part_of_an_empty_final_frame_alone(
     size: int, bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """Other writers may send the last 40 bytes as a part: every way of reading copes."""
+    """Objects of writers that send the final 40 bytes as a part of their own are readable."""
     body = encrypt(payload(size), aes(), frame_length=2**20)
     cut = len(body) - FINAL_FRAME_OVERHEAD
     upload = {"Bucket": bucket, "Key": "x"}
@@ -231,7 +231,7 @@ def test_a_last_part_of_an_empty_final_frame_alone(
 
 
 def _sequences(message: bytes, header: int, stride: int) -> list[int]:
-    """Return the sequence numbers of a message's frames, in their order."""
+    """Return the sequence numbers of a message's frames, in order."""
     starts = range(header, len(message) - FINAL_FRAME_OVERHEAD, stride)
     found = [int.from_bytes(message[start : start + 4]) for start in starts]
     final = starts[-1]
@@ -248,7 +248,7 @@ def _client(relay: Relay) -> Any:
 
 
 def _failing_once(of: Callable[[Asked], bool]) -> Callable[[Asked, Callable[[], Answer]], Answer]:
-    """Answer 500 to the first of each such request, after the sandbox has it or not."""
+    """Answer 500 once to each matching request, without forwarding it."""
     failed: set[str] = set()
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -266,7 +266,7 @@ def _failing_once(of: Callable[[Asked], bool]) -> Callable[[Asked, Callable[[], 
 def test_a_part_is_sent_again_as_it_was(
     size: int, sandbox: Running, bucket: str, *, signed: bool
 ) -> None:
-    """A retry sends the same bytes: sealing twice under one nonce would break GCM."""
+    """A retry sends the same bytes: sealing again with the same nonce would break GCM."""
     with relaying(sandbox.endpoint_url, _failing_once(lambda a: a.method == "PUT")) as relay:
         store = S3Crypt(ClientSide(aes(), signed=signed), client=_client(relay))
         store.put(payload(size), f"s3://{bucket}/x")
@@ -282,7 +282,7 @@ def test_a_part_is_sent_again_as_it_was(
 
 
 def _losing_replies(of: Callable[[Asked], bool]) -> Callable[[Asked, Callable[[], Answer]], Answer]:
-    """Have the first such request obeyed, and answer 500."""
+    """Forward the first matching request, but answer 500."""
     lost: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -296,7 +296,7 @@ def _losing_replies(of: Callable[[Asked], bool]) -> Callable[[Asked, Callable[[]
 
 
 def test_a_lost_reply_to_a_completion_is_no_failure(sandbox: Running, bucket: str) -> None:
-    """S3 answers a repeated completion as it did the first."""
+    """S3 answers a repeated completion like the first one."""
     spoil = _losing_replies(lambda a: a.method == "POST" and "uploadId" in a.query)
     with relaying(sandbox.endpoint_url, spoil) as relay:
         store = S3Crypt(ClientSide(aes()), client=_client(relay))
@@ -305,7 +305,7 @@ def test_a_lost_reply_to_a_completion_is_no_failure(sandbox: Running, bucket: st
 
 
 def test_a_lost_reply_to_a_conditional_put_is_no_failure(sandbox: Running, bucket: str) -> None:
-    """The retry meets the object that the first attempt made, and its header proves whose it is."""
+    """The retry finds the object of the first attempt, and recognises it by its header."""
     with relaying(sandbox.endpoint_url, _losing_replies(lambda a: a.method == "PUT")) as relay:
         store = S3Crypt(ClientSide(aes()), client=_client(relay))
         store.put(b"plain", f"s3://{bucket}/x", if_absent=True)
@@ -315,7 +315,7 @@ def test_a_lost_reply_to_a_conditional_put_is_no_failure(sandbox: Running, bucke
 def test_a_part_that_never_arrives_aborts_the_upload(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """When botocore gives up, so does the put, and leaves nothing."""
+    """When the retries end, the put fails and leaves no upload."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.query.get("partNumber") == "2":
@@ -331,11 +331,11 @@ def test_a_part_that_never_arrives_aborts_the_upload(
     assert names(s3, bucket) == []
 
 
-# --- Connections that break ------------------------------------------------------------------
+# --- Broken connections ----------------------------------------------------------------------
 
 
 def _breaking(every: int, times: int) -> Callable[[Asked, Callable[[], Answer]], Answer]:
-    """Break the first `times` replies with an object's bytes, after `every` of them."""
+    """Break the first `times` replies to a GET after `every` bytes."""
     left = [times]
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -353,7 +353,7 @@ def _breaking(every: int, times: int) -> Callable[[Asked, Callable[[], Answer]],
 def test_a_broken_connection_is_taken_up_where_it_broke(
     name: str, sandbox: Running, bucket: str, kms_key: str, tmp_path: Path, *, to_file: bool
 ) -> None:
-    """No byte is fetched twice, none is missing, and the version stays pinned."""
+    """No byte is fetched twice or missing, and each request has the ETag as condition."""
     mode, uri = make_mode(name, kms_key), f"s3://{bucket}/x"
     connect(mode).put(payload(LARGE), uri)
     with relaying(sandbox.endpoint_url, _breaking(3_000_000, 5)) as relay:
@@ -372,7 +372,7 @@ def test_a_broken_connection_is_taken_up_where_it_broke(
 def test_a_connection_that_always_breaks_is_an_error(
     sandbox: Running, bucket: str, tmp_path: Path
 ) -> None:
-    """Without progress it is given up, and no file is left."""
+    """A connection without progress is given up, and no file is left."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(PART), uri)
 
@@ -391,7 +391,7 @@ def test_a_connection_that_always_breaks_is_an_error(
 def test_an_object_replaced_while_the_connection_is_broken_is_a_conflict(
     sandbox: Running, bucket: str, tmp_path: Path
 ) -> None:
-    """What is taken up again is the same version, or nothing."""
+    """After a break, the download continues only if the object is unchanged."""
     store, uri = connect(SSES3()), f"s3://{bucket}/x"
     store.put(payload(PART), uri)
     replaced: list[bool] = []
@@ -414,7 +414,7 @@ def test_an_object_replaced_while_the_connection_is_broken_is_a_conflict(
 def test_a_service_that_ignores_what_a_get_demands_is_noticed(
     header: str, name: str, sandbox: Running, bucket: str, kms_key: str, tmp_path: Path
 ) -> None:
-    """Bytes of another range or another version are not taken for the ones asked for."""
+    """Bytes of another range or another version are refused."""
     mode, uri = make_mode(name, kms_key), f"s3://{bucket}/x"
     connect(mode).put(payload(LARGE), uri)
     asked_before: list[Asked] = []
@@ -437,7 +437,7 @@ def test_a_service_that_ignores_what_a_get_demands_is_noticed(
 def test_a_wrong_checksum_of_s3_is_no_raw_error(
     sandbox: Running, bucket: str, tmp_path: Path
 ) -> None:
-    """A body that does not match the checksum S3 sent raises ours, or is not noticed here."""
+    """A body that contradicts S3's checksum raises our IntegrityError."""
     store, uri = connect(ClientSide(aes())), f"s3://{bucket}/x"
     store.put(payload(1000), uri)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command's manners for the verbs ls, du, stat, mb, rb, keygen, presign and inspect FILE."""
+"""The command's verbs ls, du, stat, mb, rb, keygen, presign and inspect FILE: output and errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Captured = pytest.CaptureFixture[str]
 @pytest.mark.parametrize("option", ["-V", "--version"])
 @pytest.mark.parametrize("module", ["s3crypt", "s3crypt_cli"])
 def test_the_version_and_the_module(module: str, option: str) -> None:
-    """`python -m s3crypt` is the command."""
+    """`python -m s3crypt` and `python -m s3crypt_cli` run the command."""
     done = subprocess.run(
         [sys.executable, "-m", module, option], capture_output=True, text=True, check=True
     )
@@ -37,7 +37,7 @@ def test_the_version_and_the_module(module: str, option: str) -> None:
 
 @pytest.mark.parametrize(("verb", "meant"), _HABITS.items())
 def test_another_tools_verb(verb: str, meant: str, capsys: Captured) -> None:
-    """The error names our command for it, if there is such a command."""
+    """The error suggests our command, if there is one for the verb."""
     assert verb not in _COMMANDS
     assert run([verb, "x"]) == 2
     is_there = meant in (*_COMMANDS, "--version")
@@ -64,7 +64,7 @@ def test_sizes(text: str, size: int) -> None:
 
 
 def test_a_local_message_names_who_can_open_it(tmp_path: Path, capsys: Captured) -> None:
-    """Every key, the size and the context, without any key."""
+    """Every key, the size and the context are shown, without using a key."""
     plain, sealed = tmp_path / "plain", tmp_path / "sealed"
     plain.write_bytes(bytes(300_000))
     keyring = MultiKeyring(aes("one"), aes("two"))
@@ -86,8 +86,8 @@ def test_a_local_file_that_is_no_message(tmp_path: Path) -> None:
 
 
 LONG = "n" * 1024
-# The command, its exit code, and the object that the error names. {b}: a bucket with the objects
-# `a`, `a/b` (server-side) and `c` (client-side); {no}: no bucket.
+# The command, its exit code, and the object that the error names. {b} is a bucket with the objects
+# `a`, `a/b` (server-side) and `c` (client-side); {no} is a bucket that does not exist.
 MISTAKES: list[tuple[list[str], int, str]] = [
     (["ls", "acme"], 2, "acme"),
     (["ls", "s3://"], 2, "s3://"),
@@ -155,7 +155,7 @@ if os.geteuid() == 0:
 
 @pytest.fixture(scope="module")
 def filled(s3: Any) -> str:
-    """Return a bucket with an object that is a prefix too, and with a client-side object."""
+    """Return a bucket with an object whose name is also a prefix, and a client-side object."""
     bucket = f"bucket-{uuid.uuid4()}"
     s3.create_bucket(Bucket=bucket)
     for name in ("a", "a/b"):
@@ -166,7 +166,7 @@ def filled(s3: Any) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the working directory, with a file and a directory that cannot be written to."""
+    """Return the working directory, with a file and a read-only directory."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").write_bytes(b"mine")
     (tmp_path / "readonly").mkdir(mode=0o500)
@@ -183,8 +183,8 @@ def test_a_mistake_is_one_line(  # noqa: PLR0917 - fixtures
     folder: Path,
     capsys: Captured,
 ) -> None:
-    """Of at most 160 columns, which names the object; the exit code fits; nothing is changed."""
-    # Names of buckets in the sandbox have 43 characters; those in the message count as 8.
+    """The error has at most 160 columns and names the object; nothing is changed."""
+    # Names of buckets in the sandbox have 43 characters; here they count as 8.
     places = {"b": filled, "no": f"{filled}-no"}
     assert run([word.format(**places) for word in words]) == code
     captured = capsys.readouterr()
@@ -200,7 +200,7 @@ def test_a_mistake_is_one_line(  # noqa: PLR0917 - fixtures
 
 @pytest.mark.parametrize("verb", ["ls", "du", "stat", "presign"])
 def test_a_name_of_1024_bytes(verb: str, bucket: str, capsys: Captured) -> None:
-    """Is a name like others."""
+    """A name of the maximum length works like any other name."""
     connect(SSES3()).put(b"x", f"s3://{bucket}/{'n' * 1022}/x")
     uri = f"s3://{bucket}/{'n' * 1022}/"
     assert run([verb, uri if verb in ("ls", "du") else f"{uri}x", "--json"]) == 0
@@ -209,7 +209,7 @@ def test_a_name_of_1024_bytes(verb: str, bucket: str, capsys: Captured) -> None:
 
 @pytest.mark.parametrize("verb", ["mb", "rb", "ls", "du", "stat", "presign"])
 def test_closed_standard_streams(verb: str, bucket: str) -> None:
-    """End the command without a traceback."""
+    """With closed standard streams the command ends without a traceback."""
     uri = f"s3://{bucket}" if verb in ("mb", "ls", "du") else f"s3://{bucket}/none"
     done = subprocess.run(
         ["sh", "-c", f"exec {sys.executable} -m s3crypt {verb} {uri} >&- 2>&-"],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt who`: what is printed, and who did what in the sandbox by its own records."""
+"""`s3crypt who`: its output, and its answers about accesses made in the sandbox."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ URI = f"s3://{BUCKET}/{NAME}"
 
 @pytest.fixture
 def trail(tmp_path: Path) -> Path:
-    """Return a folder with a file: a client-side read, and what is of others."""
+    """Return a folder with a trail file: a client-side read, and records of other accesses."""
     denied: samples.Record = {"errorCode": "AccessDenied", "errorMessage": "no"}
     records = [
         ours(time="10:00:01"),
@@ -49,7 +49,7 @@ def trail(tmp_path: Path) -> Path:
 
 
 def test_a_table(trail: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A row has who, from where, what, under which key, with what outcome, and how it is known."""
+    """A row has each field of an access, and shows whether the records were joined."""
     assert run(["who", URI, "--trail", str(trail)]) == 0
     out, err = capsys.readouterr()
     header, row, *rest = out.splitlines()
@@ -69,7 +69,7 @@ def test_a_table(trail: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_a_cached_data_key_hides_is_said(
     trail: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In every form of output, wherever uses of keys are the evidence."""
+    """Every format says that cached data keys hide accesses, if KMS records are the evidence."""
     for form in ("table", "csv", "jsonl"):
         run(["who", "--key", KEY, "--trail", str(trail), "--format", form])
         out, err = capsys.readouterr()
@@ -77,7 +77,7 @@ def test_what_a_cached_data_key_hides_is_said(
 
 
 def test_csv(trail: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every field, one row an access, and nothing else on stdout."""
+    """Stdout has only a header and a row per access, with all fields."""
     assert run(["who", "--key", KEY, "--trail", str(trail), "--format", "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     first, second = sorted(rows, key=lambda row: row["outcome"])
@@ -87,7 +87,7 @@ def test_csv(trail: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_csv_has_no_formulas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What others wrote is text to a spreadsheet, and half a character ends no output."""
+    """Values that look like formulas are escaped, and so are lone surrogates."""
     who = {**samples.BOB, "arn": "@SUM(1)"}
     deliver(tmp_path, [s3(who=who, key="=cmd|x", sourceIPAddress="\ud800")])
     assert run(["who", "--principal", "@SUM(1)", "--trail", str(tmp_path), "--format", "csv"]) == 0
@@ -96,7 +96,7 @@ def test_csv_has_no_formulas(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_jsonl(trail: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Accesses, then what is not known, then the counts; --json is the same."""
+    """Accesses come first, then the limits, then the counts; --json means the same."""
     for option in (["--format", "jsonl"], ["--json"]):
         assert run(["who", "--principal", ROLE, "--trail", str(trail), *option]) == 0
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -107,14 +107,14 @@ def test_jsonl(trail: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_name_cannot_forge_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Names come from others: control characters are shown escaped."""
+    """Control characters in a name are shown escaped, since other writers choose the names."""
     deliver(tmp_path, [s3(key="a\nnot known: \x1b[2J")])
     run(["who", "--principal", ROLE, "--trail", str(tmp_path)])
     assert "a\\nnot known: \\x1b[2J" in capsys.readouterr().out
 
 
 def test_a_bad_file_is_exit_code_1(trail: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What could not be read is on stdout, below what was found."""
+    """The unreadable file is reported on stdout, after the accesses."""
     (trail / "bad.json.gz").write_bytes(b"\x1f\x8bxx")
     assert run(["who", URI, "--trail", str(trail)]) == 1
     out = capsys.readouterr().out
@@ -126,7 +126,7 @@ def test_a_bad_file_is_exit_code_1(trail: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_nothing_is_no_proof(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A trail without data events and without KMS says what it cannot show."""
+    """If the trail has no data events and no KMS events, the output says what it cannot show."""
     deliver(tmp_path, [samples.call("ec2", "RunInstances", samples.BOB)])
     assert run(["who", URI, "--trail", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
@@ -136,7 +136,7 @@ def test_nothing_is_no_proof(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_no_file_is_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where a folder has no file of a trail, the answer says so, and nothing about the files."""
+    """A folder without trail files is reported, without remarks about the records."""
     assert run(["who", URI, "--trail", str(tmp_path)]) == 1
     out, _ = capsys.readouterr()
     assert out.startswith(f"not read: {tmp_path} has no trail file")
@@ -146,7 +146,7 @@ def test_no_file_is_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_a_narrow_terminal_has_a_line_per_cell(
     trail: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A table that is wider than the terminal is folded; in a pipe it stays a table."""
+    """A table wider than the terminal becomes one line per cell; in a pipe it stays a table."""
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
     assert run(["who", URI, "--trail", str(trail)]) == 0
@@ -173,7 +173,7 @@ WRONG = [
 
 @pytest.mark.parametrize("arguments", WRONG)
 def test_a_wrong_question(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """It is refused with what to do, and nothing is printed as an answer."""
+    """The question is refused with a hint, and stdout stays empty."""
     assert run(["who", *arguments]) in (2, 5)
     out, err = capsys.readouterr()
     assert not out
@@ -181,7 +181,7 @@ def test_a_wrong_question(arguments: list[str], capsys: pytest.CaptureFixture[st
 
 
 def test_a_day_counts_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--to a day is its end; a time without a zone is UTC."""
+    """`--to` with a day includes the whole day; a time without a zone is UTC."""
     deliver(tmp_path, [kms(time="00:00:00"), kms(time="23:59:59")])
     for until, count in (("2026-11-01", 2), ("2026-11-01T12:00", 1)):
         asked = ["who", "--key", KEY, "--from", "2026-11-01", "--to", until]
@@ -190,11 +190,11 @@ def test_a_day_counts_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert last["accesses"] == count
 
 
-# --- The sandbox's own truth -------------------------------------------------------------------
+# --- The sandbox's own records -----------------------------------------------------------------
 
 
 class Team:
-    """Roles' sessions that use objects in three modes, and a trail that records all of it."""
+    """Sessions of roles that use objects in three modes, and a trail that records them."""
 
     def __init__(self, running: sandboxes.Running, bucket: str, key: str) -> None:
         self._running = running
@@ -220,18 +220,18 @@ class Team:
             self.stores[arn] = S3Crypt(session=session)
 
     def end(self) -> None:
-        """Delete the trail, which would record other tests."""
+        """Delete the trail, so that it does not record other tests."""
         boto3.client("cloudtrail").delete_trail(Name=self._name)
 
     def use(self, arn: str, name: str, mode: Any, reads: int) -> None:
-        """Put an object, and get it so many times."""
+        """Put an object, and read it `reads` times."""
         store = self.stores[arn]
         store.put(b"x" * 64, f"s3://{self.bucket}/{name}", mode=mode)
         for _ in range(reads):
             assert store.read(f"s3://{self.bucket}/{name}", mode=mode) == b"x" * 64
 
     def deliver(self) -> list[str]:
-        """Have the files of the trail written."""
+        """Have the trail's files written."""
         return sandboxes.deliver_trails(self._running)
 
 
@@ -273,7 +273,7 @@ def team(sandbox: sandboxes.Running, bucket: str, kms_key: str) -> Iterator[Team
 
 
 def modes_of(key: str) -> dict[str, Any]:
-    """Return the three modes that are told apart."""
+    """Return the three modes between which `check` distinguishes."""
     return {
         "client": ClientSide(KMSKeyring(key)),
         "sse-kms": SSEKMS(key, bucket_key=False),
@@ -282,7 +282,7 @@ def modes_of(key: str) -> dict[str, Any]:
 
 
 def check(team: Team, people: int, objects: int, reads: int) -> int:
-    """Use objects, and compare what `who` finds of each mode with what was done."""
+    """Use objects in each mode, and compare the accesses that `who` finds with these uses."""
     team.begin(people)
     done: dict[str, Counter[tuple[str, str]]] = {}
     arns = list(team.stores)
@@ -297,7 +297,7 @@ def check(team: Team, people: int, objects: int, reads: int) -> int:
     found = list(Trails().search(Question(key=team.key), [f"s3://{team.trail}"]))
     for mode in ("client", "sse-kms"):
         of_mode = [each for each in found if (each.name or "").startswith(f"{mode}/")]
-        # Precision and recall of 1: exactly what was done, by whom, to what.
+        # Precision and recall are 1: the same principals, objects and counts.
         assert Counter((each.principal.name, each.name) for each in of_mode) == done[mode]
         assert {each.bucket for each in of_mode} == {team.bucket}
         assert all(each.level == "object" and each.is_joined for each in of_mode)
@@ -309,7 +309,7 @@ def check(team: Team, people: int, objects: int, reads: int) -> int:
 
 
 def _check_bucket_key(team: Team, found: list[Access], done: Counter[tuple[str, str]]) -> None:
-    """KMS names the bucket alone, and is so labelled; S3's records name the objects."""
+    """KMS records show only the bucket, and are labelled so; S3's records show the objects."""
     uses = [each for each in found if each.level == "bucket"]
     assert uses
     assert {each.bucket for each in uses} == {team.bucket}
@@ -320,7 +320,7 @@ def _check_bucket_key(team: Team, found: list[Access], done: Counter[tuple[str, 
         seen = [
             each
             for each in Trails().search(session, [f"s3://{team.trail}"])
-            # A reader asks for S3's checksum as well.
+            # A read also sends a HEAD for S3's checksum.
             if (each.name or "").startswith("bucket-key/") and each.actions != ("s3:HeadObject",)
         ]
         expected = {name: count for (who, name), count in done.items() if who == arn}
@@ -329,23 +329,23 @@ def _check_bucket_key(team: Team, found: list[Access], done: Counter[tuple[str, 
 
 
 def test_the_sandboxs_own_truth(team: Team) -> None:
-    """Every access of five principals in three modes is found, and no other."""
+    """The accesses of five principals in three modes are found exactly."""
     assert check(team, people=5, objects=5, reads=2) > 75
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_ten_thousand_events(team: Team) -> None:
-    """As above, with 10,000 events of S3 and KMS."""
+    """The accesses are found exactly among 10,000 events of S3 and KMS."""
     assert check(team, people=5, objects=400, reads=3) >= 10_000
 
 
 def test_lookup_events_shows_uses_of_keys_alone(
     team: Team, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A client-side object is named without its bucket; what has no KMS is said to be unknown."""
+    """The bucket of a client-side object is unknown, and modes without KMS are named as unseen."""
     monkeypatch.setattr(lookups, "_SECONDS_BETWEEN", 0.6)
-    # The sandbox has the events of all tests before, fifty to a page.
+    # The sandbox still has the events of all earlier tests, and a page has only fifty.
     since = datetime.now(UTC) - timedelta(seconds=2)
     team.begin(1)
     (arn,) = team.stores
@@ -361,7 +361,7 @@ def test_lookup_events_shows_uses_of_keys_alone(
 
 
 def test_an_empty_trail(team: Team, capsys: pytest.CaptureFixture[str]) -> None:
-    """No file yet, or the wrong prefix: nothing was read, which is no answer."""
+    """A trail without files, as with a wrong prefix, is exit code 1."""
     team.begin(1)
     assert run(["who", "--key", team.key, "--trail", f"s3://{team.trail}"]) == 1
     assert "0 accesses found in 0 records" in capsys.readouterr().err

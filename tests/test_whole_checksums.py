@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What S3 decrypts is compared, when it is read whole, with the checksum that S3 has of it."""
+"""Objects decrypted by S3 are compared with S3's checksum when they are read whole."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     from conftest import RequestsLog
 
 SIZE = 2 * PART + 12_345
-# In the first reply, at the edges of sections, in the middle of others, and at the end.
+# In the first reply, at the edges and in the middle of sections, and at the end.
 POSITIONS = (0, 5000, PART - 1, PART, PART + PART // 2, 2 * PART, SIZE - 1)
 SMALL = 1000
-# More than a read of an open file brings at first.
+# More than the first read of an open file fetches.
 LONGER = 2**20 + 7
 
 
 def _flipping(position: int) -> Callable[[Asked, Callable[[], Answer]], Answer]:
-    """Return what flips a bit of the object's byte at `position`, in whatever reply has it."""
+    """Return a function that flips a bit of the object's byte at `position` in the replies."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         answer = forward()
@@ -66,7 +66,7 @@ def _flipping(position: int) -> Callable[[Asked, Callable[[], Answer]], Answer]:
 def test_a_changed_bit_is_refused_wherever_it_is(
     mode: str | None, bucket: str, kms_key: str, sandbox: Any, tmp_path: Path
 ) -> None:
-    """In every mode, of a file, a stream and bytes; no file appears."""
+    """In every mode, a get to a file or to a stream fails, and no file appears."""
     chosen = make_mode(mode, kms_key) if mode else None
     uri = f"s3://{bucket}/x"
     for size, positions in ((SIZE, POSITIONS), (SMALL, (0, SMALL - 1))):
@@ -88,7 +88,7 @@ def test_a_changed_bit_is_refused_wherever_it_is(
 def test_a_pipe_learns_it_at_the_end(
     bucket: str, sandbox: Any, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
 ) -> None:
-    """By exit code 3, of `cat` and of `get -`, once all bytes have come."""
+    """`cat` and `get -` write all bytes, and then end with exit code 3."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(SIZE), uri)
     with relaying(sandbox.endpoint_url, _flipping(PART + 7)) as relay:
@@ -102,7 +102,7 @@ def test_a_pipe_learns_it_at_the_end(
 
 @pytest.mark.parametrize("size", [SMALL, SIZE])
 def test_a_changed_source_is_not_stored_anew(size: int, bucket: str, sandbox: Any) -> None:
-    """A copy stores nothing; a rotation leaves the object, and no upload stays open."""
+    """A copy stores nothing; a rotation leaves the object and no open upload."""
     uri, old = f"s3://{bucket}/x", SSES3()
     connect(old).put(payload(size), uri)
     with relaying(sandbox.endpoint_url, _flipping(size - 5)) as relay:
@@ -122,7 +122,7 @@ def _heads(log: RequestsLog) -> list[dict[str, str]]:
 
 
 def test_one_head_asks_for_the_checksum(bucket: str, sandbox: Any) -> None:
-    """Under the ETag of the bytes, and with the customer key."""
+    """The HEAD has the bytes' ETag as condition, and the customer key."""
     mode, uri = SSEC(CUSTOMER_KEY), f"s3://{bucket}/x"
     etag = connect(mode).put(payload(SIZE), uri).etag
     with relaying(sandbox.endpoint_url) as relay:
@@ -134,7 +134,7 @@ def test_one_head_asks_for_the_checksum(bucket: str, sandbox: Any) -> None:
 
 
 def test_a_message_needs_no_checksum(bucket: str, requests_log: RequestsLog) -> None:
-    """Its tags prove it; nothing is asked."""
+    """The tags of a message prove its bytes, so that no HEAD is sent."""
     store, uri = connect(ClientSide(aes())), f"s3://{bucket}/x"
     store.put(payload(SIZE), uri)
     requests_log.clear()
@@ -145,12 +145,12 @@ def test_a_message_needs_no_checksum(bucket: str, requests_log: RequestsLog) -> 
 def test_checksums_may_be_turned_off(
     bucket: str, requests_log: RequestsLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With AWS_RESPONSE_CHECKSUM_VALIDATION=when_required nothing is asked."""
+    """With AWS_RESPONSE_CHECKSUM_VALIDATION=when_required no HEAD is sent."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(SIZE), uri)
     requests_log.clear()
     monkeypatch.setenv("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
-    import boto3  # noqa: PLC0415 - a session of its own reads the environment anew
+    import boto3  # noqa: PLC0415 - a new session reads the changed environment
 
     from s3crypt import S3Crypt  # noqa: PLC0415
 
@@ -197,7 +197,7 @@ def _with(name: str, value: str) -> Callable[[Answer], Answer]:
 def test_without_s3s_word_an_object_is_read_as_before(
     change: Callable[[Answer], Answer], size: int, bucket: str, sandbox: Any, tmp_path: Path
 ) -> None:
-    """A refused HEAD, no checksum, one of another kind, or none at all."""
+    """A refused HEAD, or a checksum that is missing, composite or malformed, is ignored."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(size), uri)
     with relaying(sandbox.endpoint_url, _answering_heads(change)) as relay:
@@ -208,7 +208,7 @@ def test_without_s3s_word_an_object_is_read_as_before(
 
 
 def test_a_broken_head_is_asked_again(bucket: str, sandbox: Any) -> None:
-    """A reply whose headers were cut is not taken for one without a checksum."""
+    """A HEAD whose headers were cut is repeated, not taken for one without a checksum."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(SIZE), uri)
     flip, heads = _flipping(PART + 7), [0]
@@ -228,7 +228,7 @@ def test_a_broken_head_is_asked_again(bucket: str, sandbox: Any) -> None:
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "SHA256"])
 def test_other_checksums_refuse_nothing(algorithm: str, bucket: str, s3: Any) -> None:
-    """An object with another checksum only is read as it is."""
+    """An object that has only another checksum is read without comparison."""
     s3.put_object(Bucket=bucket, Key="x", Body=payload(SIZE), ChecksumAlgorithm=algorithm)
     assert connect(SSES3()).read(f"s3://{bucket}/x") == payload(SIZE)
 
@@ -245,7 +245,7 @@ def test_other_checksums_refuse_nothing(algorithm: str, bucket: str, s3: Any) ->
 def test_a_whole_checksum_on_a_range_is_not_the_ranges(
     name: str, checksum: Callable[[bytes], bytes], kind: str | None, bucket: str, sandbox: Any
 ) -> None:
-    """Some services repeat it there, rclone without its type; a whole body's is compared."""
+    """A whole object's checksum in the reply to a range is compared only with a whole body."""
     uri, data = f"s3://{bucket}/x", payload(LONGER)
     connect(SSES3()).put(data, uri)
     repeated = {f"x-amz-checksum-{name}": b64encode(checksum(data)).decode()}
@@ -274,7 +274,7 @@ def test_a_whole_checksum_on_a_range_is_not_the_ranges(
 def test_a_checksum_of_no_type_is_compared_with_a_whole_body(
     name: str, bucket: str, sandbox: Any
 ) -> None:
-    """The reply that has the whole object at once is refused if a byte of it changed."""
+    """A changed byte in a reply with the whole object is refused."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(SMALL), uri)
     wrong = b64encode(bytes(8 if name == "crc64nvme" else 4)).decode()
@@ -292,7 +292,7 @@ def test_a_checksum_of_no_type_is_compared_with_a_whole_body(
 def test_a_checksum_that_is_no_base64_is_our_error(
     size: int, bucket: str, sandbox: Any, tmp_path: Path
 ) -> None:
-    """Of a GET, letters beyond ASCII too: no ValueError."""
+    """A malformed checksum in a GET, even beyond ASCII, raises no ValueError."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(size), uri)
 
@@ -323,7 +323,7 @@ def test_a_checksum_that_is_no_base64_is_our_error(
 def test_a_question_for_the_checksum_that_fails_ends_the_read(
     way: str, bucket: str, session: Any, tmp_path: Path
 ) -> None:
-    """What a handler of the caller's raises in the thread that asks reaches who reads."""
+    """An error of the caller's event handler, raised in the HEAD's thread, reaches the caller."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(SIZE), uri)
     client = session.client("s3")

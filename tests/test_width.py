@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How wide work is: by the distance of the service, by the rate, and by the memory there is."""
+"""The number of workers, by the distance of the service, the rate and the memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KEYRING = AESKeyring("tests", "width", bytes(range(32)))
 def widths(
     most: int, rate: dict[int, float], *, is_far: bool = True, cpu_each: float = 0.0
 ) -> list[int]:
-    """Return the widths that follow each other, given the rate of so many workers.
+    """Return the successive widths, given the rate for each number of workers.
 
     Each piece of work takes `cpu_each` CPU seconds.
     """
@@ -49,27 +49,27 @@ def widths(
 
 
 def test_near_is_as_wide_as_the_cores() -> None:
-    """Whatever the rate is."""
+    """For a near service the width does not depend on the rate."""
     assert widths(64, {NEAR: 1000.0}, is_far=False) == [NEAR]
     assert widths(1, {1: 10.0}, is_far=False) == [1]
 
 
 def test_far_doubles_while_the_rate_grows() -> None:
-    """From 16 on, as far as is allowed."""
+    """The width starts at 16 and doubles up to the limit."""
     each_ten = {workers: 10.0 * workers for workers in (16, 32, 64, 128, 200)}
     assert widths(200, each_ten) == [16, 32, 64, 128, 200]
     assert widths(10, {10: 100.0}) == [10]
 
 
 def test_far_goes_back_where_twice_the_workers_bring_nothing() -> None:
-    """Less than a tenth more is nothing."""
+    """A gain of less than a tenth counts as none."""
     assert widths(64, {16: 160.0, 32: 320.0, 64: 330.0}) == [16, 32, 64, 32]
     assert widths(200, {16: 160.0, 32: 320.0, 64: 330.0}) == [16, 32, 64, 32]
     assert widths(200, {16: 160.0, 32: 165.0}) == [16, 32, 16]
 
 
 def test_far_stays_where_a_core_has_no_time_left() -> None:
-    """Whatever the rate does."""
+    """The width does not grow while the CPU is busy, whatever the rate does."""
     rate = {16: 160.0, 32: 320.0, 64: 640.0}
     assert widths(64, rate, cpu_each=0.001) == [16, 32, 64]
     assert widths(64, rate, cpu_each=0.003) == [16, 32]
@@ -96,7 +96,7 @@ def test_a_rate_is_not_measured_by_a_moment() -> None:
 
 
 def test_width_grows_once_the_distance_is_known() -> None:
-    """The first request may show it late."""
+    """The first request may reveal only later that the service is far."""
     width = Width(64)
     assert width.wanted(0.0, 0, is_far=False) == NEAR
     assert width.wanted(0.1, 1, is_far=True) == FAR
@@ -106,7 +106,7 @@ def test_width_grows_once_the_distance_is_known() -> None:
 
 
 def test_a_service_that_answers_late_is_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the quickest of its replies counts."""
+    """The distance is the time of the quickest reply."""
     monkeypatch.setattr(distances, "FAR_SECONDS", 0.005)
     distance = Distance()
     assert not distance.is_far
@@ -119,7 +119,7 @@ def test_a_service_that_answers_late_is_far(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_failed_request_says_nothing() -> None:
-    """A refused connection is quick, and a timeout slow."""
+    """Failed requests are not measured: a refused connection is quick, and a timeout slow."""
     distance = Distance()
 
     def fail() -> None:
@@ -133,7 +133,7 @@ def test_a_failed_request_says_nothing() -> None:
 
 
 def test_work_is_no_distance() -> None:
-    """The first request of a client takes long, as the client is set up."""
+    """CPU time does not count, such as the setup of a client in its first request."""
     distance = Distance()
     with distance.measured():
         until = time.thread_time() + 0.03
@@ -167,7 +167,7 @@ finally:
     reason="only Linux tells how long a thread waited for a core",
 )
 def test_waiting_for_a_core_is_no_distance() -> None:
-    """Beside others that keep the cores busy, every request takes long."""
+    """Time spent waiting for a core does not count, on a machine whose cores are busy."""
     done = subprocess.run(
         [sys.executable, "-c", _STARVED], capture_output=True, text=True, check=True
     )
@@ -180,7 +180,7 @@ def test_waiting_for_a_core_is_no_distance() -> None:
 
 
 def test_the_default_is_a_quarter_of_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And 192 MiB at most."""
+    """The limit is also at most 192 MiB."""
     assert 0 < default_limit() <= 192 * MIB
     monkeypatch.setattr(module, "_machine", lambda: 400 * MIB)
     assert default_limit() == 100 * MIB
@@ -189,7 +189,7 @@ def test_the_default_is_a_quarter_of_what_there_is(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_cgroup_limits_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In either version's words."""
+    """The limit file of either cgroup version is read."""
     limit = tmp_path / "limit"
     monkeypatch.setattr(module, "_CGROUP_LIMITS", (str(limit), str(tmp_path / "other")))
     limit.write_text("134217728\n")
@@ -199,7 +199,7 @@ def test_a_cgroup_limits_what_there_is(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_share_waits_for_others() -> None:
-    """Together they never hold more than the limit."""
+    """All shares together never exceed the limit."""
     length = 3 * MIB
     memory, held, most = Memory(16 * MIB), [0], [0]
     lock = threading.Lock()
@@ -222,19 +222,19 @@ def test_a_share_waits_for_others() -> None:
 
 
 def test_short_buffers_are_not_counted() -> None:
-    """There are at most as many as threads."""
+    """Short buffers do not count, as there are at most as many as threads."""
     memory = Memory(MIB)
     with memory.share(UNCOUNTED - 1):
         assert [memory.spare(UNCOUNTED) for _ in range(4)] == [True, True, True, False]
 
 
 def test_further_workers_leave_room_for_a_first_one() -> None:
-    """Whatever its length: a stream's further workers end only with the stream."""
+    """A first worker gets its share, whatever its length; further workers wait."""
     memory = Memory(8 * MIB)
     assert [memory.spare(2 * MIB) for _ in range(4)] == [True, True, True, False]
     with memory.share(20 * MIB):
         assert not memory.spare(UNCOUNTED)
-    for _ in range(4):  # once too often
+    for _ in range(4):  # once more than was taken
         memory.give(2 * MIB)
     assert [memory.spare(2 * MIB) for _ in range(4)] == [True, True, True, False]
 
@@ -248,7 +248,7 @@ def test_further_workers_leave_room_for_a_first_one() -> None:
 def test_a_far_service_gets_short_parts(
     mode: Mode, size: int, tmp_path: Path, sandbox: Running, bucket: str
 ) -> None:
-    """More of them are then under way at once; what comes back is what was put."""
+    """Short parts allow more parallel requests; the object read equals the object put."""
     source, uri = tmp_path / "source", f"s3://{bucket}/x"
     source.write_bytes(random.Random(size).randbytes(size))
     with relaying(sandbox.endpoint_url) as relay:
@@ -268,7 +268,7 @@ def test_a_far_service_gets_short_parts(
 def test_a_stream_has_parts_of_one_length_near_and_far(
     sandbox: Running, bucket: str, tmp_path: Path
 ) -> None:
-    """Its first part is made before a request shows the distance."""
+    """The first part is made before any request has shown the distance."""
     data = random.Random(1).randbytes(20 * MIB)
     with relaying(sandbox.endpoint_url) as relay:
         store = S3Crypt(SSES3(), client=boto3.client("s3", endpoint_url=relay.url))
@@ -281,7 +281,7 @@ def test_a_stream_has_parts_of_one_length_near_and_far(
 
 
 def test_a_store_takes_little_memory_if_it_is_told(bucket: str, tmp_path: Path) -> None:
-    """A worker more than the memory allows never begins."""
+    """With little memory the store works with a single worker."""
     store = S3Crypt(ClientSide(KEYRING), max_memory=1)
     data = random.Random(2).randbytes(20 * MIB)
     store.put(data, f"s3://{bucket}/x")

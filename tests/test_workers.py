@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Crews and pools: how many threads they take, and how they end."""
+"""Crews and pools: how many threads they use, and how they end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MIB = 2**20
 
 
 def threads_of(work: Callable[[], None], *, items: int, most: int, **about: Any) -> set[str]:
-    """Return the names of the threads that did the work of so many items."""
+    """Return the names of the threads that worked on this many items."""
     names: set[str] = set()
 
     def one(_: int, __: Buffers) -> None:
@@ -43,17 +43,17 @@ def far() -> bool:
 
 
 def test_a_crew_of_a_service_far_away_grows() -> None:
-    """It begins with sixteen, and is twice as many while that is quicker, up to the most."""
+    """It begins with 16 threads, and doubles while that is faster, up to the limit."""
     assert len(threads_of(lambda: time.sleep(0.1), items=200, most=20, is_far=far)) == 20
 
 
 def test_a_crew_of_a_near_service_does_not_grow() -> None:
-    """However long a piece of work takes: more threads would only fight for the cores."""
+    """The crew does not grow, however slow the work is: more threads would compete for cores."""
     assert len(threads_of(lambda: time.sleep(0.06), items=20, most=10)) <= width.NEAR
 
 
 def test_a_crew_that_more_would_not_help_does_not_grow() -> None:
-    """A stream gives its bytes to one at a time."""
+    """A stream is read by one thread at a time, so that more threads would not help."""
     names: set[str] = set()
     left = iter(range(20))
 
@@ -68,7 +68,7 @@ def test_a_crew_that_more_would_not_help_does_not_grow() -> None:
 
 
 def test_a_crew_takes_no_more_memory_than_there_is() -> None:
-    """Each further thread takes its share while a quarter is left, and returns it."""
+    """Each further thread takes a share while a quarter is left, and returns it at the end."""
     memory = Memory(8 * MIB)
     with memory.share(MIB):
         names = threads_of(
@@ -81,9 +81,9 @@ def test_a_crew_takes_no_more_memory_than_there_is() -> None:
 def test_a_crew_that_grew_in_vain_shrinks(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that brought nothing end, and the rest is done by those before them.
+    """Threads that brought no gain end, and the earlier threads finish the work.
 
-    A piece of work takes 5 ms by the clock, however many there are at once.
+    A piece of work takes 5 ms by the clock, with any number of threads.
     """
     caplog.set_level("INFO", "s3crypt.local.workers")
     taken, workers, one_at_a_time = [0], list[str](), threading.Lock()
@@ -107,12 +107,12 @@ def test_a_crew_that_grew_in_vain_shrinks(
 
 
 def test_a_crew_is_never_more_than_it_may_be() -> None:
-    """One is one, however slow."""
+    """A crew limited to one thread does not grow."""
     assert threads_of(lambda: time.sleep(0.12), items=4, most=1) == {"s3crypt-0"}
 
 
 def test_a_failure_ends_a_crew_that_grows() -> None:
-    """The first failure is raised once every thread, of late ones too, has ended."""
+    """The first failure is raised after every thread has ended."""
     done: list[int] = []
 
     def one(item: int, _: Buffers) -> None:
@@ -128,7 +128,7 @@ def test_a_failure_ends_a_crew_that_grows() -> None:
 
 
 def test_leaving_early_waits_for_what_is_under_way() -> None:
-    """An exception in the block ends only when nothing is worked on any more."""
+    """An exception in the block is raised only after running work has ended."""
     begun, ended = threading.Event(), threading.Event()
 
     def work(_: Buffers) -> bool:
@@ -149,7 +149,7 @@ def test_leaving_early_waits_for_what_is_under_way() -> None:
 
 # --- A pool ------------------------------------------------------------------------------------
 
-HANG = 20  # seconds: nothing here takes a tenth of it, but for a fault
+HANG = 20  # seconds: without a fault, no test here takes a tenth of it
 
 
 def _pool_threads() -> list[threading.Thread]:
@@ -162,7 +162,7 @@ def _wait(go: threading.Event) -> None:
 
 @pytest.fixture
 def no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a system that is out of threads."""
+    """Simulate a system that cannot start threads."""
 
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -171,7 +171,7 @@ def no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_pool_does_all_work_before_its_threads_end() -> None:
-    """What was submitted is done though it is closed at once; then no thread is left."""
+    """Submitted work is done although the pool is closed at once; then no thread is left."""
     pool, done = Pool(3), list[int]()
     ends = [pool.submit(partial(done.append, number)) for number in range(100)]
     pool.close()
@@ -184,7 +184,7 @@ def test_a_pool_does_all_work_before_its_threads_end() -> None:
 
 
 def test_a_pool_closed_while_work_is_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was taken is done, and the thread that was made for it ends."""
+    """Accepted work is done, and the thread started for it ends."""
     pool, start = Pool(3), threading.Thread.start
     closer = threading.Thread(target=pool.close, daemon=True)
 
@@ -207,7 +207,7 @@ def test_a_pool_closed_while_work_is_submitted(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_pool_of_one_works_in_order() -> None:
-    """First come, first served."""
+    """Work is done in the order of submission."""
     pool, done = Pool(1), list[int]()
     ends = [pool.submit(partial(done.append, number)) for number in range(100)]
     for end in ends:
@@ -217,12 +217,12 @@ def test_a_pool_of_one_works_in_order() -> None:
 
 
 def test_a_pool_has_no_more_threads_than_it_may_have() -> None:
-    """Nor any before there is work, nor a second one while the first waits."""
+    """Threads start with the first work, and a further one only if no thread is idle."""
     pool, go = Pool(3), threading.Event()
     before = len(_pool_threads())
     for _ in range(5):
         pool.submit(lambda: None).result(HANG)
-        time.sleep(0.01)  # until it waits again
+        time.sleep(0.01)  # until the thread is idle again
     assert len(_pool_threads()) - before == 1
     ends = [pool.submit(partial(_wait, go)) for _ in range(9)]
     assert len(_pool_threads()) - before == 3
@@ -233,7 +233,7 @@ def test_a_pool_has_no_more_threads_than_it_may_have() -> None:
 
 
 def test_a_failure_is_for_who_waits() -> None:
-    """The thread works on; interrupts and exits are no exception."""
+    """An error is raised by `result`, even an interrupt or exit, and the thread continues."""
     pool = Pool(1)
     for error in (ValueError, StorageError, SystemExit, KeyboardInterrupt):
 
@@ -248,7 +248,7 @@ def test_a_failure_is_for_who_waits() -> None:
 
 @pytest.mark.usefixtures("no_thread")
 def test_without_a_thread_the_caller_works() -> None:
-    """Once, at once, and what fails is told the same way."""
+    """Without a thread, `submit` does the work at once, and reports errors in the same way."""
     pool, done = Pool(3), list[object]()
     end = pool.submit(lambda: done.append(threading.current_thread()))
     assert end.done()
@@ -262,7 +262,7 @@ def test_without_a_thread_the_caller_works() -> None:
 
 
 def test_without_another_thread_the_first_one_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where one could be had, work waits for it."""
+    """If no further thread can be started, the work waits for the first thread."""
     pool, go, done = Pool(3), threading.Event(), []
     first = pool.submit(partial(_wait, go))
 
@@ -281,7 +281,7 @@ def test_without_another_thread_the_first_one_works(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_pool_never_used_is_closed() -> None:
-    """Twice, if need be."""
+    """An unused pool can be closed, even twice."""
     pool = Pool(3)
     pool.close()
     pool.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects written as files that fail, in the block or at a service: nothing is stored."""
+"""Objects written as files that fail, in the block or at a service, are not stored."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from s3crypt import (
 
 @pytest.fixture
 def store() -> S3Crypt:
-    """Return a store that asks no key service."""
+    """Return a store that needs no KMS."""
     return connect_shared(ClientSide(aes()))
 
 
 @pytest.fixture
 def uri(bucket: str) -> str:
-    """Return where nothing is yet."""
+    """Return the URI of an object that does not exist yet."""
     return f"s3://{bucket}/x"
 
 
 class _OwnError(Exception):
-    """What a caller's own code raises."""
+    """An error of the caller's own code."""
 
 
 def _fail(file: Any, data: bytes, error: type[BaseException] = _OwnError) -> None:
-    """Write and fail within the block."""
+    """Write, and then fail within the block."""
     with file:
         write_in_pieces(file, data)
         raise error
@@ -49,7 +49,7 @@ def _fail(file: Any, data: bytes, error: type[BaseException] = _OwnError) -> Non
 def test_an_exception_stores_nothing(
     name: str, size: int, uri: str, bucket: str, key: str, s3: Any
 ) -> None:
-    """It goes on as it is, and neither an object nor an upload is left."""
+    """The exception is raised unchanged, and neither an object nor an upload is left."""
     file = connect_shared(make_mode(name, key)).open(uri, "wb")
     with pytest.raises(_OwnError) as caught:
         _fail(file, payload(size))
@@ -62,7 +62,7 @@ def test_an_exception_stores_nothing(
 def test_an_exception_keeps_what_was_there(
     store: S3Crypt, size: int, uri: str, bucket: str, s3: Any
 ) -> None:
-    """As if nobody had begun; interrupts too."""
+    """The existing object stays, after an interrupt too."""
     store.put(OLD, uri)
     for error in (_OwnError, KeyboardInterrupt, SystemExit, GeneratorExit):
         with pytest.raises(error):
@@ -73,7 +73,7 @@ def test_an_exception_keeps_what_was_there(
 
 @pytest.mark.parametrize("size", LENGTHS)
 def test_abort_stores_nothing(store: S3Crypt, size: int, uri: str, bucket: str, s3: Any) -> None:
-    """Also within the block, which then ends well."""
+    """After an abort within the block, the block ends without an error."""
     with store.open(uri, "wb") as file:
         write_in_pieces(file, payload(size))
         file.abort()
@@ -100,7 +100,7 @@ def _fail_in_both(file: Any, size: int) -> None:
 def test_an_exception_through_a_wrapper_stores_nothing(
     how: Any, store: S3Crypt, size: int, uri: str, bucket: str, s3: Any
 ) -> None:
-    """Wrappers close what they wrap whether or not all went well."""
+    """A wrapper closes its file even after an error, which does not store it."""
     file = store.open(uri, "wb")
     with pytest.raises(_OwnError):
         how(file, size)
@@ -109,7 +109,7 @@ def test_an_exception_through_a_wrapper_stores_nothing(
 
 
 def test_a_file_written_while_an_error_is_handled(store: S3Crypt, uri: str) -> None:
-    """An error that was there before is none of the file's."""
+    """An earlier error, still being handled, does not prevent storing at the end of the block."""
     try:
         int("no number")
     except ValueError:
@@ -122,7 +122,7 @@ def test_a_file_written_while_an_error_is_handled(store: S3Crypt, uri: str) -> N
 def test_a_file_closed_while_an_error_is_handled(
     store: S3Crypt, uri: str, bucket: str, s3: Any
 ) -> None:
-    """But by its own block, whether the error goes on cannot be told: nothing, and said so."""
+    """`close` cannot know whether the error goes on, so it stores nothing and raises an error."""
     try:
         int("no number")
     except ValueError:
@@ -139,7 +139,7 @@ def test_a_file_closed_while_an_error_is_handled(
 
 
 def test_an_error_handled_within_the_block_is_no_failure(store: S3Crypt, uri: str) -> None:
-    """What the caller has caught does not count."""
+    """An error that the caller caught within the block does not prevent storing."""
     with store.open(uri, "wb") as file:
         for number in range(3):
             try:
@@ -151,7 +151,7 @@ def test_an_error_handled_within_the_block_is_no_failure(store: S3Crypt, uri: st
 
 @pytest.mark.parametrize("size", LENGTHS)
 def test_a_missing_bucket_is_told(store: S3Crypt, size: int, bucket: str) -> None:
-    """By `write` or `close`, as ours."""
+    """`write` or `close` raises our error."""
     uri = f"s3://{bucket}-not/x"
     with pytest.raises(StorageError) as caught, store.open(uri, "wb") as file:
         write_in_pieces(file, payload(size))
@@ -163,7 +163,7 @@ def test_a_missing_bucket_is_told(store: S3Crypt, size: int, bucket: str) -> Non
 def test_a_disabled_key_is_told(
     name: str, uri: str, bucket: str, kms_key: str, kms: Any, s3: Any
 ) -> None:
-    """By `open`, `write` or `close`; nothing is stored."""
+    """`open`, `write` or `close` raises the error; nothing is stored."""
     kms.disable_key(KeyId=kms_key)
     store = connect_shared(make_mode(name, kms_key))
     for size in LENGTHS:
@@ -175,7 +175,7 @@ def test_a_disabled_key_is_told(
 def test_a_key_disabled_midway_is_told(
     uri: str, bucket: str, kms_key: str, kms: Any, s3: Any
 ) -> None:
-    """S3 refuses the next part; what was sent is discarded."""
+    """S3 refuses the next part; the parts sent before are discarded."""
     with connect_shared(SSEKMS(kms_key)).open(uri, "wb") as file:
         write_in_pieces(file, payload(LONG))
         kms.disable_key(KeyId=kms_key)
@@ -187,7 +187,7 @@ def test_a_key_disabled_midway_is_told(
 
 
 def test_a_bucket_that_blocks_sse_c_is_told(blocked_bucket: str, s3: Any) -> None:
-    """With the hint that a put has."""
+    """The error has the same hint as from a put."""
     uri = f"s3://{blocked_bucket}/x"
     with (
         pytest.raises(StorageError) as caught,
@@ -202,7 +202,7 @@ def test_a_bucket_that_blocks_sse_c_is_told(blocked_bucket: str, s3: Any) -> Non
 def test_a_failed_file_stays_failed(
     size: int, uri: str, bucket: str, kms_key: str, kms: Any, s3: Any
 ) -> None:
-    """Whoever goes on after an error gets errors, and no object of what was left."""
+    """Every later call raises an error, and the rest is not stored."""
     kms.disable_key(KeyId=kms_key)
     file = connect_shared(SSEKMS(kms_key)).open(uri, "wb")
     failures = 0

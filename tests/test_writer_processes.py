@@ -39,7 +39,7 @@ sys.exit(5)
 
 @pytest.mark.parametrize("how", ["raise", "exit"])
 def test_a_process_that_ends_stores_nothing(how: str, bucket: str, s3: Any) -> None:
-    """With parts sent and the file open: neither object nor upload is left, and Python says so."""
+    """Neither object nor upload is left, even of sent parts, and a warning is printed."""
     done = run_script(_LEFT, bucket, how)
     told = done.stderr.decode()
     assert done.returncode == 5, told
@@ -79,7 +79,7 @@ run()
 def test_a_process_that_ends_leaves_no_upload(
     how: str, size: int, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """Right after a file was dropped, or after an interrupt while it is closed or aborted."""
+    """No upload is left after a file was dropped, or after an interrupt of `close` or `abort`."""
     seen = threading.Event()
 
     def slow(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -149,7 +149,7 @@ assert store.read(uri) == bytes(20_000_000) + b"the end"
 
 @pytest.mark.parametrize("how", ["write", "close", "abort", "drop", "exit"])
 def test_a_file_is_not_written_over_a_fork(how: str, bucket: str, s3: Any) -> None:
-    """The child is told and does not hang, and whatever it does, the parent writes on."""
+    """The child gets an error and does not hang; the parent can continue to write."""
     done = run_script(_FORKED, bucket, how)
     assert done.returncode == 0, done.stderr.decode()
     assert uploads(s3, bucket) == []
