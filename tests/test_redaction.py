@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records of botocore at DEBUG contain none of the planted keys, data keys and tokens."""
+"""Records of botocore at DEBUG contain no planted key, data key or token."""
 
 from __future__ import annotations
 

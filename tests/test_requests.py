@@ -363,7 +363,7 @@ def test_the_retry_mode_is_botocores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_client_of_the_callers_retries_by_itself(sandbox: Running, bucket: str) -> None:
-    """The library adds no attempts to those of the caller's client."""
+    """The library does not retry requests of a caller's client, which has its own retries."""
     overloaded = Answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
     retries: Any = {"mode": "standard", "total_max_attempts": 2}
     with relaying(sandbox.endpoint_url, lambda *_: overloaded) as relay:

@@ -114,7 +114,7 @@ NOT_CARRIED = {
         )
     },
 }  # fmt: skip
-# Operations that store something beside an object's bytes -> the part that keeps it.
+# Operations that store data about an object outside of its bytes -> the part that keeps it.
 BESIDE = {
     "PutObjectAcl": "docs: S3 resets it, bucket policies replace it",
     "PutObjectAnnotation": "annotations",
@@ -216,7 +216,7 @@ def _without_permission(
 @pytest.mark.parametrize(
     "denied", [("retention",), ("legal-hold",), ("retention", "legal-hold", "object-lock")]
 )
-def test_a_lock_that_may_not_be_read_is_not_lost(  # noqa: PLR0917 - four of them are fixtures
+def test_a_lock_that_may_not_be_read_is_not_lost(  # noqa: PLR0917 - four are fixtures
     denied: tuple[str, ...],
     target: str,
     locked_bucket: str,

@@ -60,7 +60,7 @@ RACES = [
 
 
 @pytest.mark.parametrize(("before", "after", "operation", "size"), RACES)
-def test_another_writer_wins(  # noqa: PLR0917 - a race has four sides
+def test_another_writer_wins(  # noqa: PLR0917 - five are fixtures
     before: str,
     after: str,
     operation: str,
@@ -98,7 +98,7 @@ def test_another_writer_wins(  # noqa: PLR0917 - a race has four sides
         ("client-metadata", ClientSide(aes(), signed=True, key_location="metadata"), 10, 1),
     ],
 )
-def test_another_writers_plain_object_is_a_conflict(  # noqa: PLR0917 - four of them are fixtures
+def test_another_writers_plain_object_is_a_conflict(  # noqa: PLR0917 - four are fixtures
     before: str,
     after: Mode,
     size: int,

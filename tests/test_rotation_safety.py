@@ -262,7 +262,7 @@ def test_looks_that_break_within_their_headers_are_no_other_writer(
     ],
 )
 @pytest.mark.parametrize("after", ["sse-kms", "client-header"])
-def test_a_reply_that_breaks_within_its_headers_loses_nothing(  # noqa: PLR0917 - where and when
+def test_a_reply_that_breaks_within_its_headers_loses_nothing(  # noqa: PLR0917 - four are fixtures
     after: str,
     method: str,
     name: str,

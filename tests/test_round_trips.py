@@ -118,14 +118,14 @@ def test_a_client_keeps_as_many_connections_as_it_is_to_have() -> None:
     ],
 )
 def test_times_are_what_botocore_makes_of_them(text: Any) -> None:
-    """Times are parsed as botocore does, in the formats of S3 and KMS and in others."""
+    """Times are parsed as botocore does, in the formats of S3 and KMS and in further formats."""
     assert _timestamp(text) == parse_timestamp(text)
 
 
 @pytest.mark.parametrize("text", ["never", "Z", " GMT", "2026-13-28T10:59:01Z", "1, 2, 3, 4, GMT"])
 def test_what_is_no_time_is_refused_as_by_botocore(text: str) -> None:
     """A malformed time raises the same error as in botocore."""
-    with pytest.raises(ValueError) as theirs:  # noqa: PT011 - compared
+    with pytest.raises(ValueError) as theirs:  # noqa: PT011 - compared below
         parse_timestamp(text)
     with pytest.raises(type(theirs.value), match=f"^{re.escape(str(theirs.value))}$"):
         _timestamp(text)

@@ -162,7 +162,7 @@ def test_an_instruction_file_is_known_by_its_body_or_mark(
     ],
 )
 def test_the_suffix_alone_makes_no_instruction_file(body: bytes, bucket: str, s3: Any) -> None:
-    """A file with only the suffix is read, and so is the object beside it."""
+    """A file with only the suffix is read, and so is the object with the file's base name."""
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT)
     s3.put_object(Bucket=bucket, Key="x.instruction", Body=body)
     store = connect()
@@ -192,7 +192,7 @@ def _about_neighbours(log: RequestsLog) -> list[str]:
 
 
 def test_other_bytes_cost_one_head(bucket: str, s3: Any, requests_log: RequestsLog) -> None:
-    """A store without a mode sends one HEAD for an instruction file; with a mode, none is sent."""
+    """One HEAD looks for an instruction file, and only from a store without a mode."""
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT)
     for mode, asked in ((None, ["HEAD"]), (SSES3(), [])):
         requests_log.clear()
@@ -245,7 +245,7 @@ def test_a_neighbour_that_may_not_be_seen_is_none(
 
 
 def test_a_name_too_long_for_a_neighbour_is_read(bucket: str, s3: Any) -> None:
-    """S3's name limit leaves no room for `.instruction` after 1020 bytes, so none is looked for."""
+    """S3's name limit leaves no room for `.instruction` after 1020 bytes, so no request is made."""
     s3.put_object(Bucket=bucket, Key="x" * 1020, Body=CIPHERTEXT)
     assert connect().read(f"s3://{bucket}/{'x' * 1020}") == CIPHERTEXT
 
@@ -357,7 +357,7 @@ def test_cat_refuses_with_exit_code_3_and_no_output(
     assert f"s3://{bucket}/x.instruction" in err
 
 
-# --- That client's metadata entries in our writes ------------------------------------------------
+# --- The S3 Encryption Client's metadata entries in our writes -----------------------------------
 
 
 @pytest.mark.parametrize("name", sorted(marks.ENTRIES))

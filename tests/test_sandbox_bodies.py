@@ -312,7 +312,7 @@ def test_a_whole_that_is_not_its_parts_is_refused(
 
 
 def test_a_listed_checksum_must_be_the_parts(bucket: str, s3: Any) -> None:
-    """The checksum that the list of parts gives for a part must be that of the stored part."""
+    """A part's checksum in the list of parts must equal the stored part's checksum."""
     upload = _Upload(s3, bucket, "crc64nvme", "FULL_OBJECT")
     upload.listed[1][upload.name] = checksum("crc64nvme", PART)
     assert upload.complete() == "InvalidPart"

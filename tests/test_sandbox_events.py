@@ -417,7 +417,7 @@ def assumed(session: boto3.Session, name: str) -> dict[str, Any]:
 
 
 def test_a_session_names_its_role(session: boto3.Session, trail: Trail, bucket: str) -> None:
-    """The session's ARN omits the role's path; the issuer's ARN, the role's own, has it."""
+    """The session's ARN omits the role's path; its issuer's ARN is the role's ARN with the path."""
     given = assumed(session, "ada")
     theirs = boto3.Session(
         given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"], "us-east-1"

@@ -254,7 +254,7 @@ def test_documents_that_are_no_policy(iam: Any, name: str, policy: str) -> None:
 
 
 def test_a_managed_policy_has_versions(iam: Any, name: str) -> None:
-    """A policy has at most five versions; the default one can be read, but not deleted alone."""
+    """A policy has at most five versions; its default version is deleted only with the policy."""
     made = iam.create_policy(PolicyName=name, Path=PATH, PolicyDocument=document(READ))
     arn = made["Policy"]["Arn"]
     new = document({**READ, "Resource": "arn:aws:s3:::acme/a%2Fb+c&<d>/*"})

@@ -263,7 +263,7 @@ def test_awss_own_key_is_s3s_alone(kms: Any, s3: Any, bucket: str) -> None:
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"data"
 
 
-# --- Everything else ---------------------------------------------------------------------------
+# --- Other behaviour ---------------------------------------------------------------------------
 
 
 def test_the_named_key_must_be_the_ciphertexts(kms: Any, kms_key: str) -> None:

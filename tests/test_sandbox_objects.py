@@ -243,7 +243,7 @@ def test_event_holds_need_object_lock(s3: Any, bucket: str) -> None:
 
 
 def test_annotations_are_a_versions_own(s3: Any, versioned_bucket: str) -> None:
-    """Annotations belong to one version: a new version has none, the old version keeps its own."""
+    """Annotations belong to one version: a new version starts empty, the old one is unchanged."""
     where = {"Bucket": versioned_bucket, "Key": "k"}
     first = s3.put_object(**where, Body=b"data")
     for name in ("b", "a", "c"):

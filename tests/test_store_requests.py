@@ -156,9 +156,9 @@ def test_if_absent_is_s3s_own_condition(size: int, bucket: str, requests_log: Re
 def test_a_small_object_takes_one_request(
     bucket: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """A put takes one request, and so does a get; for SSE modes a HEAD also fetches the checksum.
+    """A put takes one request, and so does a get; in SSE modes a HEAD then fetches the checksum.
 
-    S3 does not promise a checksum in the reply to a range, and the sandbox sends none.
+    S3 does not promise a checksum in the reply to a range, and the sandbox never sends one there.
     """
     for mode in (SSES3(), SSEC(CUSTOMER_KEY), ClientSide(aes())):
         store, uri = connect(mode), f"s3://{bucket}/x"

@@ -325,7 +325,7 @@ def test_an_empty_reply_about_tags_is_believed_where_none_are_counted(
     sandbox: Running,
     bucket: str,
 ) -> None:
-    """Ceph drops the tags of a multipart upload, and its HEAD counts 0: no tags. Else an error."""
+    """Ceph drops an upload's tags, and its HEAD counts 0: no tags. Any other count is an error."""
     uri = f"s3://{bucket}/x"
     connect(ClientSide(aes())).put(b"only copy", uri)
 

@@ -194,7 +194,7 @@ def _other(mode: str, kms_key: str, other_key: str) -> list[Mode]:
 def test_an_sse_store_refuses_another_mode_or_key(
     name: str, bucket: str, kms_key: str, kms: Any, tmp_path: Path
 ) -> None:
-    """The mode and key that S3 reports must be those of the store."""
+    """The mode and key that S3 reports must be the store's mode and key."""
     other_key = kms.create_key()["KeyMetadata"]["Arn"]
     uri = f"s3://{bucket}/x"
     connect(make_mode(name, kms_key)).put(b"plain", uri)

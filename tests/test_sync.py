@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synchronisation in every mode: what is copied, what it costs, and when objects are deleted."""
+"""Synchronisation in every mode: copied objects, the number of requests, and deletions."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_contents_are_compared_in_every_mode(
 
 
 def test_a_digest_survives_a_rewrap_and_no_re_encryption(bucket: str, tmp_path: Path) -> None:
-    """The digest's key is the data key, so an object re-encrypted with a new key has none."""
+    """The digest's key is the data key, so a re-encryption with a new data key drops the digest."""
     uri, source = f"s3://{bucket}/t/", make(tmp_path / "tree", a="aa")
     modes = [ClientSide(aes(name), key_location="metadata") for name in ("one", "two")]
     actions(connect(modes[0]), source, uri, checksum=True)

@@ -374,7 +374,7 @@ def test_a_foreign_caller_is_hidden_in_the_owners_record(tmp_path: Path) -> None
 
 
 def test_one_request_in_the_records_of_two_accounts(tmp_path: Path) -> None:
-    """Of two accounts' records with different event ids, the one that names the caller is kept."""
+    """Two accounts record a request under different event ids; only the caller's record is kept."""
     owner = {**by_s3(FOREIGN, OBJECT), "sharedEventID": "one"}
     caller = {
         **by_s3(AT_HOME, OBJECT),
@@ -474,7 +474,7 @@ def test_a_second_use_is_not_joined_with_the_same_request(tmp_path: Path) -> Non
 
 
 def test_keys_of_one_write_are_joined_with_it(tmp_path: Path) -> None:
-    """One keyring generates the data key and others encrypt it; both calls join the write."""
+    """One keyring generates the data key and the rest encrypt it; all calls join the write."""
     uses = [ours(name="GenerateDataKey"), ours(name="Encrypt")]
     found, _ = searched(tmp_path, [s3("PutObject"), *uses])
     assert [(access.bucket, access.is_joined) for access in found] == [(BUCKET, True)] * 2
@@ -833,7 +833,7 @@ def test_what_lookup_events_has_forgotten(cloudtrail: Any) -> None:
 
 
 def test_lookup_events_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refusal is reported as a gap."""
+    """A failed request to LookupEvents is reported as a gap."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDTRAIL", "http://127.0.0.1:1")
     _, search = answers(Trails().search(ABOUT_KEY, []))
     assert search.tally.gaps

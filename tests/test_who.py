@@ -126,7 +126,7 @@ def test_a_bad_file_is_exit_code_1(trail: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_nothing_is_no_proof(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """If the trail has no data events and no KMS events, the output says what it cannot show."""
+    """Without data events and KMS events, the output names the limits of the trail's evidence."""
     deliver(tmp_path, [samples.call("ec2", "RunInstances", samples.BOB)])
     assert run(["who", URI, "--trail", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
@@ -343,7 +343,7 @@ def test_ten_thousand_events(team: Team) -> None:
 def test_lookup_events_shows_uses_of_keys_alone(
     team: Team, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The bucket of a client-side object is unknown, and modes without KMS are named as unseen."""
+    """A client-side object's bucket is unknown; the output names the modes that do not use KMS."""
     monkeypatch.setattr(lookups, "_SECONDS_BETWEEN", 0.6)
     # The sandbox still has the events of all earlier tests, and a page has only fifty.
     since = datetime.now(UTC) - timedelta(seconds=2)

@@ -62,14 +62,14 @@ def test_far_doubles_while_the_rate_grows() -> None:
 
 
 def test_far_goes_back_where_twice_the_workers_bring_nothing() -> None:
-    """A gain of less than a tenth counts as none."""
+    """A gain of less than a tenth does not count."""
     assert widths(64, {16: 160.0, 32: 320.0, 64: 330.0}) == [16, 32, 64, 32]
     assert widths(200, {16: 160.0, 32: 320.0, 64: 330.0}) == [16, 32, 64, 32]
     assert widths(200, {16: 160.0, 32: 165.0}) == [16, 32, 16]
 
 
 def test_far_stays_where_a_core_has_no_time_left() -> None:
-    """The width does not grow while the CPU is busy, whatever the rate does."""
+    """The width does not grow while the CPU is busy, even if the rate grows."""
     rate = {16: 160.0, 32: 320.0, 64: 640.0}
     assert widths(64, rate, cpu_each=0.001) == [16, 32, 64]
     assert widths(64, rate, cpu_each=0.003) == [16, 32]
@@ -229,7 +229,7 @@ def test_short_buffers_are_not_counted() -> None:
 
 
 def test_further_workers_leave_room_for_a_first_one() -> None:
-    """A first worker gets its share, whatever its length; further workers wait."""
+    """Further workers leave a quarter free; a first worker gets a share of any length."""
     memory = Memory(8 * MIB)
     assert [memory.spare(2 * MIB) for _ in range(4)] == [True, True, True, False]
     with memory.share(20 * MIB):

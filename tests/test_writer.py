@@ -191,7 +191,7 @@ def test_what_a_file_is(store: S3Crypt, uri: str) -> None:
             with pytest.raises(io.UnsupportedOperation):
                 deed()
         with pytest.raises(ValueError, match="clos"):
-            file.info  # noqa: B018 - to ask is to raise
+            file.info  # noqa: B018 - reading it raises
         file.write(b"after all")
     assert store.read(uri) == b"after all"
 

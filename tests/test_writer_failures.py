@@ -80,7 +80,7 @@ def test_abort_stores_nothing(store: S3Crypt, size: int, uri: str, bucket: str, 
     assert file.closed
     assert is_empty(s3, bucket)
     with pytest.raises((ValueError, StorageError)):
-        file.info  # noqa: B018 - to ask is to raise
+        file.info  # noqa: B018 - reading it raises
 
 
 def _fail_in_text(file: Any, size: int) -> None:
@@ -122,7 +122,7 @@ def test_a_file_written_while_an_error_is_handled(store: S3Crypt, uri: str) -> N
 def test_a_file_closed_while_an_error_is_handled(
     store: S3Crypt, uri: str, bucket: str, s3: Any
 ) -> None:
-    """`close` cannot know whether the error goes on, so it stores nothing and raises an error."""
+    """`close` cannot know whether the error will propagate, so it stores nothing and fails."""
     try:
         int("no number")
     except ValueError:
