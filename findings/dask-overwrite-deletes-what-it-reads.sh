@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # dask 2026.8.0, `dd.read_parquet(X).to_parquet(X, overwrite=True)`:
-# - X a local path: refused, "Cannot overwrite a path that you are reading from in the same task graph.";
-# - X a URL, even file:// of the same folder: the folder is deleted, and then reading fails: FileNotFoundError.
-# The check compares the path without its scheme with the path as it was given to read_parquet.
+# - If X is a local path, dask refuses: "Cannot overwrite a path that you are reading from in the same task graph.";
+# - If X is a URL, even a file:// URL of the same folder, dask deletes the folder, and the read then fails with
+#   FileNotFoundError.
+# The reason: dask's check compares the path without its scheme with the path that was passed to read_parquet.
 #
-# Exit code 0: it still does so. 1: it changed. Everything is installed in a temporary folder.
+# Exit code 0: the behaviour is unchanged. 1: it has changed. Everything is installed in a temporary folder.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# duckdb 2.0.1 and pyarrow 26.0.1, Parquet files encrypted by pyarrow under one plain key
-# (pyarrow.parquet.encryption.create_encryption_properties):
-# - a file under a key of 32 bytes is read by DuckDB, its key given in base64 to PRAGMA add_parquet_key;
-# - a file under a key of 16 bytes is not: base64 of 16 bytes has 24 characters, and DuckDB takes a text of 16, 24 or
-#   32 characters for the key itself, as AES-192 here. Base64 of 24 bytes has 32 characters, likewise.
-# - a file under a key of 32 bytes whose column chunk has several pages is not read either.
-# pyarrow reads all of them.
+# duckdb 2.0.1 and pyarrow 26.0.1. pyarrow encrypts Parquet files under one plain key
+# (pyarrow.parquet.encryption.create_encryption_properties). PRAGMA add_parquet_key passes the key to DuckDB in base64.
+# - DuckDB reads a file under a key of 32 bytes.
+# - DuckDB does not read a file under a key of 16 bytes. The base64 of 16 bytes has 24 characters, and DuckDB takes a
+#   text of 16, 24 or 32 characters for the key itself, here for an AES-192 key. A key of 24 bytes fails for the same
+#   reason: its base64 has 32 characters.
+# - DuckDB does not read a file under a key of 32 bytes either if a column chunk of it has several pages.
+# pyarrow reads all of these files.
 #
-# Exit code 0: it still does so. 1: it changed. Everything is installed in a temporary folder.
+# Exit code 0: the behaviour is unchanged. 1: it has changed. Everything is installed in a temporary folder.
 set -euo pipefail
 
 folder=$(mktemp -d)

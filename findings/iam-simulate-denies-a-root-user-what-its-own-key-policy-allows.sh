@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# npm's @cloud-copilot/iam-simulate 0.1.173 has no root user: asked as arn:aws:iam::ACCOUNT:root it answers
-# ImplicitlyDenied
-# - about a KMS key whose policy allows kms:* to this very ARN, as KMS's default policy does;
-# - about a bucket of the account without a policy.
-# A user of the account with an Allow of its own is Allowed by the same key policy. IAM's documentation says that the
-# root user has all rights in its account, and that no identity policy can be attached to it.
-# (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_root-user.html) Whoever compares verdicts leaves root users out.
+# npm's @cloud-copilot/iam-simulate 0.1.173 does not know the root user. For requests by arn:aws:iam::ACCOUNT:root it
+# answers ImplicitlyDenied in these cases:
+# - the resource is a KMS key whose policy allows kms:* to this same ARN, as KMS's default policy does;
+# - the resource is a bucket of the account without a policy.
+# The same key policy allows a user of the account who has an Allow in an identity policy. IAM's documentation says
+# that the root user has all rights in its account, and that no identity policy can be attached to it:
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/id_root-user.html
+# A comparison of verdicts with this simulator therefore has to leave out root users.
 #
-# Exit code 0: it still does so. 1: it changed. Everything is installed in a temporary folder.
+# Exit code 0: the behaviour is unchanged. 1: it has changed. Everything is installed in a temporary folder.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # moto 5.2.5 (moto[server,s3]), `moto_server`, with boto3 1.43.40, path-style addresses:
-# - an object whose name begins with "meta-data/", in a bucket called "latest", is not put: the server takes the
-#   path /latest/meta-data/... for EC2's instance metadata, and the request never comes to S3;
-# - an object of another name in the same bucket is put and got as on AWS;
-# - CompleteMultipartUpload in a bucket without versioning is answered with x-amz-version-id: null.
-# AWS puts both objects, and names no version in a bucket that never had versioning.
+# - The server does not store an object whose name begins with "meta-data/" in a bucket called "latest". It takes the
+#   path /latest/meta-data/... for EC2's instance metadata, and the request never reaches its S3.
+# - The server stores and returns an object of another name in the same bucket, as AWS does.
+# - The server answers CompleteMultipartUpload in a bucket without versioning with x-amz-version-id: null.
+# AWS stores both objects, and sends no version id for a bucket that never had versioning.
 #
-# Exit code 0: it still does so. 1: it changed. Everything is installed in a temporary folder.
+# Exit code 0: the behaviour is unchanged. 1: it has changed. Everything is installed in a temporary folder.
 set -euo pipefail
 
 folder=$(mktemp -d)

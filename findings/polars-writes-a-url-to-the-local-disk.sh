@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # polars 2.1.0, `DataFrame.write_parquet` to a URL of a scheme that polars does not know (here
 # "memory://", which fsspec, pandas and Dask do know):
-# - plain: an error, since there is no local folder "memory:";
-# - with mkdir=True, and with partition_by=: no error. The rows are in local files below ./memory:/, relative to the
-#   working directory, and the storage options are ignored.
+# - Without further options, polars raises an error, since there is no local folder "memory:".
+# - With mkdir=True, or with partition_by=, polars raises no error. It writes the rows to local files below ./memory:/,
+#   relative to the working directory, and ignores the storage options.
 #
-# Exit code 0: it still does so. 1: it changed. Everything is installed in a temporary folder.
+# Exit code 0: the behaviour is unchanged. 1: it has changed. Everything is installed in a temporary folder.
 set -euo pipefail
 
 folder=$(mktemp -d)

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # pyarrow 26.0.1 on a file system of fsspec 2026.9.0:
-# - `pyarrow.parquet.read_table(path, filesystem=fs)` opens the one file twice, and asks isfile before each;
-# - `pyarrow.dataset.dataset(paths, filesystem=fs).to_table()` opens the first file twice, every other one once;
-# - `pyarrow.parquet.read_table(file)` of a file that fs has opened reads that, and opens nothing.
-# On a remote file system each open, and each isfile, is a request or more.
+# - `pyarrow.parquet.read_table(path, filesystem=fs)` opens the file twice, and calls isfile before each open.
+# - `pyarrow.dataset.dataset(paths, filesystem=fs).to_table()` opens the first file twice and every other file once.
+# - `pyarrow.parquet.read_table(file)` reads a file that fs has already opened, and opens no file itself.
+# On a remote file system, each open and each isfile takes at least one request.
 #
-# Exit code 0: it still does so. 1: it changed. Everything is installed in a temporary folder.
+# Exit code 0: the behaviour is unchanged. 1: it has changed. Everything is installed in a temporary folder.
 set -euo pipefail
 
 folder=$(mktemp -d)

