@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This checkout against another commit, by CPU time in alternating pairs; pairs.py starts it.
+"""How does this checkout's CPU time compare with another commit's, in alternating pairs?
 
-Both sides run these benchmarks' own code, with the same interpreter and dependencies, each in a
-process of its own. Only one of the two works at a time. Every round has new processes, since two
-processes of one commit differ by up to 15 %, for as long as they live: in the addresses that they
-get, in the order of their hashes, in the core that they run on.
+pairs.py calls this module. Both sides run the benchmark code of this checkout, with the same
+interpreter and dependencies, each in a process of its own. Only one of the two works at a time.
+Every round has new processes: two processes of the same commit differ by up to 15 % for their whole
+life, because of memory addresses, the order of hashes and the core that each runs on.
 """
 
 import io
@@ -30,17 +30,17 @@ _SIDE = _HERE / "side.py"
 BOUND = 1.03
 _RESAMPLES = 10_000
 _GIB = 2**30
-# Hashes of payloads would cost more than all the rest; over https nobody makes them either.
+# Hashing payloads would cost more than all other work; over https boto3 does not hash them either.
 _CONFIGURATION = "[default]\nregion = us-east-1\ns3 =\n    payload_signing_enabled = false\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the rounds of a row came to.
+    """The CPU seconds of a row, round by round.
 
     Attributes:
         name: The row.
-        theirs, ours: CPU seconds of each round: of the other commit, and of this checkout.
+        theirs, ours: The seconds of the other commit, and of this checkout.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Figures:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Return the 90 % interval of the median ratio, by bootstrap, always by the same draws."""
+        """Return the 90 % interval of the median ratio, by bootstrap with fixed draws."""
         draws = random.Random(0)
         ratios = self.ratios
         medians = sorted(median(draws.choices(ratios, k=len(ratios))) for _ in range(_RESAMPLES))
@@ -73,10 +73,10 @@ class Figures:
 
 
 def extract(commit: str, folder: Path) -> str:
-    """Write a commit's files to a folder; return its name.
+    """Write a commit's files to a folder; return the commit's short name.
 
     Raises:
-        BenchmarkError: There is no such commit, or this is no checkout.
+        BenchmarkError: There is no such commit, or this folder is not a git checkout.
     """
     for command in (["rev-parse", "--short", f"{commit}^{{commit}}"], ["archive", commit]):
         done = subprocess.run(
@@ -92,7 +92,7 @@ def extract(commit: str, folder: Path) -> str:
 
 
 def environment(checkout: Path, folder: Path) -> dict[str, str]:
-    """Return what a process of a checkout runs in; `folder` gets the AWS configuration."""
+    """Return the environment of a checkout's process; write its AWS configuration to `folder`."""
     configuration = folder / "configuration"
     configuration.write_text(_CONFIGURATION)
     return workload.environment(
@@ -113,7 +113,7 @@ class _Side:
         self._checkout = checkout
 
     def ask(self, line: str) -> str:
-        """Send a line, if it is not empty, and return the answer."""
+        """Send a text, which may be empty, and return the next line of the answer."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(line)
@@ -149,14 +149,14 @@ def _measure(
             sides = [stack.enter_context(_side(each, folder, row, *words)) for each in checkouts]
             for side in sides:
                 side.ask("")
-            # Who goes first takes turns.
+            # The side that starts alternates.
             for which in (0, 1) if number % 2 else (1, 0):
                 seconds[which].append(float(sides[which].ask("go\n")))
     return Figures(row, *seconds)
 
 
 def compare(commit: str, rows: Sequence[str], rounds: int, *, tiny: bool) -> int:
-    """Measure the rows and print them; return 1 where one is not below the bound, else 0."""
+    """Measure the rows and print them; return 1 if a row is not below the bound, else 0."""
     with ExitStack() as stack:
         parent = workload.memory_folder(4 * _GIB)
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="s3crypt-pairs-", dir=parent))
@@ -165,7 +165,7 @@ def compare(commit: str, rows: Sequence[str], rounds: int, *, tiny: bool) -> int
         print(f"against {extract(commit, other)}, {rounds} rounds, bound {BOUND}")
         print(f"{'row':14} {'theirs':>9} {'ours':>9}  ratio  90 % interval", flush=True)
         options = ["--tiny"] * tiny
-        # By the other commit: both read what it wrote.
+        # The other commit writes the objects, and both sides read them.
         made: list[str | Path] = [sys.executable, _SIDE, other, folder, "make", *options]
         described = json.loads(workload.output(made, environment(other, folder)))
         server = stack.enter_context(nullserver.running(folder, described))

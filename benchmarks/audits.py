@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an audit of objects costs: by an inventory of 10^6 rows, and by HEAD far away.
+"""How long does an audit of objects take, by an inventory of 10^6 rows and by HEAD far away?
 
     python audits.py inventory | counts | table [--rounds 5] [--tiny]
     python audits.py heads [--rounds 5] [--tiny] [--delay 30]
     python audits.py one WHAT URL FOLDER ROWS | bare FILE | write WHAT FILE ROWS
 
-Prints JSON, an entry a round. `inventory`: seconds of our audit of a Parquet report, fetched over
-http and verified, and of pyarrow's bare read of the same file; and our peak RSS for a tenth of the
-rows and for all. `counts`: the same for counting the report's objects and bytes by status. `table`:
-the same for counting an export of S3 Metadata, a local file, by status and KMS key. Each is a
-process of its own, which `one`, `bare` and `write` are, and is measured the second time, without
-what is loaded and connected. `heads`: seconds of our audit of 2,000 objects by HEAD, and of boto3's
-HEADs one after another, of a tenth of them and times ten.
+Prints JSON, with one entry per round.
+
+`inventory`: the seconds of our audit of a Parquet report, which is fetched over http and verified;
+the seconds of pyarrow's bare read of the same file; our peak RSS for a tenth of the rows and for
+all rows. `counts`: the same for counting the report's objects and bytes by status. `table`: the
+same for counting an export of S3 Metadata, a local file, by status and KMS key. Each measurement is
+a process of its own, with the subcommand `one` or `bare`; `write` makes the files. The process does
+the work twice and measures the second time, so that imports and connections are left out.
+
+`heads`: the seconds of our audit of 2,000 objects by HEAD, and of boto3's HEADs one after another.
+boto3's seconds are those of a tenth of the objects, times ten.
 """
 
 import argparse
@@ -39,7 +43,7 @@ _STATUSES = ("SSE-KMS", "SSE-S3", "SSE-KMS", "NOT-SSE")
 
 
 def _write(what: str, path: Path, rows: int) -> None:
-    """Write a Parquet report as S3 does, or an export of S3 Metadata, with the usual columns."""
+    """Write a Parquet report as S3 writes it, or an S3 Metadata export, with the usual columns."""
     import pyarrow as pa  # noqa: PLC0415 - not for `heads`
     from pyarrow import parquet  # noqa: PLC0415
 
@@ -67,7 +71,7 @@ def _write(what: str, path: Path, rows: int) -> None:
 
 
 def _columns(numbers: range) -> dict[str, list[Any]]:
-    """Return the values of so many rows: one in fifty is a delete marker, half have KMS keys."""
+    """Return the columns of these rows: one row in 50 is a delete marker, half have KMS keys."""
     count = len(numbers)
     digests = [hashlib.md5(number.to_bytes(8)).hexdigest() for number in numbers]
     statuses = [_STATUSES[number % 4] for number in numbers]
@@ -97,7 +101,7 @@ def _columns(numbers: range) -> dict[str, list[Any]]:
 
 
 def _store(server: nullserver.NullServer, what: str, folder: str, rows: int) -> Path:
-    """Serve a report of so many rows; return its part."""
+    """Serve a report with this number of rows; return the path of its only part."""
     part = server.serve(_BUCKET, f"{folder}/part.parquet")
     _child("write", what, part, rows)
     with part.open("rb") as file:
@@ -149,7 +153,7 @@ def _reach(url: str) -> Any:
 
 
 def _audit(reach: Any, uri: str, **options: Any) -> dict[str, int]:
-    """Audit what is below a URI; return how many objects have each verdict of their mode."""
+    """Audit the objects below a URI; return the number of objects by the verdict of their mode."""
     from s3crypt.audit.objects import audit_objects  # noqa: PLC0415
     from s3crypt.audit.values import Demands  # noqa: PLC0415
 
@@ -160,7 +164,7 @@ def _audit(reach: Any, uri: str, **options: Any) -> dict[str, int]:
 
 
 def _told(began: tuple[float, float]) -> dict[str, float]:
-    """Return what this process took since then, and its peak RSS in MiB."""
+    """Return this process's wall and CPU seconds since `began`, and its peak RSS in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
         "seconds": time.perf_counter() - began[0],
@@ -196,7 +200,7 @@ def _counted(what: str, reach: Any, source: str) -> dict[Any, int]:
 
 
 def one(what: str, url: str, source: str, rows: int) -> dict[str, float]:
-    """Audit or count by one report, in this process."""
+    """Audit or count one report, in this process."""
     from pyarrow import compute, parquet  # noqa: F401, PLC0415 - not in what is measured
 
     reach = _reach(url)
@@ -209,14 +213,14 @@ def one(what: str, url: str, source: str, rows: int) -> dict[str, float]:
     counts()
     began = time.perf_counter(), time.process_time()
     found = counts()
-    # One in fifty is a delete marker.
+    # One row in 50 is a delete marker, which is not counted.
     if sum(found.values()) != rows - -(-rows // 50):
         raise workload.BenchmarkError(f"we counted {found} of {rows} rows")
     return _told(began)
 
 
 def bare(path: str) -> dict[str, float]:
-    """Read a Parquet file as pyarrow does, in this process."""
+    """Read a Parquet file with pyarrow alone, in this process."""
     from pyarrow import parquet  # noqa: PLC0415
 
     parquet.read_table(path)
@@ -257,14 +261,14 @@ def inventory(what: str, rounds: int, *, tiny: bool) -> list[dict[str, float]]:
 
 
 def _child(*words: object) -> dict[str, float]:
-    # On Linux a child's peak memory begins with that of its parent, which stays small.
+    # On Linux a child's peak memory begins with its parent's peak, so this process stays small.
     command = [sys.executable, str(_HERE / "audits.py"), *map(str, words)]
     said: dict[str, float] = json.loads(workload.output(command, dict(os.environ)))
     return said
 
 
 def heads(rounds: int, delay: float, *, tiny: bool) -> list[dict[str, float]]:
-    """Measure an audit by HEAD of objects in a service so many milliseconds away."""
+    """Measure an audit by HEAD of objects in a service that is `delay` milliseconds away."""
     import boto3  # noqa: PLC0415
 
     count = 20 if tiny else 2000
@@ -308,7 +312,7 @@ def main() -> None:
         AWS_SECRET_ACCESS_KEY="none",
         AWS_REGION="us-east-1",
         AWS_DEFAULT_REGION="us-east-1",
-        # The servers know no HeadBucket, by which an audit asks for the Region of a bucket.
+        # An audit requests a bucket's Region by HeadBucket, which the servers do not answer.
         S3CRYPT_RETRY_SECONDS="0",
     )
     said: Any = None

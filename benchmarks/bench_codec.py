@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _KIB, _MIB = 2**10, 2**20
 FRAME_LENGTHS = (4 * _KIB, 16 * _KIB, 64 * _KIB, 256 * _KIB, _MIB, 4 * _MIB)
 SIGNED = "0x0578"
-# Signed messages are made and read in order, by one thread.
+# One thread makes and reads a signed message, in order.
 KINDS = (("0x0478", 1), ("0x0478", 2), (SIGNED, 1))
 THREADS = (1, 2)
 OURS = {"seal": runs.seals, "open": runs.opens}
@@ -68,7 +68,7 @@ def bench_frames(
 @pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("verb", LIMITS)
 def bench_limit(measure: Measure, run: int, verb: str, threads: int, frame_length: int) -> None:
-    """Call AES-GCM for frames of that length, and do nothing else."""
+    """Call AES-GCM for frames of this length, without any other work."""
     works = [LIMITS[verb](run, frame_length) for _ in range(threads)]
     _measured(measure, works, verb, "limit", frame_length, run)
 
@@ -80,5 +80,5 @@ def bench_copy(measure: Measure, run: int) -> None:
 
 @pytest.mark.parametrize("name", CHECKSUMS)
 def bench_checksum(measure: Measure, run: int, name: str) -> None:
-    """Make a checksum of a run: by awscrt, or (CRC-32) by Python's zlib."""
+    """Compute a checksum of a run: with awscrt, or with Python's zlib for CRC-32."""
     measure(runs.checksum(name, run), group="memory", size=run, checksum=name)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long does a command take to encrypt or decrypt a file in memory, start to end?
+"""How long does a command take to encrypt or decrypt a file in memory, from start to end?
 
-Each at its defaults: `age` with a key of age-keygen, `aws-encryption-cli` with a key in the
-sandbox's KMS (one request a file), `s3crypt` with an AES key.
+Each command is at its defaults: `age` has a key from age-keygen, `aws-encryption-cli` has a key in
+the sandbox's KMS (one request per file), `s3crypt` has an AES key.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def kms() -> Iterator[commands.Kms]:
 
 @pytest.fixture
 def files(folder: Path, size: int) -> Path:
-    """Return a folder with a source of that size."""
+    """Return a folder with a source file of this size."""
     made = folder / f"files-{size}"
     made.mkdir(exist_ok=True)
     if not (made / "source").exists():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many requests to KMS do 1,000 objects take, with and without cached data keys?
 
-Counted in the sandbox's log. The seconds are the sandbox's rather than ours; AWS's KMS takes some
-milliseconds a request, and bills it.
+The requests are counted in the sandbox's log. The sandbox takes most of the measured seconds. AWS's
+KMS takes some milliseconds per request, and bills each one.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ def _requests(sandbox: sandboxes.Running, method: str = "GET") -> list[dict[str,
 
 
 def _kms_calls(sandbox: sandboxes.Running) -> int:
-    """Return the requests to KMS since the last time; the log holds 10,000 of all kinds."""
+    """Return the number of requests to KMS since the last call, and clear the log.
+
+    The log holds the last 10,000 requests of all kinds.
+    """
     asked = [each for each in _requests(sandbox) if "x-amz-target" in each["headers"]]
     _requests(sandbox, "DELETE")
     return len(asked)
@@ -61,7 +64,7 @@ def _kms_calls(sandbox: sandboxes.Running) -> int:
 def bench_objects(
     measure: Measure, sandbox: sandboxes.Running, tiny: bool, keyring_name: str
 ) -> None:
-    """Put small objects, then get them with another store, as another process would."""
+    """Put small objects, then get them with a new store, as another process would."""
     session = boto3.Session()
     session.client("s3").create_bucket(Bucket="benchmark-kms")
     key = session.client("kms").create_key()["KeyMetadata"]["Arn"]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What does a message cost in one piece, small or large, against the libraries one might choose?
+"""What does a message cost in one piece, small or large, against other libraries?
 
-The official SDK writes the suite and frame length that s3crypt is given. Tink's streaming AEAD and
-age (pyrage) have segment lengths of their own; pycryptodome's AES-GCM is one call with no format.
+The official SDK writes the same suite and frame length as s3crypt. Tink's streaming AEAD and age
+(pyrage) have segment lengths of their own; pycryptodome's AES-GCM is one call without a format.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WRITERS = ("s3crypt", "aws-encryption-sdk", "MPL")
 
 
 class Codec(NamedTuple):
-    """Two functions of bytes, and their inverse relation."""
+    """A function that encrypts bytes, and its inverse."""
 
     encrypt: Callable[[bytes], bytes]
     decrypt: Callable[[bytes], bytes]
@@ -112,7 +112,7 @@ def _tink(segment: str) -> Codec:
 
     def encrypt(data: bytes) -> bytes:
         sealed = io.BytesIO()
-        # It closes what it writes to, unless it is asked to leave it.
+        # Tink closes the file that it writes to, and the bytes would be lost.
         sealed.close = lambda: None  # type: ignore[method-assign]
         with primitive.new_encrypting_stream(sealed, b"") as stream:
             stream.write(data)
@@ -166,5 +166,5 @@ PEERS = {
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("writer", PEERS)
 def bench_large_peer(measure: Measure, large: bytes, writer: str, verb: str) -> None:
-    """Encrypt or decrypt 256 MiB in one piece, by a library of another format."""
+    """Encrypt or decrypt 256 MiB in one piece, with a library that has another format."""
     _measured(measure, PEERS[writer](), verb, large, writer)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What does reading a part cost: two columns of twenty, by frame length, against plain boto3?
 
-Against the null server, over http, of 1 GiB of Parquet in memory. `groups` says by whose default
-rows are grouped: pyarrow's column chunks have 8 MiB then, DuckDB's less than one. `extra_info` has
-the bytes asked for, the bytes fetched, and the requests. Then the same file from its beginning to
-its end, by frame length, and listings of many small objects with the sizes of what is in them.
+The null server serves a Parquet file of 1 GiB from memory, over http. `groups` names the program
+whose default row groups the file has: column chunks have 8 MiB with pyarrow's default, and less
+than 1 MiB with DuckDB's. `extra_info` has the bytes requested, the bytes fetched, and the number of
+requests. Further benchmarks read the same file from its beginning to its end, by frame length, and
+list many small objects with their plaintext sizes.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _TINY_SIZE, _TINY_OBJECTS = 4 * _MIB, 20
 
 
 class Files:
-    """Plain files, and of each the message that was last wanted: all would fill the memory."""
+    """Plain files, and one sealed file at a time: all of them would not fit into memory."""
 
     def __init__(self, folder: Path, size: int) -> None:
         self._folder = folder
@@ -45,7 +46,7 @@ class Files:
 
     @property
     def described(self) -> dict[str, dict[str, str]]:
-        """Return the headers that go along with messages of every frame length."""
+        """Return the headers of the objects of every frame length, by `BUCKET/NAME`."""
         return {
             f"{BUCKET}/{group}/{datasets.sealed_name(length)}": datasets.headers(length)
             for group in map(_folder_of, GROUPS)
@@ -53,11 +54,11 @@ class Files:
         }
 
     def size(self, groups: str) -> int:
-        """Return the bytes of the plain file."""
+        """Return the size of the plain file in bytes."""
         return (self._folder / _folder_of(groups) / PLAIN).stat().st_size
 
     def name(self, groups: str, frame_length: int | None) -> str:
-        """Return the name of an object that is there: sealed, or plain."""
+        """Return the name of a sealed or plain object; make its file if it does not exist."""
         folder = self._folder / _folder_of(groups)
         folder.mkdir(exist_ok=True)
         plain = folder / PLAIN
@@ -79,7 +80,7 @@ def _folder_of(groups: str) -> str:
 
 @pytest.fixture(scope="module")
 def served(folder: Path, tiny: bool) -> Iterator[tuple[nullserver.NullServer, Files]]:
-    """Run a server of files that are made when they are first asked for."""
+    """Run a server of files that are made on first use."""
     objects = folder / "parquet"
     objects.mkdir()
     files = Files(objects, _TINY_SIZE if tiny else _GIB)
@@ -90,14 +91,14 @@ def served(folder: Path, tiny: bool) -> Iterator[tuple[nullserver.NullServer, Fi
 
 @pytest.fixture(scope="module")
 def client(served: tuple[nullserver.NullServer, Files]) -> Iterator[Any]:
-    """Return a client with a connection."""
+    """Return a client that is already connected."""
     made = datasets.warm(served[0].endpoint_url)
     yield made
     made.close()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make the cases by frame length, or each message would be made again for each of them."""
+    """Order the cases by frame length, so that each sealed file is made only once."""
     lengths = FRAME_LENGTHS[:1] if metafunc.config.getoption("--tiny") else FRAME_LENGTHS
     if metafunc.function is bench_columns:
         columns = [
@@ -152,7 +153,7 @@ def bench_in_order(
     frame_length: int,
     how: str,
 ) -> None:
-    """Read the whole file, to nowhere, or get it to a file in memory."""
+    """Read the whole file and drop the bytes, or get it to a file in memory."""
     _, files = served
     name, target = files.name("pyarrow", frame_length), folder / "got"
     work = partial(_got, client, name, target)
@@ -195,7 +196,7 @@ def many(folder: Path, tiny: bool) -> Iterator[tuple[nullserver.NullServer, Path
 def bench_listing(
     measure: Measure, many: tuple[nullserver.NullServer, Path], tiny: bool, which: str
 ) -> None:
-    """List all objects: their stored sizes, or those of what is in them, first or once more."""
+    """List all objects: with stored sizes, or with plaintext sizes for the first or second time."""
     server, objects = many
     with datasets.listed(server.endpoint_url, objects) as client:
         known = datasets.filesystem()
@@ -207,7 +208,7 @@ def bench_listing(
         if which == "again":
             works[which]()
         count = _TINY_OBJECTS if tiny else OBJECTS
-        # A round of the first one takes seconds.
+        # `first` takes seconds: `before` limits a round to one call.
         measure(
             works[which],
             before=(lambda: None) if which == "first" else None,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long until a command says anything?"""
+"""How long does a command take to print its first output?"""
 
 from __future__ import annotations
 

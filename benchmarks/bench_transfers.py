@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long does an object of a size take to put and to get, in every mode, against plain clients?
 
-Against the null server, over http and https, from and to files in memory. boto3 in this process,
-plain by its two ways: `object` (put_object, get_object) and `file` (upload_file, download_file).
-s5cmd and rclone are whole processes. What the server fakes stands in null_s3.conf.template: it
-encrypts nothing, so the `sse` modes show what a client pays for asking.
+The transfers go from and to files in memory, against the null server, over http and https. Plain
+boto3 runs in this process, in two ways: `object` (put_object, get_object) and `file` (upload_file,
+download_file). s5cmd and rclone are whole processes. null_s3.conf.template lists what the server
+fakes. The server encrypts nothing, so the `sse` modes show what a client pays for requesting
+encryption.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
 
 _KIB, _MIB, _GIB = 2**10, 2**20, 2**30
 SIZES = (_KIB, 64 * _KIB, _MIB, 8 * _MIB, 64 * _MIB, _GIB)
-# No longer in one piece: their client reads all of an object into memory, some times over.
+# Larger objects are not moved in one piece: the S3 Encryption Client holds several copies of them.
 LARGEST_IN_ONE = 64 * _MIB
-# A process takes longer to start than a small object takes.
+# Below this size, the start of a process takes longer than the transfer.
 SMALLEST_FOR_COMMANDS = 8 * _MIB
 WAYS = ("plain object", "plain file", *operation.MODES, "S3 Encryption Client", "s5cmd", "rclone")
 SCHEMES = ("http", "https")
@@ -44,7 +45,7 @@ _S3EC = Path(__file__).with_name("s3ec.py")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make the cases that there are: not every client takes every size, or https."""
+    """Make the valid cases: not every client is measured at every size, or over https."""
     cases = [
         pytest.param(verb, way, size, scheme, id=f"{verb}-{size_name(size)}-{way}-{scheme}")
         for verb in VERBS
@@ -65,10 +66,10 @@ def _is_case(way: str, size: int, scheme: str) -> bool:
 
 
 class Objects:
-    """Objects of every size and mode, made before the server starts, since it is told of them.
+    """Objects of every size and mode, made before the server starts, which needs their headers.
 
     Attributes:
-        described: The headers that go along with them, by `BUCKET/NAME`.
+        described: The headers of the objects, by `BUCKET/NAME`.
     """
 
     def __init__(self, folder: Path, theirs: Theirs | None) -> None:
@@ -127,7 +128,7 @@ class Theirs:
         self._process = process
 
     def ask(self, **what: str) -> dict[str, Any]:
-        """Have it do one thing; return what it says."""
+        """Send one request to its process; return the answer."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps(what) + "\n")
@@ -140,13 +141,13 @@ class Theirs:
 
 
 def name_of(way: str, size: int) -> str:
-    """Return the name of the object that is got."""
+    """Return the name of the object that a `get` reads."""
     return f"{way.replace(' ', '-')}-{size_name(size)}"
 
 
 @pytest.fixture(scope="session")
 def theirs() -> Iterator[Theirs | None]:
-    """Start the S3 Encryption Client, where it is installed."""
+    """Start the S3 Encryption Client if it is installed."""
     try:
         python = peers.PEERS["S3 Encryption Client"].path()
     except peers.MissingPeerError:
@@ -166,7 +167,7 @@ def theirs() -> Iterator[Theirs | None]:
 
 @pytest.fixture(scope="session")
 def objects(folder: Path, theirs: Theirs | None) -> Objects:
-    """Return the objects, none of them made yet."""
+    """Return the objects, before any of them is made."""
     return Objects(folder, theirs)
 
 
@@ -174,7 +175,7 @@ def objects(folder: Path, theirs: Theirs | None) -> Objects:
 def server(
     request: pytest.FixtureRequest, folder: Path, objects: Objects, theirs: Theirs | None
 ) -> Iterator[nullserver.NullServer]:
-    """Run a null server that serves an object for every case that was chosen."""
+    """Run a null server that serves an object for every selected case."""
     cases = [
         parameters(item) for item in request.session.items if isinstance(item, pytest.Function)
     ]
@@ -196,7 +197,7 @@ def server(
 def client(
     server: nullserver.NullServer, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Any]:
-    """Return a boto3 client that hashes no payload to sign it."""
+    """Return a boto3 client that does not hash payloads to sign them."""
     monkeypatch.setenv("AWS_CA_BUNDLE", str(server.certificate))
     made = operation.client(server.endpoint_url if scheme == "http" else server.tls_endpoint_url)
     yield made
@@ -246,7 +247,7 @@ def bench_transfer(  # noqa: PLR0913, PLR0917 - what makes a case; pytest passes
     size: int,
     scheme: str,
 ) -> None:
-    """Put a file, or get one."""
+    """Put or get one file."""
     source, target, name = objects.source(size), folder / "got", name_of(way, size)
     work: Callable[[], object]
     if way in ("s5cmd", "rclone"):
