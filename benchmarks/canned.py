@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A canned S3 and KMS on loopback: constant replies, thousands a second, as far away as asked for.
+"""A canned S3 and KMS on loopback: constant replies, thousands per second, with a chosen delay.
 
     python canned.py FOLDER [--delay MS]
 
-Prints one line of JSON, its port, and ends with its standard input. Paths are `/BUCKET/NAME`.
+The server prints one line of JSON with its port, and ends when its standard input ends. Paths are
+`/BUCKET/NAME`.
 
-Every object of a bucket is the one object in `FOLDER/BUCKET.body`, with the headers in
-`FOLDER/BUCKET.json`, under whatever name it is asked for; both files are read at the bucket's first
-request. ListObjectsV2 below `COUNT/` has the names `COUNT/0000000` and so on, COUNT of them. Writes
-and deletions change nothing: bodies are read and dropped, and headers that ask for encryption are
-sent back as they came. DeleteObjects confirms every key. KMS wraps a data key by putting it into
-the blob as it is, so that Decrypt and ReEncrypt need no state; no context, permission or key state
-is checked. Conditions always hold. Anything else is answered with 501.
+Every object of a bucket, under any name, has the content of `FOLDER/BUCKET.body` and the headers of
+`FOLDER/BUCKET.json`; the server reads both files at the bucket's first request. ListObjectsV2 below
+`COUNT/` has COUNT names, from `COUNT/0000000` on. Writes and deletions change nothing: the server
+reads and drops bodies, and returns the headers that request encryption. DeleteObjects confirms
+every key. KMS wraps a data key by putting it unencrypted into the blob, so that Decrypt and
+ReEncrypt need no state. The server checks no context, permission or key state. Conditions always
+hold. Any other request gets 501.
 
-With `--delay`, a reply comes so many milliseconds after the end of its request, a `100 Continue`
-after the request's head, and a connection's first reply another delay later, as TCP's handshake
-would have it. The event loop's timer waits, so that thousands of requests can be under way.
+With `--delay`, a reply comes this number of milliseconds after the end of its request. A
+`100 Continue` comes the same time after the request's head. A connection's first reply comes
+another delay later, as after TCP's handshake. The event loop's timer waits, so that thousands of
+requests can be in progress at once.
 
-`GET /.counts` has how often each operation was asked for, and the keys that were deleted, as JSON;
-`DELETE /.counts` forgets them.
+`GET /.counts` returns the number of requests per operation, and the number of deleted keys, as
+JSON; `DELETE /.counts` sets them to zero.
 """
 
 import argparse
@@ -54,7 +56,7 @@ _XML = b"Content-Type: application/xml\r\n"
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 KMS_KEY = "arn:aws:kms:us-east-1:111122223333:key/11111111-2222-3333-4444-555555555555"
-# The modification time in the metadata of the objects that have one.
+# The modification time in the metadata of the objects in the buckets `*-mtime`.
 MTIME = 1_700_000_000
 _BLOB = b"canned data key:"
 _RANGE = re.compile(rb"bytes=(\d*)-(\d*)")
@@ -67,8 +69,9 @@ class Request:
     """A request's head.
 
     Attributes:
-        method, path, query: Of its first line, still quoted.
-        head: Its headers, each after a line's end, and `lowered` the same in lower case.
+        method, path, query: From the first line, still quoted.
+        head: The headers, each after a line end.
+        lowered: The same in lower case.
     """
 
     method: bytes
@@ -79,14 +82,14 @@ class Request:
 
     @classmethod
     def parse(cls, head: bytes) -> "Request":
-        """Return the request; the head has a line's end at its end."""
+        """Return the request of a head, which ends with a line end."""
         first, _, _ = head.partition(b"\r\n")
         method, target, _ = first.split(b" ")
         path, _, query = target.partition(b"?")
         return cls(method, path, query, head, head.lower())
 
     def header(self, name: bytes) -> bytes:
-        """Return a header's value; nothing where it is missing. `name` is in lower case."""
+        """Return a header's value, empty if the header is missing; `name` is in lower case."""
         at = self.lowered.find(b"\r\n" + name + b":")
         if at < 0:
             return b""
@@ -95,7 +98,7 @@ class Request:
 
     @property
     def asks(self) -> set[bytes]:
-        """Return the names in its query."""
+        """Return the names of the query's parameters."""
         return {pair.partition(b"=")[0] for pair in self.query.split(b"&")} if self.query else set()
 
 
@@ -126,11 +129,13 @@ _DELETED = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 @dataclass(slots=True)
 class Template:
-    """The one object that all of a bucket's are.
+    """The content and headers of every object in a bucket.
 
     Attributes:
-        body: The stored bytes, and `etag` their MD5.
-        headers: As in replies; `checksums` are those that are left out of a range's reply.
+        body: The stored bytes.
+        etag: Their MD5.
+        headers: The headers of every reply.
+        checksums: Further headers, which the reply to a range leaves out.
     """
 
     body: bytes
@@ -141,7 +146,7 @@ class Template:
 
     @classmethod
     def read(cls, folder: Path, bucket: str) -> "Template | None":
-        """Return what the folder has for a bucket; None for a bucket to write to."""
+        """Return the folder's template of a bucket; None for a bucket that is only written to."""
         try:
             body = (folder / f"{bucket}.body").read_bytes()
             described: Mapping[str, str] = json.loads((folder / f"{bucket}.json").read_text())
@@ -156,7 +161,7 @@ class Template:
         return cls(body, etag, headers, "".join(checksums).encode())
 
     def get(self, wanted: bytes) -> bytes:
-        """Return the reply to a GET of a range, as its header has it, or of the whole."""
+        """Return the reply to a GET; `wanted` is the Range header's value, empty for the whole."""
         if wanted not in self._made:
             self._made[wanted] = self._part(wanted) if wanted else self._whole()
         return self._made[wanted]
@@ -184,10 +189,10 @@ class Template:
 
 
 class Canned:
-    """The replies.
+    """The replies to requests, and the counts of them.
 
     Args:
-        folder: Has the buckets' templates.
+        folder: The folder with the buckets' templates.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -235,7 +240,7 @@ class Canned:
         if not name:
             return "HeadBucket", _reply("200 OK", b"x-amz-bucket-region: us-east-1\r\n")
         template = self._template(bucket)
-        # A HEAD's reply has no body, were it a refusal's.
+        # The reply to a HEAD has no body, not even for an error.
         missing = b"HTTP/1.1 404 Not Found\r\n\r\n"
         return "HeadObject", template.head() if template else missing
 
@@ -321,7 +326,7 @@ _NO_ANSWER = "other", _UNKNOWN
 
 
 def _echo(request: Request) -> bytes:
-    """Return the headers that ask for encryption, as S3 confirms them."""
+    """Return the headers that request encryption, as S3 repeats them in its reply."""
     if b"x-amz-server-side-encryption" not in request.lowered:
         return b""
     lines = request.head.split(b"\r\n")[1:]
@@ -335,7 +340,7 @@ def _echo(request: Request) -> bytes:
 
 
 def _numbers(prefix: str) -> tuple[int, int]:
-    """Return the first number below a prefix, and the one after the last; two zeros for none."""
+    """Return the first number below a prefix and the last one plus 1; two zeros if none match."""
     match = _LISTED.fullmatch(prefix)
     if not match:
         return 0, 0
@@ -348,7 +353,7 @@ def _numbers(prefix: str) -> tuple[int, int]:
 
 
 def _arn(key: str | None) -> str:
-    """Return a key's ARN: as it is, or that of the one key that aliases and ids name."""
+    """Return a key ARN unchanged, or for an alias or id the ARN of the only key."""
     return key if key and ":key/" in key else KMS_KEY
 
 
@@ -423,7 +428,7 @@ _KMS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
 
 
 class _Connection(asyncio.Protocol):
-    """Reads requests, one after the other, and answers each after the delay."""
+    """Read requests, one after the other, and answer each after the delay."""
 
     def __init__(
         self, canned: Canned, delay: float, loop: asyncio.AbstractEventLoop, timeline: Timeline
@@ -457,11 +462,11 @@ class _Connection(asyncio.Protocol):
             data = self._read_head(data[: end + 2], data[end + 4 :])
 
     def _read_head(self, head: bytes, rest: bytes) -> bytes:
-        """Begin a request; return the bytes after it."""
+        """Start a request; return the bytes that follow it."""
         request = Request.parse(head)
         self._left = int(request.header(b"content-length") or 0)
         if request.header(b"transfer-encoding"):
-            # A body whose length is not announced: over http no client here sends one.
+            # The length of the body is not announced: over http none of our clients does this.
             assert self._transport
             self._transport.write(_UNKNOWN)
             self._transport.close()
@@ -524,8 +529,8 @@ class CannedServer:
     """A canned server in a process of its own.
 
     Attributes:
-        port: Where it is.
-        folder: Has its buckets' templates.
+        port: Its port on loopback.
+        folder: The folder with its buckets' templates.
     """
 
     port: int
@@ -533,11 +538,11 @@ class CannedServer:
 
     @property
     def endpoint_url(self) -> str:
-        """Return its address."""
+        """Return the server's address."""
         return f"http://{_HOST}:{self.port}"
 
     def counts(self) -> dict[str, int]:
-        """Return how often each operation was asked for."""
+        """Return the number of requests per operation."""
         return self._ask("GET")
 
     def forget(self) -> None:
@@ -559,7 +564,7 @@ def running(folder: Path, delay: float) -> Iterator[CannedServer]:
 
 
 def main() -> None:
-    """Serve."""
+    """Parse the arguments and serve."""
     parser = argparse.ArgumentParser(description="Answer as S3 and KMS would, always the same.")
     parser.add_argument("folder", type=Path, help="BUCKET.body and BUCKET.json: every object there")
     parser.add_argument("--delay", type=float, default=0, help="milliseconds to a reply (0)")

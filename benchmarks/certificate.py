@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A self-signed certificate for 127.0.0.1, valid a day: nullserver.py starts this.
+"""Make a self-signed certificate for 127.0.0.1, valid for a day; nullserver.py starts this.
 
     python certificate.py FOLDER
 
-Writes certificate.pem and key.pem. A process of its own, because on Linux the peak memory of every
-child begins with that of the process that starts it, and whoever runs the null server measures.
+Writes certificate.pem and key.pem. This is a process of its own to keep the imports out of the
+process that runs the null server: on Linux a child's peak memory begins with its parent's peak, and
+that process measures the memory of its children.
 """
 
 import datetime as dt
@@ -32,7 +33,7 @@ def main() -> None:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # An hour back, for clocks that are set while it runs.
+        # Valid from an hour ago, in case the clock is set back during the run.
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command of this checkout and of another commit, by one interpreter and one environment."""
+"""The commands of this checkout and of another commit, with one interpreter and dependencies."""
 
 import os
 import sys
@@ -19,9 +19,10 @@ class Checkout:
     """A commit's files.
 
     Attributes:
-        name: What tables call it.
-        path: Where they are.
-        folder: Has the command's package under its installed name, and the AWS configuration.
+        name: The name in tables.
+        path: The folder of the files.
+        folder: A folder with the command's package under its installed name, and the AWS
+            configuration.
     """
 
     name: str
@@ -29,12 +30,12 @@ class Checkout:
     folder: Path
 
     def command(self, *words: str | Path) -> tuple[str | Path, ...]:
-        """Return the command line of `s3crypt WORDS`, to be run in `environment`."""
-        # -P: no module of the working directory may stand in for one of a package.
+        """Return the command line of `s3crypt WORDS`, to run in this checkout's `environment`."""
+        # -P: modules of the working directory must not replace those of a package.
         return (sys.executable, "-P", "-m", "s3crypt_cli", *words)
 
     def environment(self, endpoint_url: str) -> dict[str, str]:
-        """Return an environment with this checkout's packages, led to a server."""
+        """Return an environment with this checkout's packages and a server as AWS endpoint."""
         return {
             **against.environment(self.path, self.folder),
             "PYTHONPATH": f"{self.path}{os.pathsep}{self.folder}",
@@ -42,14 +43,14 @@ class Checkout:
         }
 
     def takes(self, verb: str, option: str) -> bool:
-        """Return whether the command has an option."""
+        """Return whether the subcommand `verb` has an option."""
         return option in _help(self, verb)
 
     def check(self) -> None:
-        """Refuse a folder whose library is not the one that is imported there.
+        """Check that this checkout's environment imports this checkout's packages.
 
         Raises:
-            BenchmarkError: Another s3crypt would be measured.
+            BenchmarkError: It imports another s3crypt.
         """
         asks = "import s3crypt, s3crypt_cli; print(s3crypt.__file__, s3crypt_cli.__file__)"
         said = workload.output([sys.executable, "-P", "-c", asks], self.environment("")).split()
@@ -65,7 +66,7 @@ def _help(checkout: Checkout, verb: str) -> str:
 
 def _checkout(name: str, path: Path, folder: Path) -> Checkout:
     folder.mkdir()
-    # A checkout has the command's package under another name than an installation.
+    # The command's package is `cli` in a checkout and `s3crypt_cli` in an installation.
     (folder / "s3crypt_cli").symlink_to(path / "cli")
     made = Checkout(name, path, folder)
     made.check()
@@ -73,7 +74,7 @@ def _checkout(name: str, path: Path, folder: Path) -> Checkout:
 
 
 def checkouts(commit: str | None, folder: Path) -> list[Checkout]:
-    """Return this checkout, and another commit's where one is named; `folder` gets its files.
+    """Return this checkout and, if `commit` is given, that commit's, extracted to `folder`.
 
     Raises:
         BenchmarkError: There is no such commit.

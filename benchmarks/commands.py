@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole commands that encrypt and decrypt one file, and that move one: s3crypt's and its peers'.
+"""Whole commands that encrypt, decrypt or transfer one file: s3crypt's and its peers'.
 
-Imports nothing large: on Linux a child's peak memory begins with that of the process it was
-started from.
+This module imports no large package: on Linux a child's peak memory begins with its parent's peak.
 """
 
 import shutil
@@ -22,25 +21,25 @@ _SANDBOXED = Path(__file__).with_name("sandboxed.py")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command line, its environment, and the file that it makes."""
+    """A command line, its environment, and the file that it writes."""
 
     words: tuple[str | Path, ...]
     environment: Mapping[str, str]
     target: Path | None = None
 
     def run(self) -> Ended:
-        """Run it to its end."""
+        """Run the command to its end."""
         return workload.run(self.words, self.environment)
 
     def clear(self) -> None:
-        """Remove what it made."""
+        """Remove the file that the command wrote."""
         if self.target:
             self.target.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Kms:
-    """Where the sandbox's KMS is, and a key there."""
+    """The environment that leads to the sandbox's KMS, and a key in that KMS."""
 
     environment: Mapping[str, str]
     key: str
@@ -48,7 +47,7 @@ class Kms:
 
 @contextmanager
 def sandboxed_kms() -> Iterator[Kms]:
-    """Run a sandbox in a process of its own; boto3 would make this one large."""
+    """Run a sandbox in a process of its own, since boto3 would make this process large."""
     with workload.talking([sys.executable, _SANDBOXED]) as said:
         yield Kms(workload.environment(**said["environment"]), said["key"])
 
@@ -80,7 +79,7 @@ def s3crypt_file(folder: Path, source: Path, verb: str) -> Command:
 
 
 def age_file(folder: Path, source: Path, verb: str) -> Command:
-    """Return age's command, with a key of its own kind (X25519)."""
+    """Return age's command, with a key of age's own kind (X25519)."""
     program = peers.PEERS["age"].path()
     key, sealed, target = folder / "age-key", folder / "sealed.age", folder / "out"
     environment = workload.environment()
@@ -122,7 +121,7 @@ def _on_file(
 
 
 def s5cmd_copy(endpoint_url: str, source: Path | str, target: Path | str) -> Command:
-    """Return s5cmd's command at its defaults, that signs nothing and so hashes nothing to sign."""
+    """Return s5cmd's command at its defaults, without signatures and so without payload hashes."""
     words = (
         peers.PEERS["s5cmd"].path(),
         *("--endpoint-url", endpoint_url, "--no-sign-request", "--no-verify-ssl"),
@@ -133,7 +132,7 @@ def s5cmd_copy(endpoint_url: str, source: Path | str, target: Path | str) -> Com
 
 
 def rclone_copy(endpoint_url: str, source: Path | str, target: Path | str) -> Command:
-    """Return rclone's command, comparing nothing; an object is `s3://BUCKET/NAME`."""
+    """Return rclone's command, without comparisons; an object is given as `s3://BUCKET/NAME`."""
 
     def place(end: Path | str) -> str:
         return str(end).replace("s3://", ":s3:", 1)
@@ -143,7 +142,7 @@ def rclone_copy(endpoint_url: str, source: Path | str, target: Path | str) -> Co
         *("copyto", "--config", "", "--no-check-certificate", "--s3-no-check-bucket"),
         *("--s3-provider", "Other", "--s3-endpoint", endpoint_url, "--s3-force-path-style"),
         *("--s3-access-key-id", "none", "--s3-secret-access-key", "none", "--s3-no-head"),
-        # The null server does not know the MD5 that it would compare.
+        # The null server does not have the MD5 that rclone would compare.
         *("--ignore-times", "--ignore-checksum", place(source), place(target)),
     )
     made = target if isinstance(target, Path) else None

@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nothing but the way to suite.py: a type checker takes two files named conftest for one."""
+"""Load suite.py, which has the code: mypy does not accept two modules named conftest."""
 
 pytest_plugins = ["suite"]

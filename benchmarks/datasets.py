@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A data set in one Parquet file, sealed and plain, and the ways to read it; ratios.py starts it.
+"""A data set in one Parquet file, sealed and plain, and its readers; ratios.py starts this.
 
     python datasets.py make FOLDER [--size 1GiB] [--frame-length 256KiB ...]
     python datasets.py columns --endpoint-url URL [--rounds 5] [--warm-up 1]
@@ -7,10 +7,10 @@
     python datasets.py objects FOLDER [--objects 10000]
     python datasets.py listing FOLDER --endpoint-url URL [--rounds 1]
 
-Each prints JSON. `columns` reads two columns of twenty through `S3Crypt.open` and through plain
-boto3, in turns in one process, with the same calls of pyarrow. `sequence` reads all of the sealed
-file through `S3Crypt.open`. `objects` makes many small ones, and `listing` lists them by the file
-system, with the sizes of what is in them, and by boto3, without.
+Each command prints JSON. `columns` reads two columns of twenty through `S3Crypt.open` and through
+plain boto3, in turns in one process, with the same calls of pyarrow. `sequence` reads all of the
+sealed file through `S3Crypt.open`. `objects` makes many small objects. `listing` lists them with
+the file system, with plaintext sizes, and with boto3, with stored sizes.
 """
 
 import argparse
@@ -44,13 +44,14 @@ from s3crypt.message import DEFAULT_FRAME_LENGTH
 _MIB = 2**20
 PLAIN = "plain.parquet"
 COLUMNS = tuple(f"c{number:02}" for number in range(20))
-# No neighbours, and one of each type.
+# Two columns that are not neighbours, one of each type.
 CHOSEN = ("c03", "c14")
-# pyarrow's own choice, whatever is read from; 8 MiB of a column.
+# pyarrow's default: 8 MiB per column chunk.
 GROUP_ROWS = 2**20
-# DuckDB's own choice; 960 KiB of a column.
+# DuckDB's default: 960 KiB per column chunk.
 SMALL_GROUP_ROWS = 122_880
-# What reading two columns takes of memory, in bytes of them: as they came, opened, and as a table.
+# The memory that reading two columns takes, as a multiple of their bytes: ciphertext, plaintext and
+# the table.
 _OVERALL = 4
 
 
@@ -63,7 +64,7 @@ def sealed_name(frame_length: int) -> str:
 
 
 def _pyarrow(module: str = "pyarrow") -> Any:
-    """Return a module of pyarrow's, which is large, and not everyone has it.
+    """Import and return a module of pyarrow, which is large and may be missing.
 
     Raises:
         MissingPeerError: It is not installed.
@@ -75,9 +76,9 @@ def _pyarrow(module: str = "pyarrow") -> Any:
 
 
 def make(path: Path, size: int, group_rows: int = GROUP_ROWS) -> None:
-    """Write about `size` bytes of numbers that nothing compresses, always the same ones.
+    """Write about `size` bytes of random numbers, which do not compress, from a fixed seed.
 
-    pyarrow decides on everything but how many rows make a group. Memory is for one group.
+    All settings but the rows per group are pyarrow's defaults. Only one group is in memory.
     """
     pa, pq = _pyarrow(), _pyarrow("pyarrow.parquet")
     kinds = [pa.float64() if number % 2 else pa.int64() for number in range(len(COLUMNS))]
@@ -98,12 +99,12 @@ def _column(numbers: random.Random, rows: int, kind: Any) -> Any:
     whole = pa.Array.from_buffers(pa.int64(), rows, [None, drawn])
     if kind == whole.type:
         return whole
-    # Halved until it is between -1 and 1; bits taken as they come would be numbers and none.
+    # Scaled to between -1 and 1, because random bits taken as floats would include NaN.
     return pc.multiply(whole.cast(kind, safe=False), 2.0**-63)
 
 
 def seal(source: Path, target: Path, frame_length: int) -> dict[str, str]:
-    """Write a file as a message; return the headers of an object that has it."""
+    """Encrypt a file into a message; return the headers of an object with this message."""
     with source.open("rb") as plain, target.open("wb") as sealed:
         reader = message.EncryptingReader(plain, operation.keyring(), frame_length=frame_length)
         while data := reader.read(_MIB):
@@ -112,9 +113,9 @@ def seal(source: Path, target: Path, frame_length: int) -> dict[str, str]:
 
 
 def headers(frame_length: int) -> dict[str, str]:
-    """Return the headers of a sealed object; they say nothing of what or how much is in it."""
+    """Return the headers of a sealed object; they do not depend on its content or size."""
     sealer = message.Sealer(operation.keyring(), frame_length=frame_length)
-    # By hand: with --against, other commits read what this writes.
+    # Written out here: with --against, other commits read these headers.
     return {
         "x-amz-meta-s3crypt-header-length": str(len(sealer.header)),
         "x-amz-meta-s3crypt-frame-length": str(frame_length),
@@ -126,11 +127,11 @@ def headers(frame_length: int) -> dict[str, str]:
 
 
 class PlainReader(io.RawIOBase):
-    """An object read with boto3 and nothing else: its size by HEAD, then a GET for each read.
+    """An object read with boto3 alone: its size by HEAD, then one GET per read.
 
     Attributes:
-        asked: The bytes that its reader wanted, as many as there were.
-        reads: How many times it did.
+        asked: The bytes that the caller requested, without those beyond the object's end.
+        reads: The number of reads.
     """
 
     def __init__(self, client: Any, name: str) -> None:
@@ -151,7 +152,7 @@ class PlainReader(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to another position."""
+        """Move to a position, and return it."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         self._position = base + offset
         return self._position
@@ -161,12 +162,12 @@ class PlainReader(io.RawIOBase):
         return self._position
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return what one GET brings, copied no more than botocore does."""
+        """Return the bytes of one GET, without a copy beyond botocore's own."""
         body = self._get(size)
         return body.read() if body else b""
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
-        """Read what one GET brings."""
+        """Read the bytes of one GET into the buffer."""
         view = memoryview(buffer).cast("B")
         body, count = self._get(len(view)), 0
         while body and (came := body.readinto(view[count:])):
@@ -186,9 +187,10 @@ class PlainReader(io.RawIOBase):
 
 
 class Traffic:
-    """What a client asked for, and the lengths of the bodies that it was sent.
+    """Counts a client's requests and the bytes of the bodies that the server sent to it.
 
-    A body is counted whole, as the server announced it, read to its end or not.
+    A body counts with the whole length that the server announced, even if it was not read to its
+    end.
     """
 
     def __init__(self, client: Any) -> None:
@@ -215,8 +217,8 @@ def _dataset(file: BinaryIO) -> Any:
     return fragment.to_table(columns=list(CHOSEN))
 
 
-# The calls of pyarrow: one column chunk after the other, all of them known beforehand, and as a
-# data set's file.
+# The calls of pyarrow: one column chunk after the other; with all chunks announced beforehand; and
+# as a file of a data set.
 CALLS: Mapping[str, Callable[[BinaryIO], Any]] = {
     "file": _file,
     "prebuffer": _prebuffer,
@@ -225,7 +227,7 @@ CALLS: Mapping[str, Callable[[BinaryIO], Any]] = {
 
 
 def _raw(client: Any, name: str) -> BinaryIO:
-    # pyarrow takes it for the file that it is.
+    # pyarrow accepts a RawIOBase; only the type differs from BinaryIO.
     return cast("BinaryIO", PlainReader(client, name))
 
 
@@ -244,19 +246,20 @@ READERS: Mapping[str, Callable[[Any, str], BinaryIO]] = {"ours": opened, **PLAIN
 
 
 def read_columns(reader: str, call: str, client: Any, name: str) -> Any:
-    """Return the table of the two columns, by a new file object."""
+    """Return the table of the two columns, read through a new file object."""
     with READERS[reader](client, name) as file:
         return CALLS[call](file)
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What one call took, in bytes and requests.
+    """The bytes and requests of one call of pyarrow.
 
     Attributes:
-        asked, reads: What pyarrow wanted of the plain file.
-        fetched, requests: What ours was sent for that, footers and all.
-        plain_requests: What the plain reader asked S3 for that.
+        asked, reads: The bytes and reads that pyarrow requested from the plain file.
+        fetched, requests: The bytes that our reader received for the same call, and its requests,
+            including headers and footers.
+        plain_requests: The requests of the plain reader for the same call.
     """
 
     asked: int
@@ -267,10 +270,10 @@ class Count:
 
 
 def count(endpoint_url: str, call: str, sealed: str, plain: str) -> Count:
-    """Read both, compare them, and count.
+    """Read the columns of both files, compare the tables, and count bytes and requests.
 
     Raises:
-        BenchmarkError: They are not the same.
+        BenchmarkError: The tables differ.
     """
     ours, theirs = operation.client(endpoint_url), operation.client(endpoint_url)
     our_traffic, their_traffic = Traffic(ours), Traffic(theirs)
@@ -307,7 +310,7 @@ def _by_one_read(file: BinaryIO) -> int:
     return len(file.read())
 
 
-# By MiB into new bytes, by MiB into the same ones, and all at once.
+# 1 MiB at a time into new bytes, 1 MiB at a time into one buffer, and the whole file at once.
 SEQUENCES: Mapping[str, Callable[[BinaryIO], int]] = {
     "read": _by_read,
     "readinto": _by_readinto,
@@ -325,7 +328,7 @@ def _sequence(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def warm(endpoint_url: str) -> Any:
-    """Return a client that has had an answer; what the first request loads is loaded."""
+    """Return a client that has made its first request, so that its connection and imports exist."""
     made = operation.client(endpoint_url)
     made.put_object(Bucket=BUCKET, Key="warm-up", Body=b"")
     return made
@@ -337,7 +340,7 @@ Sides = Mapping[str, Callable[[], object]]
 
 
 def in_turns(sides: Sides, rounds: int, *, warm_up: int, memory: int) -> list[dict[str, float]]:
-    """Return the seconds of each side, round by round; who goes first takes turns."""
+    """Return the seconds of each side, round by round; each round starts with another side."""
     names = list(sides)
     measured = []
     for number in range(-warm_up, rounds):
@@ -380,7 +383,7 @@ _PAGE = 1000
 
 
 def make_objects(folder: Path, objects: int) -> dict[str, dict[str, str]]:
-    """Write sealed objects, no two of one size, a thousand to a folder; return their headers."""
+    """Write sealed objects of different sizes, a thousand per folder; return their headers."""
     described = headers(DEFAULT_FRAME_LENGTH)
     for number in range(objects):
         path = folder / _SET / f"part={number // 1000}" / f"{number:06}"
@@ -391,16 +394,16 @@ def make_objects(folder: Path, objects: int) -> dict[str, dict[str, str]]:
 
 
 class _Body(io.BytesIO):
-    """A body as botocore takes it from urllib3."""
+    """A body with the method of urllib3's responses that botocore calls."""
 
     def stream(self, **_: object) -> Iterator[bytes]:
         yield self.read()
 
 
 class Listing:
-    """Answers ListObjectsV2 in S3's stead, of a folder: the null server has no listing.
+    """Answers ListObjectsV2 inside the client's process, from a folder's files.
 
-    So a listing costs what a client makes of it, and no server's time.
+    The null server has no listing. The time of a listing is therefore the client's own.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -417,13 +420,13 @@ class Listing:
         if asked.get("prefix", "").rstrip("/") != _SET or "delimiter" in asked:
             raise BenchmarkError(f"there is one listing only, and it is not {request.url}")
         body = self._answers[asked.get("continuation-token", "0")]
-        # botocore's own kind; its stubs say that it is http.client's.
+        # botocore's own type for headers; its stubs declare the one of http.client.
         lengths: Any = HeadersDict({"content-length": str(len(body))})
         return AWSResponse(request.url, 200, lengths, _Body(body))
 
     def _entry(self, folder: Path, path: Path) -> str:
         status = path.stat()
-        # As nginx makes it.
+        # The same ETag as nginx sends.
         etag = f"&quot;{int(status.st_mtime):x}-{status.st_size:x}&quot;"
         return (
             f"<Contents><Key>{path.relative_to(folder)}</Key>"
@@ -442,18 +445,18 @@ class Listing:
 
 
 class _Session(boto3.Session):
-    """Makes clients that get their listings here."""
+    """A session whose clients get their listings from `Listing`."""
 
     def __init__(self, listing: Listing, **options: Any) -> None:
         super().__init__(**options)
-        # Its stubs do not know that what is registered may answer.
+        # boto3's stubs do not allow a registered function to return a response.
         events: Any = self.events
         events.register("before-send.s3.ListObjectsV2", listing.answer)
 
 
 @contextmanager
 def listed(endpoint_url: str, folder: Path) -> Iterator[Any]:
-    """Have all sessions made in the block list a folder; give a client of one of them."""
+    """Yield a client that lists a folder; all sessions made in the block list it, too."""
     environment = {
         "AWS_ENDPOINT_URL": endpoint_url,
         "AWS_ACCESS_KEY_ID": "none",
@@ -461,13 +464,13 @@ def listed(endpoint_url: str, folder: Path) -> Iterator[Any]:
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     session = partial(_Session, Listing(folder))
-    # The file system makes its own, and takes no other.
+    # The file system makes its own session, and accepts no other.
     with mock.patch.dict(os.environ, environment), mock.patch.object(boto3, "Session", session):
         yield session().client("s3")
 
 
 def filesystem() -> Any:
-    """Return a new file system, that has cached nothing."""
+    """Return a new file system with an empty cache."""
     try:
         from s3crypt.filesystem import S3CryptFileSystem  # noqa: PLC0415  fsspec may be missing
     except ImportError:
@@ -476,36 +479,36 @@ def filesystem() -> Any:
 
 
 def plain_listing(client: Any) -> dict[str, int]:
-    """Return what a listing alone says: names, and the sizes of messages."""
+    """Return the names and stored sizes from a listing alone."""
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{_SET}/")
     return {each["Key"]: each["Size"] for page in pages for each in page["Contents"]}
 
 
 def bare_heads(client: Any, names: Iterable[str]) -> None:
-    """Ask for the head of each object, and make nothing of it: the least that exact sizes take."""
+    """Request the head of each object and drop the reply: the least work for exact sizes."""
 
     def head(name: str) -> None:
         client.head_object(Bucket=BUCKET, Key=name)
 
-    # As many threads as a client has connections; more of them only wait for each other.
+    # As many threads as a client has connections; further threads would only wait for these.
     with ThreadPoolExecutor(10) as pool:
         for _ in pool.map(head, names):
             pass
 
 
 def exact_listing(fs: Any) -> dict[str, int]:
-    """Return the sizes of the plaintexts."""
+    """Return the plaintext size of each object, from a listing with the file system."""
     found = fs.find(f"{BUCKET}/{_SET}", detail=True)
     return {path: each["size"] for path, each in found.items()}
 
 
 def list_in_turns(client: Any, rounds: int) -> list[dict[str, float]]:
-    """Return the seconds of listings: plain, with bare HEADs alone, first, and again.
+    """Return the seconds of a plain listing, of bare HEADs, and of a first and a second exact one.
 
     Each round has a new file system.
 
     Raises:
-        BenchmarkError: The sizes are not those of what was made.
+        BenchmarkError: The listed sizes are not the plaintext sizes.
     """
     names = list(plain_listing(client))
     measured = []
@@ -573,15 +576,15 @@ def _arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Run the command that the arguments name."""
     asked = _arguments()
     try:
         said = asked.work(asked)
     except MissingPeerError as missing:
         said = {"missing": str(missing)}
     print(json.dumps(said), flush=True)
-    # pyarrow's threads may still hold a buffer of Python's, and one that gives it back while Python
-    # ends would abort the process: "terminate called without an active exception".
+    # pyarrow's threads may still hold a buffer of Python. A thread that releases such a buffer
+    # while Python ends aborts the process: "terminate called without an active exception".
     os._exit(0)
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of many.py with whole commands on many small objects: put, get, cp, sync, rm and others.
+"""Rows of many.py with whole commands on many small objects: put, get, cp, sync, rm and more.
 
-Every object has 1 KiB. Ours are sealed, or encrypted by S3 where the row says so; those of aws-cli,
-s5cmd and boto3 are plain. A run is believed only if the server counted a request for each object,
-and each file that a `get` wrote is there.
+Every object has 1 KiB. Our objects are sealed, or encrypted by S3 if the row names an SSE mode; the
+objects of aws-cli, s5cmd and boto3 are plain. A run counts only if the server counted a request for
+each object, and if a `get` wrote every file.
 """
 
 import os
@@ -47,7 +47,7 @@ def _sse_s3(_: Bench) -> Words:
     return ("--mode", "sse-s3")
 
 
-# What a row's objects are encrypted by: the options that say so, and the bucket of canned.py.
+# How a row's objects are encrypted: the command's options, and the bucket of canned.py.
 _MODES: dict[str, tuple[Callable[[Bench], Words], str]] = {
     "aes": (_key, "aes"),
     "kms": (_kms, "kms"),
@@ -101,7 +101,7 @@ def _ours(
 
 
 def _lacking(checkout: Checkout, words: Words) -> str:
-    """Return which option a checkout's command does not have yet; nothing if it has all."""
+    """Return which options a checkout's command does not have yet, or an empty text."""
     options = [word for word in words if isinstance(word, str) and word.startswith("--")]
     verb = str(words[0])
     missing = [option for option in options if not checkout.takes(verb, option)]
@@ -116,7 +116,7 @@ def _peers(
     target: Path | None = None,
 ) -> Iterator[Side]:
     url = bench.server.endpoint_url
-    # s5cmd copies a folder's content, and deletes below a prefix, by a pattern.
+    # s5cmd needs a pattern to copy a folder's content or to delete below a prefix.
     starred = (f"{str(ends[0]).rstrip('/')}/*", *ends[1:])
     commands: dict[str, tuple[Callable[[], str], Words]] = {
         "aws-cli": (
@@ -153,7 +153,7 @@ def _boto3(
 def _put(mode: str, bench: Bench) -> list[Side]:
     options, _ = _MODES[mode]
     source = bench.source(bench.count)
-    # A cached data key is not of one object, so that no name can be bound.
+    # Several objects share a cached data key, so no name can be bound.
     unbound = _unbound(mode) if mode == "kms-cached" else ()
     words = ("put", "-r", "-q", *options(bench), *unbound, source, "s3://written/")
     sides = list(_ours(bench, words, ["PutObject"], bench.count))
@@ -177,7 +177,7 @@ def _get(mode: str, bench: Bench) -> list[Side]:
 
 
 def _beside(bench: Bench, words: Words, name: str, operations: Sequence[str]) -> Side:
-    """Return another command of this checkout, which a row's first side is compared with."""
+    """Return a side with another command of this checkout, to compare a row's first side with."""
     command = bench.checkouts[0].command(*words)
     environment = bench.checkouts[0].environment(bench.server.endpoint_url)
     run = partial(_run, bench, command, environment, operations, bench.count)
@@ -185,7 +185,7 @@ def _beside(bench: Bench, words: Words, name: str, operations: Sequence[str]) ->
 
 
 def _as_put(verb: str, options: Words, bench: Bench) -> list[Side]:
-    """Return `cp -r` or `sync` of files that are all new, and `put -r` of the same files."""
+    """Return sides: `cp -r` or `sync` of files that are all new, and `put -r` of the same files."""
     ends = (bench.source(bench.count), "s3://written/new/")
     words = (*verb.split(), "-q", *options, *ends)
     put = _beside(bench, ("put", "-r", "-q", *options, *ends), "put -r", ["PutObject"])
@@ -196,7 +196,7 @@ def _as_put(verb: str, options: Words, bench: Bench) -> list[Side]:
 
 
 def _sync_none(mode: str, bench: Bench) -> list[Side]:
-    """Return synchronisations of files that are all there: of which nothing is stored."""
+    """Return sides that synchronise files which the bucket already has, so nothing is stored."""
     options, bucket = _MODES[mode]
     source = bench.once("unchanged", lambda: _unchanged(bench))
     is_listed = mode == "sse-s3"
@@ -221,7 +221,7 @@ def _nothing_stored(run: Callable[[], Run]) -> Run:
 
 
 def _unchanged(bench: Bench) -> Path:
-    """Return a folder with the files that the canned server lists, as old as its `mtime` entry."""
+    """Return a folder with the files that the canned server lists, with the same `mtime`."""
     folder = bench.new_folder("unchanged")
     for number in range(bench.count):
         path = folder / f"{number:07}"
@@ -236,7 +236,7 @@ def _aws_sync(bench: Bench, ends: Words, operations: Sequence[str], count: int) 
 
 
 def _rclone_sync(bench: Bench, source: Path, operations: Sequence[str]) -> Side:
-    # With the slash at the end rclone does not ask whether the target is an object.
+    # The slash at the end saves rclone a request for whether the target is an object.
     words = ("sync", source, f"s:plain-mtime/{bench.count}/")
     environment = {
         "RCLONE_CONFIG": os.devnull,
@@ -309,7 +309,7 @@ def _rotate_sse(bench: Bench) -> list[Side]:
 
 
 def _memory(verb: str, bench: Bench) -> list[Side]:
-    """Return the same work on as many objects as each count has, as sides of one row."""
+    """Return the sides of one row that do the same work on different numbers of objects."""
     made = []
     for count in (20, 200) if bench.tiny else _MEMORY_COUNTS:
         target = bench.folder / "got" if verb == "get" else None

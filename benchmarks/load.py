@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many requests a second does a server answer, or a relay carry? The capacity behind a row.
+"""How many requests per second does a server answer, or a relay carry?
 
     python load.py PORT PATH [--put BYTES] [--range RANGE] [--connections 64] [--seconds 1]
 
-Each connection, a bare socket, has one request under way, always the same one: a GET, or a PUT of
-so many bytes. A connection asks again once its reply is whole. Prints the requests and the bytes of
-replies a second as JSON. The rate of a client that does more than this is its own, unless it comes
-near.
+Each connection is a bare socket and always has one request in progress, always the same: a GET, or
+a PUT of BYTES bytes. A connection sends the next request once it has read the whole reply. The
+command prints the requests and the reply bytes per second as JSON. If the rate of a measured client
+comes near this figure, the server is the limit and not the client.
 """
 
 import argparse
@@ -22,18 +22,18 @@ import workload
 from timeline import allow_many_connections
 
 _HOST = "127.0.0.1"
-# Connections that have just been made, and caches that fill, are not part of the rate.
+# The time in which connections start and caches fill is left out of the rate.
 _WARM_UP_SECONDS = 0.3
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What came in the time measured.
+    """The rates of a measurement.
 
     Attributes:
-        requests: A second.
-        bytes: Of replies, a second.
+        requests: Requests per second.
+        bytes: Bytes of replies per second.
     """
 
     requests: float
@@ -41,7 +41,7 @@ class Capacity:
 
 
 def capacity(port: int, path: str, *options: str) -> Capacity:
-    """Return what a process of its own measures, which has this command line."""
+    """Return the capacity that a new process measures; the arguments are its command line."""
     command = [sys.executable, __file__, str(port), path, *options]
     return Capacity(**json.loads(workload.output(command, workload.environment())))
 
@@ -56,10 +56,10 @@ def _request(path: str, put: int | None, byte_range: str | None) -> bytes:
 
 
 def _reply_length(port: int, request: bytes) -> int:
-    """Return the bytes of the reply, head and body.
+    """Return the length of the reply, head and body.
 
     Raises:
-        SystemExit: It is a refusal.
+        SystemExit: The status of the reply is not 2xx.
     """
     came = b""
     with socket.create_connection((_HOST, port)) as connection:
@@ -73,7 +73,7 @@ def _reply_length(port: int, request: bytes) -> int:
 
 
 def measure(port: int, request: bytes, connections: int, seconds: float) -> Capacity:
-    """Ask for so long, once warm."""
+    """Send requests for this number of seconds after a warm-up; return the rates."""
     length = _reply_length(port, request)
     poll = select.epoll()
     made: dict[int, socket.socket] = {}

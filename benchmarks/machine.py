@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine and the versions that figures belong to, for every JSON of the suite."""
+"""A description of the machine and of all versions, for every JSON file of the suite."""
 
 import importlib.metadata
 import mmap
@@ -12,7 +12,7 @@ from typing import Any
 
 import peers
 
-# Instructions that AES-GCM and checksums are fast with; other flags say nothing here.
+# Instructions that make AES-GCM and checksums fast; other flags do not affect these figures.
 _FLAGS = {
     *("aes", "vaes", "pclmulqdq", "vpclmulqdq", "ssse3", "sse4_1", "sse4_2", "avx", "avx2"),
     *("avx512f", "avx512bw", "avx512vl", "bmi2", "adx", "sha_ni", "gfni"),
@@ -63,7 +63,7 @@ def _version(package: str) -> str | None:
 
 
 def _openssl() -> str | None:
-    """Return the OpenSSL inside `cryptography`, asked in a process of its own."""
+    """Return the version of the OpenSSL inside `cryptography`; a child process imports it."""
     asks = (
         "from cryptography.hazmat.backends.openssl.backend import backend;"
         "print(backend.openssl_version_text())"
@@ -73,13 +73,14 @@ def _openssl() -> str | None:
 
 
 def claim_memory(length: int) -> None:
-    """Take so much memory and give it back, so that what is measured next finds it there.
+    """Touch `length` bytes of memory and free them, so that the next measurement finds them ready.
 
-    A virtual machine may return free memory to its host within seconds. Whoever touches it first
-    then waits for every page: on one machine 2.5 s per GiB, ten times what the work itself took.
+    A virtual machine may return free memory to its host within seconds. The next process that
+    touches the memory then waits for every page: on one machine 2.5 s per GiB, ten times as long as
+    the measured work.
     """
     with mmap.mmap(-1, max(length, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-        # In large pages, which serve those who ask for large ones and for small ones alike.
+        # Large pages: the kernel can serve later requests for large and small pages from them.
         memory.madvise(mmap.MADV_HUGEPAGE)
         for position in range(0, length, mmap.PAGESIZE):
             memory[position] = 1

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long do many objects take, or a large one far away, against other tools and another commit?
+"""How long do many objects take, or one large and far, against other tools and another commit?
 
     python benchmarks/many.py [ROW ...] [--rounds 5] [--count 2000] [--delay 30] [--against COMMIT]
 
-A ROW is a name or a pattern; --list has them all. Every side of a row is a process of its own, and
-a round has one run of each side, one after the other. The table has the median of each side's
-seconds with all of its rounds, its rate, its CPU seconds, its largest peak RSS, its requests per
-object as the server counted them, and the ratio of the median seconds: of this checkout's to the
-side's. With --against, the commit's command is a side. A side that cannot be measured is skipped by
-name.
+A ROW is a name or a pattern; --list shows all names. Every run of a side is a process of its own,
+and a round runs each side once, one after the other. The table has for each side the median seconds
+and the seconds of every round, the rate, the CPU seconds, the largest peak RSS, the requests per
+object as the server counted them, and the ratio of the median seconds (this checkout's to that
+side's). With --against, the commit's command is a side. A side that cannot be measured is skipped,
+and its line names the reason.
 """
 
 import argparse
@@ -39,12 +39,13 @@ _MIB = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the rounds of a row gave.
+    """The results of a row.
 
     Attributes:
-        row, what: Its name, and what it measures.
-        capacity: What the server can do, in words.
-        sides: Of each program its runs; and why it has none.
+        row: Its name.
+        what: Its description.
+        capacity: The rate that the server can reach, in words.
+        sides: For each program its name, its items, its runs, and why it has no runs.
     """
 
     row: str
@@ -54,7 +55,7 @@ class Measured:
 
 
 def measure(row: Row, bench: Bench, rounds: int, only: Sequence[str] = ()) -> Measured:
-    """Measure a row; of its sides only those of these names, if any are given."""
+    """Measure the sides of a row; if names are given in `only`, measure only these sides."""
     capacity = row.capacity(bench)
     sides = [side for side in row.sides(bench) if not only or side.name in only]
     there = [side for side in sides if not side.missing]
