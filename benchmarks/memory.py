@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much memory, and how long, one large file takes: peak RSS within a limit, or exit code 1.
+"""How much memory and time does one large file take? Exit code 1 if peak RSS is over a limit.
 
     python benchmarks/memory.py [--size 1GiB 8GiB] [--limit 250MiB] [--folder FOLDER] [--json FILE]
 
-Every operation runs in a process of its own, so its peak is its own. What comes back is compared
-with what was there. Plain boto3 and s5cmd do the same for comparison, outside the limit. This
-process imports nothing large: on Linux a child's peak begins with that of the process it was
-started from.
+Every operation runs in a process of its own, so that its peak is not another's. Content that was
+read back is compared with the source. Plain boto3 and s5cmd do the same for comparison, outside the
+limit. This process imports no large package: on Linux a child's peak begins with its parent's peak.
 """
 
 import argparse
@@ -37,9 +36,9 @@ _PLAIN = f"s3://{BUCKET}/plain"
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One operation's figures; all sizes in bytes, the rates in plaintext bytes.
+    """One operation's figures. All sizes are in bytes, and rates are of plaintext.
 
-    Of a command that is not Python the baseline is not known, and 0.
+    The baseline is 0 for a command that is not Python, because it is not known.
     """
 
     operation: str
@@ -59,7 +58,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What every operation needs to know."""
+    """The server and files of all operations at one size."""
 
     server: nullserver.NullServer
     folder: Path
@@ -73,16 +72,16 @@ class Run:
 
     @property
     def target(self) -> Path:
-        """Return where plaintext comes back to."""
+        """Return the file that plaintext is read back into."""
         return self.folder / "target"
 
     @property
     def stored(self) -> Path:
-        """Return the message, which is the object that the server serves."""
+        """Return the file of the message, which the server serves as an object."""
         return self.server.serve(BUCKET, "file")
 
     def measured(self, operation: str, report: dict[str, Any], *, limited: bool = True) -> Measured:
-        """Return the figures in a report of operation.py."""
+        """Return the figures of a report of operation.py."""
         return Measured(
             operation,
             self.size,
@@ -96,7 +95,7 @@ class Run:
 
 
 def measure(server: nullserver.NullServer, folder: Path, size: int) -> Iterator[Measured]:
-    """Run all operations, each in a new process, and check what each did."""
+    """Run all operations, each in a new process, and check the result of each."""
     run = Run(server, folder, size, workload.make_source(folder / "source", size))
     server.serve(BUCKET, "plain").symlink_to(run.source)
     yield _back(run, "copy", run.source, limited=False)
@@ -117,7 +116,7 @@ def measure(server: nullserver.NullServer, folder: Path, size: int) -> Iterator[
             yield peer(run)
         except MissingPeerError as missing:
             print(f"skipped: {missing}", file=sys.stderr)
-    # The next size has its own.
+    # The next size puts another file at this name.
     server.serve(BUCKET, "plain").unlink()
 
 
@@ -215,7 +214,7 @@ def _report(run: Run) -> dict[str, Any]:
 def _child(
     run: Run, verb: str, source: Path | str, target: Path | str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run an operation whose one end is a pipe."""
+    """Run an operation whose source or target is a pipe."""
     report = run.folder / "report"
     with subprocess.Popen(
         [sys.executable, _OPERATION, verb, source, target, report, *_there(run)],
@@ -273,7 +272,7 @@ def _all(arguments: argparse.Namespace) -> list[Measured]:
 
 
 def main() -> int:
-    """Measure, print, clean up; return 1 if it took too much memory or went wrong."""
+    """Measure, print, clean up; return 1 if a peak is over the limit or an operation failed."""
     arguments = _arguments()
     try:
         with workload.stopped_by_sigterm():

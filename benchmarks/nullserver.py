@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A private nginx that looks like S3, drops what is put and serves files: a client's ceiling.
+"""A private nginx that looks like S3, drops uploads and serves files, to measure a client's limit.
 
-null_s3.conf.template says what is faked. The server lives as long as the block that runs it, on
-two free loopback ports (http and https), in a temporary folder of its own.
+null_s3.conf.template lists what the server fakes. The server lives as long as the block that runs
+it, on two free loopback ports (http and https), in a temporary folder of its own.
 """
 
 import http.client
@@ -25,8 +25,8 @@ _HOST = "127.0.0.1"
 _START_ATTEMPTS = 5
 _START_SECONDS = 10
 _STOP_SECONDS = 10
-# Otherwise every body's buffer is fresh memory from the kernel, zeroed page by page and given
-# back: a third of what receiving a part costs, and no client's doing.
+# Let malloc keep large buffers. Otherwise the buffer of every body would be fresh memory, which the
+# kernel zeroes page by page: a third of the cost of receiving a part, and not caused by the client.
 _KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
@@ -44,13 +44,13 @@ class _Ports(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NullServer:
-    """A server that answers.
+    """A running null server.
 
     Attributes:
-        endpoint_url: Where, over http.
-        tls_endpoint_url: Where, over https.
-        folder: All that it writes. `objects/BUCKET/NAME` in it is what it serves.
-        process_id: Its only process.
+        endpoint_url: Its address over http.
+        tls_endpoint_url: Its address over https.
+        folder: The folder of all its files. It serves the files `objects/BUCKET/NAME` in it.
+        process_id: The id of its only process.
     """
 
     endpoint_url: str
@@ -60,11 +60,11 @@ class NullServer:
 
     @property
     def certificate(self) -> Path:
-        """Return what a client has to trust, for AWS_CA_BUNDLE or `verify`."""
+        """Return the certificate that a client has to trust, for AWS_CA_BUNDLE or `verify`."""
         return self.folder / "certificate.pem"
 
     def serve(self, bucket: str, name: str) -> Path:
-        """Return the path to write a file to that is served as the object's stored bytes."""
+        """Return the path whose file the server serves as the object's stored bytes."""
         path = self.folder / "objects" / bucket / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -77,17 +77,17 @@ class NullServer:
         )
 
     def complaints(self) -> str:
-        """Return nginx's warnings; a body written to disk is one."""
+        """Return nginx's warnings, such as that of a body written to disk."""
         return (self.folder / "error.log").read_text()
 
     def peak_rss(self) -> int:
-        """Return the most bytes of memory that it has had; Linux only."""
+        """Return the server's peak RSS in bytes; Linux only."""
         status = Path(f"/proc/{self.process_id}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def find_nginx() -> str | None:
-    """Return nginx's path, or None; Debian has it where only root looks."""
+    """Return nginx's path, or None; Debian puts it into a folder that is on root's PATH only."""
     path = os.environ.get("PATH", os.defpath)
     return shutil.which("nginx", path=os.pathsep.join([path, "/usr/sbin", "/usr/local/sbin"]))
 
@@ -99,8 +99,8 @@ def running(
     """Run a null server while the block lasts.
 
     Args:
-        parent: Where its folder is made.
-        described: The headers that go along with a served object, by `BUCKET/NAME`.
+        parent: The folder in which the server's folder is made.
+        described: The headers of each served object, by `BUCKET/NAME`.
 
     Raises:
         NullServerError: nginx is missing or does not start.
@@ -127,7 +127,8 @@ def running(
 def _start(
     program: str, folder: Path, described: Mapping[str, Mapping[str, str]]
 ) -> tuple[subprocess.Popen[bytes], _Ports]:
-    # nginx cannot say which ports it took, so it is told free ones, and another may be faster.
+    # nginx cannot report the ports that it chose, so the settings name free ones. Another process
+    # may take them first; then the next attempt has new ones.
     for _ in range(_START_ATTEMPTS):
         ports = _free_ports()
         _write_settings(folder, ports, described)
@@ -173,7 +174,7 @@ def _write_settings(
 
 
 def _map(number: int, header: str, described: Mapping[str, Mapping[str, str]]) -> str:
-    # The path is the one that the request has been rewritten to.
+    # $uri is the path after the rewrite.
     values = "\n".join(
         f"        '/.operation/read/{name}' '{headers[header]}';"
         for name, headers in described.items()
@@ -192,7 +193,7 @@ def _launch(program: str, folder: Path) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             env={**os.environ, **_KEEP_MEMORY},
-            # Sockets' paths are the only ones that nginx does not take relative to -p.
+            # nginx takes all paths relative to -p, except those of sockets.
             cwd=folder,
         )
 

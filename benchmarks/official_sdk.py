@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The official AWS Encryption SDK for Python as a peer: its two AES key sources, committing.
+"""The official AWS Encryption SDK for Python as a peer, with its two kinds of AES keys.
 
-Imported when first used: it takes a second.
+Its client requires key commitment. The SDK is imported on first use, since the import takes a
+second.
 """
 
 from functools import cache
@@ -24,7 +25,7 @@ def _client() -> Any:
 def _suite() -> Any:
     from aws_encryption_sdk.identifiers import AlgorithmSuite  # noqa: PLC0415
 
-    # The suite that s3crypt writes; the SDK's default adds a signature, and takes longer.
+    # The suite that s3crypt writes. The SDK's default suite also signs, and takes longer.
     return AlgorithmSuite.AES_256_GCM_HKDF_SHA512_COMMIT_KEY
 
 
@@ -80,7 +81,7 @@ def mpl() -> Keys:
 
 
 def encrypt(plaintext: bytes, keys: Keys, frame_length: int) -> bytes:
-    """Return a message of the SDK."""
+    """Return a message that the SDK wrote."""
     written, _ = _client().encrypt(
         source=plaintext, algorithm=_suite(), frame_length=frame_length, **keys
     )
@@ -88,11 +89,11 @@ def encrypt(plaintext: bytes, keys: Keys, frame_length: int) -> bytes:
 
 
 def decrypt(message: bytes, keys: Keys) -> bytes:
-    """Return a message's plaintext, by the SDK."""
+    """Return a message's plaintext, decrypted by the SDK."""
     plaintext, _ = _client().decrypt(source=message, **keys)
     return bytes(plaintext)
 
 
 def reading(source: Any, keys: Keys) -> Any:
-    """Return a message's plaintext as a stream, by the SDK."""
+    """Return a message's plaintext as a stream of the SDK."""
     return _client().stream(mode="d", source=source, **keys)

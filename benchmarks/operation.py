@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One operation on one file, measured in a process of its own.
+"""How long does one operation on one file take, and how much memory, in a process of its own?
 
     python operation.py OPERATION SOURCE TARGET REPORT [--endpoint-url URL] [--mode MODE] ...
 
-A source or target `-` is standard input or output. For `put` the target, and for `get` the
-source, is an object's URI. The report is a JSON file. The clock runs from when everything is
-imported and one request has been answered, to when the operation is done.
+A source or target `-` is standard input or output. The target of `put` and the source of `get` are
+object URIs. The report is a JSON file. The clock starts once everything is imported and one request
+has been answered, and stops when the operation is done.
 """
 
 import argparse
@@ -30,8 +30,8 @@ Prepared = Callable[[], int]
 
 
 def keyring() -> AESKeyring:
-    """Return the key that every process of the benchmarks has."""
-    # The data is made up and so is the key.
+    """Return the keyring that every process of the benchmarks uses."""
+    # The key need not be secret, because the data is made up.
     return AESKeyring("benchmark", "memory", bytes(32))
 
 
@@ -45,11 +45,12 @@ MODES: dict[str, Callable[[], Mode]] = {
 
 
 def client(endpoint_url: str, workers: int | None = None) -> Any:
-    """Return an S3 client that hashes no payload to sign it, as one does over https anyway."""
+    """Return an S3 client that does not hash payloads to sign them, as boto3 does over https."""
     settings = Config(
-        # Over plain http boto3 takes longer for SHA-256 than for all the rest together.
+        # Over plain http boto3 would spend more time on SHA-256 than on everything else together.
         s3={"payload_signing_enabled": False, "addressing_style": "path"},
-        # Its default; more workers than connections would make a new one for many a part.
+        # botocore's default is 10. With more workers than connections, many parts would open a new
+        # one.
         max_pool_connections=max(10, workers or 0),
     )
     return boto3.client(
@@ -71,7 +72,7 @@ def _writing(target: str) -> AbstractContextManager[BinaryIO]:
 
 
 def _copy(given: argparse.Namespace) -> Prepared:
-    # What the disk alone takes, to hold the others against.
+    # The time of the disk alone, to compare the other operations with.
     def copy() -> int:
         with _reading(given.source) as file, _writing(given.target) as copied:
             shutil.copyfileobj(file, copied)
@@ -99,7 +100,7 @@ def _decrypt(given: argparse.Namespace) -> Prepared:
 
 
 def _warm(given: argparse.Namespace) -> Any:
-    """Return a client with a connection; what the first request loads is loaded."""
+    """Return a client that has made its first request, so that its connection and imports exist."""
     made = client(given.endpoint_url, given.workers)
     made.put_object(Bucket="benchmark", Key="warm-up", Body=b"")
     return made
@@ -123,7 +124,7 @@ def _put(given: argparse.Namespace) -> Prepared:
 
     def put() -> int:
         with _reading(given.source) as plain:
-            # A path, where there is one, is what a caller would give.
+            # Pass the path if there is one, as a caller would.
             source = plain if given.source == "-" else given.source
             return store.put(source, given.target).stored_size
 
@@ -165,7 +166,7 @@ OPERATIONS: dict[str, Callable[[argparse.Namespace], Prepared]] = {
 
 
 def _peak_rss() -> int:
-    # Linux's ru_maxrss begins with the peak of the process that this one was started from.
+    # Linux's ru_maxrss begins with the parent's peak, so it is not used here.
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
@@ -183,7 +184,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Do what the arguments say and write the report."""
+    """Run the operation that the arguments name, and write the report."""
     given = _arguments()
     baseline = _peak_rss()
     operation = OPERATIONS[given.operation](given)

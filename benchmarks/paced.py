@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A loopback proxy that makes a near server as far as S3 is: so much a second, so much later.
+"""A loopback proxy that limits the rate and adds latency, so that a server seems as far as S3.
 
     python paced.py PORT [--rate 25MiB] [--latency 0.03]
 
-Passes every connection on to 127.0.0.1:PORT. Each connection and direction gets `rate` bytes a
-second, whatever the others do, and its bytes come half of `latency` later; a new connection's
-first bytes come another `latency` later, as TCP's handshake would have it. Prints one line of JSON,
-its own port, and ends with its standard input.
+The proxy relays every connection to 127.0.0.1:PORT. Each direction of each connection gets `rate`
+bytes per second, independent of the other connections, and its bytes arrive half of `latency`
+later. A new connection's first bytes arrive another `latency` later, as after TCP's handshake. The
+proxy prints one line of JSON with its own port, and ends when its standard input ends.
 """
 
 import argparse
@@ -20,17 +20,17 @@ from timeline import BACKLOG, Timeline, allow_many_connections
 
 _HOST = "127.0.0.1"
 _MIB = 2**20
-# What is read at once.
+# The most bytes of one read.
 _CHUNK = 256 * 2**10
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How far away.
+    """The rate and latency of a connection.
 
     Attributes:
-        rate: Bytes a second of each connection and direction.
-        latency: Seconds there and back.
+        rate: Bytes per second of each connection and direction.
+        latency: Seconds of a round trip.
     """
 
     rate: float = 25 * _MIB
@@ -38,17 +38,17 @@ class Pace:
 
     @property
     def under_way(self) -> int:
-        """Return the bytes that are under way where none are held up, and one chunk more."""
+        """Return the bytes in flight at the full rate, plus two chunks."""
         return int(self.rate * self.latency / 2) + 2 * _CHUNK
 
 
 @dataclass(frozen=True, slots=True)
 class _Relay:
-    """What all connections share.
+    """The values that all connections share.
 
     Attributes:
-        port: The server's.
-        buffer: Where whatever comes is received; it is copied out at once.
+        port: The server's port.
+        buffer: The buffer for received bytes, which are copied out of it at once.
     """
 
     port: int
@@ -59,7 +59,7 @@ class _Relay:
 
 
 class _Direction(asyncio.BufferedProtocol):
-    """Reads one side of a connection and writes to the other, later."""
+    """Reads from one side of a connection and writes to the other side after the delay."""
 
     def __init__(self, relay: _Relay) -> None:
         self._relay = relay
@@ -73,7 +73,7 @@ class _Direction(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        # Otherwise the buffers of a slow peer would hide what it has not read.
+        # A large write buffer would hide how much a slow peer has not yet read.
         transport.set_write_buffer_limits(high=_MIB)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -102,18 +102,18 @@ class _Direction(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         if self.other and self.other.transport:
-            # After what is still under way.
+            # Close the other side only after the bytes that are still in flight.
             due = max(self._loop.time(), self._free) + self._pace.latency / 2
             self._relay.timeline.call_at(due, self.other.end, b"")
 
     def end(self, _: bytes) -> None:
-        """Close this side once what was written to it is sent."""
+        """Close this side once all bytes written to it are sent."""
         assert self.transport
         self.transport.close()
 
 
 class _Front(_Direction):
-    """The client's side, which opens the server's."""
+    """The client's side of a connection, which opens the server's side."""
 
     def __init__(self, relay: _Relay) -> None:
         super().__init__(relay)
@@ -138,7 +138,7 @@ class _Front(_Direction):
 
 
 async def serve(port: int, pace: Pace) -> None:
-    """Pass connections on until standard input ends."""
+    """Relay connections until standard input ends."""
     loop = asyncio.get_running_loop()
     relay = _Relay(port, pace, loop, Timeline(loop), memoryview(bytearray(_CHUNK)))
     server = await loop.create_server(lambda: _Front(relay), _HOST, 0, backlog=BACKLOG)
@@ -148,7 +148,7 @@ async def serve(port: int, pace: Pace) -> None:
 
 
 def main() -> None:
-    """Serve."""
+    """Parse the arguments and serve."""
     parser = argparse.ArgumentParser(description="Be far away.")
     parser.add_argument("port", type=int)
     parser.add_argument("--rate", type=workload.parse_size, default="25MiB", help="a connection")

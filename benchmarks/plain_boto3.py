@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many small objects by boto3 alone: what a client that asks through botocore cannot get below.
+"""Move many small objects with boto3 alone: the least time for a client that uses botocore.
 
     python plain_boto3.py put FOLDER BUCKET
     python plain_boto3.py get BUCKET PREFIX FOLDER
 
-One process, 32 threads, one client with as many connections. Bodies are plain, and nothing is
-checked or named anew. A `put` waits for no "100 Continue".
+This is one process with 32 threads and one client with as many connections. Bodies are plain, and
+the script checks nothing and keeps names as they are. A `put` does not wait for a "100 Continue".
 """
 
 import argparse
@@ -43,7 +43,7 @@ def _get(client: Any, bucket: str, prefix: str, target: Path) -> list[Callable[[
 
 
 def main() -> None:
-    """Move all of them."""
+    """Move all objects."""
     parser = argparse.ArgumentParser(description="Move many small objects by boto3 alone.")
     parser.add_argument("verb", choices=["put", "get"])
     parser.add_argument("ends", nargs="+")

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What decisions about requests cost: 1,000 requests by each of 20 policies, in one process.
+"""How long does it take to decide 1,000 requests by each of 20 policies, in one process?
 
     python policies.py [--rounds 5] [--tiny]
 
-Prints JSON: for every round, our CPU seconds and those that the promise allows. Ours parse, compile
-and decide; allowed are twice `json.loads` of the same texts and 50 us per request and policy.
+Prints JSON: for every round, our CPU seconds and the seconds that the promise allows. Our seconds
+are those of parsing, compiling and deciding. The promise allows twice the time of `json.loads` of
+the same texts, plus 50 us per request and policy.
 """
 
 import argparse
@@ -38,7 +39,7 @@ _ROLES = (Role.WRITER, Role.READER, Role.ROTATOR)
 
 
 def texts() -> list[tuple[str, str]]:
-    """Return 20 policies as JSON texts, each with what it is: `identity`, `bucket` or `key`."""
+    """Return 20 policies as JSON texts, each with its kind: `identity`, `bucket` or `key`."""
     return [
         (kind, document.render())
         for scope in _SCOPES
@@ -51,7 +52,7 @@ def texts() -> list[tuple[str, str]]:
 
 
 def requests(count: int) -> list[Request]:
-    """Return so many requests, no two of them equal: those that the roles' tables expect."""
+    """Return `count` different requests, taken from the roles' tables of expectations."""
     tables = [expectations(who, scope) for scope in _SCOPES for who in (*Role, OTHERS)]
     expected = islice(cycle(each.request for table in tables for each in table), count)
     return [
@@ -61,7 +62,7 @@ def requests(count: int) -> list[Request]:
 
 
 def policies(kind: str, document: Document) -> Policies:
-    """Return a document with what decides beside it."""
+    """Return a document together with the other policies that a decision needs."""
     if kind == "identity":
         return Policies((document,), key=default_key_policy(_KEY))
     bucket, key = (document, None) if kind == "bucket" else (None, document)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What s3crypt promises of its speed, as ratios: each row measured, held against its bound.
+"""Does s3crypt keep its promises about speed and memory? Each row is measured against its bound.
 
     python benchmarks/ratios.py [--only NAME ...] [--rounds 5] [--tiny] [--json FILE] [--list]
 
-Both sides of a row are measured in turns in the same run, so that what the machine does besides
-meets both; a ratio is of two neighbours. Each transfer and each command is a process of its own.
-Exit code 1 if a bound is missed.
+Both sides of a row are measured in turns in the same run, so that other load on the machine affects
+both. A ratio is of two neighbouring runs. Each transfer and each command is a process of its own.
+The exit code is 1 if a bound is missed.
 """
 
 import argparse
@@ -44,11 +44,11 @@ class Row:
     """One promise.
 
     Attributes:
-        name: For `--only`.
-        what: For people.
-        unit: Of the figure: a ratio, or MiB, or MB/s.
-        measure: Gives the figures of one run, a sample a round.
-        at_least, at_most: The bound on their median. Without any, the row is for comparison.
+        name: The name for `--only`.
+        what: A description for people.
+        unit: The figures' unit: `x` for a ratio, or MiB, or MB/s.
+        measure: Returns the figures of one run, a sample per round.
+        at_least, at_most: The bound on their median. Without a bound, the row is for comparison.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Row:
 
     @property
     def is_pair(self) -> bool:
-        """Tell whether pairs.py measures it, under the same name."""
+        """Return whether pairs.py measures this row, under the same name."""
         return isinstance(self.measure, partial) and self.measure.func in {_cheap, _dear}
 
     @property
@@ -71,7 +71,7 @@ class Row:
         return "" if self.at_most is None else f"<= {self.at_most:g} {self.unit}"
 
     def is_met(self, figure: float) -> bool | None:
-        """Tell whether a figure keeps the promise; None where there is none."""
+        """Return whether a figure keeps the promise, or None for a row without a bound."""
         if self.at_least is not None:
             return figure >= self.at_least
         return None if self.at_most is None else figure <= self.at_most
@@ -79,12 +79,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The figures of a row, a sample a round.
+    """The figures of a row, a sample per round.
 
     Attributes:
-        figures: What the bound is on.
-        raw: What they were made of: seconds, bytes.
-        remark: What else there is to know.
+        figures: The figures that the bound is about.
+        raw: The measurements that the figures were computed from: seconds, bytes.
+        remark: A remark for the table.
     """
 
     figures: list[float]
@@ -94,10 +94,10 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a null server of its own serves, with all that S3 would say of it.
+    """A null server with objects and their S3 headers.
 
     Attributes:
-        server: The server.
+        server: The server, which serves only these objects.
         names: The sealed objects, as `BUCKET/NAME`.
     """
 
@@ -105,7 +105,7 @@ class Served:
     names: Sequence[str]
 
     def url(self, where: str) -> str:
-        """Return where the server is, over http or https."""
+        """Return the server's address over http or https."""
         return self.server.endpoint_url if where == "http" else self.server.tls_endpoint_url
 
     def trusting(self) -> dict[str, str]:
@@ -115,7 +115,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A row, measured or skipped."""
+    """The result of a row, which was measured or skipped."""
 
     name: str
     what: str
@@ -132,13 +132,13 @@ class Result:
 
 
 class Bench:
-    """What rows need, made when first needed: files, the null server, the sandbox's KMS.
+    """Files, the null server and the sandbox's KMS for all rows, each made on first use.
 
     Args:
-        stack: Closes all of it.
-        rounds: At least so many.
-        tiny: As small as can be: only whether it runs is asked.
-        folder: Where files go; in memory if left out, and the largest ones on disk.
+        stack: Closes and removes them.
+        rounds: The least number of rounds.
+        tiny: Use tiny sizes, to check only that the code runs.
+        folder: The folder for files. If left out, files are in memory, and the largest on disk.
     """
 
     def __init__(
@@ -148,27 +148,27 @@ class Bench:
         self.rounds = rounds
         self.tiny = tiny
         self._folder = folder
-        # One set of transfers has the figures of several rows.
+        # Several rows take their figures from the same transfers.
         self._measured: dict[str, Any] = {}
 
     @property
     def large(self) -> int:
-        """Return the bytes of a file that is "1 GiB" in the table."""
+        """Return the size in bytes of the file that the table calls "1 GiB"."""
         return 17 * _MIB if self.tiny else _GIB
 
     @property
     def spare(self) -> int:
-        """Return the bytes that whoever writes a large file takes of memory, and some."""
+        """Return the bytes of memory that writing a large file takes, with some reserve."""
         return self.large * 5 // 4
 
     @property
     def huge(self) -> int:
-        """Return the bytes of a file that is "8 GiB" in the table."""
+        """Return the size in bytes of the file that the table calls "8 GiB"."""
         return 33 * _MIB if self.tiny else 8 * _GIB
 
     @cached_property
     def folder(self) -> Path:
-        """Return a new folder, in memory where there is enough."""
+        """Return a new folder, in memory if there is enough."""
         return self._new_folder(self._folder or workload.memory_folder(7 * self.large))
 
     @cached_property
@@ -185,7 +185,7 @@ class Bench:
 
     @cached_property
     def serving(self) -> nullserver.NullServer:
-        """Return the null server with the large file in it, plain and sealed."""
+        """Return the null server, which serves the large file plain and sealed."""
         sealed = self.server.serve(BUCKET, _SEALED)
         operate("encrypt", self.source, sealed)
         self.server.serve(BUCKET, _PLAIN).symlink_to(self.source)
@@ -203,7 +203,7 @@ class Bench:
 
     @cached_property
     def disk_folder(self) -> Path:
-        """Return a new folder with room for what is too large for memory."""
+        """Return a new folder for files that are too large for memory."""
         return self._new_folder(self._folder or Path(tempfile.gettempdir()))
 
     @cached_property
@@ -225,7 +225,7 @@ class Bench:
         return self._stack.enter_context(commands.sandboxed_kms())
 
     def once(self, name: str, measure: Callable[[], _T]) -> _T:
-        """Return what was measured under this name the first time."""
+        """Return the first measurement under this name; measure if there is none yet."""
         if name not in self._measured:
             self._measured[name] = measure()
         found: _T = self._measured[name]
@@ -236,7 +236,7 @@ class Bench:
         return workload.environment(AWS_CA_BUNDLE=str(self.server.certificate))
 
     def url(self, scheme: str) -> str:
-        """Return where the null server is."""
+        """Return the null server's address."""
         return self.server.endpoint_url if scheme == "http" else self.server.tls_endpoint_url
 
     def _served(self, name: str, verb: str, *options: str) -> Served:
@@ -251,10 +251,10 @@ class Bench:
     def asked(
         self, *words: str | Path, environment: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        """Return what datasets.py says.
+        """Run datasets.py with these arguments; return its answer.
 
         Raises:
-            MissingPeerError: What it needs is not installed.
+            MissingPeerError: A package that it needs is not installed.
         """
         command = [sys.executable, _DATASETS, *words]
         said = json.loads(workload.output(command, environment or workload.environment()))
@@ -275,9 +275,9 @@ Side = Callable[[], Mapping[str, float]]
 
 
 def _in_turns(bench: Bench, rounds: int, ours: Side, theirs: Side, *, memory: int = 0) -> Turns:
-    """Measure both sides, a round each; who goes first takes turns, and once is for nothing.
+    """Measure both sides in rounds, after one warm-up round; the side that starts alternates.
 
-    Both find `memory` bytes that have just been in use.
+    Before each run, `memory` bytes are touched and freed, see `claim_memory`.
     """
 
     def alike(side: Side) -> Mapping[str, float]:
@@ -299,12 +299,12 @@ def _in_turns(bench: Bench, rounds: int, ours: Side, theirs: Side, *, memory: in
 
 
 def _faster(turns: Turns, key: str = "seconds", remark: str = "") -> Samples:
-    """Return how many times as long theirs took."""
+    """Return the ratios of their time to ours."""
     return Samples([t[key] / o[key] for o, t in turns], _raw(turns, key), remark)
 
 
 def _share(turns: Turns, key: str = "seconds", remark: str = "") -> Samples:
-    """Return how much of theirs ours took."""
+    """Return the ratios of our time to theirs."""
     return Samples([o[key] / t[key] for o, t in turns], _raw(turns, key), remark)
 
 
@@ -314,12 +314,13 @@ def _raw(turns: Turns, key: str) -> dict[str, list[float]]:
 
 # --- in one process: codec, messages, small objects --------------------------------------------
 
-# Cheap rounds, and many of them.
+# Cheap rows have this many times as many rounds.
 _MORE = 3
 
 
 def _pair(name: str, bench: Bench, *, rounds: int, share: bool = False) -> Samples:
-    # One process for all would have the one's garbage in the other's figures, where any matter.
+    # Except at tiny sizes, each pair has its own process, so that no pair pays for another's
+    # garbage.
     names = [row.name for row in ROWS if row.is_pair] if bench.tiny else [name]
 
     def said() -> dict[str, Any]:
@@ -444,7 +445,7 @@ def _against_s5cmd(verb: str, key: str, bench: Bench) -> Samples:
 
 
 def _memory(verb: str, huge: bool, bench: Bench) -> Samples:
-    """Return peak RSS, over http and https in turns."""
+    """Return the peak RSS, measured over http and https in turns."""
     if huge:
         source, uri, target = bench.huge_source, "huge", bench.disk_folder / "got"
         rounds = 1
@@ -462,7 +463,7 @@ def _memory(verb: str, huge: bool, bench: Bench) -> Samples:
             report = operate(verb, *ends, *options, environment=bench.trusting())
             target.unlink(missing_ok=True)
             kept.append(report["peak_rss"] / _MIB)
-    # The bound is on the worst of a round, not on the middle.
+    # The bound applies to the larger peak of each round.
     return Samples([max(pair) for pair in zip(*peaks.values(), strict=True)], peaks)
 
 
@@ -488,14 +489,14 @@ def _server_alone(verb: str, scheme: str, bench: Bench) -> Samples:
 
 # --- ranges ------------------------------------------------------------------------------------
 
-# Calls of pyarrow, by their names in datasets.py.
+# The calls of pyarrow, by their names in datasets.py.
 _CALLS = {
     "file": "ParquetFile.read",
     "prebuffer": "ParquetFile.read, pre-buffered",
     "dataset": "pyarrow.dataset",
 }
 _READERS = ("raw", "buffered")
-# Ways of reading on, likewise.
+# The ways of reading a file in order, by their names in datasets.py.
 _SEQUENCES = {
     "read": "read by MiB",
     "readinto": "readinto by MiB",
@@ -504,7 +505,7 @@ _SEQUENCES = {
 
 
 def _columns(bench: Bench, where: str) -> Mapping[str, Any]:
-    """Return what datasets.py says of all calls, from near, or as far away as S3."""
+    """Return datasets.py's figures of all calls, over `http`, `https`, or as `far` as S3."""
     served = bench.data_set
 
     def said() -> dict[str, Any]:
@@ -533,7 +534,7 @@ def _range_bytes(call: str, bench: Bench) -> Samples:
 
 
 def _range_time(call: str, where: str, bench: Bench) -> Samples:
-    """Return how much of the better plain reader's time ours took."""
+    """Return the ratios of our reader's time to that of the faster plain reader."""
     rounds = _columns(bench, where)[call]["rounds"]
     better = min(_READERS, key=lambda reader: statistics.median(each[reader] for each in rounds))
     turns: Turns = [({"seconds": each["ours"]}, {"seconds": each[better]}) for each in rounds]
@@ -541,7 +542,7 @@ def _range_time(call: str, where: str, bench: Bench) -> Samples:
 
 
 def _in_order(how: str, scheme: str, bench: Bench) -> Samples:
-    """Return our throughput by that of `get` to a file."""
+    """Return the ratios of our throughput to that of `get` to a file."""
     served, target = bench.data_set, bench.folder / "got"
     uri, environment = f"s3://{served.names[0]}", served.trusting()
     options = ("--endpoint-url", served.url(scheme))
@@ -558,7 +559,7 @@ def _in_order(how: str, scheme: str, bench: Bench) -> Samples:
 
 
 def _listed(which: str, against: str, bench: Bench) -> Samples:
-    """Return how much of another way's time a listing with exact sizes took."""
+    """Return the ratios of the time of a listing with exact sizes to that of another way."""
     many = bench.many
 
     def said() -> dict[str, Any]:
@@ -836,7 +837,7 @@ ROWS = (
 
 
 def result(row: Row, bench: Bench) -> Result:
-    """Measure a row; skip it by name where what it needs is missing."""
+    """Measure a row; if a program that it needs is missing, return a skipped result."""
     described = row.name, row.what, row.bound, row.unit
     try:
         samples = row.measure(bench)
@@ -846,7 +847,7 @@ def result(row: Row, bench: Bench) -> Result:
     low, median, high = figures[0], figures[0], figures[0]
     if len(figures) > 1:
         low, median, high = statistics.quantiles(figures, n=4, method="inclusive")
-    # No round may take too much memory.
+    # Memory must be within the bound in every round.
     judged = max(figures) if row.unit == "MiB" else median
     return Result(
         *described,
@@ -873,7 +874,7 @@ def _line(each: Result) -> str:
 
 
 def _absolute(each: Result) -> str:
-    """Return the medians behind a ratio, since a ratio alone does not say who moved."""
+    """Return the medians behind a ratio, which show which of the two sides changed."""
     if each.unit != "x" or not each.raw:
         return ""
     medians = [statistics.median(values) for values in each.raw.values()]

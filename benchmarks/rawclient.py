@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the null server itself can do: the least that a client can be, on bare sockets.
+"""How fast is the null server alone, with a client that only moves bytes over bare sockets?
 
     python rawclient.py put|get URL BYTES CONNECTIONS [CERTIFICATE]
 
-Each connection has a thread, sends or reads parts of 8 MiB out of or into one buffer, and neither
-checks nor keeps anything. Prints the seconds of the transfer and of CPU as JSON.
+Each connection has a thread. It sends parts of 8 MiB from one buffer, or reads them into one
+buffer, and does not check or keep them. The command prints the wall seconds and the CPU seconds as
+JSON.
 """
 
 import json
@@ -45,7 +46,7 @@ class _Connection:
         self._socket.sendall(f"{target} HTTP/1.1\r\nHost: s3\r\n{header}\r\n\r\n".encode())
 
     def _answer(self) -> int:
-        """Read an answer's head; return how many bytes of its body came with it."""
+        """Read the head of a reply; return the number of body bytes that came with it."""
         came = b""
         while b"\r\n\r\n" not in came:
             came += self._socket.recv(4096)
