@@ -3,9 +3,9 @@
 
 The transfers go from and to files in memory, against the null server, over http and https. Plain
 boto3 runs in this process, in two ways: `object` (put_object, get_object) and `file` (upload_file,
-download_file). s5cmd and rclone are whole processes. null_s3.conf.template lists what the server
-fakes. The server encrypts nothing, so the `sse` modes show what a client pays for requesting
-encryption.
+download_file). s5cmd and rclone are whole processes. null_s3.conf.template lists every faked reply
+of the server. The server encrypts nothing, so the `sse` modes show the cost of requesting
+encryption for a client.
 """
 
 from __future__ import annotations

@@ -340,7 +340,7 @@ def _echo(request: Request) -> bytes:
 
 
 def _numbers(prefix: str) -> tuple[int, int]:
-    """Return the first number below a prefix and the last one plus 1; two zeros if none match."""
+    """Return the first number below a prefix and the last number plus 1, or two zeros."""
     match = _LISTED.fullmatch(prefix)
     if not match:
         return 0, 0
@@ -466,7 +466,7 @@ class _Connection(asyncio.Protocol):
         request = Request.parse(head)
         self._left = int(request.header(b"content-length") or 0)
         if request.header(b"transfer-encoding"):
-            # The length of the body is not announced: over http none of our clients does this.
+            # A body of unknown length: over http, our clients always announce the length.
             assert self._transport
             self._transport.write(_UNKNOWN)
             self._transport.close()

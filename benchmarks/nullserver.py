@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A private nginx that looks like S3, drops uploads and serves files, to measure a client's limit.
 
-null_s3.conf.template lists what the server fakes. The server lives as long as the block that runs
-it, on two free loopback ports (http and https), in a temporary folder of its own.
+null_s3.conf.template lists every faked reply. The server lives as long as the block that runs it,
+on two free loopback ports (http and https), in a temporary folder of its own.
 """
 
 import http.client

@@ -225,7 +225,7 @@ class Bench:
         return self._stack.enter_context(commands.sandboxed_kms())
 
     def once(self, name: str, measure: Callable[[], _T]) -> _T:
-        """Return the first measurement under this name; measure if there is none yet."""
+        """Return the measurement of this name, which is made only once."""
         if name not in self._measured:
             self._measured[name] = measure()
         found: _T = self._measured[name]

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The suite's JSON files as docs/benchmarks.md, with its plots beside it.
+"""Write docs/benchmarks.md and its plots from the suite's JSON files.
 
     python benchmarks/report.py --ratios R.json ... [--workers W.json] [--bench B.json]
         [--memory M.json] [--many N.json ...] [--benchmark-json X.json ...] --into docs
 
-B is what `s3crypt bench --json` printed, each X is of pytest-benchmark. What was not measured has
-no section. Plots need matplotlib: pip install 's3crypt[report]'.
+B is the output of `s3crypt bench --json`, and each X is a file of pytest-benchmark. Benchmarks that
+were not run get no section. Plots need matplotlib: pip install 's3crypt[report]'.
 """
 
 import argparse
@@ -28,14 +28,14 @@ from workload import BenchmarkError
 
 from s3crypt.errors import S3CryptError
 
-# Why a bound is missed, where that is a property of a machine or of a limit and not of this code.
+# Reasons for missed bounds that lie in the machine or in a limit, and not in this code.
 _COPY = "`cp` of the file takes 0.52 s here (median of 5): the bound asks for less than a copy."
 _REMARKS: dict[str, str] = {"age-encrypt": _COPY, "age-decrypt": _COPY}
 
 
 # --- the promises ------------------------------------------------------------------------------
 
-# Of these a round is many, and its seconds are of all together.
+# A round of these rows is a batch, and its seconds are those of the whole batch.
 _BATCHES = ("codec-", "threads-", "small-", "cached-")
 
 
@@ -71,13 +71,13 @@ def _others(found: Results) -> list[str]:
 
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:
-    """Return rows as ratios.py has them, whichever run they are of."""
+    """Return the rows of all runs in the order of ratios.py."""
     places = {row.name: place for place, row in enumerate(ratios.ROWS)}
     return sorted(rows, key=lambda row: places.get(row.name, len(places)))
 
 
 def _absent(found: Results) -> Iterator[str]:
-    """Say what there is no row of, or a promise could be dropped by not measuring it."""
+    """Name the promises that were not measured, so that no missing promise goes unnoticed."""
     measured = {row.name for row in found.rows}
     absent = [row.what for row in ratios.ROWS if row.bound and row.name not in measured]
     if absent:
@@ -92,7 +92,7 @@ def _missed(row: Row) -> str:
 
 def _promised(row: Row) -> tuple[str, ...]:
     if row.median is None or row.judged is None:
-        # After the colon stands how to install it; a disk without room is named by its folder.
+        # Cut off the installation command after the colon, and the folder of a full disk.
         reason = row.skipped.partition(": ")[0].partition(" in /")[0]
         return (_what(row), _bound(row), f"not measured: {reason}", "", "", "")
     met = "yes" if row.met else "**missed**"
@@ -106,7 +106,7 @@ def _compared(row: Row) -> tuple[str, ...]:
 
 
 def _what(row: Row) -> str:
-    # Of other rows, what they are says it already.
+    # A remark about frames is needed only where the SDK's best frame length was chosen.
     says_it = row.remark.startswith("frames of") and "best" not in row.what
     return f"{row.what} ({row.remark})" if row.remark and not says_it else row.what
 
@@ -127,7 +127,7 @@ def _spread(row: Row) -> str:
 
 
 def _behind(row: Row) -> str:
-    """Return the medians that a ratio is of: it does not say by itself who moved."""
+    """Return the medians behind a ratio, which show which of the two sides changed."""
     if row.unit != "x" or row.name.startswith(_BATCHES):
         return ""
     return ", ".join(duration(Spread.of(values).median) for values in row.raw.values())
@@ -231,7 +231,7 @@ _SECTIONS: tuple[tuple[str, Callable[[Results, Page], Iterator[str]]], ...] = (
 
 
 def written(found: Results) -> tuple[str, Mapping[str, str]]:
-    """Return the page's text, and its plots by name."""
+    """Return the text of the page, and its plots by name."""
     made = Page()
     blocks = ["<!-- benchmarks/report.py made this. -->", "# Benchmarks", *_opening(found)]
     for title, section in _SECTIONS:
@@ -241,7 +241,7 @@ def written(found: Results) -> tuple[str, Mapping[str, str]]:
 
 
 def _wrapped(block: str) -> str:
-    """Wrap a paragraph; what is none stays as it is."""
+    """Wrap a paragraph; return any other block unchanged."""
     if "\n" in block or block.startswith(("|", "!", "#", "<")):
         return block
     return textwrap.fill(block, 105, break_long_words=False, break_on_hyphens=False)
@@ -263,7 +263,7 @@ def _opening(found: Results) -> Iterator[str]:
 
 
 def write(found: Results, into: Path) -> None:
-    """Write the page and its plots; remove plots that it no longer has."""
+    """Write the page and its plots; remove old plots that the page no longer shows."""
     text, plots = written(found)
     folder = into / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
@@ -288,7 +288,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Read, and write."""
+    """Read the JSON files and write the page."""
     asked = _arguments()
     given = results.Files(
         asked.ratios, asked.workers, asked.bench, asked.memory, asked.benchmark_json, asked.many

@@ -19,7 +19,7 @@ _SIGNED = "0x0578"
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """What frames of one length were sealed or opened at, in GB/s, and the bare cipher's."""
+    """The rate at which frames of one length were sealed or opened, and the bare cipher's: GB/s."""
 
     verb: str
     threads: int
@@ -30,7 +30,10 @@ class Frames:
 
 
 def _frames(found: Results) -> list[Frames]:
-    """Return those of `s3crypt bench`, which alternates with the limit, or else of pytest."""
+    """Return the rates of `s3crypt bench` if it was run, or else those of pytest.
+
+    `s3crypt bench` is preferred because it measures frames and the limit in alternation.
+    """
     if found.bench and (measured := found.bench.of_group("codec")):
         calls = {"seal": "encrypt_into", "open": "decrypt_into"}
         limits = {
@@ -69,7 +72,7 @@ def _gigabytes(case: Case) -> Spread:
 
 
 def frames(found: Results, page: Page) -> Iterator[str]:
-    """Hold frames against the bare cipher, by length and threads."""
+    """Compare frames with the bare cipher, by length and threads."""
     measured = _frames(found)
     if not measured:
         return
@@ -138,7 +141,7 @@ def _signed(found: Results) -> Iterator[str]:
 
 
 def _beside(found: Results) -> Iterator[str]:
-    """Say what else a byte may have to pass."""
+    """Yield the rates of the other steps that a byte may pass, such as a copy and checksums."""
     if found.bench:
         rates = {
             sample.subject.what: sample.spread.median
@@ -159,7 +162,7 @@ def _beside(found: Results) -> Iterator[str]:
 
 
 def messages(found: Results, _page: Page) -> Iterator[str]:
-    """Hold messages against other libraries', small and large."""
+    """Compare messages, small and large, with those of other libraries."""
     small, large = found.of("bench_small"), found.of("bench_large", "bench_large_peer")
     if small:
         yield "Small messages under an AES key, time of one:"
@@ -220,7 +223,7 @@ def _writer(found: Results, writer: str) -> str:
 
 
 def files(found: Results, _page: Page) -> Iterator[str]:
-    """Hold whole commands against others; ours alone where no others were measured."""
+    """Compare whole commands with those of peers, or show ours alone if no peer was measured."""
     cases = found.of("bench_file")
     yield from _against(found, cases) if cases else _alone(found)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Section of the report: parts of an object, all of it in order, and sizes in listings."""
+"""A section of the report: parts of an object, all of it in order, and sizes in listings."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,10 +10,10 @@ from s3crypt_cli.bench.plots import Labels, Point, Series, by_size
 
 from s3crypt.message import DEFAULT_FRAME_LENGTH
 
-# Bytes of a column in a row group, about as long as a read is: numbers of 8 bytes in groups of as
-# many rows as datasets.py makes; to import that would bring all of S3's client along.
+# The bytes of a column in a row group, which is about the length of a read: 8 bytes per number,
+# times the rows per group in datasets.py. Importing datasets.py would also import boto3.
 _CHUNKS = {"pyarrow": 8 * 2**20, "DuckDB": 8 * 122_880}
-# pyarrow's calls and the readers, by their names in datasets.py.
+# The calls of pyarrow and the readers, by their names in datasets.py.
 _CALLS = {
     "file": "`ParquetFile.read`",
     "prebuffer": "the same, pre-buffered",
@@ -39,7 +39,7 @@ _LISTINGS = {
 
 
 def ranges(found: Results, page: Page) -> Iterator[str]:
-    """Show what parts of an object cost, and all of it in order, and listings."""
+    """Show the cost of reading parts of an object, of reading it in order, and of listings."""
     yield from _columns(found, page)
     yield from _in_order(found)
     yield from _listing(found)
@@ -82,7 +82,7 @@ def _columns(found: Results, page: Page) -> Iterator[str]:
 
 
 def _of_layout(groups: str, cases: Sequence[Case]) -> Iterator[str]:
-    """Show a file whose rows are grouped in one way: all calls of pyarrow, side by side."""
+    """Show all calls of pyarrow, side by side, for a file with one kind of row groups."""
     sealed = [case for case in cases if case.info["frame_length"]]
     if not sealed:
         return
@@ -135,7 +135,7 @@ def _fetched(case: Case) -> str:
 
 
 def _plain_fetched(reader: str, counted: Case | None) -> str:
-    # What a buffer asks for besides is not counted.
+    # The additional requests of the buffered reader are not counted.
     return f"1x, {counted.info['plain_requests']:,}" if counted and reader == "raw" else ""
 
 
@@ -182,7 +182,7 @@ def _time_plot(page: Page, layouts: Sequence[str], drawn: Sequence[Case]) -> str
             series.append(Series(f"{groups}'s groups", ours, style=style))
         plain = _faster_plain([case for case in drawn if case.info["groups"] == groups])
         if ours and plain:
-            # It has no frames: its one figure goes along all lengths, its quartiles once.
+            # The plain file has no frames: draw its median at all lengths, its quartiles once.
             lengths = [each.x for each in ours]
             level = plain.seconds.median * 1e3
             line = [Point(length, level, level, level) for length in lengths[:-1]]

@@ -13,7 +13,7 @@ _KIB, _MIB, _GIB = 2**10, 2**20, 2**30
 
 # --- transfers ---------------------------------------------------------------------------------
 
-# What is drawn, with what a legend has room for; the colours are the same on all plots.
+# The ways that plots show, with names short enough for a legend. A way has one colour on all plots.
 _DRAWN = {
     "client": "s3crypt client",
     "plain file": "boto3, plain",
@@ -26,7 +26,7 @@ _SMALLEST_RATE = 8 * _MIB
 
 
 def transfers(found: Results, page: Page) -> Iterator[str]:
-    """Show objects put and got, by size, mode and client."""
+    """Show the rates of puts and gets by size, mode and client."""
     cases = found.of("bench_transfer")
     if not cases:
         return
@@ -91,7 +91,7 @@ _WAYS = {
 
 
 def _one_request(page: Page, cases: Sequence[Case]) -> Iterator[str]:
-    """Draw the smallest objects, of which a request is all."""
+    """Draw the times of the smallest objects, which take one request."""
     small = [c for c in cases if (c.info["bytes"], c.info["scheme"]) == (_KIB, "http")]
     if not small:
         return
@@ -162,7 +162,7 @@ def _way(found: Results, way: str, verb: str) -> str:
 
 
 def kms(found: Results, _page: Page) -> Iterator[str]:
-    """Count requests, with and without cached data keys."""
+    """Show the number of KMS requests, with and without cached data keys."""
     cases = found.of("bench_objects")
     if not cases:
         return
@@ -174,7 +174,7 @@ def kms(found: Results, _page: Page) -> Iterator[str]:
     rows = [
         (
             case.info["keyring"],
-            # The first of them warmed up.
+            # The last round counts; the first one warms up.
             *(f"{case.info['figures'][f'{verb}_calls'][-1]:,}" for verb in ("put", "get")),
         )
         for case in cases
@@ -198,7 +198,7 @@ _DRAWN_OPERATIONS = ("put file", "get file", "encrypt", "decrypt", "put boto3", 
 
 
 def memory(found: Results, page: Page) -> Iterator[str]:
-    """Show peaks by size."""
+    """Show peak memory by size."""
     if not found.operations:
         return
     base = Spread.of([each["baseline_rss"] for each in found.operations if each["baseline_rss"]])
@@ -235,7 +235,7 @@ def _memory_plot(page: Page, peaks: Mapping[tuple[str, int], float]) -> str:
 
 
 def workers(found: Results, _page: Page) -> Iterator[str]:
-    """Compare numbers of workers, for a near server and for a far one."""
+    """Compare different numbers of workers, for a near server and for a far one."""
     if not found.workers:
         return
     speed, latency = found.far

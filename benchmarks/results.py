@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the suite's JSON files hold, as values, all of one machine. Knows nothing of pages."""
+"""The content of the suite's JSON files as values, all of one machine, without any formatting."""
 
 import json
 import re
@@ -12,18 +12,18 @@ from s3crypt_cli.bench.measure import Spread
 from s3crypt_cli.bench.report import Report, load
 from workload import BenchmarkError
 
-# What makes two runs comparable at all; peers may be missing from one of them.
+# Two runs are comparable only if they agree in these. Peers may be missing from one of the runs.
 _SAME = ("cpu", "flags", "cores", "python", "openssl", "versions")
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One case of a file for pytest-benchmark.
+    """One case of a pytest-benchmark file.
 
     Attributes:
-        function: Which one measured it.
-        seconds: Of one piece of work.
-        info: Its parameters, and `bytes`.
+        function: The function that measured it.
+        seconds: The seconds of one piece of work.
+        info: The case's parameters, and `bytes`.
     """
 
     function: str
@@ -62,23 +62,25 @@ class Row:
 
     @property
     def judged(self) -> float | None:
-        """Return what the bound is on: of memory the worst round, of all else the median."""
+        """Return the figure that the bound applies to: the worst round of memory, else the median."""
         return max(self.figures) if self.unit == "MiB" and self.figures else self.median
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All that was measured; what was not is empty.
+    """All measurements; the attributes of benchmarks that were not run are empty.
 
     Attributes:
-        machine: As machine.py describes it.
-        dates: The days that the files which say so were begun on.
-        tiny: Only whether it runs was asked: no figure means anything.
-        far: Bytes a second and seconds of a far connection.
+        machine: The description by machine.py.
+        dates: The dates on which the runs began, from those files that have a date.
+        tiny: Whether the sizes were tiny, so that no figure means anything.
+        rows: The rows of ratios.py.
+        far: The rate (such as `25MiB`, per second) and the latency in seconds of a far connection.
         workers: The cases of workers.py.
-        operations: Those of memory.py.
-        many: Runs of many.py.
-        bench: A report of `s3crypt bench`.
+        operations: The operations of memory.py.
+        cases: The cases of pytest-benchmark.
+        many: The runs of many.py.
+        bench: The report of `s3crypt bench`.
     """
 
     machine: Mapping[str, Any]
@@ -93,22 +95,22 @@ class Results:
     bench: Report | None = None
 
     def of(self, *functions: str) -> list[Case]:
-        """Return the cases that these functions measured."""
+        """Return the cases of these functions."""
         return [case for case in self.cases if case.function in functions]
 
     def peer(self, name: str) -> str:
         """Return a peer's name and version."""
         version = str(self.machine["peers"].get(name, ""))
-        # Some add the commit that they were built from.
+        # Some peers append the commit that they were built from; cut it off.
         return f"{name} {version.partition('-')[0]}".strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Where the JSON files are.
+    """The paths of the JSON files.
 
     Attributes:
-        ratios: Of one or more runs; of a row that is in several, the last one counts.
+        ratios: The files of one or more runs. If several files have a row, the last one counts.
     """
 
     ratios: Sequence[Path]
@@ -120,10 +122,10 @@ class Files:
 
 
 def read(files: Files) -> Results:
-    """Read all of them.
+    """Read all files.
 
     Raises:
-        BenchmarkError: One cannot be read, or they are not of one machine.
+        BenchmarkError: A file cannot be read, or the files are of different machines.
     """
     ratios = [_object(path) for path in files.ratios]
     workers, memory = _object(files.workers), _object(files.memory)
@@ -180,6 +182,6 @@ def _one_machine(machines: Sequence[dict[str, Any]], bench: Report | None) -> di
 
 
 def _system(text: str) -> str:
-    """Return the kernel's version, without what its builder called it."""
+    """Return the kernel's name and version number, without its builder's suffix."""
     found = re.match(r"(\w+)-(\d+(?:\.\d+)*)", text)
     return " ".join(found.groups()) if found else text

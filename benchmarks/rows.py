@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What rows of many.py are made of: sides that are run in turns, their servers and files."""
+"""The parts of many.py's rows: sides that run in turns, their servers and files."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ from workload import BenchmarkError
 
 _HERE = Path(__file__).parent
 _GIB, _MIB = 2**30, 2**20
-# As the made-up key of operation.py.
+# The same made-up key as in operation.py.
 _KEY = bytes(32)
 _FILES_A_FOLDER = 1000
 _T = TypeVar("_T")
@@ -31,13 +31,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A side's process, from its start to its end.
+    """The figures of a side's process, from its start to its end.
 
     Attributes:
-        seconds: By the wall, of the whole process unless the row says otherwise.
-        cpu_seconds: Of the whole process, user and system.
-        peak_rss: Bytes.
-        requests: How often the server was asked for each operation; empty if it does not count.
+        seconds: Wall-clock seconds of the whole process, unless the row documents another span.
+        cpu_seconds: CPU seconds of the whole process, user and system.
+        peak_rss: Peak resident memory in bytes.
+        requests: The server's count of requests per operation; empty if the server does not count.
     """
 
     seconds: float
@@ -51,10 +51,10 @@ class Side:
     """One program of a row.
 
     Attributes:
-        name: What the table calls it.
+        name: The name in the table.
         run: Does the work once.
-        items: The objects of one run, or the MiB of one large object.
-        missing: Why it cannot be measured; then `run` is not called.
+        items: The number of objects of one run, or the MiB of one large object.
+        missing: Why the side cannot be measured; if not empty, `run` is not called.
     """
 
     name: str
@@ -68,11 +68,11 @@ class Row:
     """One comparison.
 
     Attributes:
-        name: For the command line.
-        what: For people.
-        sides: The programs, the first of which is this checkout's.
-        capacity: Says what the server, and the relay where there is one, can do.
-        unit: Of `Side.items` a second.
+        name: The name on the command line.
+        what: A description for people.
+        sides: Returns the programs, with this checkout's first.
+        capacity: Returns in words the rate that the server, or the relay in front of it, can reach.
+        unit: The unit of `Side.items` per second.
     """
 
     name: str
@@ -83,15 +83,15 @@ class Row:
 
 
 class Bench:
-    """What rows need, made when first needed.
+    """Files and servers for all rows, each made on first use.
 
     Args:
-        stack: Closes all of it.
-        count: Objects of a row.
-        delay: Milliseconds there and back.
-        against: A commit that is compared, or None.
-        busy: Processes that occupy a processor each while a large object is transferred.
-        tiny: As small as can be: only whether it runs is asked.
+        stack: Closes and removes them.
+        count: The number of objects of a row.
+        delay: Milliseconds of a round trip.
+        against: A commit to compare with, or None.
+        busy: The number of processes that each occupy a processor during a large transfer.
+        tiny: Use tiny sizes, to check only that the code runs.
     """
 
     def __init__(
@@ -114,24 +114,24 @@ class Bench:
 
     @cached_property
     def folder(self) -> Path:
-        """Return a new folder, in memory where there is enough."""
+        """Return a new folder, in memory if there is enough."""
         parent = workload.memory_folder(4 * _GIB)
         made = tempfile.TemporaryDirectory(prefix="s3crypt-many-", dir=parent)
         return Path(self._stack.enter_context(made))
 
     @cached_property
     def checkouts(self) -> list[Checkout]:
-        """Return this checkout, and the commit's that it is compared with."""
+        """Return this checkout and, if there is one, the commit to compare with."""
         return commits.checkouts(self._against, self.new_folder("checkouts"))
 
     @cached_property
     def server(self) -> CannedServer:
-        """Return a canned server, as far away as asked for."""
+        """Return a canned server with the delay of this run."""
         return self._canned("near", "--size", "1KiB")
 
     @cached_property
     def parquet_server(self) -> CannedServer:
-        """Return a canned server with small Parquet files too."""
+        """Return a canned server that also serves small Parquet files."""
         return self._canned("parquet", "--parquet")
 
     @cached_property
@@ -145,7 +145,7 @@ class Bench:
         return self._key("other-key", bytes(reversed(range(32))))
 
     def source(self, count: int) -> Path:
-        """Return a folder with so many files of 1 KiB, no two alike."""
+        """Return a folder with `count` different files of 1 KiB."""
         return self.once(f"source {count}", lambda: self._source(count))
 
     def new_folder(self, name: str) -> Path:
@@ -155,14 +155,14 @@ class Bench:
         return made
 
     def once(self, name: str, make: Callable[[], _T]) -> _T:
-        """Return what was made under this name the first time."""
+        """Return the value of this name, which is made only once."""
         if name not in self._made:
             self._made[name] = make()
         found: _T = self._made[name]
         return found
 
     def relay(self, port: int) -> int:
-        """Return the port of a new relay to this one: 25 MiB/s a connection, and the delay."""
+        """Start a relay to a port, with 25 MiB/s per connection and the delay; return its port."""
         latency = ("--latency", str(self.delay / 1000))
         command: list[str | Path] = [sys.executable, _HERE / "paced.py", str(port), *latency]
         said = self._stack.enter_context(workload.talking(command))
@@ -174,7 +174,7 @@ class Bench:
 
     @contextmanager
     def occupied(self) -> Iterator[None]:
-        """Keep as many processors busy as asked for."""
+        """Keep `busy` processors busy while the block runs."""
         busy = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(self.busy)]
         try:
             yield
@@ -209,8 +209,8 @@ _BUSY = "while True: pass"
 
 
 def counted(server: CannedServer, capacity_of: str, *options: str, delay: float) -> str:
-    """Return in words how many requests a second a canned server answers."""
-    # As many at once as the delay does not limit.
+    """Return in words how many requests per second a canned server answers."""
+    # With a delay, more connections are needed so that the delay does not limit the rate.
     connections = "512" if delay else "64"
     words = (*options, "--connections", connections)
     found = load.capacity(server.port, capacity_of, *words)
@@ -218,7 +218,7 @@ def counted(server: CannedServer, capacity_of: str, *options: str, delay: float)
 
 
 def in_turns(sides: Sequence[Side], rounds: int) -> list[list[Run]]:
-    """Return the runs of each side; each round has one of each, and another one goes first."""
+    """Return the runs of each side; each round runs all sides and starts with another one."""
     runs: list[list[Run]] = [[] for _ in sides]
     for number in range(rounds):
         for at in range(len(sides)):
@@ -228,10 +228,10 @@ def in_turns(sides: Sequence[Side], rounds: int) -> list[list[Run]]:
 
 
 def check_done(requests: Mapping[str, int], operations: Sequence[str], items: int) -> None:
-    """Refuse a run that did not ask for each object.
+    """Check that a run made a request for each object.
 
     Raises:
-        BenchmarkError: It made fewer requests of these operations than there are objects.
+        BenchmarkError: The run made fewer requests of these operations than there are objects.
     """
     made = sum(requests.get(operation, 0) for operation in operations)
     if made < items:
@@ -239,7 +239,7 @@ def check_done(requests: Mapping[str, int], operations: Sequence[str], items: in
 
 
 def nobody(**more: str) -> dict[str, str]:
-    """Return an environment with credentials that no server here looks at."""
+    """Return an environment with made-up credentials, which no server here checks."""
     return workload.environment(
         AWS_ACCESS_KEY_ID="none",
         AWS_SECRET_ACCESS_KEY="none",

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Amazon S3 Encryption Client as a peer, in its own environment: it obeys its standard input.
+"""The Amazon S3 Encryption Client as a peer, in its own environment, driven by standard input.
 
-    {"do": "seal", "source": FILE, "target": FILE}      what would be stored; answers its headers
+    {"do": "seal", "source": FILE, "target": FILE}      write the stored bytes; answer the headers
     {"do": "connect", "endpoint_url": URL}
     {"do": "put", "source": FILE, "name": NAME}
     {"do": "get", "name": NAME, "target": FILE}
 
-One JSON object a line, and so are the answers. Its KMS answers inside this process, so that it pays
-as little for keys as a client with an AES key does.
+Requests and answers are one JSON object per line. The client's KMS is simulated inside this
+process, so that it pays as little for keys as a client with an AES key.
 """
 
 import json
@@ -60,7 +60,7 @@ def _seal(source: str, target: str) -> dict[str, str]:
         Path(target).write_bytes(data)
         return _OK, {"ETag": '"0"'}
 
-    # After the encryption, whose handler was registered first.
+    # Registered last, so that it runs after the handler that encrypts.
     s3.meta.events.register_last("before-call.s3.PutObject", keep)
     client.put_object(Bucket=_BUCKET, Key="any", Body=Path(source).read_bytes())
     return {
@@ -71,7 +71,7 @@ def _seal(source: str, target: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Obey until there is nothing more to do."""
+    """Execute the requests until standard input ends."""
     client: Any = None
     for line in sys.stdin:
         asked = json.loads(line)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox with one KMS key, until standard input ends; ratios.py starts it.
+"""Run the sandbox with one KMS key until standard input ends; commands.py starts this.
 
-Prints one line of JSON: the environment that leads there, and the key's ARN.
+It prints one line of JSON: the environment that leads to the sandbox, and the key's ARN.
 """
 
 import json
@@ -13,7 +13,7 @@ from s3crypt import sandbox
 
 
 def main() -> None:
-    """Run it."""
+    """Run the sandbox."""
     with sandbox.running() as running:
         environment = sandbox.environment(running)
         kms = boto3.client(

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One checkout's side of `pairs.py --against`: a row's work, done once for each line of input.
+"""One checkout's side of `pairs.py --against`: does a row's work once per line of input.
 
     python side.py CHECKOUT FOLDER make [--tiny]
     python side.py CHECKOUT FOLDER ROW --endpoint-url URL [--tiny]
 
-PYTHONPATH begins with CHECKOUT, and a process that got another s3crypt ends at once. `make` writes
-the plaintext and the sealed objects and prints the objects' headers as JSON. A row's process prints
-a line once it is warm, and then the CPU seconds, user and system, of each repetition.
+PYTHONPATH begins with CHECKOUT, and the process ends at once if it imported another s3crypt. `make`
+writes the plaintext and the sealed objects, and prints the objects' headers as JSON. A row's
+process prints a line after its warm-up, and then the CPU seconds, user and system, of each
+repetition.
 """
 
 import argparse
@@ -39,13 +40,13 @@ _RANGE_LENGTH = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a row's work is made of.
+    """The input of a row's work.
 
     Attributes:
-        checkout: The commit's files.
-        folder: Where the plaintext is, and where files are written.
-        endpoint_url: Of the null server.
-        tiny: As little as possible: only whether it runs is asked.
+        checkout: The folder of the commit's files.
+        folder: The folder of the plaintext and of written files.
+        endpoint_url: The null server's address.
+        tiny: Do as little as possible, to check only that the code runs.
     """
 
     checkout: Path
@@ -55,20 +56,20 @@ class Given:
 
     @property
     def whole(self) -> int:
-        """Return the bytes of a message that is sealed and opened in memory."""
+        """Return the size of a message that is sealed and opened in memory."""
         return _MIB if self.tiny else 256 * _MIB
 
     @property
     def large(self) -> int:
-        """Return the bytes of a large file: no multiple of a frame."""
+        """Return the size of a large file, which is not a multiple of a frame."""
         return (17 if self.tiny else 1024) * _MIB - 1000
 
     def often(self, times: int, work: runs.Work) -> runs.Work:
-        """Return the work repeated so many times."""
+        """Return the work repeated `times` times."""
         return runs.in_turn([work], 2 if self.tiny else times)
 
     def store(self) -> S3Crypt:
-        """Return a store that makes its own client, as a caller's does."""
+        """Return a store that makes its own client, as in a caller's program."""
         mode = ClientSide(runs.keyring(), bind_name=False)
         return S3Crypt(mode, session=boto3.Session(), endpoint_url=self.endpoint_url)
 
@@ -150,8 +151,8 @@ def _range_gets(given: Given) -> runs.Work:
 
 
 def _python(given: Given, *arguments: str) -> runs.Work:
-    """Return the work of a Python that starts, with this checkout's packages, and ends."""
-    # A checkout has the command's package under another name than an installation.
+    """Return the work of starting and ending a Python process with this checkout's packages."""
+    # The command's package is `cli` in a checkout and `s3crypt_cli` in an installation.
     packages = given.folder / f"packages-{os.getpid()}"
     packages.mkdir()
     (packages / "s3crypt_cli").symlink_to(given.checkout / "cli")
@@ -189,7 +190,7 @@ ROWS: dict[str, Callable[[Given], runs.Work]] = {
 
 
 def make(given: Given) -> dict[str, dict[str, str]]:
-    """Write the plaintext and the objects to be served; return the objects' headers."""
+    """Write the plaintext and the objects that the server serves; return the objects' headers."""
     source, small = given.folder / "source", given.folder / "small-source"
     workload.make_source(source, given.large)
     workload.make_source(small, _SMALL_LENGTH)
@@ -200,13 +201,13 @@ def make(given: Given) -> dict[str, dict[str, str]]:
 
 
 def _used() -> float:
-    # To the microsecond; os.times counts in hundredths of a second.
+    # getrusage counts in microseconds, os.times only in hundredths of a second.
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _cpu_seconds(work: runs.Work) -> float:
-    # Garbage of the round before is not for this one to clear up.
+    # Collect the garbage of the previous round, so that it does not cost time in this one.
     gc.collect()
     before = _used()
     work()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the benchmark files share: sizes, data, servers, and what goes into the JSON."""
+"""Fixtures and hooks of the benchmark files: sizes, data, servers, and the fields of the JSON."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
     from s3crypt import AESKeyring
 
-# Shorter rounds would measure the clock.
+# Shorter rounds would measure mostly the clock.
 _ROUND_SECONDS = 0.05
 _TINY_SIZE = 8 * 2**20
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add what makes the suite small."""
+    """Add the option for tiny sizes."""
     parser.addoption(
         "--tiny", action="store_true", help="tiny sizes, one round: only whether it runs"
     )
@@ -41,13 +41,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_benchmark_update_machine_info(
     config: pytest.Config, machine_info: dict[str, Any]
 ) -> None:
-    """Say in every JSON what the figures belong to."""
+    """Describe the machine and all versions in every JSON."""
     del config
     machine_info["s3crypt"] = machine.describe()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out large cases, where only running matters."""
+    """Leave out large cases with `--tiny`."""
     if not config.getoption("--tiny"):
         return
     large = [
@@ -60,13 +60,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def parameters(item: pytest.Function) -> dict[str, Any]:
-    """Return what a case was parametrized with."""
+    """Return the parameters of a case."""
     return dict(item.callspec.params) if hasattr(item, "callspec") else {}
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Iterator[None]:
-    """Skip, by name, what needs a peer that is missing."""
+    """Skip a case whose peer is missing; the message names the peer."""
     try:
         yield
     except (peers.MissingPeerError, nullserver.NullServerError) as missing:
@@ -75,17 +75,17 @@ def pytest_runtest_call() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny(pytestconfig: pytest.Config) -> bool:
-    """Tell whether only running matters."""
+    """Return whether `--tiny` was given, so that the figures do not matter."""
     return bool(pytestconfig.getoption("--tiny"))
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """Measures one piece of work, for as long as is worth it.
+    """Measures one piece of work in rounds.
 
     Attributes:
         benchmark: pytest-benchmark's fixture.
-        tiny: One round of one.
+        tiny: Do the work only once, in one round.
     """
 
     benchmark: BenchmarkFixture
@@ -104,12 +104,12 @@ class Measure:
         """Run the work in rounds.
 
         Args:
-            work: What is measured.
-            group: The table that it belongs to.
+            work: The function that is measured.
+            group: The table that the case belongs to.
             size: Plaintext bytes of the work.
-            rounds: How many; of work that takes long, five do.
-            before: Called before each round, which then is of one piece of work.
-            more: What else the JSON is to say.
+            rounds: The number of rounds; five are enough for long work.
+            before: Called before each round; each round then does the work only once.
+            more: Further fields of the JSON.
         """
         self.benchmark.group = group
         self.benchmark.extra_info.update(more, bytes=size)
@@ -132,19 +132,19 @@ def _iterations(work: Callable[[], object]) -> int:
 
 @pytest.fixture
 def measure(benchmark: BenchmarkFixture, tiny: bool) -> Measure:
-    """Return what measures."""
+    """Return a function that measures work."""
     return Measure(benchmark, tiny)
 
 
 @pytest.fixture(scope="session")
 def keyring() -> AESKeyring:
-    """Return the key that all have."""
+    """Return the keyring of all benchmarks."""
     return operation.keyring()
 
 
 @pytest.fixture(scope="session")
 def folder(tiny: bool) -> Iterator[Path]:
-    """Make a folder, in memory where there is enough."""
+    """Make a folder, in memory if there is enough."""
     parent = workload.memory_folder(2**20 if tiny else 8 * 2**30)
     with tempfile.TemporaryDirectory(prefix="s3crypt-bench-", dir=parent) as name:
         yield Path(name)
@@ -152,7 +152,7 @@ def folder(tiny: bool) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[sandboxes.Running]:
-    """Run a sandbox, with the environment that leads there."""
+    """Run a sandbox, and point this process's environment to it."""
     before = dict(os.environ)
     with sandboxes.running() as running:
         os.environ.update(sandboxes.environment(running))
@@ -165,6 +165,6 @@ def sandbox() -> Iterator[sandboxes.Running]:
 
 @pytest.fixture(scope="session")
 def null_server(folder: Path) -> Iterator[nullserver.NullServer]:
-    """Run a null server that serves nothing described, over http and https."""
+    """Run a null server whose objects have no headers of their own, over http and https."""
     with nullserver.running(folder) as server:
         yield server

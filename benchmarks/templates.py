@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The objects that canned.py serves, one a bucket: sealed under an AES key, under KMS, and plain.
+"""Make the objects that canned.py serves, one per bucket: sealed under an AES or KMS key, or plain.
 
     python templates.py FOLDER --endpoint-url URL [--size 1KiB] [--parquet]
 
-Writes `BUCKET.body` and `BUCKET.json` for each, and asks the canned KMS at URL for the data keys.
-No name is bound, so that an object is read under any. `--parquet` adds a small Parquet file, plain
-and sealed.
+Writes `BUCKET.body` and `BUCKET.json` for each bucket, and requests the data keys from the canned
+KMS at URL. The objects are not bound to a name, so that they can be read under any name.
+`--parquet` adds a small Parquet file, plain and sealed.
 """
 
 import argparse
@@ -32,7 +32,7 @@ _PARQUET_ROWS = 2340
 
 
 class _Recorder:
-    """Keeps the body and the metadata of a put, which the canned server drops."""
+    """Keeps the body and the metadata of a put; the canned server drops them."""
 
     def __init__(self, client: Any) -> None:
         self.body, self.headers = b"", dict[str, str]()
@@ -68,7 +68,7 @@ def _sealed(endpoint_url: str, plaintext: bytes, mode: ClientSide) -> tuple[byte
 
 
 def _checked(plaintext: bytes) -> dict[str, str]:
-    """Return the headers of a plain object that has S3's checksum."""
+    """Return the headers of a plain object that has a checksum of S3."""
     checksum = b64encode(crc64nvme(plaintext).to_bytes(8)).decode()
     return {
         **_STORED,
@@ -109,7 +109,7 @@ def make(folder: Path, endpoint_url: str, size: int, *, parquet: bool) -> None:
 
 
 def main() -> None:
-    """Make them."""
+    """Make the templates that the arguments name."""
     parser = argparse.ArgumentParser(description="Make what canned.py serves.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--endpoint-url", required=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What canned.py and paced.py share: calls that are due later, and many open sockets."""
+"""Calls that are due later, and many open sockets; canned.py and paced.py share this module."""
 
 import asyncio
 import heapq
@@ -7,15 +7,16 @@ import resource
 from collections.abc import Callable
 from itertools import count
 
-# All clients of a run may connect at once; a connection that is dropped comes a second later.
+# All clients of a run may connect at once. A full backlog drops a connection, and the client tries
+# again only after a second.
 BACKLOG = 4096
 
 
 class Timeline:
-    """Calls functions when they are due; calls due at once are made in the order they were given.
+    """Calls functions when they are due; calls due at the same time keep the order of `call_at`.
 
-    One timer of the loop serves them all: with a timer each, thousands of small messages a second
-    would spend a third of their time on it.
+    One timer of the loop serves all calls. With a timer per call, thousands of small messages per
+    second would spend a third of their time on timers.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -25,7 +26,7 @@ class Timeline:
         self._wakes_at = float("inf")
 
     def call_at(self, due: float, call: Callable[[bytes], object], data: bytes) -> None:
-        """Call a function with some bytes at a time of the loop's clock."""
+        """Call a function with `data` at the time `due` of the loop's clock."""
         heapq.heappush(self._waiting, (due, next(self._numbers), call, data))
         if due < self._wakes_at:
             self._wake_at(due)
@@ -47,6 +48,6 @@ class Timeline:
 
 
 def allow_many_connections() -> None:
-    """Let this process have as many open sockets as the system lets it have."""
+    """Raise this process's limit of open sockets to the most that the system allows."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What reading trail files costs, against a bare `json.loads(gzip.decompress(...))` of the same.
+"""How long does it take to read trail files, against a bare `json.loads(gzip.decompress(...))`?
 
     python trails.py [--rounds 5] [--tiny]
 
-Prints JSON: for every round, our CPU seconds and the bare ones, and for each number of files the
-peak memory in bytes of a process that reads them. One record in four is of KMS, two in a thousand
-are about the object that is asked for.
+Prints JSON: for every round, our CPU seconds and those of the bare read; for each number of files,
+the peak memory in bytes of a process that reads them. One record in four is of KMS; two in a
+thousand are about the object of the question.
 """
 
 import argparse
@@ -29,7 +29,7 @@ _RECORDS = 1000
 
 
 def record(number: int) -> dict[str, Any]:
-    """Return a record of the usual length: KMS's or S3's."""
+    """Return a record of KMS or S3, of the usual length."""
     name = _NAME if number % 1000 < 2 else f"2026/{number}.parquet"
     role = {"type": "Role", "arn": f"arn:aws:iam::{_ACCOUNT}:role/reader", "accountId": _ACCOUNT}
     identity = {
@@ -105,7 +105,7 @@ def make(folder: Path, files: int) -> list[Path]:
 
 
 def read(folder: Path) -> float:
-    """Return the CPU seconds of an answer about one object."""
+    """Return the CPU seconds of a search for one object's records in a folder."""
     question = Question(location=Location(_BUCKET, _NAME))
     started = time.process_time()
     search = Trails().search(question, [folder])
@@ -117,7 +117,7 @@ def read(folder: Path) -> float:
 
 
 def bare(paths: Sequence[Path]) -> float:
-    """Return the CPU seconds of parsing alone."""
+    """Return the CPU seconds of decompressing and parsing the files alone."""
     started = time.process_time()
     for path in paths:
         json.loads(gzip.decompress(path.read_bytes()))

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of many.py with one large object far away: put and get of 1 GiB at the defaults.
 
-The null server stands behind paced.py, at 25 MiB/s a connection and with the delay of the run.
-Whole commands, client-side under an AES key; the commit that is compared runs the same ones.
+The null server is behind paced.py, at 25 MiB/s per connection and with the delay of the run. The
+rows are whole commands, client-side under an AES key. With `--against`, the commit runs the same
+commands.
 """
 
 import json
@@ -16,7 +17,7 @@ from rows import Bench, Row, Run, Side
 from workload import BUCKET, BenchmarkError
 
 _SIDE = Path(__file__).with_name("side.py")
-# As side.py names them: 1 GiB less some bytes.
+# The names in side.py of the plaintext and the object: 1 GiB less some bytes.
 _SOURCE, _LARGE = "source", "large"
 _CONNECTIONS = 32
 _PART = 8 * 2**20
@@ -27,7 +28,7 @@ class _Far:
 
     def __init__(self, bench: Bench) -> None:
         self.folder = bench.new_folder("wide")
-        # By the other commit, where there is one: both read what it wrote.
+        # With `--against`, the other commit writes the object, and both sides read it.
         maker = bench.checkouts[-1]
         made: list[str | Path] = [sys.executable, _SIDE, maker.path, self.folder, "make"]
         made += ["--tiny"] * bench.tiny

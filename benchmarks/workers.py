@@ -3,10 +3,10 @@
 
     python benchmarks/workers.py [--workers 1 2 4 ...] [--rounds 3] [--tiny] [--json FILE]
 
-Client-side put and get of one file against the null server, and against the same behind paced.py:
-25 MiB/s and 30 ms a connection. Each in a process of its own; a round goes through all numbers.
-`boto3` is plain upload_file and download_file at their defaults (10 threads), `own` the number
-that s3crypt chooses by itself.
+The cases are client-side put and get of one file, against the null server, and against the same
+server behind paced.py, with 25 MiB/s and 30 ms per connection. Each transfer is a process of its
+own, and a round measures all numbers of workers. `boto3` is plain upload_file and download_file at
+their defaults (10 threads), and `own` is the number that s3crypt chooses by itself.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _PACED = Path(__file__).with_name("paced.py")
 _MIB = 2**20
 _PART = 8 * _MIB
 _NEAR = 2**30
-# A far server's rate shows once every worker has had some parts.
+# The rate of a far server is steady only once every worker has moved some parts.
 _PARTS_A_WORKER = 4
 _BOTO3_WORKERS = 10
 
@@ -39,7 +39,7 @@ class Case:
     Attributes:
         where: `near` or `far`.
         verb: `put` or `get`.
-        workers: Their number, `own` or `boto3`.
+        workers: The number of workers, `own` or `boto3`.
         size: Plaintext bytes.
     """
 
@@ -51,7 +51,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the rounds of a case gave: medians."""
+    """The figures of a case: medians of its rounds, the largest peak, and all seconds."""
 
     case: Case
     rate: float
@@ -125,7 +125,7 @@ def measure(asked: argparse.Namespace) -> list[Measured]:
     with ExitStack() as stack:
         bench = _Bench(stack, {case.size for case in cases}, asked.rate, asked.latency)
         for number in range(asked.rounds):
-            # There and back, so that no case always follows the same one.
+            # Reverse the order every other round, so that no case always follows the same case.
             for case in cases[:: -1 if number % 2 else 1]:
                 reports[case].append(bench.measure(case))
     return [_summary(case, found) for case, found in reports.items()]

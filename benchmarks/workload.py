@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured: sizes, made-up data, folders, and processes timed from without.
+"""Sizes, made-up data, folders, and processes timed from outside.
 
-Imports nothing large: on Linux a child's peak memory begins with that of the process it was
-started from.
+This module imports no large package: on Linux a child's peak memory begins with its parent's peak.
 """
 
 import argparse
@@ -32,7 +31,7 @@ _OPERATION = Path(__file__).with_name("operation.py")
 
 
 class BenchmarkError(Exception):
-    """The benchmark cannot run, or an operation failed or did not do what it should."""
+    """The benchmark cannot run, or an operation failed or had a wrong result."""
 
 
 def parse_size(text: str) -> int:
@@ -44,7 +43,7 @@ def parse_size(text: str) -> int:
 
 
 def size_name(size: int) -> str:
-    """Return a size as `parse_size` takes it: `64KiB`."""
+    """Return a size in the form that `parse_size` accepts: `64KiB`."""
     for unit in ("GiB", "MiB", "KiB"):
         if size and not size % _UNITS[unit]:
             return f"{size // _UNITS[unit]}{unit}"
@@ -52,17 +51,17 @@ def size_name(size: int) -> str:
 
 
 def make_source(path: Path, size: int) -> str:
-    """Write `size` bytes, no two MiB of them alike, and return their SHA-256."""
+    """Write `size` bytes, each MiB of them different, and return their SHA-256."""
     block = bytearray(random.Random(size).randbytes(CHUNK))
     digest = hashlib.sha256()
     with path.open("wb") as file:
         for number in range(-(-size // CHUNK)):
-            # A part in another's place must not go unseen.
+            # Different MiBs, so that the SHA-256 detects parts in the wrong place.
             block[:8] = number.to_bytes(8)
             data = memoryview(block)[: size - number * CHUNK]
             digest.update(data)
             file.write(data)
-        # Or the disk is still busy with it when the clock runs.
+        # Without this, the disk would still be busy with the file when the clock starts.
         os.fsync(file.fileno())
     return digest.hexdigest()
 
@@ -74,28 +73,26 @@ def digest_of(path: Path) -> str:
 
 
 def memory_folder(needed: int) -> Path:
-    """Return a folder in memory with so many bytes free, or else the temporary folder."""
+    """Return a folder in memory if `needed` bytes are free there, or else the temporary folder."""
     if _MEMORY_FOLDER.is_dir() and shutil.disk_usage(_MEMORY_FOLDER).free > needed:
         return _MEMORY_FOLDER
     return Path(tempfile.gettempdir())
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return this environment without what would lead AWS clients elsewhere, and with `more`."""
-    # Without byte code files, each run would compile every module that it imports: half a second.
-    left_out = ("AWS_", "PYTHONDONTWRITEBYTECODE")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+    """Return this process's environment without variables that affect AWS clients, plus `more`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return {**kept, "AWS_CONFIG_FILE": os.devnull, "no_proxy": "*", **more}
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A whole process, from its start to its end, as the kernel counted it.
+    """The kernel's figures of a whole process, from its start to its end.
 
     Attributes:
-        seconds: By the wall.
-        cpu_seconds: User and system, all its threads and its own children.
-        peak_rss: Bytes.
+        seconds: Wall-clock seconds.
+        cpu_seconds: CPU seconds, user and system, of all its threads and its own children.
+        peak_rss: Peak resident memory in bytes.
     """
 
     seconds: float
@@ -107,7 +104,7 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = N
     """Run a command to its end.
 
     Raises:
-        BenchmarkError: It failed; with what it printed.
+        BenchmarkError: The command failed; the message has its output.
     """
     with tempfile.TemporaryFile() as said:
         started = time.perf_counter()
@@ -131,10 +128,10 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = N
 
 
 def output(command: Sequence[str | Path], environment: Mapping[str, str]) -> str:
-    """Return what a command prints.
+    """Run a command and return its standard output.
 
     Raises:
-        BenchmarkError: It failed; with what it printed.
+        BenchmarkError: The command failed; the message has its standard error.
     """
     done = subprocess.run(
         command,
@@ -152,7 +149,10 @@ def output(command: Sequence[str | Path], environment: Mapping[str, str]) -> str
 
 @contextmanager
 def talking(command: Sequence[str | Path]) -> Iterator[dict[str, Any]]:
-    """Run a server that prints one line of JSON and ends with its standard input."""
+    """Run a server while the block lasts; yield the line of JSON that it prints at its start.
+
+    The server ends when its standard input is closed.
+    """
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
     ) as process:
@@ -174,7 +174,7 @@ def operate(
     *options: str,
     environment: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Run one of operation.py's in a process of its own; return its report."""
+    """Run an operation of operation.py in a process of its own; return its report."""
     with tempfile.TemporaryDirectory(prefix="s3crypt-report-") as folder:
         report = Path(folder) / "report"
         whole = run(
@@ -187,7 +187,7 @@ def operate(
 
 @contextmanager
 def stopped_by_sigterm() -> Iterator[None]:
-    """Let a stopped benchmark stop its server and remove its files, too."""
+    """Exit on SIGTERM through an exception, so that servers are stopped and files removed."""
 
     def stop(_: int, __: FrameType | None) -> None:
         raise SystemExit(128 + signal.SIGTERM)
