@@ -62,7 +62,7 @@ class Row:
 
     @property
     def judged(self) -> float | None:
-        """Return the figure that the bound applies to: the worst round of memory, else the median."""
+        """Return the figure for the bound: for memory the worst round, otherwise the median."""
         return max(self.figures) if self.unit == "MiB" and self.figures else self.median
 
 

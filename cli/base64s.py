@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Base64 around messages, as a stream: one line without breaks out, any line breaks in."""
+"""Base64 around messages, as a stream: written as one line, read with any line breaks."""
 
 import binascii
 from collections.abc import Callable
@@ -12,14 +12,14 @@ _BLANKS = b" \t\r\n"
 
 
 class Encoder:
-    """Writes the base64 of what is written to it; `finish` writes the end."""
+    """Encodes the bytes written to it, and writes the base64 to a file; `finish` writes the end."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
         self._rest = b""
 
     def write(self, data: bytes | memoryview) -> None:
-        """Write as much as makes whole groups of three bytes, and keep the rest."""
+        """Encode all whole groups of three bytes, and keep the rest for the next call."""
         whole = self._rest + bytes(data)
         length = len(whole) // 3 * 3
         self._write(binascii.b2a_base64(whole[:length], newline=False))
@@ -31,7 +31,7 @@ class Encoder:
 
 
 class Decoder:
-    """A file of base64 that is read as the bytes it stands for."""
+    """Reads a file of base64 as the decoded bytes."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Completion of the names of buckets and objects, and bash's script for it.
 
-A shell waits for the answer: it has one page of names, comes within seconds, and an error is no
-answer. Without credentials no request is made.
+The shell waits for the answer. The answer therefore has at most one page of names, comes within
+seconds, and is empty after an error. Without credentials, no request is made.
 """
 
 import itertools
@@ -23,11 +23,11 @@ from .options import settings_of
 from .places import make_store
 
 _SCHEME = "s3://"
-# S3 lists as many names at once.
+# The number of names on one page of an S3 listing.
 _MOST = 1000
 _WAIT_SECONDS = "1"
 _TIMEOUTS = ("S3CRYPT_CONNECT_TIMEOUT", "S3CRYPT_READ_TIMEOUT", "S3CRYPT_RETRY_SECONDS")
-# bash ends a word at these characters, as far as COMP_WORDBREAKS has them.
+# bash ends a word at each of these characters that is in COMP_WORDBREAKS.
 _BREAKS = re.compile(r".*[:=]")
 _UNSAFE = re.compile(r"([^\w@%+=:,./-])")
 
@@ -35,7 +35,7 @@ _UNSAFE = re.compile(r"([^\w@%+=:,./-])")
 def complete_uri(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Return the URIs that an incomplete one may become; none if that cannot be found out."""
+    """Return the URIs that an incomplete URI may become; an empty list after an error."""
     if not (incomplete.startswith(_SCHEME) or _SCHEME.startswith(incomplete)):
         return []
     for name in _TIMEOUTS:
@@ -52,7 +52,7 @@ def complete_uri(
 def complete_path(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Return the URIs that an incomplete one may become, or have the shell complete a file."""
+    """Return the URIs that an incomplete URI may become, or let the shell complete a file name."""
     if incomplete.startswith(_SCHEME[:3]):
         return complete_uri(context, parameter, incomplete)
     return [CompletionItem(incomplete, type="file")]
@@ -73,7 +73,7 @@ def _uris(context: click.Context, incomplete: str) -> Iterator[str]:
 
 
 class _Bash(BashComplete):
-    """bash's completion, of whole words: a colon ends a word of bash, and every URI has one."""
+    """bash's completion, which also completes URIs, although bash splits words at colons."""
 
     source_template = """\
 %(complete_func)s() {
@@ -100,10 +100,10 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 """
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """Return the words of the line, and the incomplete one at its end."""
+        """Return the words of the line, and the incomplete word at its end."""
         line = os.environ.get("COMP_LINE")
         if line is None:
-            # A script that an earlier version printed.
+            # An earlier version printed the script that is running.
             return super().get_completion_args()
         words = split_arg_string(line)
         is_begun = not line[-1:].isspace()
@@ -121,5 +121,5 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 
 
 def register() -> None:
-    """Have click use our script for bash."""
+    """Register our script for bash with click."""
     add_completion_class(_Bash)

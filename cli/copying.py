@@ -66,7 +66,7 @@ object by its ETag, a file by its inode, size and time. A versioned bucket keeps
 s3crypt mv q3.csv s3://acme/2026/ --key kms:alias/reports
 s3crypt mv -r s3://acme/2026/ s3://acme/old/ --key kms:alias/reports
 """
-# Options that say how an object is read -> whether they apply to copies inside S3.
+# Options for reading an object -> whether they apply to copies inside S3.
 _READING = {
     "version_id": True,
     "written_as": True,
@@ -194,7 +194,7 @@ def _preserving(*, preserve: bool, is_inside: bool) -> dict[str, Any]:
 
 
 def _refuse_reading(origin: ModeOptions, reading: dict[str, Any]) -> None:
-    """Refuse options that say how an object is read where files are."""
+    """Refuse options for reading objects if the sources are files."""
     origin.check_none("A file as source")
     if origin.mode:
         raise ConfigError("A file as source takes no --from-mode.")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of commands that write objects, beside their encryption: metadata, headers, locks."""
+"""The options that describe new objects apart from their encryption: metadata, headers, locks."""
 
 import functools
 from collections.abc import Mapping
@@ -57,7 +57,7 @@ _NAMES = (
 
 
 def describing_new_options(command: Command) -> Command:
-    """Give a command that writes objects `said`: arguments of `S3Crypt.put` that describe them."""
+    """Give a command that writes objects these options, as `said`: arguments of `S3Crypt.put`."""
 
     @functools.wraps(command)
     def wrapper(*arguments: Any, **values: Any) -> Any:
@@ -68,14 +68,14 @@ def describing_new_options(command: Command) -> Command:
 
 
 def refuse_description(said: Mapping[str, Any], reason: str) -> None:
-    """Refuse options that describe a new object where none is written."""
+    """Refuse options that describe a new object if the command does not write one."""
     for name in said:
         spelled = "tag" if name == "tags" else name.replace("_", "-")
         raise ConfigError(f"--{spelled} is for an object that is written; {reason}.")
 
 
 def _said(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the given values as arguments of the library, without those that were not given."""
+    """Return the given values as arguments of the library; omit options that were not given."""
     until = given["object_lock_retain_until"]
     said = {
         **given,

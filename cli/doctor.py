@@ -48,7 +48,7 @@ s3crypt doctor s3://acme/q3.csv --key kms:alias/reports
 s3crypt doctor s3://acme/new.csv --for put --mode sse-kms \\
     --key kms:alias/reports
 """
-# Area of the first cause -> exit code.
+# The area of the first cause -> the exit code.
 _CODES: Mapping[str, int] = {
     "credentials": EXIT_USAGE,
     "clock": EXIT_USAGE,

@@ -17,7 +17,7 @@ def info_fields(info: "ObjectInfo") -> dict[str, Any]:
 
 
 def value_fields(value: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass, with lists and dictionaries in the place of other kinds."""
+    """Return the fields of a dataclass as a dictionary; nested values become lists and dicts."""
     names = [field.name for field in dataclasses.fields(value)]
     return {name: _value(getattr(value, name)) for name in names}
 
@@ -40,7 +40,7 @@ def _plain_text(value: Any) -> str:
 
 
 def print_fields(settings: Settings, fields: dict[str, Any]) -> None:
-    """Print properties, and leave out empty ones for people."""
+    """Print properties; text for people omits empty properties."""
     if settings.json:
         print_json(fields)
         return

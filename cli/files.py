@@ -48,7 +48,7 @@ _CHUNK = 2**20
 
 @dataclass(frozen=True, slots=True)
 class _Conversion:
-    """What is encrypted or decrypted, and how it is reported."""
+    """A conversion: its source and target, its options, and its form of report."""
 
     verb: Literal["encrypt", "decrypt"]
     settings: Settings
@@ -62,7 +62,7 @@ class _Conversion:
 
     @property
     def is_in_place(self) -> bool:
-        """Return whether both are files as they are, which two threads can read and write."""
+        """Return whether source and target are plain files, which two threads can process."""
         return "-" not in (self.source, self.target) and not self.encode and not self.decode
 
 
@@ -341,7 +341,7 @@ def _pump(
 
 @contextmanager
 def _opened(conversion: _Conversion) -> Iterator[tuple[BinaryIO, int | None]]:
-    """Open the input; yield it with its length, or None if that is unknown."""
+    """Open the input; yield it with its length, which is None if it is unknown."""
     source = conversion.source
     with standard_input() if source == "-" else Path(source).open("rb") as opened:
         if conversion.decode:

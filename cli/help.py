@@ -58,7 +58,7 @@ class DocumentedGroup(click.Group):
 
 
 def examples_of(command: click.Command) -> tuple[str, ...]:
-    """Return the examples of a command's help, a command line each; it may be broken by a \\."""
+    """Return the examples of a command's help; each is a command line, which a \\ may break."""
     blocks = [re.split(r"(?<!\\)\n", block) for block in _EXAMPLES.findall(_help(command))]
     return tuple(line for block in blocks for line in block)
 

@@ -208,7 +208,7 @@ class Job:
             self._tell(f"{_SKIPPED}  {error}")
 
     def kept(self, action: str, fields: Mapping[str, Any], told: str) -> None:
-        """Count an item that is left as it is; it is named with -v and --json only."""
+        """Count an item that stays unchanged; only -v and --json name it."""
         self._count(action, None)
         if self._settings.json:
             print_json({"action": action, **fields})
@@ -243,7 +243,7 @@ class Job:
         causes = ", ".join(f"{count:,} {cause}" for cause, count in self._causes.most_common())
         pieces = [
             f"{count:,} {_PAST.get(action, action)}{f' ({causes})' if action == _FAILED else ''}"
-            # Failures last.
+            # The count of failures comes last.
             for action, count in sorted(self._actions.items(), key=lambda item: item[0] == _FAILED)
         ]
         moved = f", {size_text(self._moved)}" if self._moved else ""

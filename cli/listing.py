@@ -249,7 +249,7 @@ def _version_text(entry: "ListedVersion") -> str:
 
 
 def _key_text(info: "ObjectInfo") -> str:
-    """Return the keys of an object; on a terminal, of each ARN the beginning of the key's id."""
+    """Return the keys of an object; on a terminal, shorten each ARN to the start of the key id."""
     keys = info.keys or ((f"kms:{info.kms_key}",) if info.kms_key else ())
     return ",".join(map(_short_key, keys)) or "-"
 
@@ -347,7 +347,7 @@ def du(
 
 
 def _head(store: "S3Crypt", uri: str, version_id: str | None) -> "ObjectInfo":
-    """Return the facts about an object; of an SSE-C object without its key, those of a listing."""
+    """Return the facts about an object; for SSE-C without the key, the facts from a listing."""
     try:
         return store.head(uri, version_id=version_id)
     except ObjectNotFoundError:

@@ -280,8 +280,8 @@ def _with_variables(hint: str, message: str) -> str:
 def _open_closed_streams() -> None:
     """Open standard streams that the process was started without, as streams that fail.
 
-    The next file that is opened would get a closed stream's number, and what is written to the
-    stream would go into that file. What is said on a closed stderr is lost.
+    Otherwise the next file to be opened would get the number of a closed stream, and output for the
+    stream would go into that file. Output for a closed stderr is lost.
     """
     for name, flags, mode in (
         ("stdin", os.O_WRONLY, "r"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that make things to work with: mb and rb for buckets, keygen for key files."""
+"""Commands for buckets and key files: mb, rb and keygen."""
 
 import contextlib
 import os
@@ -127,7 +127,7 @@ def keygen(*, file: Path, json: bool, quiet: bool, rsa: str | None) -> None:
 
 
 def _name(file: Path) -> str:
-    """Return a name for the key: the file's, without its suffix and without delimiters."""
+    """Return a name for the key: the file's name without its suffix and without delimiters."""
     return re.sub("[/=]", "-", file.stem) or "key"
 
 
@@ -149,10 +149,10 @@ def _rsa_pair(bits: int) -> tuple[bytes, bytes]:
 
 
 def _write_new(contents: dict[Path, bytes]) -> None:
-    """Write files that do not exist yet, all or none, for their owner only.
+    """Write new files that only their owner can read; after an error, leave no file.
 
     Raises:
-        ConfigError: One of them exists.
+        ConfigError: One of the files exists.
         StorageError: A file cannot be written.
     """
     made: list[Path] = []

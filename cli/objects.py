@@ -402,7 +402,7 @@ def _show_fields(settings: Settings, info: "ObjectInfo", *, is_single: bool = Tr
 
 
 def _inspect_files(settings: Settings, paths: tuple[str, ...], *, refused: list[str]) -> None:
-    """Show what messages in local files say of themselves; `refused` are options of objects."""
+    """Show the properties of messages in local files; fail if `refused` names any option."""
     from s3crypt.files import inspect_file  # noqa: PLC0415 - it loads cryptography
 
     for path in paths:

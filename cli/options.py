@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that several commands share, and the library's values made of them.
+"""Options that several commands share, and the library's values made from them.
 
-Secrets are never on the command line or in the environment; only names of key files are.
+The command line and the environment never contain secrets, only the names of key files.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from s3crypt.message import Keyring
 
 Command = Callable[..., Any]
-# The mode of objects that S3 reports no encryption of.
+# The mode of objects for which S3 reports no encryption.
 UNENCRYPTED = "none"
 _IGNORE_ENDPOINTS = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
 
@@ -67,8 +67,8 @@ def option(
 ) -> Callable[[Command], Command]:
     """Return click's option, also read from the environment, such as S3CRYPT_FRAME_LENGTH.
 
-    `environment=False` is for options that must be given each time: those that choose objects and
-    those that reduce safety. `group` is the heading of the help page that the option is below.
+    `environment=False` is for options that must be given each time: options that choose objects,
+    and options that reduce safety. `group` is the option's heading on the help page.
     """
     if environment:
         long = next(name for name in names if name.startswith("--"))

@@ -34,7 +34,7 @@ EXIT_USAGE = 2
 EXIT_INTEGRITY = 3
 EXIT_KEY = 4
 EXIT_STORAGE = 5
-# Of a dry run with --exit-code.
+# The exit code of a dry run with --exit-code that found changes.
 EXIT_CHANGES = 6
 EXIT_INTERRUPTED = 130
 # A shell reports this code for a process that SIGPIPE ended: only the pipe's reader ended early.
@@ -183,7 +183,7 @@ def size_text(size: int) -> str:
 def progress(
     label: str, total: int | None, *, quiet: bool = False
 ) -> Iterator[Callable[[int], None] | None]:
-    """Show a progress bar on stderr if that is a terminal; yields the callback, or None."""
+    """Show a progress bar on stderr if stderr is a terminal; yield the callback, or None."""
     if quiet or not sys.stderr.isatty():
         yield None
         return

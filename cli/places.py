@@ -106,7 +106,7 @@ def make_store(mode: "Mode | None", settings: Settings, written_in: str | None =
 def origin_mode(
     origin: ModeOptions, options: ModeOptions, settings: Settings, written_in: str | None
 ) -> "Mode | None":
-    """Return the mode that objects to be rotated or copied are read in."""
+    """Return the mode for reading the objects that are rotated or copied."""
     if origin.mode == UNENCRYPTED:
         origin.check_none("--from-mode none")
         return None
@@ -135,7 +135,7 @@ def end_dry_run(*, exit_code: bool, would_change: bool) -> None:
 
 
 def common_code(codes: list[int]) -> int:
-    """Return the exit code of several failures: their common code, or a general one."""
+    """Return the exit code of several failures: their common code, or a general code."""
     return codes[0] if len(set(codes)) == 1 else EXIT_OTHER
 
 

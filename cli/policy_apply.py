@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt policy apply`: a policy of a file merged into that of a bucket or a key."""
+"""`s3crypt policy apply`: merges the policy in a file into the policy of a bucket or key."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +77,7 @@ def carry_out(
 
     Raises:
         PolicyError: The change is refused.
-        ConfigError: Nobody can be asked.
+        ConfigError: There is no terminal to ask for confirmation on.
     """
     _show(settings, plan)
     plan.check()

@@ -133,7 +133,7 @@ def _reading(file: Path) -> str:
     """Return the shell command that writes the raw bytes of the key in a file."""
     quoted = shlex.quote(str(file))
     path = file.expanduser()
-    # A pipe can be read once only, by the code that signed.
+    # A pipe can be read only once, and the code that signed has already read it.
     content = path.read_bytes() if path.is_file() else b""
     if len(content) in (0, 32):
         return f"cat {quoted}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rm and inspect of many objects: several, those that a pattern fits, or all below a prefix."""
+"""rm and inspect of many objects: several names, matches of a pattern, or all below a prefix."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any

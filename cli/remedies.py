@@ -177,7 +177,8 @@ def reword(error: BaseException, command: click.Command | None = None) -> None:
 def _name_origin(error: S3CryptError, command: click.Command) -> None:
     """Add the option for an object's present key to the hint of an error about a key.
 
-    A key that KMS refuses has a code: another key would not help.
+    The hint is left unchanged if the error has a code, as when KMS refuses the key: another key
+    would not help.
     """
     hint = error.hint or ""
     is_key = isinstance(error, KeyUnavailableError) and error.code is None

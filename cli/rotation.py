@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command that brings objects to another mode or key: rotate."""
+"""The command rotate: changes the mode or key of existing objects."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any

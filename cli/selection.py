@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which objects and files a command works on: several sources, wildcards, --include, --exclude."""
+"""The selection of a command's objects and files: sources, wildcards, --include, --exclude."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ _KINDS = ("include", "exclude")
 
 
 class FilteringCommand(DocumentedCommand):
-    """A command with --include and --exclude, which it gets as `rules`, in their common order."""
+    """A command with --include and --exclude, passed to it as `rules` in the given order."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        """Parse the arguments; click itself forgets the order of two options."""
+        """Parse the arguments, and keep the order of both options, which click does not keep."""
         values, _, order = self.make_parser(context).parse_args(list(arguments))
         given = {kind: iter(values.get(kind) or ()) for kind in _KINDS}
         rules = [
@@ -53,12 +53,13 @@ def filter_options(command: Command) -> Command:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """Objects below a prefix, or those of them that a pattern fits.
+    """The objects below a prefix, or the objects that match a pattern.
 
     Attributes:
         prefix: The URI up to its last slash.
         names: Selects objects by the rest of their names.
-        own_name: The name below which they go if there are several sources; empty for patterns.
+        own_name: The name below the target for these objects if there are several sources; empty
+            for patterns.
     """
 
     prefix: str
@@ -84,10 +85,10 @@ def sources_of(
 ) -> Sources:
     """Return the objects and trees that the URIs name.
 
-    A name with a wildcard is a pattern, unless an object has just that name.
+    A name with a wildcard is a pattern, unless an object has exactly this name.
 
     Raises:
-        ConfigError: A URI is a prefix and -r is missing, or there are rules and no tree.
+        ConfigError: A URI is a prefix without -r, or there are rules without a tree.
     """
     objects, trees = [], []
     for uri in uris:
@@ -139,7 +140,7 @@ def last_part(uri: str) -> str:
     """Return the last part of an object's name, which is its file's name.
 
     Raises:
-        ConfigError: The name has no such part.
+        ConfigError: The name has no part that can be a file's name.
     """
     name = PurePosixPath(split_uri(uri)[1]).name
     if not name or name == "..":

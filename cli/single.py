@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A transfer, as put, get, cp and mv have it, and the transfer of a single file, pipe or object."""
+"""The values of a transfer by put, get, cp or mv, and the transfer of one file, pipe or object."""
 
 import errno
 import os
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """What is to be transferred where, and how it is reported.
+    """A transfer: its sources and target, and its form of report.
 
     Attributes:
         verb: `put`, `get`, `cp` or `mv`.
         sources, target: Paths and URIs, or - for a pipe.
         rules: --include and --exclude, in their order.
-        no_overwrite: Whether a target that exists is left alone, and counted.
-        exit_code: Whether a dry run's exit code says that something would be changed.
-        identity: What identifies the job, beside the above, for its journal.
+        no_overwrite: Whether an existing target is kept, and counted as skipped.
+        exit_code: Whether the exit code of a dry run shows if anything would be changed.
+        identity: Further values that identify the job in its journal.
     """
 
     settings: Settings
@@ -177,7 +177,7 @@ def copy_one(
 
 @contextmanager
 def _skipping(transfer: Transfer, store: "S3Crypt", source: str, target: str) -> Iterator[None]:
-    """Report a target that exists and is left alone, instead of failing."""
+    """Report an existing target as skipped, instead of failing."""
     try:
         yield
     except ConflictError as error:
@@ -187,9 +187,9 @@ def _skipping(transfer: Transfer, store: "S3Crypt", source: str, target: str) ->
 
 
 def is_there(store: "S3Crypt", error: BaseException | None, target: str) -> bool:
-    """Return whether a target that exists is the cause of an error."""
+    """Return whether an existing target is the cause of an error."""
     code = error.code if isinstance(error, ConflictError) else None
-    # A source that was replaced while it was read fails a condition, too.
+    # The error of a failed condition may also mean that the source was replaced during the read.
     return code == "FileExists" or (code == "PreconditionFailed" and store.exists(target))
 
 
@@ -201,7 +201,7 @@ def _already(transfer: Transfer, source: str, target: str, told: str) -> None:
 
 
 def _only(outcomes: Iterator[Any]) -> Any:
-    """Return the result of a job of one object; raise its error."""
+    """Return the result of a job on one object, or raise its error."""
     (outcome,) = outcomes
     if outcome.error is not None:
         raise outcome.error
@@ -209,7 +209,7 @@ def _only(outcomes: Iterator[Any]) -> Any:
 
 
 def for_many(how: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options for many objects; refuse those that name one."""
+    """Return the options for many objects; refuse options that apply to one object."""
     of_one = ("version_id", "byte_range")
     if any(how.get(name) is not None for name in (*of_one, "written_as")):
         raise ConfigError("--version-id, --written-as and --range name one object; not with -r.")
@@ -231,7 +231,7 @@ def _destination(source: str, uri: str, *, recursive: bool) -> str:
 
 
 def _check_readable(file: str) -> None:
-    """Fail as opening the file would; a pipe is not opened, since that would block."""
+    """Raise the error that opening the file would raise; do not open a pipe, which could block."""
     if file == "-":
         return
     try:

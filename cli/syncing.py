@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command sync: a folder or prefix becomes like another one."""
+"""The command sync: makes a folder or prefix like another folder or prefix."""
 
 import os
 from pathlib import Path
@@ -41,7 +41,7 @@ from .selection import FilteringCommand, Rules, filter_options, local_filter
 if TYPE_CHECKING:
     from s3crypt import S3Crypt, SyncOutcome
 
-# Options that say how an object is read -> whether they apply to files as targets, and to copies.
+# Options for reading an object -> whether they apply to files as targets, and to copies.
 _READING = {
     "allow_unsigned": (True, True),
     "allow_uncommitted": (True, False),
@@ -158,7 +158,7 @@ def _store(
     how: dict[str, Any],
     said: dict[str, Any],
 ) -> "tuple[S3Crypt, dict[str, Any]]":
-    """Return the store that reads objects, and the mode of those that are written."""
+    """Return the store that reads objects, and the mode of the written objects."""
     are_uris = [place.startswith("s3://") for place in places]
     if not any(are_uris):
         raise ConfigError(f"Neither {places[0]} nor {places[1]} is in S3.", hint="rsync does that.")

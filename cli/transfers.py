@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""put, get, cp and mv: one source or many, into S3, out of it, or inside it.
+"""put, get, cp and mv of one or many sources, into S3, out of S3 or inside S3.
 
 `cp` of a file into S3 is `put`, and `cp` of an object to a file is `get`: they share this code.
 """
@@ -222,7 +222,7 @@ def _sources(transfer: Transfer, store: "S3Crypt") -> Sources:
 def _check_targets(
     store: "S3Crypt", transfer: Transfer, sources: Sources, parts: list[str]
 ) -> None:
-    """Refuse several sources of which two would have the same target."""
+    """Refuse sources if two of them would have the same target."""
     if len(transfer.sources) == 1:
         return
     names, told = list(parts), list(sources.objects)
@@ -238,7 +238,7 @@ def _check_targets(
 
 
 def _own(transfer: Transfer, name: str, end: str = "") -> str:
-    """Return the name below which a tree goes: none if the tree is the only source."""
+    """Return the name below the target for a tree's objects; empty for the only source."""
     return f"{name}{end}" if name and len(transfer.sources) > 1 else ""
 
 

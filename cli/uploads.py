@@ -91,7 +91,7 @@ def uploads(
 
 
 def _chosen(found: Iterator[Any], missing: set[str], age: timedelta | None) -> Iterator[Any]:
-    """Yield the uploads that are named or older than `age`; remove named ones from `missing`."""
+    """Yield uploads that are named or older than `age`; remove the found names from `missing`."""
     latest = None if age is None else datetime.now(UTC) - age
     for upload in found:
         if upload.upload_id in missing or (latest is not None and upload.initiated < latest):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the page looks, on a screen of any width and on paper."""
+"""The style sheet of the page, for screens of any width and for paper."""
 
 STYLE = """
 :root { color-scheme: light; }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several key commands share: arguments, the key manager, reports, words for dates."""
+"""Helpers that several key commands share: arguments, the key manager, reports, date texts."""
 
 import dataclasses
 from datetime import datetime

@@ -201,7 +201,7 @@ def _journal(
 
 @contextmanager
 def _written(path: Path | None) -> Iterator[BinaryIO | None]:
-    """Yield the report's file, which appears complete or not at all; None without one."""
+    """Yield the report's file, which appears complete or not at all, or None without a path."""
     if path is None:
         yield None
         return
@@ -224,7 +224,7 @@ def _write_line(file: BinaryIO, found: "Dependent") -> None:
 
 @contextmanager
 def _progress(settings: Settings) -> Iterator[Callable[[int], None] | None]:
-    """Yield a function that draws the number of versions looked at; None without a terminal."""
+    """Yield a function that draws the number of examined versions, or None without a terminal."""
     if settings.silent or not sys.stderr.isatty():
         yield None
         return

@@ -39,7 +39,7 @@ def text(report: "Report", report_file: Path | None) -> Iterator[str]:
 
 
 def next_command(report: "Report", report_file: Path | None) -> str:
-    """Return the next step in one line, a command where there is one."""
+    """Return the next step in one line, as a command if there is a command for it."""
     again = f"s3crypt keys impact {report.key.arn} --account --report impact.json"
     if report.only.versions:
         return _rotation(report)
@@ -81,14 +81,14 @@ def _head(report: "Report") -> Iterator[str]:
 
 
 def _table(report: "Report") -> Iterator[str]:
-    """Yield a line per mode: the objects that only this key opens, and those others open, too."""
+    """Yield a line per mode: objects that only this key opens, and objects with further keys."""
     if not report.groups:
         yield "No object that was looked at needs this key."
         return
     line = "{:<17}  {:>9}  {:>9}  {:>10}   {:>9}  {:>10}"
     yield line.format("", "only this", "key opens", "", "another", "too").rstrip()
     yield line.format("mode", "objects", "versions", "bytes", "versions", "bytes")
-    # A table of S3 Metadata does not tell which version is the current one.
+    # A table of S3 Metadata does not show which version is current.
     has_objects = not report.scope.metadata_tables
     rows = [(group.mode, group.only, group.shared + group.replica) for group in report.groups]
     if len(rows) > 1:

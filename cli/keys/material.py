@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from s3crypt.kms import Imported, Importing, Material
 
 _PUBLIC_KEY, _TOKEN = "wrapping-key.der", "import-token.bin"
-# An import token and wrapped material have some hundred bytes, and no more than KMS's 6,144.
+# An import token and wrapped material have some hundred bytes; KMS accepts at most 6,144.
 _MAX_LENGTH = 6144
 _NEVER = "never"
 
@@ -188,7 +188,7 @@ def delete_material(settings: Settings, *, key: str, material: str | None, yes: 
             f"{material!r} is not the id of a key material.",
             hint=f"List them: s3crypt keys materials {named(key)}",
         )
-    # The alias may move before the answer.
+    # Use the ARN from here on, because the alias may move before the person confirms.
     arn = manager.delete_material(named(key), material, dry_run=True)
     listed = manager.materials(arn) if material else ()
     tell(settings, _consequence(listed, material, named(key)))

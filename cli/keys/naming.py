@@ -154,7 +154,7 @@ def _shown(settings: Settings, change: "AliasChange") -> "AliasUsers":
     return users
 
 
-# Whether the alias is deleted -> the consequences for those who name the key by it.
+# Whether the alias is deleted -> the consequences for callers that name the key by the alias.
 _WARNINGS = {
     False: (
         "Objects name the ARN of their key and stay readable to all who name that ARN.",

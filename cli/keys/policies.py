@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt keys policy show`, `check` and `set`: the policy of a key, whole."""
+"""`s3crypt keys policy show`, `check` and `set`: the whole policy of a key."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -23,7 +23,7 @@ from .common import (
 if TYPE_CHECKING:
     from s3crypt.kms import Key
 
-# s3crypt.kms has the number too, and takes as long to import as boto3.
+# s3crypt.kms defines this number as well, but importing it takes as long as importing boto3.
 _MOST = 25
 
 
@@ -44,7 +44,7 @@ def rotate(settings: Settings, *, key: str, wait: bool, yes: bool) -> None:
     manager = manager_of(settings)
     before = manager.show(named(key))
     left = before.on_demand_rotations_left
-    # KMS explains why the 26th is refused, and why a key never rotates.
+    # If `left` is 0 or None, KMS explains why the key cannot be rotated.
     if left:
         tell(settings, f"{left} of {_MOST} on-demand rotations are left to {before.arn}.")
     if left != 0 and not is_agreed("Use one of them?", yes=yes):

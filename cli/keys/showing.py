@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from s3crypt.policy import KeyRights
 
 _COLUMNS, _LABEL = 80, 16
-# More entries than this are counted, and a command is named that lists them all.
+# Of longer lists, only these many entries are shown, with the command that lists all of them.
 _LISTED = 6
 _ON_DEMAND_ROTATIONS = 25
 
@@ -158,7 +158,10 @@ def _policy_lines(key: "Key") -> Iterator[tuple[str, str]]:
 
 
 def _rights(key: "Key") -> "KeyRights | str | None":
-    """Return who may do what by the key policy; the reason if it is no policy, None if unseen."""
+    """Return the rights that the key policy gives to each principal.
+
+    Return a text with the reason if the policy is invalid, and None if it could not be read.
+    """
     from s3crypt.policy import Document, key_rights  # noqa: PLC0415 - 10 ms for --help
 
     if key.policy is None:

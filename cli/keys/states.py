@@ -177,7 +177,7 @@ def _objections(key: "Key", clearance: "Clearance | None") -> tuple[str, ...]:
 
 
 def _typed_name(settings: Settings, key: "Key", objections: tuple[str, ...]) -> str:
-    """Return the name that the person types to delete a key that no report clears."""
+    """Return the name that the person types to delete a key without a report that clears it."""
     reasons = "; ".join(objections)
     tell(settings, f"No report shows that nothing depends on {key.arn}: {reasons}.")
     tell(settings, "After the deletion, nothing under the key can ever be read again.")
