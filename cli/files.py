@@ -213,7 +213,7 @@ def clean(folder: str, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
 
 
 def _converted(conversion: _Conversion, keyring: "Keyring", chosen: Mapping[str, Any]) -> bool:
-    """Convert a folder or a file by two threads; return False for a pipe and for base64."""
+    """Convert a folder or a file with two threads; return False for a pipe and for base64."""
     settings, source, target = conversion.settings, conversion.source, conversion.target
     if conversion.recursive:
         _convert_folder(conversion, keyring, chosen)

@@ -123,7 +123,7 @@ def origin_mode(
 
 
 def check_exit_code(*, exit_code: bool, dry_run: bool) -> None:
-    """Refuse --exit-code without --dry-run: 6 would not tell a change from a failure."""
+    """Refuse --exit-code without --dry-run: code 6 would not tell changes from failures."""
     if exit_code and not dry_run:
         raise ConfigError("--exit-code is for --dry-run.", hint="Give both.")
 

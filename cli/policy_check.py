@@ -293,7 +293,7 @@ def _show_controls(settings: Settings, found: Sequence[_Given]) -> list[str]:
 
 def _controls(found: Sequence[_Given]) -> Iterator[tuple[str, Any]]:
     for each in found:
-        # The document of a role's policy does not tell whether it is managed or inline.
+        # The document of a role's policy does not show whether the policy is managed or inline.
         kinds = (Kind.MANAGED, Kind.ROLE) if each.kind is Kind.ROLE else (each.kind,)
         for kind in kinds if each.document else ():
             for finding in findings(each.document, kind) if each.document else ():
