@@ -43,22 +43,24 @@ def _promises(found: Results, _page: Page) -> Iterator[str]:
     bound = [row for row in _in_order(found.rows) if row.bound]
     kept, missed = ([row for row in bound if row.met is met] for met in (True, False))
     counted = f"{len(kept)} of {len(kept) + len(missed)} promises are kept"
-    yield f"{counted}; missed:" if missed else f"{counted}."
+    yield f"{counted}. These are missed:" if missed else f"{counted}."
     if missed:
         yield "\n".join(map(_missed, missed))
     yield (
-        "What stands last in a row is what it is held against: bounds with \u2265 are on how many "
-        "times as long that takes, bounds with \u2264 on how much of that ours takes. The official "
-        f"SDK is {found.peer('aws-encryption-sdk')}; the others are {', '.join(_others(found))}."
+        "The last part of a row's name is the other side of the comparison. A bound with \u2265 "
+        "means that the other side must take at least that many times as long as s3crypt. A bound "
+        "with \u2264 means that s3crypt may use at most that many times as much as the other side, "
+        "or at most that much memory. The official SDK is "
+        f"{found.peer('aws-encryption-sdk')}. The others are {', '.join(_others(found))}."
     )
     heads = ("", "bound", "kept", "median", "middle half", "ours, theirs")
     yield from table(heads, map(_promised, bound))
     yield from _absent(found)
     others = [row for row in _in_order(found.rows) if not row.bound and row.median is not None]
     if others:
-        yield "Without a bound, to know what the figures above are made of." + (
-            " The null server's rows are what it gives to a client that does nothing but move "
-            "bytes; no client gets past it."
+        yield "These rows have no bound. They explain the figures above." + (
+            " The rows of the null server show its speed for a client that only moves bytes. No "
+            "client can be faster."
             if any(row.name.startswith("server-") for row in others)
             else ""
         )
@@ -162,7 +164,7 @@ def _machine(found: Results, _page: Page) -> Iterator[str]:
     memory = size_name(machine["memory_bytes"]) if machine["memory_bytes"] else "not known"
     rows = [
         ("CPU", machine["cpu"]),
-        ("its instructions that matter", " ".join(machine["flags"])),
+        ("relevant instructions", " ".join(machine["flags"])),
         ("cores", str(machine["cores"])),
         ("memory", memory),
         ("system", machine["system"]),
@@ -175,13 +177,14 @@ def _machine(found: Results, _page: Page) -> Iterator[str]:
 
 
 _METHOD = """\
-Both sides of a ratio are measured in turns in the same run; a ratio is of two neighbours, and the
-figure is the median of those, with their quartiles. Each transfer and each command of the promises
-is a process of its own. boto3 and s3crypt hash no payload to sign it, as over TLS they would not
-anyway; boto3 is at its defaults, 10 threads. MB/s and GB/s are 10^6 and 10^9 bytes of plaintext by
-wall clock; KiB, MiB and GiB are 2^10, 2^20 and 2^30 bytes. The server is nginx, which answers as S3
-would and drops what it reads; it shares the cores with the client. What it fakes, and how
-everything is kept fair: [benchmarks/README.md](../benchmarks/README.md).
+Both sides of a ratio are measured in turns in the same run. Each ratio compares two neighbouring
+measurements, and the figure is the median of these ratios, with their quartiles. Each transfer and
+each command of the promises is a process of its own. Neither boto3 nor s3crypt hashes the payload
+to sign it, as neither would over TLS. boto3 has its default settings, 10 threads. MB/s and GB/s are
+10^6 and 10^9 bytes of plaintext by wall clock. KiB, MiB and GiB are 2^10, 2^20 and 2^30 bytes. The
+server is nginx. It answers as S3 would, discards the data that it receives, and shares the cores
+with the client. [benchmarks/README.md](../benchmarks/README.md) says what it fakes, and how the
+comparison is kept fair.
 
 ```sh
 apt-get install nginx-light age
@@ -204,9 +207,9 @@ python benchmarks/report.py --ratios ratios.json --workers workers.json --bench 
     --benchmark-json {codec,messages,files,transfers,ranges,kms,startup}.json
 ```
 
-Without the repository, on any machine: [`s3crypt bench`](command.md#measuring-s3crypt-bench), a
-minute or less, with transfers to your own bucket if you name one. `--html` gives a page with
-plots."""
+To measure on any machine without the repository, run
+[`s3crypt bench`](command.md#measuring-s3crypt-bench). It takes a minute or less, and measures
+transfers to your own bucket if you name one. `--html` makes a page with plots."""
 
 
 def _method(_found: Results, _page: Page) -> Iterator[str]:
@@ -244,21 +247,25 @@ def _wrapped(block: str) -> str:
     """Wrap a paragraph; return any other block unchanged."""
     if "\n" in block or block.startswith(("|", "!", "#", "<")):
         return block
-    return textwrap.fill(block, 105, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(block, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def _opening(found: Results) -> Iterator[str]:
     if found.tiny:
         yield "**Taken at tiny sizes, to see that all of it runs: no figure means anything.**"
     machine = found.machine
-    taken = f" Taken {', '.join(found.dates)}." if found.dates else ""
+    taken = f" Measured on {', '.join(found.dates)}." if found.dates else ""
     yield (
-        "**These are loopback figures of one machine, a virtual one that shares its processor "
-        "with others; they are not AWS's.** Client and server are on the same "
-        f"{machine['cores']} cores ({machine['cpu']}). Hold ratios against each other: absolute "
-        f"figures change with the machine and with what else it does.{taken} "
-        "[The machine](#the-machine), [how to repeat it]"
-        "(#how-it-is-measured-and-how-to-repeat-it)."
+        "How fast is s3crypt, compared with other tools and with plain boto3, and how much memory "
+        "does it need? This page is for people who choose a tool, and for the maintainers of "
+        "s3crypt, who check its promises."
+    )
+    yield (
+        "**These are loopback figures of one virtual machine, not AWS's figures.** The machine "
+        "shares its processor with others. Client and server run on the same "
+        f"{machine['cores']} cores ({machine['cpu']}). Compare ratios: absolute figures change "
+        f"with the machine and with its other load.{taken} See [the machine](#the-machine) and "
+        "[how to repeat the measurements](#how-it-is-measured-and-how-to-repeat-it)."
     )
 
 

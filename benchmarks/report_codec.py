@@ -77,8 +77,9 @@ def frames(found: Results, page: Page) -> Iterator[str]:
     if not measured:
         return
     yield (
-        "GB/s of plaintext, and the share of a loop that does nothing but AES-GCM on the same "
-        "buffers, 8 MiB a thread. Plots: error bars are quartiles."
+        "Figures are in GB/s of plaintext. In brackets is the share of the speed of a loop that "
+        "only runs AES-GCM on the same buffers, 8 MiB per thread. In the plots, error bars are "
+        "quartiles."
     )
     if found.bench and found.bench.is_disturbed:
         yield found.bench.remarks()[-1]
@@ -135,8 +136,8 @@ def _signed(found: Results) -> Iterator[str]:
     ]
     if said:
         yield (
-            f"Signed messages ({_SIGNED}) are hashed with SHA-384 too, in order, by one thread; "
-            f"in frames of 256 KiB: {', '.join(said)}."
+            f"Signed messages ({_SIGNED}) are also hashed with SHA-384, in order, by one thread. "
+            f"In frames of 256 KiB: {', '.join(said)}."
         )
 
 
@@ -155,7 +156,7 @@ def _beside(found: Results) -> Iterator[str]:
         }
     if rates:
         said = ", ".join(f"{what} {figure(rate)}" for what, rate in rates.items())
-        yield f"What else a byte may have to pass, one thread, GB/s: {said}."
+        yield f"Other work on each byte, by one thread, in GB/s: {said}."
 
 
 # --- messages ----------------------------------------------------------------------------------
@@ -165,13 +166,14 @@ def messages(found: Results, _page: Page) -> Iterator[str]:
     """Compare messages, small and large, with those of other libraries."""
     small, large = found.of("bench_small"), found.of("bench_large", "bench_large_peer")
     if small:
-        yield "Small messages under an AES key, time of one:"
+        yield "Small messages under an AES key; the time of one message:"
         yield from _small(found, small)
     if large:
         size = size_name(large[0].info["bytes"])
         yield (
-            f"{size} in one piece, MB/s. The official SDK writes and reads the same messages; the "
-            "others have formats of their own, and pycryptodome none: it is AES-GCM in one call."
+            f"{size} in one piece, in MB/s. The official SDK writes and reads the same format as "
+            "s3crypt. The other libraries have formats of their own. pycryptodome has no format: "
+            "it is AES-GCM in one call."
         )
         yield from _large(found, large)
 
@@ -229,7 +231,7 @@ def files(found: Results, _page: Page) -> Iterator[str]:
 
 
 def _against(found: Results, cases: Sequence[Case]) -> Iterator[str]:
-    yield "Whole commands on files in memory, at their defaults, from start to end:"
+    yield "Whole commands on files in memory, with default options, including their start:"
     at = {(c.info["program"], c.info["direction"], c.info["bytes"]): c for c in cases}
     sizes = sorted({case.info["bytes"] for case in cases})
     columns = [(verb, size) for size in sizes for verb in ("encrypt", "decrypt")]
@@ -251,8 +253,8 @@ def _alone(found: Results) -> Iterator[str]:
         return
     peaks = {(s.subject.what, s.subject.size): s.spread for s in found.bench.of_group("memory")}
     yield (
-        "Whole commands, `s3crypt encrypt` and `s3crypt decrypt`, with their start; files on "
-        f"{found.bench.files_on}, from the page cache and into it."
+        "Whole commands, `s3crypt encrypt` and `s3crypt decrypt`, including their start. The files "
+        f"are on {found.bench.files_on}, and are read from the page cache and written into it."
     )
     rows = []
     for sample in measured:

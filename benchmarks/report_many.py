@@ -22,14 +22,13 @@ def many(found: Results, _page: Page) -> Iterator[str]:
     if not found.many:
         return
     yield (
-        "Whole commands, their start included. The sides of a row run in turns, and a cell has the "
-        "median of their times; in brackets stands how many times as long s3crypt takes, for as "
-        "many objects. The "
-        "peers' objects are plain, s3crypt's are encrypted. Peak memory is the largest of all "
-        "rounds. boto3 is `benchmarks/plain_boto3.py`, 32 threads that do nothing else: no client "
-        "that asks through botocore gets below it. `benchmarks/canned.py` answers as S3 and KMS "
-        "would. Where s3crypt's CPU time is as long as its time, Python on one core is the limit, "
-        "and not the distance."
+        "Whole commands, including their start. The sides of a row run in turns, and a cell has "
+        "the median of their times. The number in brackets says how many times as long s3crypt "
+        "takes for the same number of objects. The objects of the other tools are plain, and those "
+        "of s3crypt are encrypted. Peak memory is the largest of all rounds. boto3 is "
+        "`benchmarks/plain_boto3.py`: 32 threads that do nothing else. A client that uses botocore "
+        "cannot be faster. `benchmarks/canned.py` answers as S3 and KMS would. If s3crypt's CPU "
+        "time is as long as its time, Python on one core is the limit, and not the distance."
     )
     for run in found.many:
         yield from _run(run)
@@ -41,7 +40,7 @@ def _run(run: Told) -> Iterator[str]:
     delay = f"{run['delay_milliseconds']:g} ms"
     yield (
         f"Taken {run['date']}.{_count(run['rows'])} A reply takes {delay}{busy}; {rounds} rounds. "
-        f"What the servers can do: {'; '.join(_capacities(run['rows']))}."
+        f"Capacity of the servers: {'; '.join(_capacities(run['rows']))}."
     )
     for names, rows in groupby(run["rows"], key=_columns):
         yield from _table(names, list(rows))
@@ -69,7 +68,7 @@ def _table(names: Sequence[str], rows: Sequence[Told]) -> Iterator[str]:
         yield from _by_count(rows)
         return
     others = [name if name in _PEERS else f"commit {name}" for name in names]
-    heads = ("", "s3crypt", "its CPU", *others, "peak MiB", "requests an object")
+    heads = ("", "s3crypt", "its CPU", *others, "peak MiB", "requests per object")
     yield from table(heads, (_line(row, names) for row in rows))
 
 

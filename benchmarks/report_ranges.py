@@ -55,25 +55,27 @@ def _columns(found: Results, page: Page) -> Iterator[str]:
     sizes = [case.info["bytes"] for case in found.of("bench_in_order")]
     of_what = f" of {size_name(max(sizes))}" if sizes else ""
     yield (
-        f"The footer and two columns of the 20 of a Parquet file{of_what}, in memory, read by "
-        "pyarrow through `S3Crypt.open` and, of the plain file, through boto3: one HEAD for the "
-        "size, and one GET for each read. Each time is of opening the file anew and reading, over "
-        "http, against the null server. That is near: a request costs little here, and more the "
-        "farther the server is, so requests are counted too."
+        f"pyarrow reads the footer and two columns of the 20 of a Parquet file{of_what}, in "
+        "memory. It reads the encrypted file through `S3Crypt.open`. It reads the plain file "
+        "through boto3, with one HEAD for the size and one GET for each read. Each time includes "
+        "opening the file anew and reading, over http, against the null server. This server is "
+        "near, so a request costs little here. It costs more if the server is farther away, so "
+        "requests are counted too."
     )
     yield (
-        "In a cell: bytes fetched / bytes that pyarrow asked for, then requests, all of an open "
-        "file, with its header, its footer and what was fetched ahead; in the next one the median "
-        "in ms and, in brackets, how many times as long as the faster plain reader that is. These "
-        "were measured one after the other; where a bound is on them, in the promises, ours and "
-        "plain are measured in turns. [How it is counted](../benchmarks/README.md#ranges)."
+        "The first cell of a pair has the bytes fetched / bytes that pyarrow asked for, then the "
+        "number of requests. Both count everything for an open file: its header, its footer and "
+        "the bytes fetched ahead. The second cell has the median time in ms and, in brackets, its "
+        "ratio to the time of the faster plain reader. These measurements were made one after the "
+        "other. The rows with a bound, among the promises, measure s3crypt and the plain reader in "
+        "turns. [How it is counted](../benchmarks/README.md#ranges)."
     )
     layouts = list(dict.fromkeys(case.info["groups"] for case in cases))
     drawn = [case for case in cases if case.info["call"] == _DRAWN]
     if any(case.info["frame_length"] for case in drawn):
         yield (
-            f"Plots are of {_CALLS[_DRAWN]}, for rows grouped as one or the other does by default; "
-            "error bars are quartiles, and *plain* is the faster plain reader."
+            f"The plots show {_CALLS[_DRAWN]}, for the default row groups of each writer. Error "
+            "bars are quartiles, and *plain* is the faster plain reader."
         )
         yield f"{_bytes_plot(page, layouts, drawn)} {_time_plot(page, layouts, drawn)}"
     for groups in layouts:
@@ -88,7 +90,7 @@ def _of_layout(groups: str, cases: Sequence[Case]) -> Iterator[str]:
         return
     asked = sorted(case.info["asked"] for case in sealed)
     amounts = dict.fromkeys(figure(each / 1e6) for each in (asked[0], asked[-1]))
-    chunk = f", {size_name(_CHUNKS[groups])} of a column a group" if groups in _CHUNKS else ""
+    chunk = f", {size_name(_CHUNKS[groups])} of a column per group" if groups in _CHUNKS else ""
     yield (
         f"Rows grouped as {groups} does by default{chunk}; pyarrow asks for "
         f"{' to '.join(amounts)} MB of this file:"
@@ -216,8 +218,9 @@ def _in_order(found: Results) -> Iterator[str]:
     if not cases:
         return
     yield (
-        "All of the file in order through `S3Crypt.open`, to nowhere, and by `get` to a file in "
-        "memory, over http; GB/s, and in brackets the share of what `get` gives."
+        "The whole file in order, over http: through `S3Crypt.open`, with the bytes discarded, "
+        "and by `get` to a file in memory. Figures are in GB/s. In brackets is the share of the "
+        "speed of `get`."
     )
     at = {(case.info["frame_length"], case.info["how"]): case for case in cases}
     ways = [how for how in _SEQUENCES if any(case.info["how"] == how for case in cases)]
@@ -252,9 +255,9 @@ def _listing(found: Results) -> Iterator[str]:
         took["heads"] = Spread.of(heads[0])
     yield (
         f"{cases[0].info['objects']:,} small client-side objects, listed with the exact sizes of "
-        "what is in them by the file system for fsspec: it asks for the head of each object, once "
-        "for each version. Those requests go to the null server; pages of the listing are made in "
-        "the client's own process, so no network is in them."
+        "their content by the file system for fsspec. It requests the head of each object once "
+        "per version. These requests go to the null server. The pages of the listing are made in "
+        "the client's own process, so their time includes no network."
         + (" The bare HEADs were measured in the run of the promises." if elsewhere else "")
     )
     rows = [

@@ -31,9 +31,10 @@ def transfers(found: Results, page: Page) -> Iterator[str]:
     if not cases:
         return
     yield (
-        "From files and into files, in memory, against the null server: it encrypts nothing, so "
-        "the `sse` modes show what a *client* pays for asking. s5cmd and rclone are whole "
-        "processes, as one uses them. Plots: error bars are quartiles."
+        "Transfers from files and into files, all in memory, against the null server. This server "
+        "encrypts nothing, so the `sse` modes show the cost for a *client* that asks for "
+        "encryption. For s5cmd and rclone, the time is that of the whole process. In the plots, "
+        "error bars are quartiles."
     )
     plotted = [case for case in cases if case.info["bytes"] >= _MIB]
     top = {
@@ -168,8 +169,9 @@ def kms(found: Results, _page: Page) -> Iterator[str]:
         return
     count = cases[0].info["objects"]
     yield (
-        f"Requests for {count:,} objects, put by one store and read by another, with `KMSKeyring` "
-        "alone and inside `CachingKeyring`. AWS bills each, and answers in some milliseconds."
+        f"Requests for {count:,} objects. One store writes them and another store reads them, with "
+        "`KMSKeyring` alone and inside `CachingKeyring`. AWS charges for each request, and answers "
+        "in some milliseconds."
     )
     rows = [
         (
@@ -203,9 +205,9 @@ def memory(found: Results, page: Page) -> Iterator[str]:
         return
     base = Spread.of([each["baseline_rss"] for each in found.operations if each["baseline_rss"]])
     yield (
-        "Peak resident memory of a process that does this one thing, in MiB. Python with boto3 "
-        f"and s3crypt imported takes {figure(base.median / _MIB)} MiB of it; the page cache is "
-        "not in it."
+        "Peak resident memory of a process that does only this operation, in MiB. Python with "
+        f"boto3 and s3crypt imported takes {figure(base.median / _MIB)} MiB of it. The page cache "
+        "is not included."
     )
     peaks = {(each["operation"], each["size"]): each["peak_rss"] for each in found.operations}
     yield _memory_plot(page, peaks)
@@ -245,12 +247,12 @@ def workers(found: Results, _page: Page) -> Iterator[str]:
     }
     far = " to ".join(map(size_name, sorted({min(sizes["far"]), max(sizes["far"])})))
     yield (
-        "Client-side transfers by number of workers, MB/s: *near* is the null server, *far* the "
-        f"same behind a proxy of {speed.replace('MiB', ' MiB')}/s and {latency * 1e3:g} ms a "
-        "connection, which is about what a connection to S3 gives. "
-        f"Near files are of {size_name(max(sizes['near']))}, far ones of {far}, as workers are few "
-        "or many. CPU seconds are the client's, a GiB, near. `own` is the number that s3crypt "
-        "finds by itself; boto3 is plain, at its defaults."
+        "Client-side transfers by number of workers, in MB/s. *Near* is the null server. *Far* is "
+        f"the same server behind a proxy with {speed.replace('MiB', ' MiB')}/s and "
+        f"{latency * 1e3:g} ms per connection, which is about the speed of a connection to S3. "
+        f"Near files are of {size_name(max(sizes['near']))}, and far files of {far}, larger for "
+        "more workers. CPU seconds are those of the client, per GiB, near. `own` is the number "
+        "that s3crypt chooses by itself. boto3 is plain, with its default settings."
     )
     rows = [
         _of_workers([each for each in found.workers if each["case"]["workers"] == number])
