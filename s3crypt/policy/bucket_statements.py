@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The policy of a bucket. It only denies requests; the policies of the roles allow them.
 
-A statement about the encryption of a put does not apply to AWS's own services: they deliver logs
-and inventories with a header of their own, or without a header. Nor does it apply to replication,
-whose actions are `s3:ReplicateObject` and `s3:GetObjectVersionForReplication`: only the statements
-about TLS cover these actions. Replication also lists the bucket, so the statements about listing
-except the roles of replication.
+The statements about the encryption of a put except AWS's own services, because these services
+deliver logs and inventories with another encryption header, or without a header. These statements
+also do not cover replication: its actions are `s3:ReplicateObject` and
+`s3:GetObjectVersionForReplication`, and only the statements about TLS cover these two actions.
+Replication also lists the bucket, so the statements about listing except the roles of replication.
 
 Condition keys: https://docs.aws.amazon.com/AmazonS3/latest/userguide/amazon-s3-policy-keys.html
 """
@@ -20,7 +20,7 @@ _MODE = "s3:x-amz-server-side-encryption"
 _KEY = "s3:x-amz-server-side-encryption-aws-kms-key-id"
 _CUSTOMER_KEY = "s3:x-amz-server-side-encryption-customer-algorithm"
 _HEADERS = {"sse-s3": "AES256", "sse-kms": "aws:kms", "dsse-kms": "aws:kms:dsse"}
-# The actions that read, write, list and delete objects, without the actions of replication.
+# The actions that read, write, list and delete objects. The actions of replication are left out.
 _OF_OBJECTS = (
     "s3:GetObject",
     "s3:GetObjectVersion",
@@ -36,7 +36,8 @@ _ANNOTATING = (
     "s3:DeleteObjectAnnotation",
     "s3:DeleteObjectVersionAnnotation",
 )
-# IfExists: anonymous requests do not have the key, and must be denied too.
+# IfExists, so that a statement with this condition also denies anonymous requests, which do not
+# have the condition key.
 _NO_SERVICE = when("BoolIfExists", "aws:PrincipalIsAWSService", "false")
 
 
@@ -102,7 +103,8 @@ def _keys(scope: Scope, objects: tuple[str, ...]) -> Iterator[Statement]:
         principals=EVERYONE,
     )  # fmt: skip
     if not scope.strict:
-        # For a put with a mode and no key, S3 uses the AWS managed key, not the bucket's.
+        # For a put that names a mode and no key, S3 uses the AWS managed key, not the bucket's
+        # default key. Deny such a put.
         yield deny(
             "DenyUnnamedKey",
             ("s3:PutObject",),
@@ -163,9 +165,9 @@ def _environment(scope: Scope) -> Iterator[Statement]:
 
 
 def _no_replication(scope: Scope) -> tuple[Condition, ...]:
-    """Return the condition that excepts the roles of replication, which only S3 assumes.
+    """Return the condition by which a Deny excepts the roles of replication; only S3 assumes them.
 
-    These roles list the bucket:
+    Without it, a Deny on listing would stop replication, because these roles list the bucket:
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/setting-repl-config-perm-overview.html
     """
     arns = scope.replication_roles

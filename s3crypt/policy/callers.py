@@ -30,8 +30,9 @@ class Caller:
     """The caller of a request.
 
     Attributes:
-        arn: The ARN of the role (not of its session), of the user or of the root user; the name of
-            a service, such as `logging.s3.amazonaws.com`; None for an anonymous caller.
+        arn: For a role, a user or a root user: the ARN (for a role, not the ARN of the session).
+            For a service: its name, such as `logging.s3.amazonaws.com`. None for an anonymous
+            caller.
         account: The caller's account, 12 digits; None for services and anonymous callers.
         tags: The tags of the role or user, and of the session.
     """
@@ -42,7 +43,7 @@ class Caller:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check that the caller is named.
+        """Check that the caller has the name that its kind needs.
 
         Raises:
             ConfigError: A role, user or root user has no ARN or account, or a service no name.
@@ -65,9 +66,9 @@ class Naming:
     """Whether a statement's principals name a caller.
 
     Attributes:
-        itself: Whether a principal is the caller's own name, or stands for everyone.
-        account: Whether a principal is the caller's account. For an Allow, the policies of the
-            account must then allow the request too.
+        itself: Whether a principal names the caller directly, or stands for everyone.
+        account: Whether a principal is the caller's account. An Allow for the account is not
+            enough: the caller's own IAM policies must allow the request too.
     """
 
     itself: Truth
@@ -75,7 +76,7 @@ class Naming:
 
 
 def derived_keys(caller: Caller) -> dict[str, Value]:
-    """Return the condition keys that follow from the caller, by their names in lower case.
+    """Return the condition keys whose values follow from the caller: name in lower case -> value.
 
     Availability: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
     """
@@ -88,7 +89,8 @@ def derived_keys(caller: Caller) -> dict[str, Value]:
             "aws:username": ABSENT,
         }
     if caller.kind == "service":
-        # AWS does not document the ARN and the account of a service: they stay unspecified.
+        # AWS does not document which ARN and account a service has as a caller, so these keys are
+        # left out.
         return {
             "aws:principalisawsservice": "true",
             "aws:principalservicename": str(caller.arn),
@@ -107,7 +109,7 @@ def derived_keys(caller: Caller) -> dict[str, Value]:
 
 
 def principal_fault(principal: Principal) -> NotUnderstood | None:
-    """Return why a principal is not understood for any caller, or None if it is understood."""
+    """Return why s3crypt does not understand a principal, or None if it understands it."""
     kind, value = principal.type, principal.value
     is_understood = (
         value == _EVERYONE
@@ -121,7 +123,7 @@ def principal_fault(principal: Principal) -> NotUnderstood | None:
 
 
 def account_of(principal: Principal) -> str | None:
-    """Return the account that a principal stands for as a whole, or None for other principals."""
+    """Return the account if a principal stands for a whole account, otherwise None."""
     if principal.type != "AWS":
         return None
     found = _ROOT.fullmatch(principal.value)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Statements that are compiled once and matched against many requests.
 
-This module handles the place where a document is attached. The order in which documents decide is
-in `evaluation`.
+This module matches one document, with the rules of the place where it is attached. `evaluation`
+combines the matches of all documents to a decision.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ from .truth import NotUnderstood, Truth, conjunction, disjunction, negation
 
 _VERSIONS = frozenset({None, "2008-10-17", "2012-10-17"})
 _WITH_VARIABLES = "2012-10-17"
-# The number of actions whose matching statements are cached.
+# The largest number of actions for which a document caches the statements that cover the action.
 _REMEMBERED = 1024
 
 _Names: TypeAlias = Callable[[Caller], Naming]
@@ -39,7 +39,8 @@ class Match:
 
     Attributes:
         statement: The document and the statement's Sid or number.
-        naming: Whether the statement applies, for each way to name the caller.
+        naming: Whether the statement applies because it names the caller directly, and whether it
+            applies because it names the caller's account.
     """
 
     statement: str
@@ -48,7 +49,7 @@ class Match:
 
     @property
     def applies(self) -> Truth:
-        """Whether the statement applies, by the caller's own name or by its account."""
+        """Whether the statement applies, in either way of naming the caller."""
         return disjunction((self.naming.itself, self.naming.account))
 
 
@@ -96,7 +97,7 @@ class CompiledDocument:
     Args:
         document: The document.
         place: The place where the document is attached.
-        label: The prefix of the names of its statements; by default the name of the place.
+        label: The prefix of the statements' names; if empty, the name of the place.
     """
 
     __slots__ = ("_by_action", "_statements")
@@ -129,9 +130,10 @@ class CompiledDocument:
 
 
 def faults(document: Document, place: Place) -> dict[str, str]:
-    """Return the faults of a document that no request resolves: Sid or number -> description.
+    """Return the faults that a document has for every request: Sid or number -> description.
 
-    An unknown condition key is such a fault too, although a request that names the key is decided.
+    An unknown condition key is also a fault here. A request whose context gives a value for that
+    key can still be decided.
     """
     found: dict[str, str] = {}
     for name, statement in document.named():
@@ -170,7 +172,7 @@ def _faults(statement: Statement, version: str | None, place: Place) -> Iterator
 
 
 def _fault(statement: Statement, version: str | None, place: Place) -> NotUnderstood | None:
-    # A fault that leaves the whole statement unclear, regardless of its other elements.
+    # Return a fault that makes the meaning of the whole statement unclear, or None.
     names = statement.principals is not None or statement.not_principals is not None
     listed = (statement.actions, statement.not_actions, statement.resources)
     more = (statement.not_resources, statement.principals, statement.not_principals)
@@ -220,7 +222,7 @@ def _names(statement: Statement) -> _Names:
     if statement.not_principals is not None:
         return lambda _: Naming(NotUnderstood("NotPrincipal"))
     principals = statement.principals
-    if principals is None:  # an identity policy, which is the caller's own
+    if principals is None:  # an identity policy always applies to the caller
         return lambda _: Naming(itself=True)
     if len(principals) == 1:
         return lambda caller: naming(principals[0], caller)
@@ -241,7 +243,7 @@ def _resources(statement: Statement, *, variables: bool) -> Matches:
             _matches_arn(statement.not_resources, variables=variables, without=without)
         )
     if statement.resources is None:
-        # KMS: such a statement has no effect.
+        # In a key policy, a statement without Resource has no effect.
         # https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-overview.html
         return lambda _, __: False
     return _matches_arn(statement.resources, variables=variables, without=False)
@@ -249,7 +251,8 @@ def _resources(statement: Statement, *, variables: bool) -> Matches:
 
 def _matches_arn(texts: Sequence[str], *, variables: bool, without: Truth) -> Matches:
     # AWS recommends wildcards within the parts of an ARN, and says that a wildcard at a part's end
-    # can match beyond that part. Whether it does is clear only for the last part of a text.
+    # can match beyond that part. AWS does not say when: it is clear only for the last part of an
+    # ARN.
     def compiled(some: Sequence[str], style: Style) -> Matches:
         return compile_texts(
             some, style, variables=variables, unspecified=unspecified, valueless=without

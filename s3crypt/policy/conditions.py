@@ -24,9 +24,10 @@ from .patterns import ABSENT, Matches, Style, Value, Values, compile_texts
 from .truth import NotUnderstood, Truth, conjunction, disjunction, negation
 
 Test: TypeAlias = Callable[[Values], Truth]
-"""Whether a condition holds for a request with these condition keys."""
+"""A function that returns whether a condition holds for a request with these condition keys."""
 
-# Keys that depend on the request's own content: a key that is not specified is absent.
+# Condition keys that depend on the request's own content. If a request does not give such a key,
+# the key is absent.
 _OPTIONAL = frozenset(
     {
         "aws:calledvia",
@@ -93,8 +94,8 @@ _OPTIONAL_PREFIXES = (
     "kms:encryptioncontext:",
     "s3:requestobjecttag/",
 )
-# Keys that every request has, or whose presence depends on facts that only AWS knows. The value of
-# such a key is unknown if it is not specified.
+# Condition keys that every request has, or whose presence depends on facts that only AWS knows. If
+# a request does not give such a key, its value is unknown.
 _UNSPECIFIED = frozenset(
     {
         "aws:currenttime",
@@ -140,11 +141,12 @@ _UNSPECIFIED = frozenset(
         "s3:x-amz-content-sha256",
     }
 )
-# Tags of the bucket, key or object: their values are unknown too if they are not specified.
+# Tags of the bucket, KMS key or object. If a request does not give such a tag, its value is
+# unknown.
 _UNSPECIFIED_PREFIXES = ("aws:resourcetag/", "s3:existingobjecttag/")
 _OPERATOR = re.compile(r"(ForAllValues:|ForAnyValue:)?([A-Za-z]+?)(IfExists)?")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
-# Seconds; fewer digits may be a year.
+# A time in seconds since 1970. Numbers with fewer digits are excluded, because they may be years.
 _EPOCH = re.compile(r"[0-9]{9,11}")
 _TIME = r"T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})"
 _DATE = re.compile(rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}({_TIME})?")
@@ -154,10 +156,10 @@ _SWITCH = {"true": True, "false": False}
 
 
 def unspecified(key: str) -> Value:
-    """Return the value of a key, in lower case, that a request does not specify.
+    """Return the value of a condition key that a request does not give. `key` is in lower case.
 
-    The value is `ABSENT` for a key that depends on the request's own content, and otherwise not
-    understood.
+    The value is `ABSENT` for a key that depends on the request's own content. For all other keys it
+    is `NotUnderstood`.
     """
     if key in _OPTIONAL or key.startswith(_OPTIONAL_PREFIXES):
         return ABSENT
@@ -167,7 +169,7 @@ def unspecified(key: str) -> Value:
 
 
 def is_known(key: str) -> bool:
-    """Return whether this module knows a condition key, and thus when requests have it."""
+    """Return whether this module knows a condition key."""
     lower = key.lower()
     return _is_unspecified(lower) or unspecified(lower) == ABSENT
 
@@ -178,14 +180,17 @@ def _is_unspecified(key: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Operator:
-    """An operator: its comparison, and whether it is negated and thus holds for an absent key."""
+    """An operator: its comparison, and whether it is negated.
+
+    A negated operator holds if a request does not have the condition key.
+    """
 
     matches: Callable[[Sequence[str], bool, bool], Matches]
     is_negated: bool = False
 
 
 def compile_condition(condition: Condition, *, variables: bool) -> Test | NotUnderstood:
-    """Return a test of whether a condition holds for a request, or why it is not understood.
+    """Return a function that tests a condition, or the reason why the condition is not understood.
 
     Args:
         variables: Whether `${key}` is a variable, which depends on the document's version.
@@ -208,7 +213,7 @@ def _compiled(condition: Condition, *, variables: bool) -> Test:
     if name not in _OPERATORS:
         raise ValueError(f"the operator {condition.operator}")
     if prefix and key.startswith("kms:encryptioncontext:"):
-        # KMS refuses such a policy: without the key, ForAllValues would hold.
+        # KMS refuses such a policy, because ForAllValues holds for a request without the key.
         raise ValueError(f"{condition.operator} with {condition.key}, which has one value")
     is_negated = _OPERATORS[name].is_negated
     is_met = partial(_is_met, _matches(condition, name, variables), is_negated=is_negated)
@@ -238,7 +243,8 @@ def _test(key: str, default: Value, is_met: Matches, *, absent: bool) -> Test:
             return is_met(value, values)
         if isinstance(value, NotUnderstood):
             return value
-        # Plain operators are for keys with one value. For several, AWS documents no result.
+        # Operators without ForAllValues or ForAnyValue are for keys with one value. AWS does not
+        # document their result for several values.
         return NotUnderstood(f"{key}, which has several values") if value else absent
 
     return holds
@@ -293,7 +299,7 @@ def _texts(
 
 
 def _of_arns(matches: Matches) -> Matches:
-    # AWS does not document whether a text that is not an ARN counts as different from an ARN.
+    # AWS does not document the result of an ARN operator for a value that is not an ARN.
     def matches_arn(text: str, values: Values) -> Truth:
         if text.count(":") < _COLONS:
             return NotUnderstood(f"the request's value {text!r}, which is no ARN")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The controls of Security Hub that are about the text of policies: KMS.1, KMS.2 and KMS.5.
 
-They are evaluated as Security Hub words them, which is coarser than a decision about a request:
-KMS.1 and KMS.2 look at actions and at Resource, and ignore every Condition.
+This module follows Security Hub's wording of the controls, which is coarser than a decision about a
+request: KMS.1 and KMS.2 look only at actions and Resource, and ignore every Condition.
 
 https://docs.aws.amazon.com/securityhub/latest/userguide/kms-controls.html
 """
@@ -25,7 +25,8 @@ _CONTROLS = {
     Kind.KEY: _PUBLIC,
 }
 _SOME_KEY = "arn:aws:kms:us-east-1:111122223333:key/8a1f0c7e-5f6d-4c0b-9f4e-1f2e3d4c5b6a"
-# A condition on one of these keys, with fixed values, limits the callers to the named ones.
+# A condition that gives fixed values for one of these keys limits a statement to the callers with
+# these values.
 _NAMING_KEYS = frozenset(
     {
         "aws:principalaccount",
@@ -40,7 +41,7 @@ _NAMING_KEYS = frozenset(
         "kms:calleraccount",
     }
 )
-# Operators that hold only for the listed values, and not for a request without the key.
+# Operators that hold only for the listed values. They do not hold for a request without the key.
 _POSITIVE = frozenset(
     {
         "ArnEquals",
@@ -68,7 +69,7 @@ class Finding:
 
     Attributes:
         control: `KMS.1`, `KMS.2` or `KMS.5`.
-        statement: The Sid or the number of the statement that decides; None if no statement does.
+        statement: The Sid or the number of the statement that this result is about, or None.
         reason: The explanation, as a sentence.
     """
 
@@ -106,7 +107,7 @@ _PASSED = {
 
 
 def _decryption_of_every_key(statement: Statement) -> Iterator[tuple[Status, str]]:
-    # A Deny in the same document is not credited: the control's text does not mention it.
+    # Ignore a Deny in the same document: the control's text does not mention it.
     allowed = [each for each in _DECRYPTING if covers(statement, each)]
     if statement.effect != "Allow" or not allowed:
         return
@@ -121,8 +122,9 @@ def _decryption_of_every_key(statement: Statement) -> Iterator[tuple[Status, str
 
 
 def _key_pattern(resource: str) -> str | None:
-    # Return the part of a resource that names a key, or None if it names no key. A pattern for all
-    # keys of one Region or account counts as all keys: only the name of the key is checked.
+    # Return the part of a resource that names a KMS key. Return None if the resource is not a KMS
+    # key. Region and account are not returned, so a pattern for all keys of one Region counts as a
+    # pattern for all keys.
     parts = resource.split(":", 5)
     if len(parts) < 6:
         return "*" if _is_rest_of_keys(resource) or _matches(resource, _SOME_KEY) else None
@@ -138,7 +140,8 @@ def _key_pattern(resource: str) -> str | None:
 
 
 def _is_rest_of_keys(resource: str) -> bool:
-    # A wildcard at the end of a short ARN matches the rest of an ARN: here, all keys of some place.
+    # Return whether a short ARN, such as `arn:aws:kms:*`, covers KMS keys: a wildcard at its end
+    # matches the rest of any ARN.
     head = resource.partition("*")[0]
     service = "".join(head.split(":")[2:3])
     return resource.endswith("*") and "arn:".startswith(head[:4]) and "kms".startswith(service)

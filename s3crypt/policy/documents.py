@@ -2,8 +2,8 @@
 """Policy documents as values: read from JSON, compared by meaning, rendered, and their sizes.
 
 This module knows the grammar of policies. It knows no action, condition key or role. A document may
-have elements that `evaluation` does not understand. They are kept as they were read, so that
-writing a document back makes no change that the caller did not request.
+have elements that `evaluation` does not understand. Such elements are kept as they were read, so a
+document that is written back has no change that the caller did not request.
 
 Grammar: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
 """
@@ -20,7 +20,7 @@ from typing import Any, Literal, Self, TypeAlias
 from s3crypt.errors import ConfigError
 
 VERSION = "2012-10-17"
-"""The version of the policy language in which policy variables are more than text."""
+"""The version of the policy language that has policy variables, such as `${aws:username}`."""
 
 _VERSION_OF_NONE = "2008-10-17"
 
@@ -44,7 +44,8 @@ _STATEMENT_ELEMENTS = frozenset(
 )
 _EVERYONE = "*"
 _ACCOUNT_ROOT = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):root")
-# The grammar needs six levels; an element that is kept unchanged may have a few more.
+# The maximum nesting of JSON. The grammar needs six levels; unknown elements, which are kept
+# unchanged, may need a few more.
 _LEVELS = 16
 _SID = re.compile(r"[A-Za-z0-9]*")
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
@@ -63,8 +64,8 @@ class Kind(StrEnum):
     TRUST = "trust policy of a role"
 
 
-# Kind -> the length limit. IAM's limits do not count white space. The shortest rendering has white
-# space only inside texts, where it is counted here.
+# Kind -> the length limit in characters. IAM's limits do not count white space. s3crypt measures
+# the shortest rendering, and also counts the white space inside its texts.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html#reference_iam-quotas-entity-length
 _LIMITS: Mapping[Kind, int] = {
     Kind.BUCKET: 20 * 1024,
@@ -109,11 +110,13 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement. Of each pair (`actions`, `not_actions`) at most one is not None.
+    """One statement.
+
+    At most one of `actions` and `not_actions` is set; the same for the other pairs.
 
     Attributes:
-        unknown: The names of elements that are not in the grammar. A statement with such an element
-            is not understood.
+        unknown: The names of elements that are not in the grammar. s3crypt does not understand a
+            statement with such an element.
     """
 
     effect: Effect
@@ -156,12 +159,15 @@ class Statement:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the statement as JSON values; a list of one value becomes the value."""
+        """Return the statement as JSON values.
+
+        A list with one value is written as the plain value.
+        """
         conditions: dict[str, dict[str, Any]] = {}
         for each in self.conditions:
             block = conditions.setdefault(each.operator, {})
-            # A JSON object cannot have a key twice; without the second condition the statement
-            # would allow more.
+            # A JSON object cannot have a key twice. If the second condition were dropped, the
+            # statement would allow more.
             assert each.key not in block, f"{each.operator} has {each.key} twice"
             block[each.key] = _plain(each.values)
         elements = {
@@ -184,7 +190,7 @@ class Document:
     """A policy document.
 
     Attributes:
-        statements: The statements in the document's order, which no decision depends on.
+        statements: The statements in the document's order. The order does not affect decisions.
         version: The version of the policy language. None if the document has no version, which
             means the language of 2008, without policy variables.
         id: The document's `Id`, or None.
@@ -196,7 +202,7 @@ class Document:
 
     @classmethod
     def parse(cls, policy: str | Mapping[str, Any]) -> Self:
-        """Return the document that a JSON text, or the parsed JSON, contains.
+        """Return the document that is given as a JSON text or as parsed JSON.
 
         Raises:
             ConfigError: The text is not JSON, or not a policy. The message names the statement and
@@ -219,9 +225,10 @@ class Document:
         )
 
     def named(self) -> Iterator[tuple[str, Statement]]:
-        """Yield the statements with a name for each: its Sid, or its number, which starts at 1.
+        """Yield each statement's name and the statement.
 
-        If several statements have the same Sid, the number follows the Sid.
+        The name is the Sid, or a number from 1 on. If several statements have the same Sid, the
+        name is the Sid followed by the number.
         """
         counts = Counter(each.sid for each in self.statements)
         for number, each in enumerate(self.statements, 1):
@@ -246,7 +253,7 @@ class Document:
         }
 
     def render(self, *, indent: int | None = 2) -> str:
-        """Return the document as JSON text; `indent=None` gives the shortest."""
+        """Return the document as JSON text. `indent=None` returns the shortest text."""
         separators = (",", ":") if indent is None else None
         return json.dumps(self.to_json(), indent=indent, separators=separators)
 
@@ -254,7 +261,7 @@ class Document:
 def check_size(document: Document, kind: Kind) -> int:
     """Return the length of a document as AWS counts it, in characters.
 
-    The length is that of the shortest rendering, which s3crypt sends.
+    The length is measured on the shortest rendering, which is the text that s3crypt sends.
 
     Raises:
         ConfigError: The document is longer than AWS accepts.
@@ -320,7 +327,7 @@ def _loaded(policy: str | Mapping[str, Any]) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # With two values for one key, the service and another reader could each use a different value.
+    # Refuse an object that has a key twice: the service and s3crypt could use different values.
     found = dict(pairs)
     if len(found) != len(pairs):
         name = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
@@ -460,7 +467,8 @@ def _principals_meaning(principals: Sequence[Principal] | None) -> Any:
 
 
 def _principal_meaning(principal: Principal) -> tuple[str, str]:
-    # In the policies of buckets and keys, an account means its root, and {"AWS": "*"} means "*".
+    # In bucket policies and key policies, an account number means the ARN of the account's root,
+    # and {"AWS": "*"} means "*".
     kind, value = principal.type, principal.value
     if kind == "AWS" and value == _EVERYONE:
         return (_EVERYONE, _EVERYONE)

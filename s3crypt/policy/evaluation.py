@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decision about a request, as IAM, S3 and KMS derive it from policies.
+"""Decides whether policies allow a request, by the rules of IAM, S3 and KMS.
 
-This module implements the order of decision and knows no role. A statement that is not understood
-counts only if it could change the decision; the decision is then `not understood`.
+This module combines the statements of all policies to one decision. It does not know s3crypt's
+roles. If a statement that s3crypt does not understand could change the decision, the decision is
+`not understood`. Otherwise such a statement is ignored.
 
-Not part of the decision: service and resource control policies of an organization, permissions
-boundaries, session policies, policies of VPC endpoints, grants of KMS keys, access control lists,
-and the block of public access.
+The decision does not consider: service and resource control policies of an organization,
+permissions boundaries, session policies, policies of VPC endpoints, grants of KMS keys, access
+control lists, and the block of public access.
 
 Order: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 Keys: https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-overview.html
@@ -23,7 +24,8 @@ from .documents import Document, Kind
 from .patterns import ABSENT, Value, Values
 from .truth import NotUnderstood, Truth, conjunction, disjunction
 
-# The root user of the bucket's account may make these requests even if the bucket policy denies it.
+# The root user of the bucket's account may make these requests even if the bucket policy denies
+# them.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketPolicy.html
 _OF_ROOT = frozenset({"s3:getbucketpolicy", "s3:putbucketpolicy", "s3:deletebucketpolicy"})
 _PLACES: Mapping[Kind, Place] = {
@@ -43,10 +45,10 @@ class Request:
         owner: The account of the bucket or key.
         context: Condition keys, in upper or lower case, with their values: a text, or a tuple for a
             key with several values. The context should have `aws:SecureTransport`, and
-            `s3:TlsVersion` if the request uses TLS. Keys that follow from the caller and the owner
-            are derived. Keys that depend on the request's own content, such as
-            `s3:x-amz-server-side-encryption`, are absent if the context does not have them. A
-            condition on any other missing key is not understood.
+            `s3:TlsVersion` if the request uses TLS. Do not give keys that follow from the caller
+            and the owner: they are derived. Keys that depend on the request's own content, such as
+            `s3:x-amz-server-side-encryption`, count as absent if they are not given. If another key
+            is not given, a condition on it is not understood.
     """
 
     caller: Caller
@@ -70,9 +72,9 @@ class Decision:
 
     Attributes:
         statements: The statements with their documents, such as
-            `bucket policy: S3cryptDenyInsecureTransport`. For a denied request, the statements that
-            deny it; empty if the request is denied because no statement allows it. If the verdict
-            is `not understood`, the statements that are not understood.
+            `bucket policy: S3cryptDenyInsecureTransport`. For a denied request, these are the Deny
+            statements; there are none if the request is denied because no statement allows it. If
+            the verdict is `not understood`, these are the statements that are not understood.
         reason: The explanation, as a sentence.
     """
 
@@ -86,10 +88,11 @@ class Policies:
     """The documents that together decide a request, compiled once for many requests.
 
     Attributes:
-        identity: The policies of the caller: its own, and those of its groups.
+        identity: The caller's IAM policies: the policies of the user or role, and of the user's
+            groups.
         bucket: The policy of the bucket; None if it has none.
-        key: The policy of the key. Every key has a policy: if it is missing here, requests about
-            the key are not understood.
+        key: The policy of the KMS key. Every KMS key has a policy, so if it is None, the decision
+            about the key is `not understood`.
     """
 
     identity: tuple[Document, ...] = ()
@@ -113,7 +116,10 @@ class Policies:
         object.__setattr__(self, "_key", key)
 
     def matching(self, request: Request, values: Values) -> tuple[list[Match], list[Match]]:
-        """Return the statements that may apply: the caller's, and the resource's."""
+        """Return the statements that may apply.
+
+        The first list is from the caller's policies, the second list is from the resource's policy.
+        """
         about = (request.caller, request.action, request.resource, values)
         has_own = request.caller.kind in {"role", "user"}
         own = [match for each in self._identity for match in each.matching(*about)]
@@ -128,8 +134,9 @@ class Policies:
 def not_understood(document: Document, kind: Kind) -> dict[str, str]:
     """Return the statements of a document that are not understood: Sid or number -> the reason.
 
-    They include the statements whose elements do not fit the place where the document is attached,
-    and those with an unknown condition key, although a request that names the key is decided.
+    The result includes statements with elements that are not permitted in this kind of policy, and
+    statements with an unknown condition key. A request whose context gives a value for that key can
+    still be decided.
     """
     return faults(document, _PLACES.get(kind, Place.IDENTITY))
 
@@ -137,9 +144,10 @@ def not_understood(document: Document, kind: Kind) -> dict[str, str]:
 def decide(request: Request, policies: Policies) -> Decision:
     """Return whether policies allow a request.
 
-    An explicit Deny wins. Within the account of a bucket, an Allow of the bucket policy or of the
-    caller's policies suffices; a caller of another account needs both. A key's policy is the root
-    of trust: the caller's policies count only if the key's policy allows the caller's account.
+    An explicit Deny wins. For a caller of the bucket's own account, an Allow in the bucket policy
+    or in the caller's policies is enough; a caller of another account needs an Allow in both. A
+    key's policy is the root of trust: the caller's policies count only if the key's policy allows
+    the caller's account.
     """
     if _is_root_with_its_policy(request):
         return Decision(Verdict.ALLOWED, (), "The bucket's root user always may.")
@@ -172,7 +180,8 @@ def _values(request: Request) -> Values:
     if given.get("aws:securetransport") == "false":
         given.setdefault("s3:tlsversion", ABSENT)
     if request.caller.kind != "service":
-        # S3 calls KMS on behalf of the caller; the caller makes all other requests itself.
+        # A request with kms:ViaService is made by S3 for the caller. The caller makes all other
+        # requests itself.
         given.setdefault("aws:viaawsservice", "true" if "kms:viaservice" in given else "false")
     return {**given, **derived}
 
@@ -198,8 +207,8 @@ class _Consent:
     """Whether one side, such as the bucket policy, allows a request.
 
     Attributes:
-        side: The name of the side, for people.
-        statements: The statements that allow the request, or may allow it, and whether they do.
+        side: The name of the side, as shown in messages.
+        statements: Pairs: a statement that allows or may allow the request, and whether it does.
     """
 
     side: str
@@ -214,7 +223,7 @@ class _Consent:
 
 
 _Route: TypeAlias = tuple[_Consent, ...]
-"""Consents that together allow a request."""
+"""The consents that must all be given for the request to be allowed in this way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,10 +231,12 @@ class _Consents:
     """The consents of all sides to a request.
 
     Attributes:
-        caller: The consent of the caller's policies. The root user always has it.
-        itself: The consent of the resource's policy by the caller's own name, or to everyone.
-        account: The consent of the resource's policy by the caller's account.
-        either: The consent of the resource's policy by the caller's own name or by its account.
+        caller: Whether the caller's own policies allow the request. For a root user, they always
+            do.
+        itself: Whether the resource's policy allows the request to the caller by name, or to
+            everyone.
+        account: Whether the resource's policy allows the request to the caller's account.
+        either: Whether `itself` or `account` holds.
     """
 
     caller: _Consent
@@ -267,7 +278,7 @@ def _routes_to_key(request: Request, policies: Policies, consents: _Consents) ->
     if not policies.key:
         missing = NotUnderstood("the key's policy, which is not given")
         return [(_Consent("the key policy", missing),)]
-    if request.caller.kind == "anonymous":  # KMS answers signed requests only
+    if request.caller.kind == "anonymous":  # KMS accepts only signed requests
         return []
     if not request.caller.account:
         return [(consents.itself,)]
@@ -277,8 +288,8 @@ def _routes_to_key(request: Request, policies: Policies, consents: _Consents) ->
 
 
 def _routes_elsewhere(request: Request, consents: _Consents) -> list[_Route]:
-    # The policies of other services' resources are not available here. Within an account they are
-    # not needed, except for the trust policy of a role that the caller assumes.
+    # The resource is neither an S3 bucket nor a KMS key, so its policy is not known here. A caller
+    # of the same account does not need that policy, except the trust policy of a role to assume.
     other = _Consent("the resource's policy", NotUnderstood("a policy that is not given"))
     if request.action.lower().startswith("sts:assumerole") or not request.caller.account:
         return [(other,)]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The expected decisions of policies: tables of requests, and the documents that decide them.
+"""Building blocks for tables of requests with the decisions that s3crypt's policies must give.
 
 The tables for the roles are in `expected_roles`, the table for all other callers in
-`expected_others`. The tables are independent of the statements: a changed statement does not change
-the expected decisions.
+`expected_others`. The tables do not use the code that makes the statements, so they find a mistake
+in a changed statement.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,10 +26,11 @@ class Expectation:
     """A request with its expected decision.
 
     Attributes:
-        words: A description of the request, for people.
-        held_by: The documents each of which alone suffices to deny the request.
-        granted: Whether a policy that is not s3crypt's also allows the request: another policy of
-            the caller or, for a service or an anonymous caller, another statement of the bucket
+        words: A description of the request, as shown in reports.
+        held_by: The documents that must each deny the request on their own, even if all other
+            documents allow it.
+        granted: Whether to assume that a policy outside s3crypt allows the request: another policy
+            of the caller or, for a service or an anonymous caller, another statement in the bucket
             policy.
     """
 
@@ -45,10 +46,10 @@ class Documents:
     """The documents that decide about the requests of one caller.
 
     Attributes:
-        identity: The policy of the caller's role; None for a caller without a role of the scope.
+        identity: The policy of the caller's role. None if the caller has no role in the scope.
         bucket: The bucket's policy, or None.
-        keys: The policies of keys, by ARN. A key that is not here has KMS's default policy, which
-            leaves all decisions to the IAM policies of its account.
+        keys: ARN of a KMS key -> its policy. A key that is missing here has KMS's default policy,
+            which leaves all decisions to the IAM policies of the key's account.
     """
 
     identity: Document | None = None
@@ -59,7 +60,7 @@ class Documents:
 def judged(
     expected: Iterable[Expectation], documents: Documents
 ) -> Iterator[tuple[Expectation, Decision]]:
-    """Yield each expectation with the decision of the documents together."""
+    """Yield each expectation with the decision that all documents together give."""
     made: dict[tuple[bool, str, str], Policies] = {}
     for each in expected:
         caller = each.request.caller
@@ -79,7 +80,7 @@ def default_key_policy(key_arn: str) -> Document:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """A caller that makes requests about the bucket, its objects and its keys."""
+    """Makes requests of one caller about the scope's bucket, objects and KMS keys."""
 
     scope: Scope
     caller: Caller
@@ -92,7 +93,7 @@ class Asker:
     def object(
         self, action: str, context: Mapping[str, str] | None = None, *, name: str | None = None
     ) -> Request:
-        """Return a request about an object, over TLS and through the allowed network."""
+        """Return a request about an object, over TLS and from the allowed network."""
         resource = f"{self.scope.bucket_arn}/{self.name if name is None else name}"
         return self._request(action, resource, {**self._network(), **(context or {})})
 
@@ -107,7 +108,7 @@ class Asker:
     def through_s3(
         self, action: str, key: str, context: Mapping[str, str] | None = None
     ) -> Request:
-        """Return the request to KMS that S3 makes for a request about an object."""
+        """Return the KMS request that S3 makes when the caller makes a request about an object."""
         made = {
             "kms:ViaService": self.scope.s3_service,
             "kms:EncryptionContext:aws:s3:arn": f"{self.scope.bucket_arn}/{self.name}",
@@ -117,7 +118,7 @@ class Asker:
     def client_side(
         self, action: str, key: str, context: Mapping[str, str] | None = None
     ) -> Request:
-        """Return the request to KMS that a process makes to encrypt or decrypt an object."""
+        """Return the KMS request that a process makes for client-side encryption of an object."""
         made = {"kms:EncryptionContext:s3crypt:key": self.name}
         return self.of_key(action, key, {**made, **(context or {})})
 
@@ -146,7 +147,7 @@ def allowed(request: Request, words: str, *, granted: bool = False) -> Expectati
 
 
 def denied(request: Request, words: str, *held_by: Part, granted: bool = False) -> Expectation:
-    """Return the expectation that a request is denied, by each document in `held_by` alone."""
+    """Return the expectation that a request is denied, even by each document of `held_by` alone."""
     return Expectation(request, words, Verdict.DENIED, frozenset(held_by), granted)
 
 
@@ -179,7 +180,7 @@ def _policies(each: Expectation, documents: Documents) -> Policies:
 
 
 def _granting(bucket: Document | None, caller: Caller) -> Document:
-    """Return a bucket's policy with a statement that allows a service or everyone all of S3."""
+    """Return the bucket policy with a new Allow of all S3 actions for a service or for everyone."""
     principal = Principal("Service", str(caller.arn)) if caller.arn else Principal("*", "*")
     more = Statement(
         "Allow", "Another", principals=(principal,), actions=("s3:*",), resources=("*",)

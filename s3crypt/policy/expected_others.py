@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The expected decisions of a bucket's and its keys' policies about callers without a role.
+"""The expected decisions of the bucket policy and the key policies about callers without a role.
 
-These callers are an administrator of the account, with every right that its own policies can give;
-AWS's services, which deliver logs and inventories; the role of replication; and anonymous callers.
+These callers are: an administrator of the account, whose own policies allow everything; AWS's
+services, which deliver logs and inventories; the role of replication; and anonymous callers.
 """
 
 from collections.abc import Iterator
@@ -111,7 +111,7 @@ def _administrator(scope: Scope) -> Iterator[Expectation]:
 
 
 def _boundaries(asker: Asker) -> Iterator[Expectation]:
-    """Yield an administrator's requests through another network and from another environment."""
+    """Yield requests of an administrator from a wrong network and from a wrong environment."""
     scope = asker.scope
     stranger = Asker(scope, replace(asker.caller, tags={}))
     for action in (*_OF_OBJECTS, *_OF_BUCKET):

@@ -288,7 +288,7 @@ def _names(scope: Scope) -> list[str]:
 
 
 def _encryption(scope: Scope, key: str | None = None) -> dict[str, str]:
-    """Return the headers of a put that names the encryption, and the key."""
+    """Return the condition keys of a put that names the scope's mode and, for KMS modes, a key."""
     named = {_MODE: _HEADERS[scope.mode]} if scope.mode in _HEADERS else {}
     if scope.sse_keys:
         named[_KEY] = key or scope.sse_keys[0]
@@ -325,7 +325,7 @@ def _puts(asker: Asker) -> Iterator[Expectation]:
 
 
 def _network(asker: Asker, action: str, verb: str) -> Iterator[Expectation]:
-    """Yield requests about an object over different networks and from different callers."""
+    """Yield requests about an object that differ in TLS, in the network and in the environment."""
     scope = asker.scope
     headers = _encryption(scope) if action == "s3:PutObject" else {}
     for context, words in (
@@ -416,7 +416,7 @@ def _nothing_else(asker: Asker, *actions: str, rotates: bool = False) -> Iterato
 def _uses(
     asker: Asker, *, through_s3: Sequence[str], client_side: Sequence[str]
 ) -> Iterator[Expectation]:
-    """Yield the uses of keys that a role needs, and similar uses that it does not need."""
+    """Yield the uses of KMS keys that a role needs, and similar uses that must be denied."""
     scope = asker.scope
     for key in scope.all_keys:
         yield allowed(asker.of_key("kms:DescribeKey", key), "look up the key of an alias")

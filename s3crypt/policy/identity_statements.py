@@ -190,7 +190,8 @@ _ADMINISTRATION = (
 
 
 def _auditor(scope: Scope) -> Iterator[Statement]:
-    # On all resources: an audit of named buckets alone would not find the remaining buckets.
+    # These actions are allowed on all resources, so an audit also finds buckets that were
+    # forgotten.
     yield allow(
         "ReadKeySettings",
         (
@@ -231,7 +232,8 @@ def _auditor(scope: Scope) -> Iterator[Statement]:
         _EVERYTHING,
     )
     yield deny("NeverUseKeys", CRYPTO, _EVERYTHING)
-    # In all buckets, not only the scope's: an auditor of configurations must not read any object.
+    # The Deny covers all buckets, not only the scope's: an auditor of configurations must not read
+    # any object.
     yield deny("NeverReadObjects", ("s3:GetObject*",), (f"arn:{scope.partition}:s3:::*",))
 
 
@@ -250,7 +252,10 @@ def _decrypting(scope: Scope) -> Iterator[Statement]:
 def _crypto(
     scope: Scope, sse: tuple[str, tuple[str, ...]], client: tuple[str, tuple[str, ...]]
 ) -> Iterator[Statement]:
-    """Yield the uses of the scope's keys: by S3, by the process itself, and their description."""
+    """Yield the statements that allow S3 and processes to use the scope's keys.
+
+    `sse` and `client` are the Sid and the actions of these statements.
+    """
     tagged = _tagged(scope)
     if scope.sse_keys:
         yield allow(*sse, scope.sse_keys, *through_s3(scope), *tagged)

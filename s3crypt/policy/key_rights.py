@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A key policy in words: who may administer the key, use it, and grant its use.
 
-The words are those of the policy alone. IAM policies of the account, grants of the key, and
-policies of an organization are not part of them. A condition is repeated, not decided: `evaluation`
-decides requests.
+Only the key policy is described. IAM policies of the account, grants of the key, and policies of an
+organization are not considered. A condition is shown as text. Whether it holds for a request is
+decided in `evaluation`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,8 @@ from .documents import Condition, Document, Kind, Principal, Statement
 from .evaluation import Decision, Verdict
 from .lockout import account_control
 
-# Actions that change the key, its material, its policy or its grants. Reading is no administration.
+# Actions that change the KMS key, its material, its policy or its grants. Actions that only read
+# are left out.
 _ADMINISTRATION = (
     "CancelKeyDeletion",
     "DeleteImportedKeyMaterial",
@@ -44,7 +45,7 @@ _USE = (
 _GRANT = ("CreateGrant",)
 _CALLER = "aws:principalarn"
 _EQUAL = frozenset({"ArnEquals", "ArnLike", "StringEquals", "StringLike"})
-# More action names than this are counted instead of listed.
+# At most this many action names are shown; the rest are shown as a number.
 _LISTED_ACTIONS = 4
 
 
@@ -55,8 +56,9 @@ class Holder:
     Attributes:
         who: The principal: an ARN, `account 111122223333`, a service's name, or `everyone`.
         needs_iam: Whether the principal also needs an Allow in its own IAM policies.
-        actions: The allowed actions without `kms:`; empty for all actions of the kind.
-        conditions: The conditions in words, which must all hold.
+        actions: The allowed actions without `kms:`. Empty if all actions of the kind (administer,
+            use or grant) are allowed.
+        conditions: The conditions in words. They must all hold.
     """
 
     who: str
@@ -66,7 +68,7 @@ class Holder:
 
     @property
     def words(self) -> str:
-        """The holder on one line."""
+        """A description of the holder, on one line."""
         who = f"{self.who} by its IAM policies" if self.needs_iam else self.who
         more = len(self.actions) - _LISTED_ACTIONS
         listed = ", ".join(self.actions[:_LISTED_ACTIONS]) + (f" and {more} more" * (more > 0))
@@ -82,10 +84,10 @@ class KeyRights:
         administer: The principals that may change the key, its policy, material or grants.
         use: The principals that may encrypt or decrypt with the key.
         grant: The principals that may create grants.
-        denied: The Deny statements with conditions, and those that deny some principals only, in
-            words. The others, which deny everyone, have taken their actions from the holders.
+        denied: The Deny statements in words. A Deny for everyone without conditions is not listed:
+            its actions are already removed from the holders.
         not_understood: The statements that s3crypt does not understand: name -> reason. They may
-            allow or deny more.
+            allow or deny more than is listed here.
     """
 
     administer: tuple[Holder, ...]
@@ -95,7 +97,7 @@ class KeyRights:
     not_understood: Mapping[str, str]
 
     def lines(self) -> Iterator[tuple[str, str]]:
-        """Yield pairs for people: the kind of right, and one holder or statement in words."""
+        """Yield the rights for display: the kind of right, and a holder or statement in words."""
         kinds = (("administer", self.administer), ("use", self.use), ("grant", self.grant))
         for kind, holders in kinds:
             yield from ((f"may {kind}", each.words) for each in holders)
@@ -107,14 +109,14 @@ class KeyRights:
 
 @dataclass(frozen=True, slots=True)
 class KeyPolicyCheck:
-    """A key policy, judged.
+    """The result of checking a key policy.
 
     Attributes:
         key_arn: The key.
         rights: Who may administer, use and grant the key.
         findings: The findings of Security Hub's control KMS.5.
-        control: Whether the key's account may replace the policy. If not, the key can be lost with
-            the last principal that the policy names.
+        control: Whether the key's account may replace the policy. If it may not, the key cannot be
+            administered any more when the principals in the policy are deleted.
     """
 
     key_arn: str
@@ -187,9 +189,10 @@ def _holders(
 def _narrowed(
     principal: Principal, conditions: Iterable[Condition]
 ) -> Iterator[tuple[Principal, tuple[str, ...]]]:
-    """Yield a principal with its conditions in words.
+    """Yield the principals to which a principal is limited by its conditions, with the conditions.
 
-    An account, or everyone, limited by aws:PrincipalArn stands for the ARNs in that condition.
+    If a condition on aws:PrincipalArn limits an account or everyone, each ARN in this condition is
+    yielded as a principal, and the condition is left out.
     """
     given = tuple(conditions)
     naming = [each for each in given if _names_callers(each)]
@@ -201,7 +204,7 @@ def _narrowed(
         yield Principal(_NARROWED if principal.value != "*" else "AWS", value), rest
 
 
-# A principal of an account that the statement names by the account and a condition.
+# The type of a principal that a statement names by its account and a condition on its ARN.
 _NARROWED = "AWS, by account"
 
 
@@ -210,7 +213,7 @@ def _names_callers(condition: Condition) -> bool:
 
 
 def _is_deducted(deny: Statement) -> bool:
-    """Return whether the words about the holders already show the whole effect of a Deny."""
+    """Return whether a Deny is for everyone without conditions, so the holders already show it."""
     return not deny.conditions and all(each.value == "*" for each in deny.principals or ())
 
 
@@ -235,11 +238,11 @@ def _who(principal: Principal) -> str:
 
 
 def _needs_iam(principal: Principal, key_arn: str) -> bool:
-    """Return whether an Allow for a principal has an effect only with an IAM policy's Allow."""
+    """Return whether a principal needs an Allow in an IAM policy besides that in the key policy."""
     if principal.type == _NARROWED or account_of(principal) is not None:
         return True
     is_named = principal.type == "AWS" and principal.value.startswith("arn:")
-    # A pattern in a condition, such as arn:*, can be shorter than an ARN.
+    # The slices tolerate a pattern that has fewer parts than an ARN, such as arn:*.
     return is_named and principal.value.split(":")[4:5] != key_arn.split(":")[4:5]
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The policy of a key: the account administers the key, and only named roles use it.
 
-Every Allow names the account, so that a role also needs an Allow in its own policy. The roles are
-named in conditions: a role that does not exist yet, or was deleted, does not make the policy
-invalid.
+Every Allow has the account as its principal, so a role also needs an Allow in its own policy. The
+roles are named in conditions, because KMS refuses a policy with a principal that does not exist
+(any more), but not a condition that names a missing role.
 
 Condition keys: https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html
 """
@@ -16,9 +16,9 @@ from .documents import Condition, Document, Kind, Principal, Statement, check_si
 from .scope import Role, Scope, root_arn
 from .statements import EVERYONE, allow, client_side, deny, through_s3, when
 
-# In the policy of a key, "*" is that key.
+# In a key policy, the resource "*" means the key that has the policy.
 _THIS_KEY = ("*",)
-# These actions neither use the key nor delegate its use; CreateGrant has its own statement.
+# These actions neither use the key nor let others use it. CreateGrant has a statement of its own.
 _ADMINISTRATION = (
     "kms:CancelKeyDeletion",
     "kms:CreateAlias",
@@ -78,8 +78,8 @@ def key_policy(scope: Scope, key_arn: str | None = None) -> Document:
 def open_key_policy(partition: str, account: str) -> Document:
     """Return the policy of a key whose use is decided by the account's IAM policies alone.
 
-    The policy has the same meaning as KMS's default policy of a new key. Its statement has a Sid of
-    s3crypt's, so that applying a `key_policy` replaces it.
+    The policy has the same meaning as KMS's default policy of a new key. Its Sid begins with
+    `S3crypt`, so applying a `key_policy` later replaces the statement.
     """
     root = (Principal("AWS", root_arn(partition, account)),)
     return Document((allow("EnableIAMPolicies", ("kms:*",), _THIS_KEY, principals=root),))
@@ -106,8 +106,8 @@ def _administration(account: tuple[Principal, ...]) -> Iterator[Statement]:
 def _use_through_s3(scope: Scope, account: tuple[Principal, ...]) -> Iterator[Statement]:
     conditions = (*through_s3(scope), *_environment(scope))
     uses = [
-        # S3 decrypts the parts of an upload to join them, so a writer needs Decrypt. A writer
-        # still cannot read objects: reading requires s3:GetObject too.
+        # S3 decrypts the parts of an upload when it joins them, so a writer needs kms:Decrypt. A
+        # writer still cannot read objects, because reading also requires s3:GetObject.
         ("WriteThroughS3", ("kms:GenerateDataKey", "kms:Decrypt"), scope.arns_of(Role.WRITER)),
         ("ReadThroughS3", ("kms:Decrypt",), _readers(scope)),
         (
@@ -119,7 +119,7 @@ def _use_through_s3(scope: Scope, account: tuple[Principal, ...]) -> Iterator[St
     for sid, actions, arns in uses:
         yield allow(sid, actions, _THIS_KEY, _by(arns), *conditions, principals=account)
     if scope.replication_roles:
-        # The role of replication has no tag with an environment.
+        # No condition on the environment: the role of replication does not have the tag `env`.
         yield allow(
             "ReplicateThroughS3",
             ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"),
@@ -133,7 +133,8 @@ def _use_through_s3(scope: Scope, account: tuple[Principal, ...]) -> Iterator[St
 def _use_client_side(scope: Scope, account: tuple[Principal, ...]) -> Iterator[Statement]:
     conditions = (*client_side(scope), *_environment(scope))
     for sid, actions, arns in (
-        # Encrypt is for the second and later of several keys.
+        # With several wrapping keys, the first generates the data key, and each further key needs
+        # Encrypt.
         ("WriteClientSide", ("kms:GenerateDataKey", "kms:Encrypt"), scope.arns_of(Role.WRITER)),
         ("ReadClientSide", ("kms:Decrypt",), _readers(scope)),
         (

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The check that the writer of a policy keeps its control: can still read, replace and delete it.
+"""Checks that the caller who writes a policy can still read, replace and delete it afterwards.
 
-An added or changed statement must leave the caller this control with certainty. Unchanged
-statements count if they are understood; unchanged statements that are not understood are reported.
+An added or changed statement must certainly leave the caller these rights. Unchanged statements are
+considered if s3crypt understands them; otherwise they are reported.
 
 The caller's own policies are not known here. They are assumed to allow everything, because the
-caller has just read the policy. A right that depends on a statement of the policy itself must stay
-in the policy.
+caller was able to read the policy. If the caller has a right only by a statement of the policy
+itself, the new policy must keep that right.
 """
 
 import re
@@ -24,10 +24,12 @@ _ACTIONS: Mapping[Kind, tuple[str, ...]] = {
     Kind.BUCKET: ("s3:PutBucketPolicy", "s3:GetBucketPolicy", "s3:DeleteBucketPolicy"),
     Kind.KEY: ("kms:PutKeyPolicy", "kms:GetKeyPolicy"),
 }
-# The certain part of a later request of the same caller. AWS refuses TLS versions below 1.2.
+# The condition keys that every later request of the same caller certainly has. AWS refuses TLS
+# versions below 1.2.
 # https://aws.amazon.com/blogs/security/tls-1-2-required-for-aws-endpoints/
 _CONTEXT = {"aws:SecureTransport": "true", "aws:ViaAWSService": "false", "s3:TlsVersion": "1.2"}
-# The unknown keys of a later request: its network, and the tags of sessions and resources.
+# The condition keys that can differ in a later request, such as its network, and the tags of
+# sessions and resources.
 _UNCERTAIN = (
     "aws:multifactorauth",
     "aws:principaltag/",
@@ -44,13 +46,14 @@ _WILDCARD = re.compile(r"[*?]")
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The resource of a policy, and the caller that writes the policy.
+    """The resource that a policy belongs to, and the caller that writes the policy.
 
     Attributes:
         resource: The ARN of the bucket or the key.
         owner: The account of the bucket or the key.
-        caller: The writer.
-        has_known_path: Whether a role's ARN certainly has the role's path.
+        caller: The caller that writes the policy.
+        has_known_path: Whether `caller.arn` certainly contains the role's path. False if the ARN
+            was derived from a session's ARN, which has no path.
     """
 
     kind: Kind
@@ -62,13 +65,13 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The effect of a merged policy on its writer's control.
+    """Whether the caller that writes a policy keeps control of it.
 
     Attributes:
-        refusals: The reasons not to write the policy, each the middle of a sentence; empty if the
-            policy may be written.
-        not_understood: The unchanged statements that are not understood and could affect the
-            writer.
+        refusals: The reasons not to write the policy, each as the middle part of a sentence. Empty
+            if the policy may be written.
+        not_understood: The unchanged statements that are not understood and could deny the caller
+            control.
         hint: The advice about the refusals, or None.
     """
 
@@ -78,7 +81,7 @@ class Judgement:
 
 
 def judge(merged: Merged, subject: Subject) -> Judgement:
-    """Return whether the writer keeps control of the merged policy."""
+    """Return whether the caller that writes the merged policy keeps control of it."""
     callers = tuple(_possible_callers(merged, subject))
     reasons: dict[_Reason, list[str]] = {}
     for action in _ACTIONS[subject.kind]:
@@ -98,8 +101,8 @@ def judge(merged: Merged, subject: Subject) -> Judgement:
 def account_control(document: Document, key_arn: str) -> Decision:
     """Return whether a key's policy lets the key's account replace the policy.
 
-    Without this control, a key can be lost with the last principal that its policy names: neither
-    the account's root user nor an IAM policy helps.
+    If it does not, and the principals that the policy names are deleted, the key cannot be
+    administered any more: neither the account's root user nor an IAM policy can change it.
     https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html
     """
     subject = of_account(key_arn)
@@ -115,11 +118,14 @@ def of_account(key_arn: str) -> Subject:
 
 
 _Reason: TypeAlias = tuple[str, str]
-"""The reason why an action might be lost: the texts before and after the action's name."""
+"""Why the caller might lose an action: the text before and the text after the action's name."""
 
 
 def _reason(merged: Merged, subject: Subject, caller: Caller, action: str) -> _Reason | None:
-    """Return why a caller might lose an action; None if it keeps the action or never had it."""
+    """Return why a caller might lose an action.
+
+    Return None if the caller keeps it or never had it.
+    """
     request = Request(caller, action, subject.resource, subject.owner, _CONTEXT)
     if _decided(merged.current, subject.kind, request).verdict is Verdict.DENIED:
         return None
@@ -145,7 +151,7 @@ def _decided(document: Document | None, kind: Kind, request: Request) -> Decisio
 
 
 def _granted(document: Document | None, kind: Kind, request: Request) -> bool:
-    """Return whether a policy itself allows the request, without any policy of the caller."""
+    """Return whether the resource's policy allows the request without the caller's policies."""
     return decide(request, _policies(document, kind, ())).verdict is Verdict.ALLOWED
 
 
@@ -157,7 +163,7 @@ def _policies(document: Document | None, kind: Kind, identity: tuple[Document, .
 
 
 def _with_uncertain_keys(document: Document) -> Document:
-    """Return a document in which the uncertain condition keys are replaced by unknown keys."""
+    """Return a document in which each uncertain condition key is one that is not understood."""
     return replace(
         document,
         statements=tuple(
@@ -181,11 +187,11 @@ def _without_unclear(merged: Merged, subject: Subject, request: Request) -> Docu
 
 
 def _is_unclear(statement: Statement, merged: Merged, kind: Kind, request: Request) -> bool:
-    """Return whether a statement, on its own, could decide a request and is not understood."""
+    """Return whether s3crypt does not understand a statement that could decide a request."""
     alone = replace(merged.document, statements=(statement,))
     if statement.effect == "Deny":
-        # Without an Allow in the key's policy, the request is denied anyway, so the effect of a
-        # Deny would not show.
+        # Add an Allow for everything: without an Allow, the request is denied anyway, and the Deny
+        # makes no difference.
         alone = replace(alone, statements=(_EVERYTHING_FOR_ALL, statement))
         return _decided(alone, kind, request).verdict is Verdict.NOT_UNDERSTOOD
     return decide(request, _policies(alone, kind, ())).verdict is Verdict.NOT_UNDERSTOOD
@@ -203,7 +209,7 @@ def _not_understood(merged: Merged, subject: Subject, callers: tuple[Caller, ...
 
 
 def _possible_callers(merged: Merged, subject: Subject) -> Iterator[Caller]:
-    """Yield the caller; if its path is unknown, also the caller with every path in the policies."""
+    """Yield the caller. If its path is unknown, also yield it with each path in the policies."""
     yield subject.caller
     arn = subject.caller.arn or ""
     if subject.has_known_path or _ROLE not in arn:
@@ -224,10 +230,10 @@ def _texts(document: Document) -> Iterator[str]:
 
 
 def _path(named: str, name: str) -> str | None:
-    """Return a path with which the ARN of a role of this name matches a text in a policy."""
+    """Return a role path for which the ARN `role/PATH/NAME` matches the text `named`, or None."""
     _, _, rest = named.partition(_ROLE)
     if "*" in rest:
-        # The wildcard matches slashes too.
+        # The wildcard also matches slashes, so it can match a path.
         head, _, tail = rest.rpartition("*")
         return f"{_WILDCARD.sub('x', head)}x/" if f"/{name}".endswith(tail) else None
     folder, slash, last = rest.rpartition("/")

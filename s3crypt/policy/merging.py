@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A wanted policy merged into the current one or put in its place, and the difference for people.
+"""Merges a wanted policy into the current policy, or replaces it, and shows the differences.
 
 A merge adds, replaces and removes statements whose Sid begins with `S3crypt`. All other statements
 stay as they are. Whether the result may be written is judged in `lockout`.
@@ -47,7 +47,7 @@ class Difference:
 
     @property
     def sid(self) -> str:
-        """The statement's Sid, or words for a statement without one."""
+        """The statement's Sid, or the text `a statement without a Sid`."""
         found = self.becomes or self.was
         return (found and found.sid) or "a statement without a Sid"
 
@@ -55,7 +55,8 @@ class Difference:
         """Yield the statement as lines of JSON.
 
         A removed line begins with `-`, an added line with `+`, an unchanged line with a space.
-        Lists are sorted, so that a list that a service returns in another order is no difference.
+        Lists are sorted, because a service may return a list in another order, which is no
+        difference.
         """
         for line in difflib.ndiff(_json_lines(self.was), _json_lines(self.becomes)):
             if not line.startswith("?"):
@@ -70,7 +71,7 @@ class Merged:
         current: The policy before the merge, or None if the resource has no policy.
         document: The policy after the merge. A document without statements means no policy.
         differences: The statements that change, in the order of the document.
-        kept: The unchanged statements, s3crypt's own included.
+        kept: The unchanged statements, including s3crypt's own.
     """
 
     current: Document | None
@@ -90,20 +91,22 @@ class Merged:
 
     @property
     def perhaps_edited(self) -> tuple[str, ...]:
-        """The Sids of s3crypt's statements that differ in the current and the wanted policy.
+        """The Sids of s3crypt's statements that the merge changes or removes.
 
-        A policy does not record the author of a statement. A differing statement of s3crypt's was
-        generated with other options or by another version, or was edited by hand.
+        A policy does not record the author of a statement. Such a statement was generated with
+        other options or by another version of s3crypt, or was edited by hand.
         """
         return tuple(each.sid for each in self.differences if each.was is not None)
 
 
 NO_POLICY = Document(())
-"""The absence of a policy as a document. Its text is the saved copy if there was no policy."""
+"""Stands for "no policy". Its text is saved as the copy of a policy if there was no policy."""
 
 
 def parse_wanted(text: str) -> Document:
-    """Return the policy in a file's text; `NO_POLICY` for a copy saved when there was no policy.
+    """Return the policy in a file's text.
+
+    Return `NO_POLICY` if the text is the copy that was saved when there was no policy.
 
     Raises:
         ConfigError: The text is not a policy.
@@ -117,13 +120,15 @@ def parse_wanted(text: str) -> Document:
 def merge(current: Document | None, wanted: Document) -> Merged:
     """Return a wanted policy merged into the current one.
 
-    A statement of `wanted` that is not s3crypt's must be in the current policy with the same
-    meaning. The saved copy of a policy can therefore be merged to restore s3crypt's statements.
+    `wanted` may contain statements that are not s3crypt's, if the current policy has statements
+    with the same meaning. So the saved copy of a whole policy can be merged to restore s3crypt's
+    statements.
 
     Raises:
-        ConfigError: Two statements of `wanted` have the same Sid.
+        ConfigError: Two of s3crypt's statements in `wanted` have the same Sid.
         PolicyError: A statement of `wanted` is neither s3crypt's nor in the current policy, or the
-            version of the language cannot change because an unchanged statement has a variable.
+            version of the policy language cannot change because an unchanged statement contains a
+            policy variable.
     """
     old = current.statements if current else ()
     _check_others(old, wanted)
@@ -149,7 +154,7 @@ def merge(current: Document | None, wanted: Document) -> Merged:
 
 
 def replacement(current: Document | None, wanted: Document) -> Merged:
-    """Return a wanted policy in the place of the current one, which keeps no other statement."""
+    """Return the result of replacing the whole current policy by a wanted policy."""
     old = list(current.statements) if current else []
     meanings = [each.meaning for each in old]
     kept = [each for each in wanted.statements if each.meaning in meanings]

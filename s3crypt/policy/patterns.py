@@ -26,7 +26,7 @@ Values: TypeAlias = Mapping[str, Value]
 """The condition keys of a request, by their names in lower case."""
 
 Matches: TypeAlias = Callable[[str, Values], Truth]
-"""Whether a text of a request matches one of a policy's texts."""
+"""A function that returns whether a text of a request matches one of a policy's texts."""
 
 ABSENT: tuple[str, ...] = ()
 
@@ -38,7 +38,7 @@ _WITH_DEFAULT = re.compile(r"\s*([^\s,]+)\s*(?:,\s*'([^']*)'\s*)?")
 
 
 class Style(Enum):
-    """The wildcards of a policy's text: which characters they are, and how far they match."""
+    """Whether a policy's text has wildcards, and how far they match."""
 
     EXACT = "no wildcards"
     LIKE = "wildcards match any text"
@@ -70,13 +70,14 @@ def compile_texts(
 ) -> Matches:
     """Return a function that matches a text of a request against the texts of a policy.
 
-    The function's time is proportional to the text's length times the number of texts, regardless
-    of the number of wildcards.
+    The function's run time is proportional to the length of the request's text times the number of
+    policy texts. It does not depend on the number of wildcards.
 
     Args:
         variables: Whether `${key}` is a variable, which depends on the document's version.
-        unspecified: Returns the value of a key, in lower case, that a request does not specify.
-        valueless: Whether a text that has a variable without a value matches.
+        unspecified: Returns the value of a condition key that a request does not give. Its argument
+            is the key in lower case.
+        valueless: The result for a policy text with a variable that has no value.
     """
     parsed = [tuple(_tokens(each, style, variables=variables)) for each in texts]
     fixed = [each for each in parsed if not _has_variable(each)]
@@ -122,7 +123,7 @@ def _plain_tokens(text: str, style: Style) -> Iterator[_Token]:
 
 def _variable(content: str) -> _Variable:
     found = _WITH_DEFAULT.fullmatch(content)
-    # The name of a malformed variable is no condition key, so no request has a value for it.
+    # A malformed variable never gets a value: its content is not the name of a condition key.
     return _Variable(found[1].lower(), found[2]) if found else _Variable(content.lower(), None)
 
 
@@ -183,9 +184,9 @@ def _arn_parts(tokens: Sequence[_Token]) -> list[list[_Token]]:
 
 
 def _glob(tokens: Sequence[_Token], character: str) -> str:
-    # Each "*" except the last one matches as little as possible and never backtracks, which gives
-    # the right result. With backtracking, the time for n "*" would be the n-th power of the text's
-    # length.
+    # Each "*" except the last one matches as little as possible and never backtracks. The result is
+    # the same as with backtracking, whose time for n "*" would grow with the n-th power of the
+    # text's length.
     chunks = [""]
     for each in tokens:
         if each is _Wildcard.ANY:

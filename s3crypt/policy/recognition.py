@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Facts derived from a document alone: its place, and the bucket and keys that it names.
+"""Facts derived from a policy document alone: its kind, and the bucket and keys that it names.
 
-Only names are taken from a document. The demands of a wanted policy are never derived from the
-demands of a present one.
+Only names are taken from a document. What a new policy must allow or deny is never derived from a
+present policy, which may be wrong.
 """
 
 import re
@@ -21,7 +21,7 @@ _PLACES = {"s3": Kind.BUCKET, "kms": Kind.KEY, "sts": Kind.TRUST}
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The names in documents.
+    """The names that occur in policy documents.
 
     Attributes:
         buckets: The names of buckets, in the order of the documents.
@@ -35,10 +35,10 @@ class Facts:
 
 
 def kind_of(document: Document) -> Kind:
-    """Return the place of a document. A document without principals is the policy of a role.
+    """Return the kind of a document. A document without principals is the policy of a role.
 
     Raises:
-        ConfigError: Its statements are about several services, or about an unsupported service.
+        ConfigError: The statements are about several services, or about an unsupported service.
     """
     if not any(each.principals or each.not_principals for each in document.statements):
         return Kind.ROLE
@@ -54,7 +54,7 @@ def kind_of(document: Document) -> Kind:
 
 
 def facts_of(documents: Iterable[Document]) -> Facts:
-    """Return the names in documents, each once."""
+    """Return the names that occur in documents, each once."""
     statements = [each for document in documents for each in document.statements]
     texts = [text for each in statements for text in _texts(each)]
     return Facts(

@@ -30,7 +30,7 @@ _PROVIDER = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(saml|oidc)-provider/(.+)")
 _ENDPOINT = re.compile(r"vpce-[0-9a-f]+")
 # Any customer can get a token of these providers, so the audience alone identifies no caller.
 _SHARED_PROVIDERS = ("token.actions.githubusercontent.com", "gitlab.com", "accounts.google.com")
-# In a policy, these characters begin wildcards and variables.
+# In a policy, these characters are wildcards or begin a variable.
 _SPECIAL = frozenset("*?$")
 
 
@@ -79,20 +79,22 @@ class Scope:
         account: The account of the bucket and of the roles.
         region: The bucket's Region.
         bucket: The bucket's name.
-        key_arns: The keys of `mode`; several keys are in order from old to new.
-        client_key_arns: Additional keys for client-side encryption in the same bucket.
+        key_arns: The KMS keys for `mode`, from the oldest to the newest.
+        client_key_arns: Additional KMS keys for client-side encryption in the same bucket.
         mode: The mode of encryption. For `client`, `key_arns` are the keys of client-side
             encryption.
         prefixes: The prefixes of object names that roles may use; empty for all names.
-        env: The tag `env` that callers and keys must have, or None.
+        env: The value of the tag `env` that callers and keys must have; if None, no tag is
+            required.
         vpc_endpoints: The endpoints through which objects must be requested; empty for any network.
         identity_provider: The ARN of the SAML or OpenID Connect provider that people sign in at.
         audience: The audience of an OpenID Connect provider's tokens.
         subject: The subject of an OpenID Connect provider's tokens; `*` and `?` are wildcards.
-        role_arns: The ARNs of the roles whose names differ from those of `s3crypt iam init`.
+        role_arns: The ARNs of the roles for each duty. A duty that is missing here has the role
+            that `s3crypt iam init` creates.
         replication_roles: The ARNs of the roles that replicate the bucket.
-        strict: Whether a put must name the encryption. If False, a put may also use the bucket's
-            default.
+        strict: Whether a put must name the encryption. If False, a put without encryption headers
+            is also allowed and uses the bucket's default encryption.
 
     Raises:
         ConfigError: A value is malformed, or values contradict each other.
@@ -131,7 +133,7 @@ class Scope:
     def of(
         cls, bucket: str, *, account: str | None = None, region: str | None = None, **more: Any
     ) -> Self:
-        """Return a scope whose account, Region and partition follow from its first key.
+        """Return a scope; account, Region and partition are by default those of the first KMS key.
 
         Args:
             bucket: The bucket's name.
@@ -198,7 +200,7 @@ class Scope:
 
     @property
     def root(self) -> str:
-        """The ARN that stands for the bucket's account."""
+        """The ARN that stands for the bucket's account in a policy."""
         return root_arn(self.partition, self.account)
 
     def arns_of(self, *roles: Role) -> tuple[str, ...]:
@@ -292,7 +294,8 @@ def _check_provider(scope: Scope) -> None:
 
 
 def _is_anybody(subject: str) -> bool:
-    # In a subject of these providers, the part from the first colon to a slash names the customer.
+    # Return whether a subject matches tokens of any customer. In a subject of these providers, the
+    # part between the first colon and a slash names the customer, so it must not have wildcards.
     fixed = re.split(r"[*?]|\$\{", subject, maxsplit=1)[0]
     return fixed != subject and "/" not in fixed.partition(":")[2].lstrip("/")
 

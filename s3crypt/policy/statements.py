@@ -15,7 +15,7 @@ S3_CONTEXT = "kms:EncryptionContext:aws:s3:arn"
 
 NAME_CONTEXT = "kms:EncryptionContext:s3crypt:key"
 BUCKET_CONTEXT = "kms:EncryptionContext:s3crypt:bucket"
-"""The condition keys for the encryption context by which s3crypt binds client-side objects."""
+"""The condition keys for the encryption context that binds a client-side object to its place."""
 
 
 def allow(
@@ -25,7 +25,7 @@ def allow(
     *conditions: Condition,
     principals: tuple[Principal, ...] | None = None,
 ) -> Statement:
-    """Return an Allow; `principals` is for bucket policies, key policies and trust policies."""
+    """Return an Allow. Bucket policies, key policies and trust policies need `principals`."""
     return Statement(
         effect="Allow",
         sid=f"{OWN_SID}{sid}",
@@ -43,7 +43,7 @@ def deny(
     *conditions: Condition,
     principals: tuple[Principal, ...] | None = None,
 ) -> Statement:
-    """Return a Deny; `principals` is for bucket policies and key policies."""
+    """Return a Deny. Bucket policies and key policies need `principals`."""
     return Statement(
         effect="Deny",
         sid=f"{OWN_SID}{sid}",
@@ -85,10 +85,11 @@ def client_side(scope: Scope) -> tuple[Condition, ...]:
 
 
 def tls_only(bucket_arn: str) -> Statement:
-    """Return the statement that denies requests without TLS, in the form that checkers expect.
+    """Return the statement that denies requests without TLS, as Security Hub and Prowler expect it.
 
     Security Hub's S3.5 and Prowler require exactly this condition, as the statement's only
-    condition, and both ARNs. The services that deliver logs, inventories and replicas use TLS.
+    condition, and both ARNs. No exception is needed for the services that deliver logs, inventories
+    and replicas: they use TLS.
     """
     return deny(
         "DenyInsecureTransport",

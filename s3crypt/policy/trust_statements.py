@@ -11,10 +11,10 @@ _SIGN_IN = "https://signin.aws.amazon.com/saml"
 def trust_policy(role: Role, scope: Scope) -> Document:
     """Return the trust policy of a role.
 
-    Without an identity provider, every principal of the account whose own policies allow it may
-    assume the role; a security engineer must have signed in with MFA. With an identity provider,
-    people assume roles only through the provider. A rotator is a machine: in both cases it is a
-    principal of the account.
+    Without an identity provider, a principal of the account may assume the role if its own policies
+    allow it; for the role of the security engineer, it must also have signed in with MFA. With an
+    identity provider, people assume roles only through the provider. The rotator's role is for a
+    machine, so a principal of the account assumes it in both cases.
 
     Raises:
         ConfigError: The policy is longer than AWS accepts.

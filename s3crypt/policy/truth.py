@@ -43,5 +43,5 @@ def disjunction(truths: Iterable[Truth]) -> Truth:
 
 
 def negation(truth: Truth) -> Truth:
-    """Return the opposite truth. The opposite of a value that is not understood is that value."""
+    """Return the opposite truth. A value that is not understood is returned unchanged."""
     return truth if isinstance(truth, NotUnderstood) else not truth
