@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An S3 and a KMS of your own on 127.0.0.1, for trying s3crypt out and for its tests.
+"""A local imitation of S3 and KMS on 127.0.0.1, for trying s3crypt out and for its tests.
 
-moto answers the requests. A strict layer in front of it refuses requests that AWS refuses and moto
-accepts: SSE-C without its key, disabled keys, lost races, truncated bodies, wrong checksums.
-IAM, STS, CloudTrail, S3 Tables, S3 Vectors, S3 Control's public access block and Access Analyzer's
-ValidatePolicy answer as well, as far as setting up and auditing buckets and roles needs them.
-CloudTrail records all requests. A KMS key's policy and its grants are compared with the caller,
-without the policy's conditions; no other policy is evaluated.
-Everything is held in memory and is lost when the sandbox stops. The sandbox checks no signatures
-and isolates no users, so it must not hold secrets. It refuses requests that a web page made a
-browser send.
+The library moto serves the requests. A strict layer in front of it refuses requests that AWS
+refuses and moto accepts: SSE-C without its key, disabled keys, conditional writes that lose a race,
+truncated bodies, wrong checksums. The sandbox also implements those parts of IAM, STS, CloudTrail,
+S3 Tables, S3 Vectors, S3 Control and Access Analyzer that are needed to set up and audit buckets
+and roles. Its CloudTrail records all requests. The sandbox evaluates the policy of a KMS key
+(without its conditions) and the key's grants. It evaluates no other policy. Everything is held in
+memory and is lost when the sandbox stops. The sandbox does not check signatures (except of
+presigned URLs) and does not separate users, so it must not hold secrets. It refuses requests that a
+web page made a browser send.
 
-This module starts, finds and stops the server, which is a process of its own. It loads fast: it
-must import only the standard library and our errors, and none of the package's other modules,
-which belong to the server.
+This module starts, finds and stops the server, which is a separate process. The module must load
+fast, so it must import only the standard library and s3crypt's errors. The other modules of this
+package belong to the server.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ TOKEN_HEADER = "x-s3crypt-token"  # noqa: S105  a header's name
 ROOT_ACCESS_KEY = "s3crypt-sandbox-root"  # an example, no secret
 # The access key of the sandbox's own environment, and its secret.
 ACCESS_KEY = "s3crypt-sandbox"
-# In every reply, so that a client can tell the sandbox from services that know less of S3.
+# Every reply has this header, so that a client can distinguish the sandbox from other S3 services.
 SANDBOX_HEADER = "x-s3crypt-sandbox"
-# As botocore spells them in the names of variables.
+# Service names as botocore spells them in the environment variables AWS_ENDPOINT_URL_*.
 _SERVICES = (
     *("ACCESSANALYZER", "CLOUDTRAIL", "IAM", "KMS", "S3", "S3TABLES", "S3VECTORS", "S3_CONTROL"),
     "STS",
@@ -85,7 +85,7 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A sandbox that answers at `endpoint_url`; `token` allows stopping it and reading its log."""
+    """A running sandbox. `token` is the secret for stopping it and for reading its log."""
 
     endpoint_url: str
     pid: int
@@ -93,11 +93,11 @@ class Running:
 
 
 def start(*, port: int = 0) -> Running:
-    """Start a sandbox that outlives this process, or return the one that already runs.
+    """Start a sandbox that outlives this process, or return the sandbox that already runs.
 
-    It listens on 127.0.0.1, at a free port unless `port` says which, and has a bucket,
-    EXAMPLE_BUCKET, and a KMS key, EXAMPLE_ALIAS. Each checkout of s3crypt, and each installation,
-    has a sandbox of its own.
+    The sandbox listens on 127.0.0.1, on `port`, or on a free port if `port` is 0. A new sandbox has
+    a bucket, EXAMPLE_BUCKET, and a KMS key, EXAMPLE_ALIAS. Each checkout and each installation of
+    s3crypt has its own sandbox.
 
     Raises:
         ConfigError: moto is not installed, or the port is not available.
@@ -115,15 +115,16 @@ def start(*, port: int = 0) -> Running:
         raise
     recorded = _record(mine)
     if recorded != mine:
-        # Someone else started one at the same moment and was recorded first.
+        # Another process started a sandbox at the same time and recorded it first.
         _ask_to_stop(mine)
-    # The child is reparented when we end; until then Popen must not warn that it still runs.
+    # The server keeps running when this process ends. A set return code keeps Popen from warning
+    # about that.
     process.returncode = 0
     return recorded
 
 
 def stop() -> bool:
-    """End the recorded sandbox, deleting its contents; return whether a sandbox was running."""
+    """Stop the recorded sandbox and lose its contents. Return whether a sandbox was running."""
     found = status()
     if found is None:
         return False
@@ -142,7 +143,7 @@ def reset(running: Running) -> None:
 
 
 def share_key(running: Running, region: str = REGION) -> str:
-    """Have another account share a new KMS key through RAM, and return its ARN.
+    """Create a KMS key in another account that shares it through RAM, and return the key's ARN.
 
     Raises:
         ConfigError: The sandbox does not answer, or does not know the token.
@@ -151,10 +152,10 @@ def share_key(running: Running, region: str = REGION) -> str:
 
 
 def deliver_trails(running: Running) -> list[str]:
-    """Write the log files of all trails that log, as CloudTrail does every few minutes.
+    """Write the log files of all active trails, as CloudTrail does every few minutes.
 
     Returns:
-        The URIs of the new files, each with the events since the last call.
+        The URIs of the new files. The files contain the events since the last call.
 
     Raises:
         ConfigError: The sandbox does not answer, or does not know the token.
@@ -163,9 +164,9 @@ def deliver_trails(running: Running) -> list[str]:
 
 
 def advance_clock(running: Running, seconds: float) -> None:
-    """Move the sandbox's KMS ahead in time: keys and imported material end, and keys rotate.
+    """Move KMS's clock ahead. Deletions, expirations and rotations that become due are made.
 
-    Only KMS's clock moves, and only `reset` moves it back. S3 and CloudTrail keep the machine's.
+    Only `reset` moves the clock back. S3 and CloudTrail use the machine's clock.
 
     Raises:
         ConfigError: The sandbox does not answer, or does not know the token.
@@ -174,10 +175,11 @@ def advance_clock(running: Running, seconds: float) -> None:
 
 
 def delay_changes(running: Running, seconds: float) -> None:
-    """Have KMS take this long for changes in the background, until `reset` or the next call.
+    """Set how long KMS takes for changes in the background, until `reset` or the next call.
 
-    These are rotations on demand, new replicas and changes of the primary key. Without a delay they
-    are finished by the next request. A delay ends early if `advance_clock` moves past it.
+    Changes in the background are rotations on demand, new replicas and changes of the primary key.
+    Without a delay, they are finished at once. `advance_clock` also finishes changes whose delay
+    passes.
 
     Raises:
         ConfigError: The sandbox does not answer, or does not know the token.
@@ -186,7 +188,7 @@ def delay_changes(running: Running, seconds: float) -> None:
 
 
 def status() -> Running | None:
-    """Return the recorded sandbox if it answers and knows its token; forget a stale record."""
+    """Return the recorded sandbox if it still runs. Otherwise delete the record and return None."""
     path = _state_file()
     try:
         found = Running(**json.loads(path.read_text(encoding="utf-8")))
@@ -202,12 +204,12 @@ def status() -> Running | None:
 
 
 def environment(running: Running) -> dict[str, str]:
-    """Return the variables that send every AWS SDK of a process to the sandbox.
+    """Return environment variables with which every AWS SDK of a process uses the sandbox.
 
-    They also overrule the variables that the process inherited. An empty AWS_SESSION_TOKEN counts
-    as unset. An empty AWS_PROFILE does not, so AWS_PROFILE names the only profile of a
+    They also replace the variables that the process inherited. SDKs treat an empty
+    AWS_SESSION_TOKEN as unset, but not an empty AWS_PROFILE. So AWS_PROFILE names a profile in a
     configuration file that this function writes. NO_PROXY is this process's value plus the
-    sandbox's address: proxies must not see these requests, and could not forward them.
+    sandbox's address: proxies must not see requests to the sandbox, and could not forward them.
     """
     config = _runtime_directory() / "aws-config"
     if not config.exists():
@@ -227,7 +229,7 @@ def environment(running: Running) -> dict[str, str]:
         "AWS_CONFIG_FILE": str(config),
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
-        # The command's own options of the same meaning would overrule the variables above.
+        # If set, these variables of the command `s3crypt` would overrule the variables above.
         "S3CRYPT_ENDPOINT_URL": "",
         "S3CRYPT_PROFILE": "",
         "S3CRYPT_REGION": "",
@@ -238,7 +240,7 @@ def environment(running: Running) -> dict[str, str]:
 
 @contextlib.contextmanager
 def running() -> Iterator[Running]:
-    """Run a private sandbox for the length of a `with`; it also ends if this process dies.
+    """Run a private sandbox during a `with`. The sandbox also ends if this process dies.
 
     Raises:
         ConfigError: moto is not installed.
@@ -247,7 +249,7 @@ def running() -> Iterator[Running]:
     try:
         yield mine
     finally:
-        # The server ends when its standard input ends, so it cannot outlive this process.
+        # The server ends when its standard input is closed, so it cannot outlive this process.
         _close_pipes(process)
         try:
             process.wait(timeout=_STOP_SECONDS)
@@ -271,7 +273,8 @@ def _spawn(*, port: int, detached: bool) -> tuple[subprocess.Popen[bytes], Runni
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=_server_environment(),
-        # Ctrl-C is for the caller; a private server ends with its standard input anyway.
+        # Ctrl-C must interrupt only the caller. A private server ends when its standard input is
+        # closed.
         start_new_session=True,
     )
     try:
@@ -285,15 +288,15 @@ def _spawn(*, port: int, detached: bool) -> tuple[subprocess.Popen[bytes], Runni
 
 
 def _without_proxy() -> str:
-    # Python, Go and curl prefer the name in lower case, even if it is empty.
+    # Python, Go and curl prefer no_proxy to NO_PROXY, even if no_proxy is empty.
     said = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
     hosts = [host.strip() for host in said.split(",") if host.strip()]
-    # An asterisk counts only if it stands alone.
+    # An asterisk means all hosts only if it is the whole value.
     return said if hosts == ["*"] or HOST in hosts else ",".join((*hosts, HOST))
 
 
 def _server_environment() -> dict[str, str]:
-    # The package may have been found through this process's sys.path only.
+    # The server must find the package even if it is only in this process's sys.path.
     path = os.pathsep.join(filter(None, (str(_PACKAGE), os.environ.get("PYTHONPATH"))))
     return {
         **os.environ,
@@ -311,7 +314,7 @@ def _first_words(process: subprocess.Popen[bytes], token: str) -> dict[str, Any]
     deadline.daemon = True
     deadline.start()
     try:
-        # By pipe, since other users can read a process's arguments.
+        # Send the token by pipe, because other users can read a process's arguments.
         process.stdin.write(token.encode("ascii") + b"\n")
         process.stdin.flush()
         said: dict[str, Any] = json.loads(process.stdout.readline() or b"{}")
@@ -341,7 +344,8 @@ def _runtime_directory() -> Path:
     path = path or Path(tempfile.gettempdir()) / f"s3crypt-{user}"
     path.mkdir(mode=0o700, exist_ok=True)
     found = path.lstat()
-    # In a shared temporary directory another user may have created it first, to read the token.
+    # In a shared temporary directory, another user may have created this directory in order to read
+    # the token.
     private = not hasattr(os, "getuid") or (
         found.st_uid == os.getuid() and not stat.S_IMODE(found.st_mode) & 0o077
     )
@@ -354,13 +358,13 @@ def _runtime_directory() -> Path:
 
 
 def _state_file() -> Path:
-    # One checkout must neither use nor stop a sandbox that runs another checkout's code.
+    # A state file per checkout: a checkout must not use or stop a sandbox that runs other code.
     checkout = hashlib.sha256(os.fsencode(_PACKAGE)).hexdigest()[:16]
     return _runtime_directory() / f"sandbox-{checkout}.json"
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600 atomically, replacing an existing one."""
+    """Write a file with mode 0600 atomically. An existing file is replaced."""
     handle, name = tempfile.mkstemp(dir=path.parent)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
@@ -368,7 +372,10 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _record(mine: Running) -> Running:
-    """Write the state file unless it names another live sandbox; return the recorded sandbox."""
+    """Record a sandbox in the state file, unless another running sandbox is recorded there.
+
+    Return the sandbox that is recorded afterwards.
+    """
     state = json.dumps(asdict(mine))
     draft = _state_file().with_suffix(f".{mine.pid}")
     _write_private(draft, state)
@@ -387,7 +394,7 @@ def _record(mine: Running) -> Running:
 
 def _ask(target: Running, method: str, path: str, *, seconds: float = 5) -> tuple[int, bytes]:
     address = urlsplit(target.endpoint_url)
-    # Not urllib: a proxy from the environment must never see this.
+    # Do not use urllib, which would send the token to a proxy from the environment.
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=seconds)
     try:
         connection.request(method, path, headers={TOKEN_HEADER: target.token})
@@ -398,10 +405,10 @@ def _ask(target: Running, method: str, path: str, *, seconds: float = 5) -> tupl
 
 
 def _told(target: Running, page: str) -> dict[str, Any]:
-    """Send a command to a sandbox, and return its JSON reply.
+    """Send a command to a sandbox, and return the JSON reply.
 
     Raises:
-        ConfigError: The sandbox does not answer, or refuses.
+        ConfigError: The sandbox does not answer, or refuses the command.
     """
     try:
         code, body = _ask(target, "POST", f"/_s3crypt/{page}", seconds=_READY_SECONDS)
@@ -418,7 +425,7 @@ def _answers(target: Running) -> bool:
         code, body = _ask(target, "GET", "/_s3crypt/health")
         return code == 200 and bool(json.loads(body)["pid"] == target.pid)
     except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError):
-        # Another program may have been given the port since.
+        # Another program may use the port now.
         return False
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The server's process: reads its token, says its port, serves.
+"""The server's process: reads its token, writes its port, and serves requests.
 
-It is started by `s3crypt.sandbox`; the two share only the format of the lines they exchange.
-It must not know how requests are answered.
+`s3crypt.sandbox` starts this module in a new process. The two share only the format of the lines
+that they exchange. This module must not know how requests are answered.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Serve until told to stop, or until standard input ends; the first line there is the token."""
+    """Serve until a request stops the server or standard input is closed.
+
+    Read the token from the first line of standard input.
+    """
     parser = argparse.ArgumentParser(prog="python -m s3crypt.sandbox")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--detached", action="store_true", help="live on when stdin ends")
     chosen = parser.parse_args(arguments)
     token = sys.stdin.readline().strip()
     try:
-        # Imported here, so that a dependency that moto lacks is reported on the pipe.
+        # Imported here, so that a missing dependency of moto is reported to the parent on the pipe.
         from .server import Server  # noqa: PLC0415
 
         server = Server((HOST, chosen.port), token)
@@ -38,7 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
     sys.stdout.write(json.dumps({"port": server.server_port, "pid": os.getpid()}) + "\n")
     sys.stdout.flush()
-    # The parent stops reading the pipe here; a later write to stdout must not fail.
+    # The parent stops reading the pipe now. Send later output to /dev/null, so that writing cannot
+    # fail.
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
     if not chosen.detached:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Access Analyzer's ValidatePolicy, as far as a document's form goes.
+"""Access Analyzer's operation ValidatePolicy, limited to the form of a document.
 
-It reports documents that are not policies; AWS's other checks are not implemented.
+It reports documents that are not valid policies. AWS's other checks are not implemented.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MORE = (
 
 
 class AccessAnalyzer:
-    """The one operation of Access Analyzer that the sandbox answers."""
+    """The only operation of Access Analyzer that the sandbox implements."""
 
     def __call__(self, request: Request) -> Reply:
         """Return the findings about a policy.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""moto, patched where it answers wrongly; the only module that imports it.
+"""moto, with patches for wrong replies. No other module imports moto.
 
-It must not know which requests AWS refuses: it answers every request, and lets the rules read
-moto's tables.
+This module must not know which requests AWS refuses: it passes every request to moto, and lets the
+rules read moto's tables.
 """
 
 from __future__ import annotations
@@ -42,22 +42,24 @@ if TYPE_CHECKING:
     from .kms.materials import Rotated
     from .tables import TableBucket
 
-# The account that shares keys with the sandbox's own.
+# The account that shares KMS keys with the sandbox's own account.
 OTHER_ACCOUNT = "111122223333"
 
 
 class Moto:
-    """moto's application, and read access to its tables."""
+    """moto's application, and access to its tables."""
 
     def __init__(self) -> None:
         _mend()
         self.account = str(DEFAULT_ACCOUNT_ID)
         # The flags of the account's public access block; None if it has no block.
         self.account_block: frozenset[str] | None = None
-        # moto's own dispatcher would search its folder of services on every request.
+        # The application of each service is kept: moto's own dispatcher would search its folder of
+        # services on every request.
         self._applications: dict[str, Any] = {name: _CREATE(name) for name in ("s3", "kms")}
         self._guard = threading.Lock()
-        # Table buckets by ARN; vector buckets and their indexes by the bucket's ARN.
+        # ARN of a bucket -> the table bucket, the vector bucket, or the indexes of the vector
+        # bucket.
         self.table_buckets: dict[str, TableBucket] = {}
         self.vector_buckets: dict[str, dict[str, Any]] = {}
         self.vector_indexes: dict[str, dict[str, dict[str, Any]]] = {}
@@ -71,7 +73,7 @@ class Moto:
         self._sts = sts_backends[self.account]["aws"]
 
     def __call__(self, request: Request) -> Reply:
-        """Let moto answer."""
+        """Return moto's reply."""
         head: list[Any] = []
         application = self._application(request.service)
         chunks = application(self._environ(request), lambda *said: head.extend(said))
@@ -89,13 +91,13 @@ class Moto:
             table.clear()
         self.clock.reset()
         self.rotated.clear()
-        # A service whose application was never made holds nothing.
+        # A service whose application was never created has no data.
         for name in self._applications:
             for account in _BACKENDS(name).values():
                 account.reset()
 
     def bucket(self, name: str) -> Any | None:
-        """Return moto's bucket."""
+        """Return moto's bucket of this name, or None if it does not exist."""
         return self._s3.buckets.get(name)
 
     def buckets(self) -> list[Any]:
@@ -109,7 +111,7 @@ class Moto:
         return self._s3.get_object(bucket, key, version_id=version)
 
     def marker(self, bucket: str, key: str, version: str | None = None) -> str | None:
-        """Return the version id if `version`, or by default the latest, is a delete marker."""
+        """Return a version's id (by default of the latest) if it is a delete marker, or None."""
         if self.bucket(bucket) is None:
             return None
         held = self._s3.buckets[bucket].keys.getlist(key) or []
@@ -123,7 +125,9 @@ class Moto:
         return bool(permission == PermissionResult.DENIED)
 
     def delete(self, bucket: str, key: str, version: str | None, *, bypass: bool) -> str | None:
-        """Delete moto's object, or a version; return the delete marker that was made or removed.
+        """Delete moto's object or version.
+
+        Return the id of the delete marker made or removed, or None.
 
         Raises:
             Refusal: The version is locked in moto.
@@ -151,7 +155,7 @@ class Moto:
     def replicate(self, thing: Any, bucket: str) -> Any:
         """Store a replica of moto's object version in another bucket, and return it.
 
-        It has the source's version id, time, metadata, tags and retention, as S3's replicas have.
+        The replica has the source's version id, time, metadata, tags and retention, as in S3.
         """
         replica = self._s3.put_object(
             bucket,
@@ -172,14 +176,15 @@ class Moto:
         return replica
 
     def upload(self, bucket: str, upload_id: str) -> Any | None:
-        """Return moto's multipart upload, until it is completed or aborted."""
+        """Return moto's multipart upload, or None if it was completed, aborted or never created."""
         found = self.bucket(bucket)
         return None if found is None else found.multiparts.get(upload_id)
 
     def key(self, reference: str, region: str) -> Any | None:
-        """Return moto's KMS key for an id, an ARN of this region and account, or an alias.
+        """Return moto's KMS key for an id, an ARN or an alias, or None if there is no such key.
 
-        Changes that are due are made first: the key may have been deleted by then.
+        An ARN must be of this Region, and of this account or of the account that shares keys.
+        Changes that are due, such as the deletion of the key, are made first.
         """
         self.clock.run()
         if reference.startswith("arn:"):
@@ -204,12 +209,15 @@ class Moto:
         return list(self._kms[region].keys.values())
 
     def keys_of_set(self, identity: str) -> list[Any]:
-        """Return the keys of a multi-Region set: moto's KMS keys with this id in any Region."""
+        """Return the keys of a multi-Region set: moto's KMS keys with this id in all Regions."""
         tables = [backend.keys for backend in self._kms.values()]
         return [keys[identity] for keys in tables if identity in keys]
 
     def copy_key(self, key: Any, region: str) -> Any:
-        """Make a replica of moto's KMS key in another Region; both share all attributes."""
+        """Make a replica of moto's KMS key in another Region.
+
+        Both keys share all attribute values.
+        """
         return self._kms[key.region].replicate_key(key.id, region)
 
     def delete_key(self, key: Any) -> None:
@@ -217,7 +225,7 @@ class Moto:
         self._kms[key.region].delete_key(key.id)
 
     def share_key(self, region: str) -> Any:
-        """Make a KMS key in another account that shares it with this one, and return it."""
+        """Create a KMS key in another account that shares it with this account. Return the key."""
         accounts = [f"arn:aws:iam::{one}:root" for one in (OTHER_ACCOUNT, self.account)]
         statement = {"Effect": "Allow", "Principal": {"AWS": accounts}, "Action": "kms:*"}
         policy = {"Version": "2012-10-17", "Statement": [{**statement, "Resource": "*"}]}
@@ -235,17 +243,17 @@ class Moto:
         self._kms[region].tag_resource(key.id, dict(tags))
 
     def session(self, access_key: str) -> Any | None:
-        """Return moto's session of a role by its access key."""
+        """Return moto's session of a role that has this access key, or None."""
         return self._sts.get_assumed_role_from_access_key(access_key)
 
     def user_of(self, access_key: str) -> Any | None:
-        """Return moto's IAM user by an access key."""
+        """Return moto's IAM user that has this access key, or None."""
         return self._iam.get_user_from_access_key_id(access_key)
 
     def caller(self, request: Request) -> str:
         """Return the ARN of the user, or of the role's session, whose access key signed a request.
 
-        An access key that the sandbox did not create belongs to a user named sandbox.
+        If the sandbox did not create the access key, return the ARN of a user named `sandbox`.
         """
         key = request.access_key
         if key == ROOT_ACCESS_KEY:
@@ -254,9 +262,9 @@ class Moto:
         return str(found.arn) if found else f"arn:aws:iam::{self.account}:user/sandbox"
 
     def caller_arns(self, request: Request) -> frozenset[str]:
-        """Return the ARNs by which a policy may name the caller: also the role of a session.
+        """Return the ARNs by which a policy may name the caller. A session has also its role's ARN.
 
-        The caller of an unsigned request has none.
+        The result is empty for an unsigned request.
         """
         key = request.access_key
         if not key:
@@ -266,11 +274,11 @@ class Moto:
         return frozenset({arn} if session is None else {arn, session.role_arn})
 
     def role(self, name: str) -> Any | None:
-        """Return moto's IAM role; IAM compares names without regard to case."""
+        """Return moto's IAM role or None. Like IAM, compare names without regard to case."""
         return _named(self._iam.roles.values(), name)
 
     def group(self, name: str) -> Any | None:
-        """Return moto's IAM group."""
+        """Return moto's IAM group of this name, or None."""
         return _named(self._iam.groups.values(), name)
 
     def groups(self) -> list[Any]:
@@ -278,20 +286,20 @@ class Moto:
         return list(self._iam.groups.values())
 
     def user(self, name: str) -> Any | None:
-        """Return moto's IAM user."""
+        """Return moto's IAM user of this name, or None."""
         return _named(self._iam.users.values(), name)
 
     def managed_policy(self, arn: str) -> Any | None:
-        """Return moto's managed policy."""
+        """Return moto's managed policy, or None if it does not exist."""
         return self._iam.managed_policies.get(arn)
 
     def trail(self, name: str, region: str) -> Any | None:
-        """Return moto's trail of this name or ARN in its home region."""
+        """Return moto's trail of this name or ARN whose home Region is `region`, or None."""
         held = _BACKENDS("cloudtrail")[self.account][region].trails.values()
         return next((trail for trail in held if name in {trail.trail_name, trail.arn}), None)
 
     def trails(self) -> list[Any]:
-        """Return all of moto's trails, each from its home region."""
+        """Return all of moto's trails, each of them once."""
         regions = _BACKENDS("cloudtrail")[self.account].values()
         return [trail for held in regions for trail in held.trails.values()]
 
@@ -332,7 +340,8 @@ class Moto:
         }
         environ.update((_wsgi_name(name), value) for name, value in request.headers.items())
         environ["CONTENT_LENGTH"] = str(len(request.body))
-        # moto keeps the underscores of metadata names, which WSGI would turn into dashes.
+        # WSGI would turn the underscores in the names of metadata headers into dashes. moto reads
+        # the original names from here.
         environ["moto.preserved_header_names"] = {
             _wsgi_name(name): request.spelling.get(name, name)
             for name in request.headers
@@ -342,28 +351,32 @@ class Moto:
 
 
 _ATTACH: Any = iam_models.ManagedPolicy.attach_to
-# Any, because their parameters are typed as one of two hundred literal names.
+# Typed as Any, because moto accepts only one of two hundred literal names as an argument.
 _BACKENDS: Any = get_backend
 _CREATE: Any = create_backend_app
 
 
 def _mend() -> None:
-    # moto's multi-Region ids are longer than AWS's, and too long for the field in moto's blobs.
+    # moto's multi-Region key ids are longer than AWS's, and too long for the field in moto's
+    # ciphertexts.
     mended: Any = kms_models
     mended.generate_key_id = _new_key_id
-    # moto concatenates the pairs without separators: {"ab": "c"} would decrypt {"a": "bc"}.
+    # moto joins the encryption context without separators, so a ciphertext for {"a": "bc"} could be
+    # decrypted with {"ab": "c"}.
     mended = kms_utils
     mended._serialize_encryption_context = _context_bytes  # noqa: SLF001
-    # moto would refuse our shorter ids; the KMS rules resolve every reference before moto sees it.
+    # moto would refuse these shorter ids. Its check is not needed: the KMS rules resolve every key
+    # reference before moto gets the request.
     mended = KmsResponse
     mended._validate_cmk_id = lambda *_: None  # noqa: SLF001
-    # moto counts a policy that is attached twice to a role as two attachments.
+    # moto would count a policy that is attached twice to a role as two attachments.
     mended = iam_models.ManagedPolicy
     mended.attach_to = _attach_once
-    # moto URL-encodes every policy document in a reply except this one; clients decode all of them.
+    # moto URL-encodes all policy documents in replies except this document. Clients decode all of
+    # them.
     mended = IamResponse.RESPONSE_KEY_PATH_TO_TRANSFORMER
     mended["GetPolicyVersionResponse.PolicyVersion.Document"] = url_encode
-    # moto treats every statement with a condition as a Deny, even if its effect is Allow.
+    # moto would treat every statement with a condition as a Deny, even if its effect is Allow.
     mended = FakeBucket
     mended.get_permission = _permission
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KMS's clock, which tests move ahead, and the changes that are due at a time.
+"""KMS's clock, which tests can move ahead, and the changes that are scheduled on it.
 
-KMS finishes some changes in the background, and others after days: it deletes keys and imported
-material, and rotates keys. This module must not know what is changed.
+KMS finishes some changes in the background. Other changes are due after days: deleting keys and
+imported material, and rotating keys. This module must not know what a change does.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """A clock that only moves ahead, and a queue of changes, in the order of their times."""
+    """A clock that only moves ahead, and a queue of changes in the order of their due times."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -29,7 +29,7 @@ class Clock:
         self.reset()
 
     def reset(self) -> None:
-        """Set the clock to the machine's, drop all changes, and finish later ones at once."""
+        """Set the clock to the machine's time, drop all scheduled changes, and remove the delay."""
         self._ahead = 0.0
         self._background = 0.0
         self._is_running = False
@@ -40,21 +40,21 @@ class Clock:
         return time.time() + self._ahead
 
     def advance(self, seconds: float) -> None:
-        """Move the clock ahead, and make the changes that are due by then."""
+        """Move the clock ahead, and make the changes that have become due."""
         self._ahead += seconds
         self.run()
 
     def delay(self, seconds: float) -> None:
-        """Have changes in the background take this long from now on."""
+        """Set how long changes in the background take from now on."""
         self._background = seconds
 
     def at(self, moment: float, change: Change) -> None:
-        """Make a change at a time."""
+        """Schedule a change for a time, in seconds since 1970."""
         with self._lock:
             heapq.heappush(self._changes, (moment, next(self._numbers), change))
 
     def soon(self, change: Change) -> None:
-        """Make a change in the background; at once if no delay is set."""
+        """Make a change after the delay that is set, or at once if no delay is set."""
         if self._background:
             self.at(self.now() + self._background, change)
         else:
@@ -62,7 +62,8 @@ class Clock:
 
     def run(self) -> None:
         """Make the changes that are due."""
-        # Requests come here by the thousand, and almost always nothing is due.
+        # Fast path without the lock: every request calls this method, and almost always no change
+        # is due.
         if not self._changes or self._changes[0][0] > self.now():
             return
         with self._lock:

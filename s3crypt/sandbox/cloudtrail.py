@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CloudTrail's rules: trails whose bucket takes their logs, and the events they select.
+"""CloudTrail's rules: a trail's bucket must accept its logs, and a trail selects events.
 
 moto stores the trails. Their logs and the replies of LookupEvents are made in `events`.
 """
@@ -42,7 +42,7 @@ class CloudTrail:
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Reply:
-        """Answer, or let moto answer; raise Refusal for requests that CloudTrail would refuse."""
+        """Return the reply of a rule or of moto; raise `Refusal` if CloudTrail would refuse."""
         asked: dict[str, Any] = json.loads(request.body or b"{}")
         if request.operation == "LookupEvents":
             return _reply(self._lookup(request.region, asked))
@@ -85,9 +85,9 @@ class CloudTrail:
             raise Refusal(400, "KmsKeyNotFoundException", f"KMS key {key} does not exist.")
 
     def _takes_logs(self, bucket: Any, prefix: str | None) -> bool:
-        """Return whether a bucket's policy lets CloudTrail read its ACL and write its logs.
+        """Return whether a bucket's policy allows CloudTrail to read the ACL and to write logs.
 
-        Conditions are not evaluated.
+        Conditions in the policy are ignored.
         """
         root = f"arn:aws:s3:::{bucket.name}"
         logs = f"{root}/{f'{prefix}/' if prefix else ''}AWSLogs/{self._moto.account}/"
@@ -106,7 +106,10 @@ class CloudTrail:
         )
 
     def _put_selectors(self, request: Request, asked: dict[str, Any]) -> Reply:
-        """Replace the selectors of a trail, which are either all basic or all advanced."""
+        """Replace the event selectors of a trail.
+
+        A request has basic or advanced selectors, not both.
+        """
         basic, advanced = asked.get("EventSelectors"), asked.get("AdvancedEventSelectors")
         if bool(basic) == bool(advanced):
             raise Refusal(

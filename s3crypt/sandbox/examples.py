@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bucket and the KMS key that a started sandbox has, for the documentation's examples.
+"""Creates the bucket and the KMS key that the examples of the documentation use.
 
-Both are created by requests, as a user would create them. This module must not know how the
-requests are answered.
+Both are created by requests, as a user would do it. This module must not know how the requests are
+answered.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HEADERS = {
 
 
 def make(ask: Callable[[Request], Reply]) -> None:
-    """Make the bucket, and the key as `s3crypt keys create` would: it rotates once a year."""
+    """Create the bucket, and the key as `s3crypt keys create` does, with yearly rotation."""
     _succeeded(ask(Request("PUT", f"/{EXAMPLE_BUCKET}", "", _HEADERS)))
 
     def made(operation: str, **body: str) -> dict[str, Any]:

@@ -26,16 +26,18 @@ def _s3crypt_sandbox_process() -> Iterator[Running]:
 
 @pytest.fixture
 def s3crypt_sandbox(_s3crypt_sandbox_process: Running, monkeypatch: pytest.MonkeyPatch) -> Running:
-    """Point the test at an S3 and a KMS with a bucket, acme, and a key, alias/reports, only.
+    """Make the test use a sandbox that has only the bucket acme and the KMS key alias/reports.
 
-    The variables that lead boto3, and all that is built on it, there hold as long as the test. The
-    process that answers is started by the first test that asks, and ends with the session.
+    During the test, environment variables make boto3, and all libraries that use boto3, send their
+    requests to the sandbox. The sandbox is started by the first test that uses this fixture, and
+    ends with the test session.
     """
     import boto3  # noqa: PLC0415 - tests that do not ask must not wait for it
 
     reset(_s3crypt_sandbox_process)
     for name, value in environment(_s3crypt_sandbox_process).items():
         monkeypatch.setenv(name, value)
-    # An earlier default session has the old credentials; one created now would outlive the test.
+    # boto3's default session may have other credentials. A new default session would outlive the
+    # test, so the old value is restored after it.
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     return _s3crypt_sandbox_process

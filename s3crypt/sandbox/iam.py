@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IAM's rules: its limits on names, sizes and counts, which moto lacks, and complete listings.
+"""IAM's rules: the limits on names, sizes and counts that moto lacks, and complete listings.
 
 moto stores roles, groups, users and policies, and checks the grammar of documents. This module
 must not decide which actions a policy allows.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .backend import Moto
 
-# Limits in characters without white space, and in numbers.
+# Sizes in characters without white space, and numbers of attached policies.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 _INLINE_SIZE = {"Role": 10_240, "Group": 5_120, "User": 2_048}
 _MANAGED_SIZE = 6_144
@@ -45,7 +45,7 @@ class IAM:
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Reply:
-        """Answer, or let moto answer; raise Refusal for requests that IAM would refuse."""
+        """Return the reply of a rule or of moto; raise `Refusal` if IAM would refuse."""
         operation, asked = request.operation, request.form
         with self._lock:
             _check_names(asked)
@@ -65,7 +65,7 @@ class IAM:
         return error_reply(request, refusal)
 
     def _groups(self, request: Request) -> Reply:
-        """Return only the groups below the requested path; moto returns all groups."""
+        """Return the reply to ListGroups with only the groups below the requested path."""
         prefix = request.form.get("PathPrefix", "/")
         reply = _marked_whole(request.operation, self._moto(request))
         text = reply.body.decode("utf-8")
@@ -78,7 +78,7 @@ class IAM:
 
 
 def _marked_whole(operation: str, reply: Reply) -> Reply:
-    """Return a listing with IsTruncated, which IAM always includes and moto sometimes omits."""
+    """Return a listing with IsTruncated. IAM always includes it, but moto sometimes omits it."""
     is_listing = operation.startswith("List") or operation == "GetGroup"
     if not is_listing or reply.status != 200 or b"<IsTruncated>" in reply.body:
         return reply
@@ -88,7 +88,7 @@ def _marked_whole(operation: str, reply: Reply) -> Reply:
 
 
 def _renamed(reply: Reply) -> Reply:
-    """Return the reply with the user name that GetCallerIdentity returns for the caller."""
+    """Return the reply with the user name `sandbox`, as in GetCallerIdentity, for moto's name."""
     body = reply.body.replace(b"default_user", b"sandbox")
     return replace(_without_length(reply), body=body)
 
@@ -200,7 +200,7 @@ def _check_managed(_: Moto, asked: Mapping[str, str]) -> None:
 
 
 def _check_inline(kind: str) -> Callable[[Moto, Mapping[str, str]], None]:
-    """Return the check of the total size of an entity's inline policies."""
+    """Return a function that refuses a request if an entity's inline policies become too long."""
 
     def check(moto: Moto, asked: Mapping[str, str]) -> None:
         entity = _entity(moto, kind, asked)
@@ -217,7 +217,7 @@ def _check_inline(kind: str) -> Callable[[Moto, Mapping[str, str]], None]:
 
 
 def _check_attaching(kind: str) -> Callable[[Moto, Mapping[str, str]], None]:
-    """Return the check that a policy exists and that its entity may have one more attached."""
+    """Return a function that refuses to attach a missing policy or too many policies."""
 
     def check(moto: Moto, asked: Mapping[str, str]) -> None:
         entity, arn = _entity(moto, kind, asked), asked.get("PolicyArn", "")
@@ -297,7 +297,7 @@ def _conflict(message: str) -> Refusal:
     return Refusal(409, "DeleteConflict", message)
 
 
-# The checks before moto answers, by operation. Unlisted operations get only the common checks.
+# Operation -> a check before moto gets the request. All operations also have the common checks.
 _CHECKS: Mapping[str, Callable[[Moto, Mapping[str, str]], None]] = {
     "AddUserToGroup": _check_joining,
     "AttachGroupPolicy": _check_attaching("Group"),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checks of AWS on a policy document that a request writes: form, principals, publicity.
+"""AWS's checks of a policy document in a request: its form, its principals, and public access.
 
-This module must not decide whether a request is allowed. The sandbox evaluates no conditions:
-`denies_everybody` finds only statements without conditions.
+This module must not decide whether a request is allowed. The sandbox does not evaluate conditions,
+so `denies_everybody` finds only statements without conditions.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _POSITIVE = re.compile(
 
 
 def listed(found: Any) -> list[Any]:
-    """Return a policy element's values as a list; the JSON may have a single value instead."""
+    """Return the values of a policy element as a list. The JSON may have a single value instead."""
     return found if isinstance(found, list) else [found]
 
 
@@ -80,9 +80,10 @@ def is_about(statement: Statement, action: str) -> bool:
 
 
 def denies_everybody(statement: Statement, action: str, resource: str | None = None) -> bool:
-    """Return whether a statement denies an action to everyone and under every condition.
+    """Return whether a statement denies an action to everyone, without any condition.
 
-    `resource` is an ARN; None stands for the one resource that the policy is attached to.
+    `resource` is an ARN. If it is None, Resource is not compared, because the policy is about the
+    single resource that it is attached to.
     """
     return (
         statement.get("Effect") == "Deny"
@@ -100,10 +101,10 @@ def denies_everybody(statement: Statement, action: str, resource: str | None = N
 
 
 def is_for(statement: Statement, caller: frozenset[str]) -> bool:
-    """Return whether a statement is about a caller: by name, by its account or for everybody.
+    """Return whether a statement is for a caller: by its name, by its account or for everybody.
 
-    `caller` has the caller's ARNs: a user's, or those of a role and its session. Of an AWS service
-    it has the service's name, and of an anonymous caller nothing.
+    `caller` contains the ARN of a user, or the ARNs of a role and its session. For an AWS service
+    it contains the service's name. For an anonymous caller it is empty.
     """
     accounts = {arn.split(":")[4] for arn in caller if arn.startswith("arn:")}
     roots = {f"arn:aws:iam::{account}:root" for account in accounts}
@@ -115,7 +116,7 @@ def is_for(statement: Statement, caller: frozenset[str]) -> bool:
 
 
 def principals_of(statement: Statement) -> Iterator[tuple[str, str]]:
-    """Yield kind and value of each principal in Principal and NotPrincipal."""
+    """Yield the kind and the value of each principal in Principal and NotPrincipal."""
     for element in ("Principal", "NotPrincipal"):
         found = statement.get(element, {})
         if found == "*":
@@ -134,7 +135,8 @@ def unknown_principal(moto: Moto, statements: list[Statement]) -> str | None:
 def form_fault(document: Any, *, resources: bool, principals: bool) -> str | None:
     """Return why a parsed document is not a valid policy, or None if it is valid.
 
-    `resources` and `principals` say whether each statement needs those elements.
+    `resources` is whether each statement needs Resource or NotResource. `principals` is whether
+    each statement needs Principal or NotPrincipal.
     """
     if not isinstance(document, dict) or set(document) - {"Id", "Statement", "Version"}:
         return "The document is not a JSON object with Version and Statement."

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The query protocol of IAM and STS: how a reply and a refusal look in XML.
+"""The query protocol of IAM and STS: the XML of a reply and of a refusal.
 
-It must not know operations. The parameters of a request are its `form`.
+This module must not know operations. `Request.form` has the parameters of a request.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NAMESPACES = {
 
 
 def result_reply(request: Request, result: Mapping[str, str]) -> Reply:
-    """Return the reply of a successful operation with these elements in its result."""
+    """Return the reply of a successful operation. `result` maps element names to their texts."""
     operation, namespace = request.operation, _NAMESPACES[request.service]
     inner = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in result.items())
     return xml_reply(
@@ -34,7 +34,7 @@ def result_reply(request: Request, result: Mapping[str, str]) -> Reply:
 
 
 def error_reply(request: Request, refusal: Refusal) -> Reply:
-    """Return the reply that a service of this protocol refuses a request with."""
+    """Return the reply with which a service of this protocol refuses a request."""
     parts = {"Type": "Sender", "Code": refusal.code, "Message": refusal.message}
     inner = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in parts.items())
     identity = str(uuid.uuid4())
@@ -47,5 +47,5 @@ def error_reply(request: Request, refusal: Refusal) -> Reply:
 
 
 def invalid(message: str) -> Refusal:
-    """Return the refusal of a parameter that its service's model does not allow."""
+    """Return the refusal of a request with a parameter that the API model does not allow."""
     return Refusal(400, "ValidationError", f"1 validation error detected: {message}")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""S3 Control, as far as the public access block of the account goes.
+"""S3 Control, limited to the public access block of the account.
 
-The block is stored with moto's tables; `s3.bucket_access` enforces it.
+The block is stored in `Moto`, and `s3.bucket_access` enforces it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _ROOT = "PublicAccessBlockConfiguration"
 
 
 class S3Control:
-    """The operations of S3 Control that the sandbox answers."""
+    """The operations of S3 Control that the sandbox implements."""
 
     def __init__(self, moto: Moto) -> None:
         self._moto = moto
 
     def __call__(self, request: Request) -> Reply:
-        """Put, get or delete the block.
+        """Put, get or delete the account's public access block.
 
         Raises:
             Refusal: The request is for another operation or another account.
@@ -63,7 +63,7 @@ class S3Control:
 
 
 def _flags(request: Request) -> frozenset[str]:
-    """Return the flags that a request turns on; a flag that it does not name is off."""
+    """Return the flags that a request turns on. Flags that the request does not name are off."""
     document = parsed(request.body, _ROOT)
     texts = {child.tag: (child.text or "").strip() for child in document}
     if set(texts) - set(FLAGS) or set(texts.values()) - {"true", "false"}:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTTP server: reads a request, has the rules or its own pages answer it, keeps the log.
+"""The HTTP server: reads requests, gets replies from the rules or its own pages, keeps the log.
 
-It must not know which requests a service refuses. Of AWS, it knows only which service a request
-is for and which of its headers are logged.
+This module must not know which requests a service refuses. The only AWS facts in it are the service
+that a request is for, and the request headers to log.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ if TYPE_CHECKING:
 
 
 class Server(ThreadingHTTPServer):
-    """Answers AWS requests and serves its own pages; listens as soon as it is constructed."""
+    """Serves AWS requests and its own pages. It listens as soon as it is constructed."""
 
     daemon_threads = True
-    # socketserver's 5 would make a burst of parallel parts wait for retransmitted SYNs.
+    # With socketserver's default of 5, connections of parallel uploads would wait for retransmitted
+    # SYNs.
     request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], token: str) -> None:
@@ -67,7 +68,10 @@ class Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def aws(self, request: Request, *, is_whole: bool) -> Reply:
-        """Answer an AWS request by the rules of its service; refuse it if its body is truncated."""
+        """Return the reply to an AWS request by the rules of its service.
+
+        Refuse a truncated body.
+        """
         service = self._services[request.service]
         try:
             _check_sender(request)
@@ -84,9 +88,13 @@ class Server(ThreadingHTTPServer):
         return reply
 
     def own(self, request: Request) -> Reply:
-        """Answer a path under /_s3crypt/, to the holder of the token only."""
+        """Return one of the server's own pages, under /_s3crypt/.
+
+        The request must have the token.
+        """
         given = request.headers.get(TOKEN_HEADER, "").encode("latin-1")
-        # A server that was started by hand may have an empty token; it refuses every request.
+        # A server that was started by hand may have an empty token. It must refuse every request
+        # here.
         if not self._token or not secrets.compare_digest(given, self._token):
             return json_reply(403, {"error": "wrong token"})
         return self._page(request)
@@ -121,7 +129,7 @@ class Server(ThreadingHTTPServer):
         return json_reply(200, {"files": deliver(self._moto, self._events, self._put_of_trail)})
 
     def _put_of_trail(self, request: Request) -> Reply:
-        """Answer CloudTrail's own request to S3."""
+        """Return S3's reply to a request that CloudTrail makes to write a log file."""
         service = self._services["s3"]
         self._moto.key_uses.begin(lambda: frozenset({PRINCIPAL}))
         try:
@@ -135,7 +143,7 @@ class Server(ThreadingHTTPServer):
         threading.Thread(target=self.shutdown, daemon=True).start()
         return json_reply(200, {"pid": os.getpid()})
 
-    # Method and name of each of the server's own pages.
+    # Method and name -> the server's own page.
     _PAGES: ClassVar[dict[tuple[str, str], Callable[[Server, Request], Reply]]] = {
         ("DELETE", "requests"): lambda self, _: self._forget(),
         ("GET", "health"): lambda _, __: json_reply(200, {"pid": os.getpid()}),
@@ -149,15 +157,16 @@ class Server(ThreadingHTTPServer):
     }
 
 
-# DNS rebinding: a web page can make its own host name resolve to the sandbox, but it cannot use an
-# IP address or localhost as its name. Clients of S3 Control put the account id before the host.
+# Protection against DNS rebinding: a web page can make its own host name resolve to the sandbox,
+# but it cannot use an IP address or localhost as its host name. Clients of S3 Control put the
+# account id before the host.
 _OWN_HOST = re.compile(r"(\d{12}\.)?(localhost|\d+(\.\d+){3})(:\d+)?", re.ASCII | re.IGNORECASE)
 
 
 def _check_sender(request: Request) -> None:
-    """Refuse a request that a web page made its reader's browser send.
+    """Refuse a request that a web page made a browser send.
 
-    The sandbox checks no signatures, so a request of any web page would otherwise be accepted.
+    The sandbox does not check signatures, so otherwise any web page could use it.
     """
     host, origin = request.headers.get("host", ""), request.headers.get("origin")
     # For an image or script that a page embeds, browsers send Sec-Fetch-Site instead of Origin.
@@ -174,7 +183,7 @@ def _check_sender(request: Request) -> None:
     raise Refusal(403, "AccessDenied", message)
 
 
-# Logged headers: those that distinguish requests, without customer keys.
+# The headers that are logged. Customer keys are never logged.
 _LOGGED = (
     "if-match",
     "if-none-match",
@@ -191,13 +200,13 @@ _LOGGED = (
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """HTTP/1.1 with kept connections, chunked bodies and 100-continue, on the standard library."""
+    """HTTP/1.1 with persistent connections, chunked bodies and 100-continue."""
 
     server: Server
     protocol_version = "HTTP/1.1"
     # Nagle's algorithm with delayed acknowledgements would add 40 ms to every reply.
     disable_nagle_algorithm = True
-    # The buffer lets a reply's head and a small body go out in one write.
+    # With this buffer, the head of a reply and a small body are sent in one write.
     wbufsize = 64 * 1024
 
     def _serve(self) -> None:
@@ -220,14 +229,15 @@ class _Handler(BaseHTTPRequestHandler):
             reply = Reply(500)
         entry["status"] = reply.status
         entry["response_bytes"] = 0 if request.method == "HEAD" else len(reply.body)
-        # Logged before the reply is sent: a client that has the reply must find its request.
+        # Logged before the reply is sent, because a client that has the reply may read the log at
+        # once.
         self.server.log.append(entry)
         self._send(request, reply)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_OPTIONS = _serve  # noqa: N815
 
     def _request(self) -> tuple[Request, bool]:
-        """Return the request, and whether its body is whole."""
+        """Return the request, and whether its body is complete."""
         target = urlsplit(self.path)
         headers: dict[str, str] = {}
         spelling: dict[str, str] = {}
@@ -239,7 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
         body, is_whole = self._chunked() if chunked else self._exactly()
         if not is_whole:
             self.close_connection = True
-        # urlsplit takes a path that starts with two slashes for a host.
+        # urlsplit would read a path that begins with two slashes as a host.
         path = self.path.partition("?")[0] if self.path.startswith("/") else target.path
         return Request(self.command, path, target.query, headers, body, spelling), is_whole
 
@@ -253,7 +263,7 @@ class _Handler(BaseHTTPRequestHandler):
         while line := self.rfile.readline():
             size = int(line.partition(b";")[0], 16)
             if not size:
-                # Trailers may follow, and then an empty line.
+                # Read the trailers, if there are any, and the empty line after them.
                 while (line := self.rfile.readline()) not in {b"", b"\r\n"}:
                     pass
                 return b"".join(chunks), line == b"\r\n"
@@ -281,7 +291,7 @@ class _Handler(BaseHTTPRequestHandler):
             super().handle()
 
     def handle_expect_100(self) -> bool:
-        """Tell the client to send the body; flush, since the client would wait a second."""
+        """Send 100 Continue. It is flushed, because the client waits up to a second for it."""
         granted = super().handle_expect_100()
         self.wfile.flush()
         return granted

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""STS's rules: the identity of the caller, and the assumption of roles that exist.
+"""STS's rules: the identity of the caller, and the refusal to assume a role that does not exist.
 
-It must not read a role's trust policy: the sandbox evaluates no policies of roles.
+This module must not read a role's trust policy: the sandbox does not evaluate policies of roles.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class STS:
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Reply:
-        """Answer, or let moto answer; raise Refusal for requests that STS would refuse."""
+        """Return the reply of a rule or of moto; raise `Refusal` if STS would refuse."""
         with self._lock:
             if request.operation == "AssumeRole":
                 self._check_assuming(request)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""S3 Tables: how table buckets, namespaces and tables are made and read, with their encryption.
+"""S3 Tables: creates and reads table buckets, namespaces and tables, and their encryption.
 
-A table holds no data. moto's own answers are not used.
+A table holds no data. moto's own implementation is not used.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _now() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table; a table without encryption of its own has its bucket's."""
+    """A table. `encryption` is by default the encryption of the table bucket."""
 
     namespace: str
     name: str
@@ -44,7 +44,7 @@ class Table:
 
 @dataclass(slots=True)
 class TableBucket:
-    """A table bucket: namespaces with their creation times, and tables.
+    """A table bucket with its namespaces (name -> creation time) and its tables.
 
     `kind` is "aws" for a bucket that AWS manages.
     """
@@ -61,16 +61,17 @@ class TableBucket:
 
 
 class Tables:
-    """The operations of S3 Tables that the sandbox answers."""
+    """The operations of S3 Tables that the sandbox implements."""
 
     def __init__(self, moto: Moto) -> None:
         self._moto = moto
 
     def __call__(self, request: Request) -> Reply:
-        """Answer a request.
+        """Return the reply to a request.
 
         Raises:
-            Refusal: The sandbox does not answer the operation, or S3 Tables would refuse.
+            Refusal: The sandbox does not implement the operation, or S3 Tables would refuse the
+                request.
         """
         route = self.route(request)
         if route is None:
@@ -196,7 +197,7 @@ class Tables:
             "type": bucket.kind,
         }
 
-    # Name, method and path of each operation; a star stands for a part of the path.
+    # Name, method, path and function of each operation. A star stands for a part of the path.
     _ROUTES: ClassVar[tuple[tuple[str, str, str, Callable[..., dict[str, Any]]], ...]] = (
         ("CreateTableBucket", "PUT", "/buckets", _create_bucket),
         ("ListTableBuckets", "GET", "/buckets", _list_buckets),
@@ -212,7 +213,7 @@ class Tables:
 
     @classmethod
     def route(cls, request: Request) -> tuple[str, Callable[..., dict[str, Any]], list[str]] | None:
-        """Return an operation's name, its method and the parts of the path that a star matches."""
+        """Return the name and the function of a request's operation, and the starred path parts."""
         for name, method, path, answer in cls._ROUTES:
             pattern = re.escape(path).replace(r"\*", "([^/]+)")
             found = re.fullmatch(pattern, request.raw_path)
@@ -222,7 +223,7 @@ class Tables:
 
 
 def operation_of(request: Request) -> str:
-    """Return the name of the operation that a request is for; empty if it is unknown."""
+    """Return the name of a request's operation, or an empty text if the operation is unknown."""
     found = Tables.route(request)
     return "" if found is None else found[0]
 
@@ -233,7 +234,7 @@ def _asked(request: Request) -> dict[str, Any]:
 
 
 def _encryption(asked: dict[str, Any]) -> dict[str, str] | None:
-    """Return the encryption in a request, or None if it has none; the key is not looked up."""
+    """Return the encryption in a request, or None if it has none. The key may not exist."""
     found = asked.get("encryptionConfiguration")
     if found is None:
         return None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""S3 Vectors: how vector buckets and indexes are made and read, with their encryption.
+"""S3 Vectors: creates and reads vector buckets and indexes, and their encryption.
 
-An index holds no vectors. moto's own answers are not used.
+An index holds no vectors. moto's own implementation is not used.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ _OF_INDEX = ("dataType", "dimension", "distanceMetric", "metadataConfiguration")
 
 
 class Vectors:
-    """The operations of S3 Vectors that the sandbox answers."""
+    """The operations of S3 Vectors that the sandbox implements."""
 
     def __init__(self, moto: Moto) -> None:
         self._moto = moto
 
     def __call__(self, request: Request) -> Reply:
-        """Answer a request.
+        """Return the reply to a request.
 
         Raises:
-            Refusal: The sandbox does not answer the operation, or S3 Vectors would refuse.
+            Refusal: The sandbox does not implement the operation, or S3 Vectors would refuse the
+                request.
         """
         answer = self._OPERATIONS.get(operation_of(request))
         if answer is None:
@@ -107,7 +108,10 @@ class Vectors:
         return {"index": found}
 
     def _bucket(self, region: str, asked: dict[str, Any]) -> str:
-        """Return the ARN of the bucket that a request names; refuse if it does not exist."""
+        """Return the ARN of the bucket that a request names.
+
+        Refuse a bucket that does not exist.
+        """
         name = str(asked.get("vectorBucketName", ""))
         arn = str(asked.get("vectorBucketArn") or self._arn(region, name))
         if arn not in self._moto.vector_buckets:
@@ -140,7 +144,7 @@ def _checked_name(asked: dict[str, Any], member: str) -> str:
 
 
 def _encryption(asked: dict[str, Any]) -> dict[str, str] | None:
-    """Return the encryption in a request, or None if it has none; the key is not looked up."""
+    """Return the encryption in a request, or None if it has none. The key may not exist."""
     found = asked.get("encryptionConfiguration")
     if found is None:
         return None

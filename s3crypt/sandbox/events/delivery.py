@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the log files of trails, on demand.
+"""Writes the log files of trails when a test asks for it.
 
 Names: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-find-log-files.html
 """
@@ -36,16 +36,16 @@ _LETTERS = string.ascii_letters + string.digits
 
 
 def begin(trail: Any, events: Events) -> None:
-    """Let a trail that is being started log events from now on; do nothing if it already logs."""
+    """Make a trail log events from now on. Do nothing if the trail already logs."""
     if not trail.status.is_logging:
         trail.s3crypt_position = events.count
 
 
 def deliver(moto: Moto, events: Events, put: Callable[[Request], Reply]) -> list[str]:
-    """Write the events that each logging trail selected since the last call; return the URIs.
+    """Write the events that each active trail selected since the last call; return the files' URIs.
 
-    `put` performs CloudTrail's requests to S3. A file that S3 refuses is lost, as in AWS after the
-    retries have failed; the trail's status then has the error.
+    `put` performs CloudTrail's requests to S3. If S3 refuses a file, the file is lost, as in AWS
+    after the retries have failed. The trail's status then contains the error.
     """
     until = events.count
     written: list[str] = []
@@ -65,7 +65,7 @@ def deliver(moto: Moto, events: Events, put: Callable[[Request], Reply]) -> list
 
 
 def status(trail: Any) -> dict[str, Any]:
-    """Return the fields of GetTrailStatus about a trail's deliveries."""
+    """Return the fields of GetTrailStatus about the delivery of a trail's log files."""
     return dict(getattr(trail, "s3crypt_delivery", {}))
 
 

@@ -15,8 +15,8 @@ KMS_KEY, S3_BUCKET, S3_OBJECT = "AWS::KMS::Key", "AWS::S3::Bucket", "AWS::S3::Ob
 class Facts:
     """The part of a record that depends on the service and its operation.
 
-    `resources` is the record's list of resources. `named` has the types and names by which
-    LookupEvents finds the event.
+    `resources` is the record's list of resources. `named` has the types and names of the resources
+    by which LookupEvents finds the event.
     """
 
     source: str
@@ -44,5 +44,5 @@ def lower_first(name: str) -> str:
 
 
 def is_reading(operation: str) -> bool:
-    """Return whether an operation, judged by its name, is read-only."""
+    """Return whether an operation only reads. This is decided by the operation's name."""
     return operation.startswith(("Describe", "Get", "Head", "List", "Lookup", "Validate"))

@@ -20,7 +20,7 @@ _SANDBOX = "AIDASANDBOXEXAMPLE00"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A sender: `said` is its `userIdentity`, `username` the name that LookupEvents searches by."""
+    """A sender. `said` is the `userIdentity`; LookupEvents finds the sender by `username`."""
 
     said: dict[str, Any]
     username: str = ""
@@ -28,7 +28,7 @@ class Identity:
 
 
 class Identities:
-    """The identities of access keys, each looked up once."""
+    """The identities of access keys. Identities that were looked up are kept."""
 
     def __init__(self, moto: Moto) -> None:
         self._moto = moto

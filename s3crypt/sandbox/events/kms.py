@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The facts recorded of requests to KMS, from a caller or from S3 on a caller's behalf."""
+"""The facts that CloudTrail records about requests to KMS, from callers or from S3 for callers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SECRET = frozenset(
     | {"Recipient", "Signature", "GrantTokens"}
 )
 _DEFAULT = "SYMMETRIC_DEFAULT"
-# Operation -> parameters that its record contains even if the request omits them.
+# Operation -> the parameters that its record contains even if the request does not.
 _ALGORITHMS = {
     "Decrypt": ("encryptionAlgorithm",),
     "Encrypt": ("encryptionAlgorithm",),
@@ -46,7 +46,7 @@ _ANSWERED = {
 
 
 def facts(moto: Moto, request: Request, reply: Reply) -> Facts:
-    """Return the facts recorded of a caller's request."""
+    """Return the facts to record about a caller's request to KMS."""
     operation = request.operation
     try:
         asked: dict[str, Any] = json.loads(request.body or b"{}")
@@ -73,7 +73,7 @@ def facts(moto: Moto, request: Request, reply: Reply) -> Facts:
 
 
 def facts_of_use(use: KeyUse) -> Facts:
-    """Return the facts recorded of a request that S3 made."""
+    """Return the facts to record about a request that S3 made to KMS."""
     key = use.key
     parameters: dict[str, Any] = {"encryptionContext": dict(use.context)}
     if use.operation == "Decrypt":
@@ -94,7 +94,7 @@ def facts_of_use(use: KeyUse) -> Facts:
 
 
 def rotation(done: Rotated) -> tuple[Facts, dict[str, Any]]:
-    """Return the facts of the event that KMS itself emits after a rotation, and its details."""
+    """Return the facts and the details of the event that KMS itself emits after a rotation."""
     key = done.key
     details = {
         "keyId": key.id,
@@ -127,7 +127,10 @@ def _keys(moto: Moto, request: Request, asked: dict[str, Any], reply: Reply) -> 
 
 
 def _prefix(asked: dict[str, Any]) -> str:
-    """Return the id of a ciphertext's key, which is the ciphertext's prefix."""
+    """Return the id of the key that made a ciphertext.
+
+    It is the first part of moto's ciphertext.
+    """
     try:
         blob = base64.b64decode(asked["CiphertextBlob"] or "")
     except ValueError:
@@ -152,7 +155,7 @@ def _additional(operation: str, keys: list[Any], asked: dict[str, Any]) -> dict[
 
 
 def _elements(operation: str, keys: list[Any], reply: Reply) -> dict[str, Any] | None:
-    """Return the response elements of a change: parts of the reply, and the ARN of the key."""
+    """Return the record's response elements: parts of a change's reply, and the ARN of the key."""
     if is_reading(operation) or not keys:
         return None
     wanted = _ANSWERED.get(operation)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LookupEvents: returns a Region's management events, newest first, in pages and rate-limited.
+"""LookupEvents: pages of a Region's management events, newest first, with a rate limit.
 
 Operation: https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
 """
@@ -37,12 +37,12 @@ _ATTRIBUTES: dict[str, Callable[[Event, str], bool]] = {
 
 
 class Lookup:
-    """Answers LookupEvents."""
+    """The operation LookupEvents."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
         self._guard = threading.Lock()
-        # Region -> the times of its latest requests.
+        # Region -> the times of the latest requests to it.
         self._asked: dict[str, list[float]] = {}
 
     def __call__(self, region: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Lookup:
         return answer
 
     def _check_rate(self, region: str) -> None:
-        """Refuse the third request within a second, per Region as in AWS."""
+        """Refuse a third request to a Region within one second. AWS has the same limit."""
         now = time.monotonic()
         with self._guard:
             last = [moment for moment in self._asked.get(region, []) if now - moment < 1]
@@ -84,7 +84,7 @@ def _filter(asked: dict[str, Any]) -> Callable[[Event], bool]:
             "Specify one lookup attribute, with a valid key.",
         )
     start = max(float(asked.get("StartTime") or 0), time.time() - _DAYS * 86_400)
-    # The end is inclusive and has whole seconds, so events within that second match too.
+    # EndTime is inclusive and has no fractions of a second, so events within that second match too.
     end = float(asked.get("EndTime") or time.time()) + 1
     if asked.get("StartTime") and asked.get("EndTime") and asked["StartTime"] > asked["EndTime"]:
         raise Refusal(400, "InvalidTimeRangeException", "The start time is after the end time.")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The facts recorded of requests to IAM, STS, CloudTrail and Access Analyzer."""
+"""The facts that CloudTrail records about requests to IAM, STS, CloudTrail and other services."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _KEPT_FROM_FORM = {"Action", "Version"}
 
 
 def iam_facts(_: Moto, request: Request, __: Reply) -> Facts:
-    """Return the facts recorded of a request to IAM; a single Region records all of them."""
+    """Return the facts to record about a request to IAM. They are all recorded in one Region."""
     asked = request.form
     return Facts(
         "iam.amazonaws.com",
@@ -41,7 +41,7 @@ def iam_facts(_: Moto, request: Request, __: Reply) -> Facts:
 
 
 def sts_facts(moto: Moto, request: Request, reply: Reply) -> Facts:
-    """Return the facts recorded of a request to STS, without the secrets of issued credentials."""
+    """Return the facts to record about a request to STS, without the secrets of new credentials."""
     operation, asked = request.operation, request.form
     is_assuming = operation == "AssumeRole"
     arn = asked.get("RoleArn", "")
@@ -60,7 +60,7 @@ def sts_facts(moto: Moto, request: Request, reply: Reply) -> Facts:
 
 
 def json_facts(source: str, operation: str, request: Request) -> Facts:
-    """Return the facts recorded of a request with a JSON body."""
+    """Return the facts to record about a request with a JSON body."""
     try:
         asked: dict[str, Any] = json.loads(request.body or b"{}")
     except ValueError:

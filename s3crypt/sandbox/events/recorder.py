@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records each request with its reply, and the requests that S3 made to KMS to answer it.
+"""Records each request with its reply, and the requests to KMS that S3 made for it.
 
 Form: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
 """
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from .facts import Facts
 
-# The name in records since 2026 for S3 when it calls KMS on a caller's behalf.
+# The name of S3 in records since 2026 when S3 calls KMS on behalf of a caller.
 S3_FOR_A_CALLER = "fas.s3.amazonaws.com"
 _INTERNAL = "AWS Internal"
 _ADDRESS = "127.0.0.1"
@@ -75,7 +75,8 @@ class Recorder:
     def record(self, request: Request, reply: Reply, *, service: str | None = None) -> None:
         """Store the events of a request.
 
-        `service` is the principal of the AWS service that sent the request; None means the caller.
+        `service` is the principal of the AWS service that sent the request. If it is None, the
+        owner of the access key sent the request.
         """
         uses = self._moto.key_uses.take()
         facts = self._facts[request.service](request, reply)
@@ -159,7 +160,10 @@ class Recorder:
             use.key.s3crypt_last_use = last
 
     def _is_cached(self, request: Request, identity: Identity, use: KeyUse) -> bool:
-        """Return whether the caller has a valid Bucket Key, so that S3 does not call KMS."""
+        """Return whether S3 still has a Bucket Key for the caller.
+
+        If it has, S3 does not call KMS.
+        """
         now = time.monotonic()
         who = str(identity.said.get("arn") or identity.said.get("invokedBy"))
         what = (who, request.bucket, use.key.arn, use.operation, use.context["aws:s3:arn"])
@@ -219,7 +223,8 @@ def _error(reply: Reply) -> dict[str, str]:
     if of_json is not None:
         code = of_json[1].decode("utf-8")
         message = str(json.loads(reply.body).get("message", ""))
-        # KMS replies with `AccessDeniedException`, while most records have `AccessDenied`.
+        # KMS replies with `AccessDeniedException`, but most of CloudTrail's records have
+        # `AccessDenied`.
         short = "AccessDenied" if code == "AccessDeniedException" else code
         return {"errorCode": short, "errorMessage": message}
     text = reply.body.decode("utf-8", "replace")
@@ -228,7 +233,7 @@ def _error(reply: Reply) -> dict[str, str]:
 
 
 def _new_id() -> str:
-    # This makes a random UUID in a fifth of the time that uuid.uuid4 takes.
+    # This takes a fifth of the time of uuid.uuid4.
     text = secrets.token_hex(16)
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-8{text[17:20]}-{text[20:]}"
 
@@ -243,7 +248,7 @@ def _of_second(second: int) -> str:
 
 
 def _rest(name: str, operation: str, request: Request) -> Facts | None:
-    """Return the facts of a request to a REST service; None if its operation is unknown."""
+    """Return the facts about a request to a REST service, or None if the operation is unknown."""
     return others.json_facts(f"{name}.amazonaws.com", operation, request) if operation else None
 
 

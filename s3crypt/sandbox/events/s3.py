@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The facts recorded of requests to S3 and S3 Control: name, parameters, headers, resources."""
+"""The facts that CloudTrail records about requests to S3 and S3 Control."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from s3crypt.sandbox.wire import Reply, Request
 
 _SOURCE = "s3.amazonaws.com"
-# The operations on a bucket that are data events, like all operations on objects.
+# The operations on a bucket that CloudTrail records as data events, like all operations on objects.
 _DATA = frozenset(
     {"DeleteObjects", "HeadBucket", "ListMultipartUploads", "ListObjects", "ListObjectVersions"}
 )
 _MAKING = frozenset({"CopyObject", "CreateMultipartUpload", "PutObject"})
-# The headers that records show. Customer keys and the encryption context are left out.
+# The request headers that a record contains. Customer keys and the encryption context are left out.
 _SHOWN = (
     "x-amz-acl",
     "x-amz-bypass-governance-retention",
@@ -35,13 +35,14 @@ _SHOWN = (
     f"{SSE}-bucket-key-enabled",
     f"{SSE_C}algorithm",
 )
-# The parameters of a presigned request with which a reader of the record could repeat it.
+# The parameters of a presigned request that a record must not contain: with them, a reader of the
+# record could repeat the request.
 _HIDDEN = ("X-Amz-Credential", "X-Amz-Security-Token", "X-Amz-Signature", "Signature")
 _SSE_APPLIED = {"AES256": "SSE_S3", "aws:kms": "SSE_KMS", "aws:kms:dsse": "SSE_DSSE_KMS"}
 
 
 def facts(moto: Moto, request: Request, reply: Reply) -> Facts | None:
-    """Return the facts recorded of a request, or None if it is not an operation of S3."""
+    """Return the facts to record about a request, or None if it is not an operation of S3."""
     name = api_name(request)
     if name is None:
         return None
@@ -62,7 +63,7 @@ def facts(moto: Moto, request: Request, reply: Reply) -> Facts | None:
 
 
 def control_facts(moto: Moto, request: Request) -> Facts:
-    """Return the facts recorded of a request about the account's public access block."""
+    """Return the facts to record about a request for the account's public access block."""
     verb = {"GET": "Get", "PUT": "Put", "DELETE": "Delete"}.get(request.method, "Get")
     return Facts(
         _SOURCE,
@@ -91,7 +92,7 @@ def _parameters(request: Request) -> dict[str, Any]:
 
 
 def _elements(reply: Reply, name: str) -> dict[str, Any] | None:
-    """Return the recorded headers of a write's reply; the reply to a read is not recorded."""
+    """Return the headers of a write's reply to record, or None for the reply to a read."""
     if is_reading(name) or reply.status >= 300:
         return None
     shown = {

@@ -76,7 +76,7 @@ def _fits_field(field: Mapping[str, Any], values: Iterable[str]) -> bool:
 
 
 def _arns(record: Mapping[str, Any]) -> list[str]:
-    """Return the ARN of the object, or else of the prefix or bucket, that a record is about."""
+    """Return the ARN of the object, prefix or bucket that a record is about, if any."""
     resources = record.get("resources") or ()
     objects = [str(one.get("ARN") or one.get("ARNPrefix") or "") for one in resources]
     return [arn if "/" in arn else f"{arn}/" for arn in objects[:1]]

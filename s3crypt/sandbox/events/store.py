@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The number of events kept per category. A record takes about 1.2 kB, so that both categories
-# together take at most 150 MB.
+# The number of events kept per category. A record takes about 1.2 kB, so both categories together
+# take at most 150 MB.
 KEPT = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event: `text` is its record as JSON; the other fields are for selecting events.
+    """An event. `text` is its record as JSON; the other fields are for selecting events.
 
     `number` counts from 1 in order of storage; it is 0 until the event is stored. `resources` has
     pairs of type and name.
@@ -42,7 +42,7 @@ class Event:
 
 
 class Events:
-    """The events of a sandbox; several threads may add events concurrently."""
+    """The events of a sandbox. Several threads may add events at the same time."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._guard = threading.Lock()
@@ -57,9 +57,10 @@ class Events:
         return self._count
 
     def add(self, event: Event) -> None:
-        """Store an event under the next number; if its category is full, drop the oldest event.
+        """Store an event under the next number. If its category is full, drop the oldest event.
 
-        Events are numbered in the order of storage, so no page or file skips an event.
+        Events are numbered in the order in which they are stored, so no page of LookupEvents and no
+        log file skips an event.
         """
         with self._guard:
             self._kept[event.is_management].append(replace(event, number=self._count + 1))
@@ -71,7 +72,10 @@ class Events:
             kept.clear()
 
     def newest_first(self, region: str, before: int | None = None) -> Iterator[Event]:
-        """Yield the management events of a Region, newest first, starting below a given number."""
+        """Yield a Region's management events, newest first.
+
+        With `before`, yield only lower numbers.
+        """
         with self._guard:
             kept = tuple(self._kept[True])
         for event in reversed(kept):
@@ -79,7 +83,7 @@ class Events:
                 yield event
 
     def after(self, number: int, until: int) -> list[Event]:
-        """Return the events after one number up to and including another, oldest first."""
+        """Return the events with numbers above `number` and up to `until`, oldest first."""
         with self._guard:
             kept = [each for held in self._kept.values() for each in held]
         return sorted(

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A parsed request to KMS, and the helpers that most API families use: the key, a page, a number.
+"""A parsed request to KMS, and the helpers that most operations use.
 
-This module must not know operations.
+The helpers find the key of a request, check a number, and make a page of a listing. This module
+must not know single operations.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from s3crypt.sandbox.backend import Moto
 
-# Action -> the parameter with its encryption context.
+# Action -> the request's parameter that contains the encryption context.
 _CONTEXTS = {
     "kms:Decrypt": "EncryptionContext",
     "kms:Encrypt": "EncryptionContext",
@@ -34,7 +35,7 @@ _PAGE = range(1, 1001)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request to KMS: `body` is its JSON, `caller` has the ARNs of its sender."""
+    """A request to KMS. `body` is the parsed JSON, `caller` has the ARNs of the sender."""
 
     operation: str
     region: str
@@ -42,12 +43,12 @@ class Call:
     body: dict[str, Any] = field(repr=False)
 
     def context(self, action: str) -> dict[str, str] | None:
-        """Return the encryption context of an action; None if the action has none."""
+        """Return the encryption context of an action, or None if the action has no context."""
         name = _CONTEXTS.get(action)
         return None if name is None else dict(self.body.get(name) or {})
 
     def blob(self, name: str) -> bytes:
-        """Return the decoded bytes of a base64 parameter, empty if it is not valid base64."""
+        """Return the decoded bytes of a base64 parameter, or no bytes if it is not valid base64."""
         try:
             return base64.b64decode(self.body.get(name) or "", validate=True)
         except (binascii.Error, ValueError):
@@ -55,7 +56,7 @@ class Call:
 
 
 def key_of(moto: Moto, call: Call, name: str = "KeyId") -> Any:
-    """Return moto's key that a parameter names, or refuse."""
+    """Return moto's key that a parameter names. Refuse the request if there is no such key."""
     reference = str(call.body.get(name, ""))
     key = moto.key(reference, call.region)
     if key is None:
@@ -64,7 +65,7 @@ def key_of(moto: Moto, call: Call, name: str = "KeyId") -> Any:
 
 
 def check_range(call: Call, name: str, allowed: range) -> None:
-    """Refuse a number outside its bounds; a missing number is accepted."""
+    """Refuse a request whose parameter is outside a range. A missing parameter is accepted."""
     value = call.body.get(name)
     if value is not None and value not in allowed:
         raise invalid(
@@ -74,9 +75,10 @@ def check_range(call: Call, name: str, allowed: range) -> None:
 
 
 def page(call: Call, found: Sequence[Any], member: str, *, size: int = 100) -> dict[str, Any]:
-    """Return the reply with the page of a listing that the request asks for.
+    """Return the reply with the requested page of a listing.
 
-    `size` is the page length if the request has no Limit.
+    `found` is the whole listing, `member` is the name of the list in the reply, and `size` is the
+    page length if the request has no Limit.
     """
     check_range(call, "Limit", _PAGE)
     marker = str(call.body.get("Marker") or "0")
@@ -91,7 +93,7 @@ def page(call: Call, found: Sequence[Any], member: str, *, size: int = 100) -> d
 
 
 def invalid(message: str) -> Refusal:
-    """Return the refusal of a parameter that KMS's model does not allow."""
+    """Return the refusal of a request with a parameter that KMS's API model does not allow."""
     return Refusal(400, "ValidationException", f"1 validation error detected: {message}")
 
 

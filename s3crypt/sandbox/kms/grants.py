@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Grants: created, listed, retired and revoked, including grants for service principals.
 
-A grant is stored on moto's key. `keys` asks it whether it permits a request.
+A grant is stored on moto's key. `keys` calls `Grant.permits` to decide about a request.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SERVICE = re.compile(r"[a-z0-9.-]+\.amazonaws\.com(\.cn)?")
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A grant; `said` has those parameters of its CreateGrant that ListGrants returns."""
+    """A grant. `said` has those parameters of the CreateGrant request that ListGrants returns."""
 
     key_arn: str
     account: str
@@ -57,7 +57,7 @@ class Grant:
 
     @property
     def grantee(self) -> str | None:
-        """The ARN of the role, user or account with the grant; None if a service has it."""
+        """The ARN of the role, user or account that has the grant; None if a service has it."""
         return self.said.get("GranteePrincipal")
 
     @property
@@ -68,11 +68,11 @@ class Grant:
     def permits(
         self, operation: str, caller: frozenset[str], context: Mapping[str, str] | None
     ) -> bool:
-        """Return whether a caller may use the key for an operation in an encryption context.
+        """Return whether the grant allows a caller an operation with an encryption context.
 
-        `context` is None for an operation that has no context. Constraints of the context do not
-        apply to it. A request of a caller is made on behalf of no resource, so that a SourceArn
-        constraint is never satisfied.
+        `context` is None for an operation without a context; constraints on the context do not
+        apply to such an operation. A caller never satisfies a SourceArn constraint, because it does
+        not act on behalf of another resource.
         """
         grantee = self.grantee
         return (
@@ -128,7 +128,7 @@ def create(moto: Moto, call: Call) -> dict[str, Any]:
 
 
 def listed(moto: Moto, call: Call) -> dict[str, Any]:
-    """Return a page of a key's grants, filtered by a requested grantee or grant id."""
+    """Return a page of a key's grants, filtered by grantee or grant id if the request names one."""
     wanted = {
         name: call.body[name]
         for name in ("GrantId", "GranteePrincipal", "GranteeServicePrincipal")
@@ -169,10 +169,10 @@ def revoke(moto: Moto, call: Call) -> dict[str, Any]:
 
 
 def retire(moto: Moto, call: Call) -> dict[str, Any]:
-    """Delete a grant identified by its token, or by its key and id.
+    """Delete a grant. The request names it by its token, or by its key and id.
 
-    Only the account's root user, the retiring principal, and a grantee with the operation
-    RetireGrant may do so.
+    Only the account's root user, the grant's retiring principal, and the grantee (if the grant
+    allows RetireGrant) may retire it.
     """
     key, grant = _retired(moto, call)
     if not _may_retire(grant, call.caller):
@@ -188,7 +188,7 @@ def retire(moto: Moto, call: Call) -> dict[str, Any]:
 
 
 def _retired(moto: Moto, call: Call) -> tuple[Any, Grant]:
-    """Return the grant that a request is to retire, and its key."""
+    """Return the key and the grant that a RetireGrant request names."""
     token = call.body.get("GrantToken")
     if not token:
         return _named(moto, call)
@@ -234,7 +234,7 @@ def _check_principals(body: dict[str, Any]) -> None:
 
 
 def _check_delegated(key: Any, call: Call) -> None:
-    """Refuse a grant with more rights than the grant by which its creator may create grants."""
+    """Refuse to create a grant with more rights than the grant that allows its creation."""
     policy = statements_of(key.policy)
     if refusal_of_policy(policy, "kms:CreateGrant", call.caller) is None:
         return

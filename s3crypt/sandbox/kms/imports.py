@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Imported key material: wrapped by the caller, unwrapped here, and deleted when it expires.
 
-A symmetric key accepts several materials, of which one at a time waits for a rotation.
+A symmetric key can have several materials. At most one of them waits for the next rotation.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _NEW, _EXISTING = "NEW_KEY_MATERIAL", "EXISTING_KEY_MATERIAL"
 
 @dataclass(frozen=True, slots=True)
 class _Wrapping:
-    """The key pair of one import."""
+    """The RSA key pair with which a caller wraps the material for one import."""
 
     key: rsa.RSAPrivateKey = field(repr=False)
     algorithm: str
@@ -47,7 +47,7 @@ class _Wrapping:
 
 
 def described(key: Any) -> dict[str, Any]:
-    """Return the elements of DescribeKey about imported materials that belong to the key."""
+    """Return the elements of DescribeKey about the key's imported materials."""
     if key.origin != "EXTERNAL":
         return {}
     held, imports = materials_of(key).held, imports_of(key)
@@ -61,7 +61,7 @@ def described(key: Any) -> dict[str, Any]:
 
 
 def parameters(moto: Moto, call: Call) -> dict[str, Any]:
-    """Return a public key that wraps the material, and the token of this import."""
+    """Return a new public key for wrapping the material, and the token for the import."""
     key = _external(moto, call)
     check_alive(key)
     algorithm, spec = call.body.get("WrappingAlgorithm"), call.body.get("WrappingKeySpec")
@@ -83,10 +83,10 @@ def parameters(moto: Moto, call: Call) -> dict[str, Any]:
 
 
 def take(moto: Moto, call: Call) -> dict[str, Any]:
-    """Import a material of 32 bytes: a new one, or one that the key had before."""
+    """Import a material of 32 bytes: new material, or material that the key had before."""
     key = _external(moto, call)
     if key.key_state not in {"Enabled", "PendingImport"}:
-        # Not by `check_state`: the operation's model has no DisabledException.
+        # `check_state` is not used, because ImportKeyMaterial never returns DisabledException.
         raise Refusal(400, "KMSInvalidStateException", f"{key.arn} is {key.key_state}.")
     until = _until(moto, call)
     identity = imported_id(key, _unwrapped(moto, key, call))
@@ -107,7 +107,7 @@ def take(moto: Moto, call: Call) -> dict[str, Any]:
 
 
 def delete(moto: Moto, call: Call) -> dict[str, Any]:
-    """Delete an imported material at once, by default the current one."""
+    """Delete an imported material, by default the current material, without a waiting period."""
     key = _external(moto, call)
     held = materials_of(key)
     wanted = call.body.get("KeyMaterialId")
@@ -121,7 +121,10 @@ def delete(moto: Moto, call: Call) -> dict[str, Any]:
 
 
 def _remove(moto: Moto, key: Any, material: Material) -> None:
-    """Delete a material of a key; one that waits for a rotation is also forgotten."""
+    """Delete a material of a key.
+
+    A material that waits for a rotation is removed from all records.
+    """
     held = materials_of(key)
     if material is held.pending and not is_replica(key):
         held.pending = None
@@ -135,14 +138,15 @@ def _remove(moto: Moto, key: Any, material: Material) -> None:
 
 
 def _expire(moto: Moto, key: Any, identity: str, expected: Import) -> None:
-    # A later import of the same material has another date, or none.
+    # If the same material was imported again, it has another expiry date and must not be deleted
+    # now.
     material = materials_of(key).find(identity)
     if material is not None and imports_of(key).get(identity) is expected:
         _remove(moto, key, material)
 
 
 def _kind(key: Any, call: Call) -> str:
-    """Return the import type, which by default is NEW_KEY_MATERIAL before the first import."""
+    """Return the import type. By default, only the first import is NEW_KEY_MATERIAL."""
     kind, named = call.body.get("ImportType"), call.body.get("KeyMaterialId")
     if kind is None:
         kind = _EXISTING if materials_of(key).held else _NEW
@@ -154,7 +158,10 @@ def _kind(key: Any, call: Call) -> str:
 
 
 def _add(key: Any, identity: str) -> None:
-    """Make a material the key's first one, or the one that waits for a rotation."""
+    """Add a material to a key.
+
+    It is current if it is the first; otherwise it waits for a rotation.
+    """
     held = materials_of(key)
     if is_replica(key):
         raise unsupported(f"{key.arn} is a replica; new material is imported into its primary key.")

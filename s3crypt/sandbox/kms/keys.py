@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a KMS key may be used: its state, its policy and its grants.
 
-The S3 rules call this module too, on behalf of a caller. It must not know requests.
+The S3 rules also call this module, on behalf of a caller. This module must not know requests.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from .materials import is_complete
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The states of a key that is to be deleted.
+# The states of a key that is scheduled for deletion.
 DYING = frozenset({"PendingDeletion", "PendingReplicaDeletion"})
-# The actions that the policy of an AWS managed key allows to callers other than its service.
+# The prefixes of the actions that the policy of an AWS managed key allows to other callers than the
+# AWS service that owns the key.
 _READING = ("kms:Describe", "kms:Get", "kms:List")
 _WORDS = {
     "Creating": "creating",
@@ -32,11 +33,12 @@ _WORDS = {
 def refusal_of_policy(
     statements: list[dict[str, Any]], action: str, caller: frozenset[str]
 ) -> tuple[bool, str] | None:
-    """Return None if a key policy permits an action to a caller; else whether it denies, and why.
+    """Return None if a key policy allows a caller an action, otherwise the kind of refusal.
 
-    The check is approximate. A Deny with a condition does not count, and an Allow counts in spite
-    of its condition. An Allow for the account counts for all its users and roles, as if their IAM
-    policies allowed every action.
+    The refusal is a pair: whether a Deny statement denies the action, and the reason. The check is
+    approximate: a Deny with a condition is ignored, and the conditions of an Allow are ignored. An
+    Allow for the account counts for all users and roles of the account, as if their IAM policies
+    allowed every action.
     """
     about = [one for one in statements if is_about(one, action) and is_for(one, caller)]
     if any(one.get("Effect") == "Deny" and "Condition" not in one for one in about):
@@ -49,7 +51,7 @@ def refusal_of_policy(
 def check_key(
     key: Any, action: str, caller: frozenset[str], context: Mapping[str, str] | None = None
 ) -> None:
-    """Refuse, with KMS's error codes, unless a caller may use the key for `action` now."""
+    """Refuse a caller that may not use the key for `action` now. The errors have KMS's codes."""
     _check_permitted(key, action, caller, context)
     check_state(key)
 
@@ -57,7 +59,7 @@ def check_key(
 def check_caller(
     key: Any, action: str, caller: frozenset[str], context: Mapping[str, str] | None = None
 ) -> None:
-    """Refuse an action that KMS would refuse to a caller other than an AWS service."""
+    """Refuse an action on a key for which a caller (not an AWS service) has no permission."""
     if key.key_manager == "AWS" and not action.startswith(_READING):
         reason = f"because no resource-based policy allows the {action} action"
         raise _not_authorized(key, action, caller, reason)
@@ -65,7 +67,10 @@ def check_caller(
 
 
 def refresh(key: Any) -> None:
-    """Set the state that follows from a key's imported materials; a dying key's stays."""
+    """Set a key's state to the one that follows from its imported materials.
+
+    A key that is scheduled for deletion or that KMS is changing keeps its state.
+    """
     if key.origin != "EXTERNAL" or key.key_state in {*DYING, "Creating", "Updating"}:
         return
     if not is_complete(key):
@@ -76,7 +81,8 @@ def refresh(key: Any) -> None:
 
 def check_state(key: Any) -> None:
     """Refuse a key that is not enabled."""
-    # While its primary is being updated, a key is as usable as before.
+    # A key in the state Updating is usable if it was usable before. Its earlier state is kept
+    # beside it.
     state = key.s3crypt_state if key.key_state == "Updating" else key.key_state
     if state != "Enabled":
         refuse_state(key)
@@ -111,7 +117,7 @@ def _check_permitted(
 
 
 def _not_authorized(key: Any, action: str, caller: frozenset[str], reason: str) -> Refusal:
-    # A session's ARN, in the service sts, is sorted after its role's.
+    # `max` selects the session's ARN: its "sts" is sorted after the "iam" of the role's ARN.
     who = max(caller, default="anonymous")
     return Refusal(
         400,

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Key materials: their ids, which of them is current, and which encrypted a ciphertext.
+"""Key materials: their ids, the current material, and the material that made a ciphertext.
 
-moto has one secret per key, even after rotations. So every ciphertext that the sandbox returns ends
-in the number of the material that was current, bound to the rest by a hash. This module must not
-know requests.
+moto has one secret per key, even after rotations. So the sandbox appends the number of the current
+material to every ciphertext, and a hash that binds the number to the ciphertext. This module must
+not know requests.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SYMMETRIC = "SYMMETRIC_DEFAULT"
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """A key material; `rotation` has the date and type of the rotation that made it current."""
+    """A key material. `rotation` has the date and type of the rotation that made it current."""
 
     id: str
     rotation: dict[str, Any] = field(default_factory=dict)
@@ -29,20 +29,21 @@ class Material:
 
 @dataclass(slots=True)
 class Materials:
-    """The materials of a key, oldest first; the keys of a multi-Region set share one object."""
+    """The materials of a key, oldest first. All keys of a multi-Region set share this object."""
 
     held: list[Material]
-    # Imported, and not yet current.
+    # The imported material that becomes current at the next rotation.
     pending: Material | None = None
-    # When an on-demand rotation in progress began.
+    # The time at which the on-demand rotation in progress began; None if none is in progress.
     rotating_since: float | None = None
-    # The days between automatic rotations and the next one; None: no automatic rotation.
+    # The days between automatic rotations, and the time of the next rotation. Both are None if the
+    # key is not rotated automatically.
     period: int | None = None
     next_rotation: float | None = None
 
     @property
     def current(self) -> Material | None:
-        """The material that encrypts; None before the first import."""
+        """The material that encrypts now, or None before the first import."""
         return self.held[-1] if self.held else None
 
     def known(self) -> list[Material]:
@@ -50,13 +51,13 @@ class Materials:
         return [*self.held, *([] if self.pending is None else [self.pending])]
 
     def find(self, identity: str) -> Material | None:
-        """Return the material with this id."""
+        """Return the material with this id, or None."""
         return next((each for each in self.known() if each.id == identity), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """One key's import of a material; `is_present` is False once it was deleted or expired."""
+    """A material imported into one key. `is_present` is False after deletion or expiry."""
 
     description: str
     valid_to: float | None
@@ -74,7 +75,7 @@ class Rotated:
 
 
 def materials_of(key: Any) -> Materials:
-    """Return the materials of a key; KMS makes the first one unless it is to be imported."""
+    """Return the materials of a key. A key without imported material gets a first material."""
     found: Materials | None = getattr(key, "s3crypt_materials", None)
     if found is None:
         first = Material(secrets.token_hex(32))
@@ -83,7 +84,7 @@ def materials_of(key: Any) -> Materials:
 
 
 def imports_of(key: Any) -> dict[str, Import]:
-    """Return a key's imports by material id; the caller may modify them."""
+    """Return a key's imports: material id -> import. The caller may modify the dictionary."""
     if not hasattr(key, "s3crypt_imports"):
         key.s3crypt_imports = {}
     found: dict[str, Import] = key.s3crypt_imports
@@ -91,26 +92,26 @@ def imports_of(key: Any) -> dict[str, Import]:
 
 
 def is_imported(key: Any, material: Material) -> bool:
-    """Return whether a key has a material now."""
+    """Return whether a material is imported into a key and not deleted or expired."""
     found = imports_of(key).get(material.id)
     return found is not None and found.is_present
 
 
 def is_complete(key: Any) -> bool:
-    """Return whether a key has all materials that may have encrypted something."""
+    """Return whether a key has all its materials, which may be needed for decryption."""
     held = materials_of(key).held
     return key.origin != "EXTERNAL" or (bool(held) and all(is_imported(key, one) for one in held))
 
 
 def imported_id(key: Any, material: bytes) -> str:
-    """Return the id of an imported material: it depends on the key's id and the material only."""
+    """Return the id of an imported material. It depends only on the key's id and the material."""
     return hashlib.sha256(key.id.encode() + hashlib.sha256(material).digest()).hexdigest()
 
 
 def material_id(key: Any, number: int | None = None) -> str | None:
-    """Return the id of a key's material by its number, counted from 0; by default the current.
+    """Return the id of a key's material by its number from 0 on, by default of the current one.
 
-    None: the key is not symmetric, or has no material.
+    Return None if the key is not symmetric, or has no material.
     """
     held = materials_of(key).held
     if key.key_spec != _SYMMETRIC or not held:
@@ -125,7 +126,7 @@ def numbered(key: Any, blob: bytes) -> bytes:
 
 
 def unnumbered(key: Any, blob: bytes) -> tuple[bytes, int]:
-    """Return moto's ciphertext and its material's number; refuse a modified ciphertext."""
+    """Return moto's ciphertext and the number of its material. Refuse a modified ciphertext."""
     end = len(blob) - _NUMBER - _TAG
     inner, number, tag = blob[:end], blob[end : end + _NUMBER], blob[end + _NUMBER :]
     if end < 0 or tag != _tag(key, inner, number):

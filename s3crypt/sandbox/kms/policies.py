@@ -23,7 +23,7 @@ _POLICY_BYTES = 32_768
 
 
 def check(moto: Moto, call: Call) -> None:
-    """Refuse a key policy that is malformed, or that its author could not change later."""
+    """Refuse a key policy that is malformed, or that the caller could not replace later."""
     text = call.body.get("Policy")
     if text is None:
         return

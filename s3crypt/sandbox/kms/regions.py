@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multi-Region keys: replicas, and the change of the primary key.
 
-Keys of one set have the same id, in different Regions, and share their materials. moto's own
-configuration of a set is used for the primary key only.
+The keys of a set have the same id, are in different Regions, and share their materials. From moto's
+own configuration of a set, only the primary key is used.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 
 
 def is_replica(key: Any) -> bool:
-    """Return whether a key is a multi-Region key, and not the primary key of its set."""
+    """Return whether a key is a multi-Region key but not the primary key of its set."""
     return bool(key.multi_region) and _primary(key)["Arn"] != key.arn
 
 
 def siblings(moto: Moto, key: Any) -> list[Any]:
-    """Return all keys of a key's set, the primary key first; only the key if it has no set."""
+    """Return all keys of a key's multi-Region set, the primary key first.
+
+    Return only the key if it is not a multi-Region key.
+    """
     if not key.multi_region:
         return [key]
     return sorted(moto.keys_of_set(key.id), key=is_replica)
@@ -45,7 +48,7 @@ def configuration(moto: Moto, key: Any) -> dict[str, Any]:
 
 
 def replicate(moto: Moto, call: Call) -> Any:
-    """Make a replica, which is Creating until the background has finished; return moto's key."""
+    """Create a replica and return moto's key. It has the state Creating until KMS has finished."""
     policies.check(moto, call)
     key, region = key_of(moto, call), str(call.body.get("ReplicaRegion", ""))
     check_state(key)
@@ -54,7 +57,7 @@ def replicate(moto: Moto, call: Call) -> Any:
         raise unsupported(f"{key.arn} is no multi-Region primary key.")
     if moto.key(key.id, region) is not None:
         raise Refusal(400, "AlreadyExistsException", f"{key.id} exists in {region} already.")
-    materials_of(key)  # before moto copies the key: both share one object
+    materials_of(key)  # created before moto copies the key, so that both keys share this object
     replica = moto.copy_key(key, region)
     _begin(moto, replica, call)
     moto.clock.soon(lambda _: _created(replica))
@@ -62,7 +65,7 @@ def replicate(moto: Moto, call: Call) -> Any:
 
 
 def update_primary(moto: Moto, call: Call) -> dict[str, Any]:
-    """Make a replica the primary key; both are Updating until the background has finished."""
+    """Make a replica the primary key. Both keys have the state Updating until KMS has finished."""
     key, region = key_of(moto, call), str(call.body.get("PrimaryRegion", ""))
     check_state(key)
     check_idle(key)
@@ -92,7 +95,7 @@ def _named(key: Any) -> dict[str, str]:
 
 
 def _begin(moto: Moto, replica: Any, call: Call) -> None:
-    """Give a replica properties of its own; moto shares the primary's."""
+    """Give a replica its own properties. In moto, it would share those of the primary key."""
     asked = call.body
     tags = {tag["TagKey"]: tag["TagValue"] for tag in asked.get("Tags") or ()}
     moto.tag_key(replica, replica.region, tags)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotations: on demand in the background, automatic on their date, and their list.
+"""Rotations of keys: on demand, on a schedule, and the list of a key's rotations.
 
-The keys of a multi-Region set rotate together, by requests about the primary key.
+The keys of a multi-Region set rotate together. The requests must be about the primary key.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PERIOD = 365
 
 
 def rotate(moto: Moto, call: Call) -> dict[str, Any]:
-    """Begin an on-demand rotation; only one at a time can be in progress."""
+    """Begin an on-demand rotation. Refuse the request if one is in progress."""
     key = _rotatable(moto, call, origins=("AWS_KMS", "EXTERNAL"))
     held = materials_of(key)
     if held.rotating_since is not None:
@@ -53,7 +53,7 @@ def rotate(moto: Moto, call: Call) -> dict[str, Any]:
 
 
 def enable(moto: Moto, call: Call) -> dict[str, Any]:
-    """Rotate a key on a schedule that begins now."""
+    """Rotate a key automatically from now on."""
     check_range(call, "RotationPeriodInDays", _PERIOD_DAYS)
     key = _rotatable(moto, call, origins=("AWS_KMS",))
     held = materials_of(key)
@@ -70,7 +70,7 @@ def disable(moto: Moto, call: Call) -> dict[str, Any]:
 
 
 def status(moto: Moto, call: Call) -> dict[str, Any]:
-    """Return the schedule of a key, and the start of an on-demand rotation in progress."""
+    """Return a key's schedule of rotation, and the start of an on-demand rotation in progress."""
     key = key_of(moto, call)
     if key.key_spec != "SYMMETRIC_DEFAULT":
         raise unsupported(f"{key.arn} cannot be rotated.")
@@ -85,7 +85,7 @@ def status(moto: Moto, call: Call) -> dict[str, Any]:
 
 
 def listed(moto: Moto, call: Call) -> dict[str, Any]:
-    """Return a page of a key's rotations, or of all its materials if requested."""
+    """Return a page of a key's rotations, or of all its materials if the request asks for them."""
     key = key_of(moto, call)
     if key.key_spec != "SYMMETRIC_DEFAULT":
         raise unsupported(f"{key.arn} cannot be rotated.")
@@ -96,7 +96,7 @@ def listed(moto: Moto, call: Call) -> dict[str, Any]:
 
 
 def resume(moto: Moto, key: Any) -> None:
-    """Rotate an enabled key at once if its date passed while it was disabled."""
+    """Rotate a key that was enabled again if its automatic rotation is overdue."""
     held = materials_of(key)
     now = moto.clock.now()
     if held.next_rotation is not None and held.next_rotation <= now:
@@ -104,7 +104,7 @@ def resume(moto: Moto, key: Any) -> None:
 
 
 def state_of_pending(moto: Moto, key: Any) -> str | None:
-    """Return the state of the material that waits for a rotation; None if there is none."""
+    """Return the state of the material that waits for a rotation, or None if no material waits."""
     pending = materials_of(key).pending
     if pending is None:
         return None
@@ -132,7 +132,7 @@ def _add(moto: Moto, key: Any, kind: str, moment: float) -> None:
     held = materials_of(key)
     previous, pending = held.held[-1], held.pending
     if key.origin == "EXTERNAL" and pending is None:
-        # The material expired or was deleted meanwhile.
+        # The material that waited for the rotation has expired or was deleted in the meantime.
         return
     identity = secrets.token_hex(32) if pending is None else pending.id
     held.pending = None
@@ -149,7 +149,7 @@ def _schedule(moto: Moto, key: Any, begin: float) -> None:
 
 
 def _rotate_on_schedule(moto: Moto, key: Any, due: float, moment: float) -> None:
-    # A later EnableKeyRotation or DisableKeyRotation has replaced the schedule.
+    # Do nothing if the schedule was changed after this rotation had been planned.
     if materials_of(key).next_rotation != due or key.key_state != "Enabled":
         return
     _add(moto, key, "AUTOMATIC", moment)

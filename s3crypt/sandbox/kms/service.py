@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The KMS service: reads each request, finds its rule, and answers one request at a time.
+"""The KMS service: parses each request, finds its rule, and handles one request at a time.
 
 This module must not know S3 or how a request arrived.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from s3crypt.sandbox.backend import Moto
 
-# Operation -> the KeyUsage that its key must have; KMS fixes KeyUsage when a key is created.
+# Operation -> the KeyUsage that the key must have. A key's KeyUsage cannot be changed later.
 _USES = {
     "Decrypt": "ENCRYPT_DECRYPT",
     "Encrypt": "ENCRYPT_DECRYPT",
@@ -47,7 +47,8 @@ _USES_OF_SPECS = {
 }
 _WITH_ALIASES = {*_USES, "DescribeKey", "GetPublicKey"}
 _REFUSED_WHEN_DYING = ("TagResource", "UntagResource", "UpdateKeyDescription")
-# Operations that a key's policy does not govern, or whose rules check it themselves.
+# Operations for which `_resolved` does not check the key's policy: the policy does not apply to
+# them, or their rules check it.
 _WITHOUT_POLICY = {"Decrypt", "ListAliases", "ListRetirableGrants", "ReEncrypt", "RetireGrant"}
 _MAKES_CIPHERTEXTS = frozenset(
     {"Encrypt", "GenerateDataKey", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"}
@@ -55,7 +56,7 @@ _MAKES_CIPHERTEXTS = frozenset(
 )
 _BLOB = "CiphertextBlob"
 _SHARED = "OTHER_ACCOUNTS_VIA_RAM"
-# A key id at the beginning of a ciphertext: of one Region, or of a multi-Region set.
+# The id of a single-Region key or of a multi-Region key, as at the beginning of a ciphertext.
 _KEY_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32}")
 
 _FAMILIES: dict[str, Callable[[Moto, Call], dict[str, Any]]] = {
@@ -86,15 +87,16 @@ def _of_family(rule: Callable[[Moto, Call], dict[str, Any]]) -> Callable[[KMS, C
 
 
 class KMS:
-    """The KMS rules; the table at the end of the class maps each operation to its rule."""
+    """The KMS rules. The table at the end of the class maps operations to their rules."""
 
     def __init__(self, moto: Moto) -> None:
         self._moto = moto
-        # KMS requests are short. Serving one at a time keeps each check valid until its change.
+        # KMS requests are short, so they are handled one at a time: a check stays valid until the
+        # change that it allows is made.
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Reply:
-        """Answer, or let moto answer; raise Refusal for requests that KMS would refuse."""
+        """Return the reply of a rule or of moto; raise `Refusal` if KMS would refuse."""
         if not request.scope:
             raise Refusal(400, "MissingAuthenticationTokenException", "Request is not signed.")
         operation = request.headers["x-amz-target"].partition(".")[2]
@@ -123,7 +125,7 @@ class KMS:
         return Reply(refusal.status, headers, json.dumps(content).encode("utf-8"))
 
     def _resolved(self, call: Call) -> bytes:
-        """Return the body with key references replaced by ids, and with defaults that moto lacks.
+        """Return the request's body for moto, with key ids for all references and with defaults.
 
         Raises:
             Refusal: The key does not exist, or the operation accepts no aliases.
@@ -149,12 +151,15 @@ class KMS:
         return json.dumps(body).encode("utf-8")
 
     def _check_caller(self, call: Call, key: Any, action: str | None = None) -> None:
-        """Refuse a caller that may not use a key for an action, by default for the operation."""
+        """Refuse a caller without permission for an action on a key.
+
+        `action` is by default the action of the request's operation.
+        """
         wanted = action or f"kms:{call.operation}"
         check_caller(key, wanted, call.caller, call.context(wanted))
 
     def _key_of_ciphertext(self, call: Call) -> Any:
-        # moto's blobs begin with the key's id.
+        # moto's ciphertexts begin with the id of their key.
         identity = call.blob(_BLOB)[:36].decode("ascii", "replace")
         key = self._moto.key(identity, call.region)
         if key is None and _KEY_ID.fullmatch(identity):
@@ -183,7 +188,7 @@ class KMS:
         spec = asked.get("KeySpec") or asked.get("CustomerMasterKeySpec") or "SYMMETRIC_DEFAULT"
         use = asked.get("KeyUsage") or "ENCRYPT_DECRYPT"
         uses = _USES_OF_SPECS.get(str(spec).partition("_")[0])
-        # moto refuses an unknown spec.
+        # An unknown spec passes here, because moto refuses it.
         if uses is not None and use not in uses:
             raise invalid(f"KeyUsage {use} is not compatible with {spec}.")
         policies.check(self._moto, call)
@@ -197,7 +202,7 @@ class KMS:
         }
 
     def _alias(self, call: Call) -> None:
-        """Check the key that an alias stands for; the caller needs permission for it as well."""
+        """Check the key that an alias names: the caller needs permission for this key as well."""
         key = self._moto.key(str(call.body.get("AliasName", "")), call.region)
         if key is not None:
             self._check_caller(call, key)
@@ -219,7 +224,7 @@ class KMS:
             )
 
     def _finished(self, call: Call, reply: Reply) -> Reply:
-        """Return moto's reply, completed with material ids."""
+        """Return moto's reply with ids of key materials added."""
         if call.operation == "CreateKey":
             content = json.loads(reply.body)
             key = self._moto.key(content["KeyMetadata"]["KeyId"], call.region)
@@ -232,7 +237,7 @@ class KMS:
         return reply
 
     def _with_material(self, call: Call, said: dict[str, Any]) -> dict[str, Any]:
-        """Return a reply with its ciphertext numbered and the ids of key materials."""
+        """Return a reply with ids of key materials, and with material numbers in ciphertexts."""
         key = self._moto.key(str(said["KeyId"]), call.region)
         assert key is not None
         for name in (_BLOB, "PrivateKeyCiphertextBlob"):
@@ -250,11 +255,11 @@ class KMS:
             said["DestinationKeyMaterialId"] = materials.material_id(key)
         elif call.operation != "Encrypt":
             said["KeyMaterialId"] = opened or materials.material_id(key)
-        # An asymmetric key has none.
+        # An asymmetric key has no material id.
         return {name: value for name, value in said.items() if value is not None}
 
     def _opened(self, call: Call, *, named: str, action: str) -> None:
-        """Check the key of a ciphertext, and that it matches a key named in the request."""
+        """Refuse a ciphertext whose key the caller may not use, or is not the requested key."""
         wanted = key_of(self._moto, call, named) if call.body.get(named) else None
         if not _ignores_ciphertext(call):
             key = self._key_of_ciphertext(call)
@@ -291,9 +296,9 @@ class KMS:
         return {"KeyMetadata": self._metadata(key_of(self._moto, call))}
 
     def _metadata(self, key: Any) -> dict[str, Any]:
-        """Return a key's metadata, as three operations reply it."""
+        """Return a key's metadata for the replies of CreateKey, DescribeKey and ReplicateKey."""
         known = key.to_dict()["KeyMetadata"]
-        # moto has null, or an empty list, for what KMS omits.
+        # Leave out elements that moto sets to null or to an empty list: KMS omits them.
         metadata = {name: value for name, value in known.items() if value not in (None, [])}
         metadata |= imports.described(key) | states.described(key)
         if key.multi_region:
@@ -302,7 +307,7 @@ class KMS:
         return metadata if current is None else {**metadata, "CurrentKeyMaterialId": current}
 
     def _list(self, call: Call) -> dict[str, Any]:
-        """Return a page of the account's own keys, or of the keys shared with it."""
+        """Return a page of the account's own keys, or of keys that other accounts share with it."""
         owners = call.body.get("ResourceOwners") or ["SELF"]
         if set(owners) - {"SELF", _SHARED}:
             raise invalid(f"Value '{owners}' at 'resourceOwners' failed to satisfy constraint.")
@@ -319,7 +324,8 @@ class KMS:
             }
         return answer
 
-    # A rule checks a request. Its result, if not None, is the reply; otherwise moto answers.
+    # Operation -> rule. A rule checks a request. If its result is None, moto makes the reply;
+    # otherwise the result is the reply.
     _RULES: ClassVar[dict[str, Callable[[KMS, Call], dict[str, Any] | None]]] = {
         **dict.fromkeys(_USES, _with_one_key),
         "GetPublicKey": _public_key,
@@ -348,7 +354,7 @@ def _entries(keys: list[Any]) -> list[dict[str, str]]:
 
 
 def _check_use(call: Call, key: Any, algorithm: str | None) -> None:
-    """Refuse a key whose use or algorithm does not fit the request."""
+    """Refuse a key whose KeyUsage or algorithms do not permit the request's operation."""
     if key.key_usage != _USES[call.operation]:
         raise _wrong_use(
             f"{key.arn} key usage is {key.key_usage} which is not valid for {call.operation}."

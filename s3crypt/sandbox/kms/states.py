@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The states of a key between its creation and its deletion.
 
-A key whose date has passed is deleted from moto's tables, so that every request finds none.
+When a key's deletion date has passed, the key is removed from moto's tables, so every request for
+it is refused.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ _WINDOW = 30
 
 
 def schedule_deletion(moto: Moto, call: Call) -> dict[str, Any]:
-    """Begin a key's waiting period; a primary key waits for the end of its replicas first."""
+    """Begin a key's waiting period.
+
+    For a primary key with replicas, it begins after their deletion.
+    """
     key = key_of(moto, call)
     check_range(call, "PendingWindowInDays", _WINDOW_DAYS)
     check_alive(key)
@@ -41,7 +45,7 @@ def schedule_deletion(moto: Moto, call: Call) -> dict[str, Any]:
 
 
 def cancel_deletion(moto: Moto, call: Call) -> dict[str, Any]:
-    """End a key's waiting period; the key is Disabled afterwards."""
+    """Cancel the deletion of a key. The key has the state Disabled afterwards."""
     key = key_of(moto, call)
     if key.key_state not in DYING:
         raise Refusal(400, "KMSInvalidStateException", f"{key.arn} is not pending deletion.")
@@ -74,7 +78,7 @@ def described(key: Any) -> dict[str, Any]:
 
 
 def check_alive(key: Any) -> None:
-    """Refuse a key that is to be deleted."""
+    """Refuse a key that is scheduled for deletion."""
     if key.key_state in DYING:
         refuse_state(key)
 
@@ -94,7 +98,8 @@ def _begin_waiting(moto: Moto, key: Any, begin: float) -> float:
 
 
 def _delete(moto: Moto, key: Any, due: float, moment: float) -> None:
-    # A cancelled deletion, even if another was scheduled since, has no date or another date.
+    # Do nothing if this deletion was cancelled. If the key was scheduled again, it has another
+    # date.
     if key.key_state != "PendingDeletion" or key.s3crypt_deletion != due:
         return
     moto.delete_key(key)

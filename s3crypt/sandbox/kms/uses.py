@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .calls import Call
 
-# Earlier uses are unknown: KMS began to record last uses in April 2026.
+# KMS began to record last uses in April 2026, so earlier uses are unknown.
 TRACKED_SINCE = datetime(2026, 4, 1, tzinfo=UTC).timestamp()
 
 
@@ -32,7 +32,7 @@ class Use:
 
 
 def last_use(moto: Moto, call: Call) -> dict[str, Any]:
-    """Return the reply about a key's last use; without a use, KeyLastUsage is empty."""
+    """Return the reply about a key's last use. KeyLastUsage is empty if the key was never used."""
     key = key_of(moto, call)
     use: Use | None = getattr(key, "s3crypt_last_use", None)
     last = {} if use is None else _usage(use)

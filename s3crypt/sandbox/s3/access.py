@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The access checks of every S3 request: its signature, the bucket's region and expected owner.
+"""The checks that every S3 request must pass: signature, the bucket's Region, expected owner.
 
 This module must not know operations: these checks run before the rule of any operation.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check_access(moto: Moto, request: Request) -> None:
-    """Refuse a request that is unsigned, in another region, or for another owner's bucket."""
+    """Refuse a request that is unsigned, for a wrong Region, or expects another bucket owner."""
     _check_signed(request)
     check_presigned(request)
     _check_region(moto, request)
@@ -26,7 +26,8 @@ def check_access(moto: Moto, request: Request) -> None:
 
 
 def _check_signed(request: Request) -> None:
-    # boto3 presigns URLs with the older signature version if it is given an endpoint.
+    # With an endpoint URL, boto3 presigns with signature version 2, which has the parameter
+    # Signature.
     signed = request.scope or "Signature" in request.query
     if not signed and request.method != "OPTIONS":
         raise access_denied()
@@ -46,7 +47,7 @@ def _check_region(moto: Moto, request: Request) -> None:
 
 
 def _check_owner(moto: Moto, request: Request) -> None:
-    """Refuse a request that expects another account to own the bucket, or a copy's source."""
+    """Refuse a request whose expected owner does not own the bucket or the copy's source bucket."""
     names = {"x-amz-expected-bucket-owner": request.bucket}
     if request.copy_source is not None:
         names["x-amz-source-expected-bucket-owner"] = request.copy_source[0]

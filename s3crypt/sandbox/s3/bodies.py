@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PREFIX = "x-amz-checksum-"
 FULL_OBJECT, COMPOSITE = "FULL_OBJECT", "COMPOSITE"
-# S3 computes this checksum for an object that was sent without a checksum.
+# The checksum that S3 computes for an object that was sent without a checksum.
 DEFAULT_ALGORITHM = "CRC64NVME"
 _COMPUTED: Mapping[str, Callable[[bytes], bytes]] = {
     "CRC32": lambda body: zlib.crc32(body).to_bytes(4),
@@ -37,21 +37,22 @@ _COMPUTED: Mapping[str, Callable[[bytes], bytes]] = {
     "SHA256": lambda body: hashlib.sha256(body).digest(),
     "SHA512": lambda body: hashlib.sha512(body).digest(),
 }
-# Headers that have the prefix of checksums but are settings.
+# Headers that begin with PREFIX but contain settings instead of a checksum.
 _SETTINGS = frozenset({f"{PREFIX}{name}" for name in ("algorithm", "mode", "type")})
 _CONTENT_HASH = "x-amz-content-sha256"
 
 
 def verified(request: Request) -> Request:
-    """Return the request with its body unframed and verified; trailers are among its headers.
+    """Return the request with its verified body without framing. Trailers are added to the headers.
 
     Raises:
-        Refusal: The body does not match a checksum or length in its headers or trailers.
+        Refusal: The body does not match a checksum or a length in the headers or trailers.
     """
     request = _unwrapped(request)
     _check_content_hash(request)
     _check_content_md5(request)
-    # The checksum headers of CompleteMultipartUpload are about the object, not about its body.
+    # The checksum headers of CompleteMultipartUpload are about the object, not about the request's
+    # body.
     is_completion = request.method == "POST" and "uploadId" in request.query
     sent = None if is_completion else checksum_of(request)
     if sent is not None and checksum(sent[0], request.body) != sent[1]:
@@ -60,7 +61,7 @@ def verified(request: Request) -> Request:
 
 
 def checksum_of(request: Request) -> tuple[str, str] | None:
-    """Return algorithm and value of a request's checksum, or None if it has no checksum."""
+    """Return the algorithm and the value of a request's checksum, or None if it has none."""
     found = {name for name in request.headers if name.startswith(PREFIX)} - _SETTINGS
     if len(found) > 1:
         raise invalid_request(
@@ -88,7 +89,11 @@ def checksum(algorithm: str, body: bytes) -> str:
 
 
 def checksum_of_parts(algorithm: str, kind: str, parts: Sequence[bytes]) -> str:
-    """Return a multipart object's checksum: of all its bytes, or of its parts' checksums."""
+    """Return the checksum of a multipart object.
+
+    `kind` is FULL_OBJECT (the checksum of all bytes) or COMPOSITE (the checksum of the parts'
+    checksums, with the number of parts).
+    """
     if kind == FULL_OBJECT:
         return checksum(algorithm, b"".join(parts))
     digests = b"".join(_digest(algorithm, part) for part in parts)
@@ -96,7 +101,7 @@ def checksum_of_parts(algorithm: str, kind: str, parts: Sequence[bytes]) -> str:
 
 
 def mismatch(algorithm: str) -> Refusal:
-    """Return S3's refusal of bytes that do not match their checksum."""
+    """Return S3's refusal of a body that does not match its checksum."""
     return Refusal(
         400,
         "BadDigest",
@@ -107,7 +112,8 @@ def mismatch(algorithm: str) -> Refusal:
 def _digest(algorithm: str, body: bytes) -> bytes:
     compute = _COMPUTED.get(algorithm)
     if compute is None:
-        # If it were accepted unverified, a test could pass without any verification.
+        # Refuse unknown algorithms: if a checksum were accepted unverified, a test could pass with
+        # a wrong checksum.
         raise Refusal(501, "NotImplemented", f"The sandbox does not compute {algorithm}.")
     return compute(body)
 
@@ -137,7 +143,7 @@ def _check_content_md5(request: Request) -> None:
 
 
 def _unwrapped(request: Request) -> Request:
-    """Return the request without the aws-chunked framing; chunk signatures are not verified."""
+    """Return the request without aws-chunked framing. Chunk signatures are not verified."""
     headers = dict(request.headers)
     if not headers.get(_CONTENT_HASH, "").startswith("STREAMING-"):
         return request

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Access to a bucket besides its policy: the public access block, ownership controls, ACLs.
+"""A bucket's public access block, ownership controls and ACLs.
 
-A new bucket blocks public access and disables ACLs, as AWS's do since April 2023. The rules of
-the bucket's policy are in `bucket_policy`.
+A new bucket blocks public access and disables ACLs, as in AWS since April 2023. The rules about the
+bucket's policy are in `bucket_policy`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OWNERSHIP = "x-amz-object-ownership"
 
 
 def blocks(moto: Moto, bucket: Any, flag: str) -> bool:
-    """Return whether the public access block of a bucket, or of the account, has a flag set."""
+    """Return whether a flag is on in the public access block of the bucket or of the account."""
     found = kept(bucket, "publicAccessBlock")
     if moto.account_block is not None and flag in moto.account_block:
         return True
@@ -42,7 +42,7 @@ def disables_acls(bucket: Any) -> bool:
 
 
 def check_acl_headers(moto: Moto, request: Request) -> None:
-    """Refuse ACL headers if the bucket disables ACLs, or a public ACL if it blocks these."""
+    """Refuse ACL headers if the bucket disables ACLs, and a public ACL if it blocks public ACLs."""
     canned = request.headers.get(_ACL)
     grants = [text for name, text in request.headers.items() if name.startswith(_GRANT)]
     if canned is None and not grants:
@@ -78,7 +78,7 @@ def _no_acls() -> Refusal:
 
 
 def _create(moto: Moto, request: Request) -> Reply:
-    """Create a bucket, or let moto answer a request with a parameter that no rule handles."""
+    """Create a bucket. A request with a parameter that no rule handles is passed to moto."""
     ownership = request.headers.get(_OWNERSHIP, _ENFORCED)
     if ownership not in _OWNERSHIPS:
         raise invalid(f"Invalid x-amz-object-ownership header: {ownership}")
@@ -98,7 +98,7 @@ def _create(moto: Moto, request: Request) -> Reply:
 
 
 def _check_block(_: Moto, __: Any, document: ET.Element) -> None:
-    """Complete a public access block: a missing flag is off."""
+    """Refuse unknown flags in a public access block, and turn missing flags off."""
     if any(child.tag not in FLAGS or child.text not in {"true", "false"} for child in document):
         raise malformed()
     for flag in FLAGS:
@@ -107,7 +107,7 @@ def _check_block(_: Moto, __: Any, document: ET.Element) -> None:
 
 
 def _check_ownership(moto: Moto, bucket: Any, document: ET.Element) -> None:
-    """Refuse to disable ACLs while the bucket's own ACL grants access to anyone but the owner."""
+    """Refuse to disable ACLs while the bucket's ACL grants access to anyone except the owner."""
     ownership = text_of(document, "Rule/ObjectOwnership")
     if ownership not in _OWNERSHIPS:
         raise malformed()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bucket configurations that S3 stores as XML and returns as they were written.
 
-A family decides which documents it accepts; this module parses, stores and returns them without
-losing an element. It must not know the meaning of a configuration.
+A family of rules decides which documents are accepted. This module parses, stores and returns them
+without losing an element. It must not know the meaning of a configuration.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from .refusals import invalid
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A check refuses a document of moto's bucket, or completes it in place.
+# A function that refuses a new document of moto's bucket, or adds missing elements to it.
 Check: TypeAlias = Callable[[Moto, Any, ET.Element], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A bucket configuration: its query parameter, its root element, its check.
+    """A kind of bucket configuration: its query parameter, its root element, and its check.
 
-    `absent` is the error code and message of S3 if a bucket does not have this configuration.
+    `absent` is S3's error code and message for a bucket without this configuration.
     """
 
     parameter: str
@@ -66,7 +66,7 @@ class Kind:
 
 
 def existing_bucket(moto: Moto, request: Request) -> Any:
-    """Return moto's bucket that a request names, or refuse if it does not exist."""
+    """Return moto's bucket that a request names. Refuse the request if there is no such bucket."""
     bucket = moto.bucket(request.bucket)
     if bucket is None:
         raise Refusal(404, "NoSuchBucket", "The specified bucket does not exist")
@@ -74,7 +74,7 @@ def existing_bucket(moto: Moto, request: Request) -> Any:
 
 
 def documents_of(bucket: Any) -> dict[str, str]:
-    """Return the documents of moto's bucket by query parameter; the caller may modify them."""
+    """Return the documents of moto's bucket: query parameter -> XML. The caller may modify them."""
     found: dict[str, str] | None = getattr(bucket, "s3crypt_documents", None)
     if found is None:
         found = bucket.s3crypt_documents = {}
@@ -82,20 +82,23 @@ def documents_of(bucket: Any) -> dict[str, str]:
 
 
 def keep(bucket: Any, parameter: str, document: ET.Element) -> None:
-    """Keep a document with moto's bucket."""
+    """Store a document beside moto's bucket, under a query parameter."""
     documents_of(bucket)[parameter] = ET.tostring(document, encoding="unicode")
 
 
 def kept(bucket: Any, parameter: str) -> ET.Element | None:
-    """Return a document of moto's bucket, or None if the bucket does not have it."""
+    """Return a stored document of moto's bucket, or None if there is no such document."""
     found = documents_of(bucket).get(parameter)
     return None if found is None else ET.fromstring(found)  # noqa: S314  our own text
 
 
 def parsed(body: bytes, root: str) -> ET.Element:
-    """Return a request's document without namespaces, or refuse another root or bad XML."""
+    """Return a request's document without namespaces.
+
+    Refuse invalid XML or another root element.
+    """
     try:
-        # expat bounds the expansion of entities, and the sandbox listens on loopback alone.
+        # Safe: expat limits the expansion of entities, and the sandbox listens only on loopback.
         document = ET.fromstring(body)  # noqa: S314
     except ET.ParseError:
         raise malformed() from None
@@ -113,7 +116,7 @@ def text_of(element: ET.Element, path: str) -> str | None:
 
 
 def texts_of(element: ET.Element, path: str) -> Iterator[str]:
-    """Yield the texts of all elements of this path."""
+    """Yield the texts of all elements at this path."""
     return ((found.text or "").strip() for found in element.iterfind(path))
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bucket's encryption setting: the default of new objects, and the modes that it blocks.
+"""A bucket's encryption setting: the default for new objects, and the blocked modes.
 
-This module must not know objects: `encryption` applies the setting to them.
+This module must not know objects: `encryption` applies the setting to objects.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ ALGORITHMS = KMS_ALGORITHMS | {"AES256"}
 
 @dataclass(frozen=True, slots=True)
 class BucketDefault:
-    """A bucket's encryption setting; S3 stores the key reference without looking it up."""
+    """A bucket's encryption setting.
+
+    Like S3, `key` is stored without a check that the key exists.
+    """
 
     algorithm: str = "AES256"
     key: str | None = None
@@ -33,7 +36,7 @@ class BucketDefault:
 
     @classmethod
     def of_xml(cls, text: str) -> BucketDefault:
-        """Return the setting of a PutBucketEncryption."""
+        """Return the setting in the XML document of PutBucketEncryption."""
         algorithm, key, bucket_key = (
             xml_text(text, name) for name in ("SSEAlgorithm", "KMSMasterKeyID", "BucketKeyEnabled")
         )

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bucket's policy: the documents that S3 refuses, and the form in which it returns a stored one.
 
-It must not decide whether a policy allows a request; moto honours unconditional statements.
+This module must not decide whether a policy allows a request. moto does that, for statements
+without conditions.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from s3crypt.sandbox.backend import Moto
 
 _MAX_BYTES = 20_480
-# Object actions without "object" in their names, and bucket actions whose names may have it.
+# Actions on objects whose names do not contain "object", and a pattern for actions on buckets,
+# whose names may contain "object".
 _ON_OBJECTS = frozenset({"s3:abortmultipartupload", "s3:listmultipartuploadparts"})
 _ON_BUCKETS = re.compile(r"s3:[a-z]*bucket[a-z]*")
 
@@ -104,7 +106,10 @@ def _texts(statement: Statement, *elements: str) -> list[str]:
 
 
 def _level(action: str) -> str | None:
-    """Return "bucket" or "object", the resource of an action, or None if a wildcard hides it."""
+    """Return whether an action is about a "bucket" or an "object".
+
+    Return None if that is not clear from the name, as with a wildcard.
+    """
     if "*" in action or "?" in action:
         return None
     if _ON_BUCKETS.fullmatch(action):
@@ -113,7 +118,7 @@ def _level(action: str) -> str | None:
 
 
 def _spelled(statement: Statement) -> Statement:
-    """Return a statement as S3 returns it: single values without a list, accounts as ARNs."""
+    """Return a statement as S3 returns it: without lists of one value, with accounts as ARNs."""
     spelled: Statement = {}
     for element, value in statement.items():
         if element in {"Principal", "NotPrincipal"} and isinstance(value, dict):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bucket's versioning, Object Lock, lifecycle and logging: S3's checks, and the stored settings.
+"""A bucket's versioning, Object Lock, lifecycle and logging: S3's checks and stored settings.
 
-The sandbox stores lifecycle rules and the target of logs; it expires no objects and delivers no
+The sandbox stores lifecycle rules and the target of logs. It does not expire objects or deliver
 logs.
 """
 
@@ -56,7 +56,7 @@ def _versioning(moto: Moto, request: Request) -> Reply:
             "IllegalVersioningConfigurationException",
         )
     if text_of(document, "MfaDelete") == "Enabled":
-        # MFA delete needs the root user and an MFA device; the sandbox supports no MFA.
+        # MFA delete needs the root user and an MFA device. The sandbox does not support MFA.
         raise access_denied("Mfa Authentication must be used for this request")
     if status == "Suspended" and bucket.object_lock_enabled:
         raise _bad_state(
@@ -75,7 +75,7 @@ def _versioning(moto: Moto, request: Request) -> Reply:
 
 
 def _object_lock(moto: Moto, request: Request) -> Reply:
-    """Set or return a bucket's Object Lock; since 2023 S3 allows it on existing buckets."""
+    """Set or return a bucket's Object Lock. S3 has allowed it on existing buckets since 2023."""
     bucket = existing_bucket(moto, request)
     if request.method != "PUT":
         return _object_lock_of(bucket)
@@ -119,7 +119,7 @@ def _object_lock_of(bucket: Any) -> Reply:
 
 
 def _check_lifecycle(_: Moto, __: Any, document: ET.Element) -> None:
-    """Refuse rules that S3 would refuse, and give each rule without an id one."""
+    """Refuse rules that S3 would refuse, and add an id to each rule without an id."""
     rules = document.findall("Rule")
     if not 0 < len(rules) <= _MAX_RULES:
         raise malformed()

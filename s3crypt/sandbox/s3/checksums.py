@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checksums of whole objects, which S3 stores and returns to requests with x-amz-checksum-mode.
+"""Checksums of whole objects. S3 stores them and returns them if x-amz-checksum-mode is set.
 
 `bodies` verifies the checksum of a request's own body; this module verifies the checksums of
 objects and uploads.
@@ -35,13 +35,13 @@ class Checksum:
 
     @classmethod
     def of_request(cls, request: Request) -> Checksum:
-        """Return the checksum of a PutObject: the checksum that was sent, or S3's default."""
+        """Return the checksum to store for a PutObject: the sent checksum, or S3's default."""
         sent = bodies.checksum_of(request)
         return cls(*sent) if sent else cls.of(request.body)
 
     @classmethod
     def of_copy(cls, request: Request, source: Any) -> Checksum:
-        """Return the checksum of a copy, in the requested algorithm or the source's."""
+        """Return the checksum to store for a copy, in the requested or the source's algorithm."""
         wanted = request.headers.get(f"{bodies.PREFIX}algorithm")
         return cls.of(source.value, wanted or checksum_of(source).algorithm)
 
@@ -56,7 +56,7 @@ def with_checksum(request: Request, reply: Reply, checksum: Checksum) -> Reply:
     """Return the reply without moto's checksum, and with the object's checksum if requested."""
     prefixes = (bodies.PREFIX, "x-amz-sdk-checksum")
     kept = [pair for pair in reply.headers if not pair[0].lower().startswith(prefixes)]
-    # S3 does not promise a checksum for a range; the sandbox also omits it for a part.
+    # S3 does not promise a checksum for a range. The sandbox also omits it for a single part.
     whole = reply.status == 200 and "partNumber" not in request.query
     if whole and request.headers.get(f"{bodies.PREFIX}mode", "").upper() == "ENABLED":
         kept.append((f"{bodies.PREFIX}{checksum.algorithm.lower()}", checksum.value))
@@ -65,7 +65,7 @@ def with_checksum(request: Request, reply: Reply, checksum: Checksum) -> Reply:
 
 
 def check_part(request: Request, upload: Any) -> None:
-    """Refuse a part whose checksum algorithm differs from its upload's."""
+    """Refuse a part whose checksum algorithm differs from the upload's algorithm."""
     expected, _ = _settings_of(upload)
     sent = bodies.checksum_of(request)
     if expected is not None and sent is not None and sent[0] != expected:
@@ -76,9 +76,9 @@ def check_part(request: Request, upload: Any) -> None:
 
 
 def checked_whole(request: Request, upload: Any) -> Checksum:
-    """Return the checksum of a completed upload's object; refuse if the request's one differs.
+    """Return the checksum of a completed object. Refuse a request with another checksum.
 
-    moto refuses parts that are missing or have another ETag.
+    Parts that are missing or have another ETag are refused later, by moto.
     """
     expected, kind = _settings_of(upload)
     algorithm = expected or bodies.DEFAULT_ALGORITHM
@@ -95,7 +95,7 @@ def checked_whole(request: Request, upload: Any) -> Checksum:
 
 
 def _settings_of(upload: Any) -> tuple[str | None, str]:
-    """Return the checksum algorithm with which an upload was begun, if any, and its type."""
+    """Return the checksum algorithm of an upload (None if none was requested), and the type."""
     algorithm = upload.metadata.get(f"{bodies.PREFIX}algorithm")
     usual = bodies.COMPOSITE
     if algorithm in {None, bodies.DEFAULT_ALGORITHM}:
@@ -104,7 +104,10 @@ def _settings_of(upload: Any) -> tuple[str | None, str]:
 
 
 def _checked_part(text: str, algorithm: str, upload: Any) -> bytes | None:
-    """Return a part's bytes; refuse if its checksum in the list of parts does not match."""
+    """Return a listed part's bytes, or None if moto does not have the part.
+
+    Refuse a request whose list of parts has another checksum for the part.
+    """
     part = upload.parts.get(int(xml_texts(text, "PartNumber")[0]))
     if part is None:
         return None
@@ -126,7 +129,7 @@ def _check_announced(request: Request, whole: Checksum, size: int) -> None:
             f"The upload was created using a {whole.algorithm.lower()} checksum. The complete "
             "request must use the same algorithm."
         )
-    # A composite checksum may be sent without the number of parts.
+    # A composite checksum may be sent without the number of parts at its end.
     if sent is not None and sent[1] not in {whole.value, whole.value.partition("-")[0]}:
         raise bodies.mismatch(sent[0])
     if request.headers.get("x-amz-mp-object-size", str(size)) != str(size):

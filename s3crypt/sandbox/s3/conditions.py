@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conditions of requests on the bucket's contents: object versions that exist, and their ETags."""
+"""Refuses requests whose object does not exist or does not meet the request's ETag condition."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def existing(moto: Moto, request: Request) -> Any:
-    """Return moto's object version that a request names, or refuse if it does not exist."""
+    """Return moto's object version that a request names. Refuse the request if there is none."""
     version = request.query.get("versionId")
     found = moto.object(request.bucket, request.key, version)
     if found is not None:
@@ -25,7 +25,7 @@ def existing(moto: Moto, request: Request) -> Any:
 
 
 def check_target(moto: Moto, request: Request) -> None:
-    """Refuse to write unless the existing object meets If-Match and If-None-Match."""
+    """Refuse a write if the existing object does not meet If-Match or If-None-Match."""
     present = moto.object(request.bucket, request.key)
     if request.headers.get("if-none-match") == "*" and present is not None:
         raise precondition_failed("If-None-Match")
@@ -50,7 +50,7 @@ def check_source(request: Request, source: Any) -> None:
 
 
 def check_annotated(request: Request, found: Any) -> None:
-    """Refuse access to annotations of an object whose ETag does not meet the condition."""
+    """Refuse access to annotations if the object's ETag does not meet the request's condition."""
     wanted = request.headers.get("x-amz-object-if-match")
     if wanted is not None and not _has_tag(found, wanted):
         raise precondition_failed("x-amz-object-if-match")

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SSE-C: the customer key in a request, of which S3 stores only the MD5.
+"""SSE-C: reads the customer key in a request. S3 stores only the MD5 of this key.
 
-This module must not know objects: `encryption` compares a request's key with an object's.
+This module must not know objects: `encryption` compares the key of a request with that of an
+object.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def customer_md5(request: Request, prefix: str = SSE_C) -> str | None:
     """Return the MD5 of a request's SSE-C key, or None if the request has no SSE-C key.
 
     Raises:
-        Refusal: The three headers are incomplete or inconsistent.
+        Refusal: The three SSE-C headers are incomplete or inconsistent.
     """
     given = {name: request.headers.get(prefix + name) for name in _PARTS}
     if not any(given.values()):

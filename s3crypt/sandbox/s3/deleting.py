@@ -33,7 +33,7 @@ _OF_DIRECTORY_BUCKETS = frozenset({"LastModifiedTime", "Size"})
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """A key to delete: one version, or the object if it still has this ETag."""
+    """A key to delete. `version` names one version; with `etag`, the object must have this ETag."""
 
     key: str
     version: str | None
@@ -55,14 +55,14 @@ class _Wanted:
 
 
 def keys_of(request: Request) -> set[str]:
-    """Return the keys of a DeleteObjects, or an empty set for any other request."""
+    """Return the keys of a DeleteObjects request, or an empty set for any other request."""
     if request.method != "POST" or request.key or "delete" not in request.query:
         return set()
     return {wanted.key for wanted in _read(request)[0]}
 
 
 def _delete(moto: Moto, request: Request) -> Reply:
-    """Delete each key or report its error; a key that does not exist counts as deleted."""
+    """Delete each key or report its error. A key that does not exist counts as deleted."""
     if moto.bucket(request.bucket) is None:
         return moto(request)
     if "content-md5" not in request.headers and bodies.checksum_of(request) is None:
@@ -83,7 +83,7 @@ def _delete(moto: Moto, request: Request) -> Reply:
 
 
 def _delete_one(moto: Moto, request: Request, wanted: _Wanted) -> Mapping[str, str]:
-    """Delete a key; return the elements of its result besides its name and version."""
+    """Delete a key. Return the elements of its result, without the key's name and version."""
     bucket, key, version = request.bucket, wanted.key, wanted.version
     if moto.denies(bucket, key, "s3:DeleteObjectVersion" if version else "s3:DeleteObject"):
         raise access_denied()
@@ -99,9 +99,9 @@ def _delete_one(moto: Moto, request: Request, wanted: _Wanted) -> Mapping[str, s
 
 
 def _read(request: Request) -> tuple[list[_Wanted], bool]:
-    """Return the keys to delete, and whether the reply omits successes (Quiet)."""
+    """Return the keys to delete, and whether the reply must omit deleted keys (Quiet)."""
     try:
-        # expat bounds the expansion of entities, and the sandbox listens on loopback alone.
+        # Safe: expat limits the expansion of entities, and the sandbox listens only on loopback.
         root = ET.fromstring(request.body)  # noqa: S314
     except ET.ParseError:
         raise _malformed() from None
@@ -119,7 +119,7 @@ def _name(element: ET.Element) -> str:
 def _elements(wanted: _Wanted, more: Mapping[str, str]) -> str:
     version = {"VersionId": wanted.version} if wanted.version else {}
     parts = {"Key": wanted.key, **version, **more}
-    # An XML parser would read an unescaped carriage return as a newline.
+    # Escape the carriage return: an XML parser would read it as a newline.
     return "".join(
         f"<{name}>{escape(value, {chr(13): '&#13;'})}</{name}>" for name, value in parts.items()
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How S3 encrypts an object version, by its request or its bucket, and who may decrypt it.
+"""How S3 encrypts a new object version, and the refusal of requests that may not decrypt one.
 
 This module calls KMS only to check whether a key may be used.
 """
@@ -31,7 +31,7 @@ MANAGED = (SSE, f"{SSE}-aws-kms-key-id", f"{SSE}-context", f"{SSE}-bucket-key-en
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """How S3 encrypts one object version, or the object that an upload will become."""
+    """How S3 encrypts one object version, or the object that an upload will create."""
 
     algorithm: str  # "AES256", "aws:kms", "aws:kms:dsse", or "SSE-C"
     key_arn: str | None = None
@@ -40,7 +40,10 @@ class Seal:
     customer_md5: str | None = None
 
     def headers(self, *, context: bool = False) -> list[tuple[str, str]]:
-        """Return a reply's headers; `context` adds the context, which S3 returns only at times."""
+        """Return the headers for a reply.
+
+        `context` adds the encryption context, which S3 returns only for some operations.
+        """
         if self.customer_md5 is not None:
             return [(f"{SSE_C}algorithm", "AES256"), (f"{SSE_C}key-md5", self.customer_md5)]
         said = [(SSE, self.algorithm)]
@@ -55,13 +58,16 @@ class Seal:
 
 def seal_of(thing: Any) -> Seal:
     """Return the seal of moto's object version or upload."""
-    # The seal is stored on moto's object, so that it lives exactly as long as that version.
+    # The seal is stored on moto's object, so it is deleted together with the object version.
     found = getattr(thing, "s3crypt_seal", None)
     return found if isinstance(found, Seal) else Seal("AES256")
 
 
 def wanted_seal(moto: Moto, request: Request) -> Seal:
-    """Return the seal of a request's new object, from its headers or its bucket's setting."""
+    """Return the seal for the object that a request creates.
+
+    It follows from the request's headers or from the bucket's encryption setting.
+    """
     default = default_of(moto.bucket(request.bucket))
     if any(name.startswith(SSE_C) for name in request.headers):
         return _customer_seal(request, default)
@@ -90,7 +96,10 @@ def check_managed_headers_absent(request: Request) -> None:
 
 
 def check_customer_key(seal: Seal, given_md5: str | None) -> None:
-    """Refuse unless the request has exactly its object's SSE-C key, or neither has a key."""
+    """Refuse a request whose SSE-C key is not the object's SSE-C key.
+
+    Both may have no key. `given_md5` is the MD5 of the request's key, or None.
+    """
     if seal.customer_md5 is None and given_md5 is not None:
         raise invalid_request("The encryption parameters are not applicable to this object.")
     if seal.customer_md5 is not None and given_md5 is None:
@@ -103,21 +112,24 @@ def check_customer_key(seal: Seal, given_md5: str | None) -> None:
 
 
 def check_decrypting(moto: Moto, seal: Seal, bucket: str, name: str) -> None:
-    """Refuse if the seal has a KMS key and S3 may not decrypt the object with it."""
+    """Refuse a request if the object has a KMS key that the caller may not use to decrypt it."""
     if seal.key_arn is not None:
         purpose = Purpose.of("Decrypt", bucket, name, seal.context, seal.bucket_key)
         kms_key(moto, seal.key_arn, seal.key_arn.split(":")[3], purpose)
 
 
 def check_readable(moto: Moto, thing: Any, given_md5: str | None) -> None:
-    """Refuse unless a request whose SSE-C key has this MD5 may read the object's bytes."""
+    """Refuse a read that S3 would refuse because of a key.
+
+    `given_md5` is the MD5 of the request's SSE-C key, or None.
+    """
     seal = seal_of(thing)
     check_customer_key(seal, given_md5)
     check_decrypting(moto, seal, thing.bucket_name, thing.name)
 
 
 def check_source_readable(moto: Moto, request: Request, source: Any) -> None:
-    """Refuse unless a copy may read the bytes of its source."""
+    """Refuse a copy that may not read its source because of a key."""
     check_readable(moto, source, customer_md5(request, SOURCE_SSE_C))
 
 
@@ -130,7 +142,7 @@ def with_seal(reply: Reply, seal: Seal, *, context: bool = False) -> Reply:
 
 
 def _customer_seal(request: Request, default: BucketDefault) -> Seal:
-    # S3 checks the bucket's block before the key.
+    # S3 first checks whether the bucket blocks SSE-C, and then the key.
     if "SSE-C" in default.blocked:
         raise access_denied(
             "User is not authorized to perform: s3:PutObject: server-side encryption with "
@@ -170,7 +182,7 @@ def _check_context(context: str | None, algorithm: str | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """The parameters of a request from S3 to KMS: its operation and encryption context."""
+    """What S3 uses a KMS key for: the operation and the encryption context of the KMS request."""
 
     operation: str
     context: Mapping[str, str] = field(default_factory=dict)
@@ -180,16 +192,21 @@ class Purpose:
     def of(
         cls, operation: str, bucket: str, name: str, extra: str | None, has_bucket_key: bool
     ) -> Purpose:
-        """Return the purpose for an object; with a Bucket Key, the context is the bucket only."""
+        """Return the purpose for an object.
+
+        With a Bucket Key, the encryption context names only the bucket. `extra` is the request's
+        own context as base64, or None.
+        """
         arn = f"arn:aws:s3:::{bucket}" if has_bucket_key else f"arn:aws:s3:::{bucket}/{name}"
         pairs = json.loads(base64.b64decode(extra)) if extra else {}
         return cls(operation, {**pairs, "aws:s3:arn": arn}, has_bucket_key)
 
 
 def kms_key(moto: Moto, reference: str, region: str, purpose: Purpose) -> Any:
-    """Return a usable KMS key, or refuse as S3 does: KMS's error code with the prefix `KMS.`.
+    """Return a KMS key that the caller may use.
 
-    The use is noted, for CloudTrail's record of S3's request to KMS.
+    Otherwise refuse, with KMS's error code after `KMS.`. The use is stored, so that CloudTrail can
+    record S3's request to KMS.
     """
     key = moto.key(reference, region)
     if key is None:
@@ -210,7 +227,7 @@ def kms_key(moto: Moto, reference: str, region: str, purpose: Purpose) -> Any:
 
 
 def _change_encryption(_: Moto, request: Request) -> Reply:
-    # moto treats these requests as PutObject and overwrites the object's body.
+    # Refused, because moto would treat these requests as PutObject and overwrite the object's body.
     raise Refusal(
         501,
         "NotImplemented",

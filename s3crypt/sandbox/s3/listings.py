@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paged listings of buckets and open uploads; moto returns these unpaged or without markers."""
+"""Listings of buckets and open uploads in pages. moto's listings have no pages or no markers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAX_BUCKETS, _MAX_UPLOADS = 10_000, 1000
 
 
 def _buckets(moto: Moto, request: Request) -> Reply:
-    """Return a page of the buckets in order of name, filtered by a requested prefix or Region."""
+    """Return a page of the buckets, sorted by name, filtered by the requested prefix and Region."""
     asked = request.query
     prefix, region = asked.get("prefix", ""), asked.get("bucket-region")
     limit = _number(asked, "max-buckets", _MAX_BUCKETS)
@@ -66,7 +66,7 @@ def _bucket(bucket: Any, shows_region: bool) -> str:
 
 
 def _uploads(moto: Moto, request: Request) -> Reply:
-    """Return a page of a bucket's open uploads in order of name, then of age."""
+    """Return a page of a bucket's open uploads, sorted by name and then by start time."""
     bucket, asked = existing_bucket(moto, request), request.query
     limit = _number(asked, "max-uploads", _MAX_UPLOADS)
     shown = _encoder(asked.get("encoding-type"))
@@ -113,7 +113,7 @@ def _uploads(moto: Moto, request: Request) -> Reply:
 
 
 def _after(uploads: Iterable[Any], prefix: str, after: tuple[str, str]) -> list[Any]:
-    """Return the uploads of a prefix that come after a marker."""
+    """Return the uploads whose names have the prefix and that are listed after the marker."""
     # S3 orders names by their UTF-8 bytes.
     ordered = sorted(uploads, key=lambda one: (one.key_name.encode(), one.s3crypt_begun, one.id))
     matching = [one for one in ordered if one.key_name.startswith(prefix)]

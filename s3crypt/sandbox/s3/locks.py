@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Object Lock: event holds, which S3 has since 2026 and moto lacks, combined with retention.
+"""Object Lock on object versions: retention and event holds.
 
-moto implements retention itself and legal holds.
+S3 has event holds since 2026. moto lacks them, so this module implements them. moto implements
+retention and legal holds.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ _MAX_DURATION = {"Days": 36_500, "Years": 100}
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """An event hold: its status, and how long it protects the version after its release."""
+    """An event hold.
+
+    `duration` is how long the version stays protected after the hold's release.
+    """
 
     status: str
     duration: tuple[str, int] | None = None  # ("Days" or "Years", how many)
@@ -54,7 +58,7 @@ class Hold:
 
     @classmethod
     def checked(cls, status: str | None, durations: Mapping[str, str | None]) -> Hold | None:
-        """Return the hold, or refuse an inconsistent one."""
+        """Return the hold, or None if no value is given. Refuse inconsistent values."""
         given = {unit: text for unit, text in durations.items() if text is not None}
         if status is None and not given:
             return None
@@ -67,7 +71,10 @@ class Hold:
         return cls(str(status))
 
     def headers(self) -> list[tuple[str, str]]:
-        """Return the headers for HEAD and GET; the duration is included only while it is on."""
+        """Return the headers for HEAD and GET.
+
+        The duration is included only while the hold is on.
+        """
         said = [(_HOLD, self.status)]
         if self.status == "ON" and self.duration:
             unit, length = self.duration
@@ -84,13 +91,13 @@ class Hold:
 
 
 def hold_of(thing: Any) -> Hold | None:
-    """Return the event hold of moto's object version, or of an upload's future object."""
+    """Return the event hold of moto's object version or upload, or None if it has no hold."""
     found = getattr(thing, "s3crypt_hold", None)
     return found if isinstance(found, Hold) else None
 
 
 def wanted_hold(moto: Moto, request: Request) -> Hold | None:
-    """Return the requested event hold; refuse a hold in a bucket without Object Lock."""
+    """Return the requested event hold, or None. Refuse a hold in a bucket without Object Lock."""
     hold = Hold.of_headers(request.headers)
     if hold is not None:
         _check_lockable(moto, request)
@@ -98,7 +105,7 @@ def wanted_hold(moto: Moto, request: Request) -> Hold | None:
 
 
 def check_deletable(thing: Any) -> None:
-    """Refuse to delete an object version under an event hold; `thing` may be None."""
+    """Refuse to delete an object version with an active event hold. `thing` may be None."""
     hold = hold_of(thing)
     if hold is not None and hold.status == "ON":
         raise access_denied("Access Denied because object protected by object lock.")
@@ -111,7 +118,7 @@ def _check_lockable(moto: Moto, request: Request) -> None:
 
 
 def _retention(moto: Moto, request: Request) -> Reply:
-    """Change or return an object version's retention and event hold, either or both."""
+    """Change or return an object version's retention and event hold."""
     _check_lockable(moto, request)
     found = existing(moto, request)
     if request.method != "PUT":

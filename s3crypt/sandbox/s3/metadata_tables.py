@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """S3 Metadata: the tables of a bucket in the table bucket aws-s3, with their encryption.
 
-The tables have no rows. A reply about a configuration does not have the encryption, as S3's does
-not: it is the tables' own, in S3 Tables.
+The tables have no rows. As in S3, a reply about a configuration does not contain the encryption. S3
+Tables returns it as a property of the tables.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Multipart uploads: created, filled and completed with the encryption of their creation.
+"""Multipart uploads. The encryption is set when an upload is created, and used for all its parts.
 
-moto aborts uploads.
+Aborting an upload is left to moto.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def _create(moto: Moto, request: Request) -> Reply:
     upload.s3crypt_seal = seal
     upload.s3crypt_begun = datetime.now(UTC)
     upload.s3crypt_hold = hold
-    # moto supports locks only on whole objects, so the upload stores them for its object.
+    # moto supports locks only on objects, so the requested lock is stored on the upload until the
+    # object exists.
     upload.s3crypt_lock = tuple(request.headers.get(name) for name in LOCK_HEADERS)
     return with_seal(reply, seal, context=True)
 
@@ -69,7 +70,11 @@ def _upload_part(moto: Moto, request: Request) -> Reply:
 
 
 def _list_parts(moto: Moto, request: Request) -> Reply:
-    """Return the parts of an upload; S3 decrypts with its key, but names no key."""
+    """Return the parts of an upload.
+
+    The caller must be allowed to decrypt with the upload's KMS key, but the reply does not name the
+    key.
+    """
     check_decrypting(moto, seal_of(_open_upload(moto, request)), request.bucket, request.key)
     return moto(request)
 
@@ -86,13 +91,13 @@ def _complete(moto: Moto, request: Request) -> Reply:
     check_target(moto, request)
     new = New(seal, checked_whole(request, upload), hold_of(upload), upload.s3crypt_lock)
     reply = write(moto, for_moto(request), new)
-    # S3 returns a customer key's headers for every operation except this one.
+    # S3 returns the SSE-C headers for every operation except CompleteMultipartUpload.
     kept = [pair for pair in reply.headers if not pair[0].lower().startswith(SSE_C)]
     return replace(reply, headers=tuple(kept))
 
 
 def _open_upload(moto: Moto, request: Request) -> Any:
-    """Return moto's upload that a request names, or refuse if it does not exist."""
+    """Return moto's upload that a request names. Refuse the request if there is no such upload."""
     upload = moto.upload(request.bucket, request.query["uploadId"])
     if upload is None or upload.key_name != request.key:
         raise Refusal(
@@ -105,7 +110,7 @@ def _open_upload(moto: Moto, request: Request) -> Any:
 
 
 def _check_key_given(seal: Seal, given_md5: str | None) -> None:
-    """Refuse unless a request's SSE-C key is the key of its upload's creation."""
+    """Refuse a request without the SSE-C key with which the upload was created."""
     if given_md5 is None and seal.customer_md5 is not None:
         raise invalid_request(
             "The multipart upload initiate requested encryption. Subsequent part requests "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of the object named in a request: its name's length, and that it is not a delete marker.
+"""Refuses object names that are too long, and requests for a delete marker.
 
 This module must not know operations: these checks run before the rule of any operation.
 """
@@ -42,7 +42,7 @@ def check_names(moto: Moto, request: Request) -> None:
 
 
 def check_not_hidden(moto: Moto, request: Request) -> None:
-    """Refuse to read an object hidden by a delete marker; the refusal has the marker's id."""
+    """Refuse to read an object whose latest version is a delete marker. The refusal has its id."""
     marker = moto.marker(request.bucket, request.key)
     if marker is not None:
         refusal = no_such_key()

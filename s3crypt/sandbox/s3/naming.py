@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The names of S3's operations, which its requests lack: in CloudTrail's events and IAM's actions.
+"""The names of S3's operations: CloudTrail's event names and IAM's actions.
 
-This module must not know how an operation works.
+An S3 request does not contain the name of its operation: the name follows from method, path and
+query. This module must not know how an operation works.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from s3crypt.sandbox.wire import Request
 
 _VERBS = {"GET": "Get", "PUT": "Put", "DELETE": "Delete", "HEAD": "Head", "POST": "Post"}
-# Query parameter -> CloudTrail's name of that part of a bucket.
+# Query parameter -> CloudTrail's name of the part of a bucket that it selects.
 _OF_BUCKETS = {
     "accelerate": "AccelerateConfiguration",
     "acl": "BucketAcl",
@@ -38,7 +39,7 @@ _OF_BUCKETS = {
     "versioning": "BucketVersioning",
     "website": "BucketWebsite",
 }
-# Query parameter -> CloudTrail's name of that part of an object.
+# Query parameter -> CloudTrail's name of the part of an object that it selects.
 _OF_OBJECTS = {
     "acl": "ObjectAcl",
     "annotation": "ObjectAnnotation",
@@ -48,7 +49,7 @@ _OF_OBJECTS = {
     "tagging": "ObjectTagging",
     "torrent": "ObjectTorrent",
 }
-# Method and parameter -> operation's name, if it is irregular.
+# Method and parameter -> the operation's name, if it does not follow from the tables above.
 _BUCKET_OPERATIONS = {
     ("DELETE", ""): "DeleteBucket",
     ("GET", ""): "ListObjects",
@@ -82,7 +83,7 @@ _PARAMETERS = tuple(
     for parts, operations in _LEVELS
 )
 _COPIES = {"PutObject": "CopyObject", "UploadPart": "UploadPartCopy"}
-# Operation -> IAM's action, if its name differs from the operation's.
+# Operation -> IAM's action, if the action has another name than the operation.
 _ACTIONS = {
     "CompleteMultipartUpload": "PutObject",
     "CopyObject": "PutObject",
@@ -116,7 +117,7 @@ _ACTIONS = {
 
 
 def api_name(request: Request) -> str | None:
-    """Return CloudTrail's name of a request's operation, or None if S3 has no such operation."""
+    """Return CloudTrail's name for a request's operation, or None if S3 has no such operation."""
     if not request.bucket:
         return "ListBuckets" if request.method == "GET" else None
     is_object = bool(request.key)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Annotations: named texts that S3 stores beside an object version, since 2026.
 
-moto lacks annotations. A copy has its source's annotations, unless its request excludes them.
+moto lacks annotations. A copy gets the annotations of its source, unless the request excludes them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ class Annotation:
 
 
 def annotations_of(thing: Any) -> dict[str, Annotation]:
-    """Return the annotations of moto's object version; the caller may modify them."""
+    """Return the annotations of moto's object version: name -> annotation.
+
+    The caller may modify them.
+    """
     found: dict[str, Annotation] | None = getattr(thing, "s3crypt_annotations", None)
     if found is None:
         found = thing.s3crypt_annotations = {}
@@ -51,7 +54,7 @@ def annotations_of(thing: Any) -> dict[str, Annotation]:
 
 
 def copied_annotations(request: Request, source: Any, seal: Seal) -> Mapping[str, Annotation]:
-    """Return the annotations of a copy: the source's, unless the request excludes them."""
+    """Return the source's annotations for a copy. Return none if the request excludes them."""
     directive = request.headers.get(_DIRECTIVE, "COPY")
     if directive not in {"COPY", "EXCLUDE"}:
         raise invalid("Unknown annotation directive.")
@@ -90,7 +93,7 @@ def _annotation(moto: Moto, request: Request) -> Reply:
 
 
 def _put(request: Request, found: dict[str, Annotation]) -> Reply:
-    """Add an annotation to an object version, replacing an existing one of the same name."""
+    """Add an annotation to an object version. An existing annotation with this name is replaced."""
     name = _checked_name(request)
     if not 0 < len(request.body) <= _MAX_PAYLOAD:
         raise Refusal(400, "InvalidRequest", "An annotation has 1 byte to 1 MiB.")
@@ -117,7 +120,7 @@ def _get(request: Request, found: Mapping[str, Annotation]) -> Reply:
 
 
 def _list(request: Request, found: Mapping[str, Annotation]) -> Reply:
-    """Return a page of the annotations in order of name."""
+    """Return a page of the annotations, sorted by name."""
     prefix = request.query.get("annotation-prefix", "")
     after = request.query.get("continuation-token", "")
     limit = min(int(request.query.get("max-annotation-results", "1000")), 1000)
@@ -141,7 +144,7 @@ def _list(request: Request, found: Mapping[str, Annotation]) -> Reply:
 
 
 def _delete(request: Request, found: dict[str, Annotation]) -> Reply:
-    """Delete an annotation permanently; annotations have no versions."""
+    """Delete an annotation. It cannot be restored, because annotations have no versions."""
     found.pop(_checked_name(request), None)
     return Reply(204)
 
@@ -155,7 +158,7 @@ def _checked_name(request: Request) -> str:
     return name
 
 
-# Characters that XML 1.0 cannot represent; names may contain them.
+# Characters that XML 1.0 cannot represent. Names of annotations may contain them.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 

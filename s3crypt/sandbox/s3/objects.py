@@ -55,14 +55,16 @@ def _copy(moto: Moto, request: Request, where: tuple[str, str, str | None]) -> R
     hold = wanted_hold(moto, request)
     annotations = copied_annotations(request, source, seal)
     check_target(moto, request)
-    # Computed before moto's write, which replaces the source if source and target are the same.
+    # The checksum is computed before moto's write: if source and target are the same object, the
+    # write replaces the source.
     new = New(seal, Checksum.of_copy(request, source), hold, annotations=annotations)
     return write(moto, _copy_for_moto(request, seal, source), new, context=True)
 
 
 def _copy_for_moto(request: Request, seal: Seal, source: Any) -> Request:
     bare = for_moto(request)
-    # S3 allows copying an object onto itself to change its encryption, which moto never sees.
+    # S3 allows copying an object onto itself if the copy changes the encryption. moto does not get
+    # the encryption headers, so a header is added that makes moto accept the copy.
     changes = replace(seal, context=None) != replace(seal_of(source), context=None)
     if changes or any(name.startswith(SSE) for name in request.headers):
         return replace(bare, headers={**bare.headers, SSE: "AES256"})
@@ -80,7 +82,7 @@ def _read(moto: Moto, request: Request) -> Reply:
             check_not_hidden(moto, request)
         return moto(request)
     if request.method == "HEAD":
-        # The KMS key does not encrypt metadata, so HEAD works with a disabled key.
+        # The KMS key does not encrypt the headers, so HEAD works with a disabled KMS key.
         check_customer_key(seal_of(found), given_md5)
     else:
         check_readable(moto, found, given_md5)
@@ -94,7 +96,8 @@ def _read(moto: Moto, request: Request) -> Reply:
 
 
 def _delete(moto: Moto, request: Request) -> Reply:
-    # moto checks If-Match itself; the service holds the lock that moto lacks.
+    # moto checks If-Match itself, and `service` holds a lock, so no other write can come in
+    # between.
     version = request.query.get("versionId")
     if version:
         check_deletable(moto.object(request.bucket, request.key, version))

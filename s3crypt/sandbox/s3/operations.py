@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How S3 distinguishes its operations, and the type of a rule that answers an operation."""
+"""The key by which S3's operations are distinguished, and the type of a rule for an operation."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ANY = "*"
 
 
 class Operation(NamedTuple):
-    """Operations on the account, a bucket or an object by `method`, which may be ANY.
+    """One or more operations of S3. `level` is ACCOUNT, BUCKET or OBJECT; `method` may be ANY.
 
-    `parameter` is the query parameter that names the part of the bucket or object; it is empty for
-    operations on the bucket or object itself.
+    `parameter` is the query parameter that selects a part of the bucket or object, such as `acl`.
+    It is empty for operations on the bucket or object itself.
     """
 
     method: str
@@ -25,6 +25,6 @@ class Operation(NamedTuple):
     parameter: str = ""
 
 
-# A rule answers a request, or lets moto answer; it raises Refusal if S3 would refuse the request.
+# A rule returns its own reply or moto's reply. It raises `Refusal` if S3 would refuse the request.
 Rule: TypeAlias = Callable[[Moto, Request], Reply]
 Rules: TypeAlias = Mapping[Operation, Rule]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checks of a presigned URL: its time, its signed headers and its signature.
+"""Checks presigned URLs: the expiry time, the signed headers and the signature.
 
-The sandbox accepts any credentials, and knows the secret of its own only: the signature of another
-access key is not verified, its time and its headers are.
+The sandbox accepts any credentials, but it knows only the secret of its own access key. For other
+access keys, it checks the time and the headers, but not the signature.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 """
@@ -27,7 +27,7 @@ _TIME = "%Y%m%dT%H%M%SZ"
 
 
 def check_presigned(request: Request) -> None:
-    """Refuse a presigned request that is late, lacks a signed header or has another signature."""
+    """Refuse a presigned request that has expired, has an unsigned header or a wrong signature."""
     query = request.query
     if "X-Amz-Signature" not in query:
         return

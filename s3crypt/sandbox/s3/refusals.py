@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The errors that several families of S3 answer, and the reply that carries an error."""
+"""The refusals that several families of S3's rules use, and the reply with an error."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def no_such_key() -> Refusal:
 
 
 def precondition_failed(condition: str) -> Refusal:
-    """Return the refusal of a request whose condition, a header's name, does not hold."""
+    """Return the refusal of a request whose condition does not hold. `condition` is its header."""
     return Refusal(
         412,
         "PreconditionFailed",

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replication: configurations that S3 refuses, and replicas of new object versions.
+"""Replication: S3's checks of configurations, and the replicas of new object versions.
 
-A replica exists before the write's reply is sent: the sandbox does not imitate S3's delay. The
-role's permissions are not evaluated, but it must exist and trust S3. Later changes of annotations
-and tags, and objects older than the configuration, are not replicated.
+A replica is made before the reply to the write is sent: the sandbox does not imitate S3's delay.
+The permissions of the replication role are not evaluated, but the role must exist and trust S3.
+Later changes of annotations and tags, and objects older than the configuration, are not replicated.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _KEPT = ("s3crypt_annotations", "s3crypt_checksum", "s3crypt_hold")
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """A replication rule, as far as the sandbox follows it."""
+    """The parts of a replication rule that the sandbox implements."""
 
     priority: int
     prefix: str
@@ -48,7 +48,7 @@ class _Rule:
 
     @classmethod
     def of(cls, rule: ET.Element) -> _Rule:
-        """Return the rule of an element that `_check` has accepted."""
+        """Return the rule in an XML element that `_check` has accepted."""
         tags = frozenset(
             (text_of(tag, "Key") or "", text_of(tag, "Value") or "") for tag in rule.iter("Tag")
         )
@@ -68,7 +68,7 @@ class _Rule:
 
 
 def _check(moto: Moto, bucket: Any, document: ET.Element) -> None:
-    """Refuse a configuration that S3 would refuse, and give each rule without an id one."""
+    """Refuse a configuration that S3 would refuse, and add an id to each rule without an id."""
     rules = document.findall("Rule")
     if _ROLE.fullmatch(text_of(document, "Role") or "") is None:
         raise invalid("Invalid Role specified in replication configuration")
@@ -135,7 +135,7 @@ def _takes_kms(rule: ET.Element) -> bool:
 
 
 def status_of(thing: Any) -> str | None:
-    """Return the replication status of moto's object version, or None if no rule covered it."""
+    """Return the replication status of moto's object version, or None if no rule applies to it."""
     found: str | None = getattr(thing, "s3crypt_replication", None)
     return found
 
@@ -163,7 +163,7 @@ def replicate(moto: Moto, bucket: str, thing: Any) -> None:
 
 
 def replicate_marker(moto: Moto, bucket: str, key: str) -> None:
-    """Put a delete marker on an object's replicas if its bucket's rules require it."""
+    """Put a delete marker on the replicas of an object if the bucket's rules require it."""
     found = moto.bucket(bucket)
     for rule in _rules_for(moto, found, None, key):
         if rule.takes_markers and _takes_replicas(moto, rule):
@@ -171,7 +171,7 @@ def replicate_marker(moto: Moto, bucket: str, key: str) -> None:
 
 
 def _rules_for(moto: Moto, bucket: Any, thing: Any, key: str | None = None) -> Iterator[_Rule]:
-    """Yield the rule of highest priority for each destination of an object."""
+    """Yield, for each destination of an object, the rule with the highest priority."""
     if "replication" not in documents_of(bucket):
         return
     document = kept(bucket, "replication")
@@ -190,7 +190,7 @@ def _rules_for(moto: Moto, bucket: Any, thing: Any, key: str | None = None) -> I
 
 
 def _replica_seal(moto: Moto, rule: _Rule, thing: Any) -> Seal:
-    """Return the seal of a replica: its source's mode, with the key of its rule.
+    """Return the seal of a replica: the source's mode, and for KMS modes the rule's KMS key.
 
     Raises:
         Refusal: S3 would not be able to create the replica.
@@ -215,14 +215,14 @@ def _takes_replicas(moto: Moto, rule: _Rule) -> bool:
 
 
 def _role_of(bucket: Any) -> str:
-    """Return the ARN of the role in which S3 makes a bucket's replicas."""
+    """Return the ARN of the role that S3 assumes to replicate a bucket's objects."""
     document = kept(bucket, "replication")
     assert document is not None
     return text_of(document, "Role") or ""
 
 
 def _check_role(moto: Moto, bucket: Any) -> None:
-    """Refuse unless the role of a configuration exists and trusts S3."""
+    """Refuse replication if the role of the configuration does not exist or does not trust S3."""
     found = _ROLE.fullmatch(_role_of(bucket))
     assert found is not None
     if found[1] != moto.account:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from s3crypt.sandbox.backend import Moto
     from s3crypt.sandbox.wire import Refusal, Reply, Request
 
-# All rules, one line per family; moto answers every operation that has no rule.
+# All rules, one line per family. moto handles every operation without a rule.
 _RULES: Rules = {
     **object_annotations.RULES,
     **bucket_encryption.RULES,
@@ -55,7 +55,8 @@ _RULES: Rules = {
     **objects.RULES,
     **deleting.RULES,
 }
-# Parameters of operations that moto answers on parts of an object, not on the object itself.
+# Parameters of operations without a rule on parts of an object, such as its ACL. moto handles them;
+# the rules for the object itself must not.
 _MOTOS = ("acl", "tagging", "legal-hold", "restore", "select", "torrent")
 _PARAMETERS = {
     level: (*(rule.parameter for rule in _RULES if rule.level == level and rule.parameter), *_MOTOS)
@@ -72,7 +73,7 @@ class S3:
         self._locks: dict[tuple[str, str], threading.Lock] = {}
 
     def __call__(self, request: Request) -> Reply:
-        """Answer a request, by a rule or by moto.
+        """Return the reply of a rule or of moto.
 
         Raises:
             Refusal: S3 would refuse the request.
@@ -93,12 +94,12 @@ class S3:
 
     @contextlib.contextmanager
     def _exclusive(self, request: Request) -> Iterator[None]:
-        """Lock the objects and a copy's source, so that a check holds until its change is made."""
+        """Lock the objects of a request, and the source of a copy."""
         names = {(request.bucket, key) for key in (request.key, *deleting.keys_of(request))}
         if request.copy_source is not None:
             names.add(request.copy_source[:2])
         with contextlib.ExitStack() as held:
-            for name in sorted(names):  # in one order everywhere, or two copies could deadlock
+            for name in sorted(names):  # always in one order: otherwise two copies could deadlock
                 with self._guard:
                     lock = self._locks.setdefault(name, threading.Lock())
                 held.enter_context(lock)

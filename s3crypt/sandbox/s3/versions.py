@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""New object versions: moto stores their bytes; this module stores the rest beside them.
+"""New object versions: moto stores the bytes, this module stores the properties that moto lacks.
 
 This module must not know operations: `objects` and `multipart` define a new version.
 """
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from .locks import Hold
     from .object_annotations import Annotation
 
-# `conditions` checks these headers before moto receives the request.
+# `conditions` checks these headers, so they are removed before moto gets the request.
 _CHECKED = frozenset({"if-match", "if-none-match", "x-amz-copy-source-if-match"})
 
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """A new object version, as far as moto does not store it."""
+    """The properties of a new object version that moto does not store."""
 
     seal: Seal
     checksum: Checksum
     hold: Hold | None = None
-    lock: tuple[str | None, ...] = ()  # mode, end and legal hold, of an upload: moto lost them
+    lock: tuple[str | None, ...] = ()  # an upload's mode, end and legal hold: moto lacks them
     annotations: Mapping[str, Annotation] = field(default_factory=dict)
 
 
 def write(moto: Moto, request: Request, new: New, *, context: bool = False) -> Reply:
-    """Have moto store a new object version, store the rest beside it, and return the reply.
+    """Store a new object version with moto, store `new` beside it, and return the reply.
 
-    `request` is the result of `for_moto`; `context` adds the encryption context to the reply.
+    `request` must be a result of `for_moto`. `context` adds the encryption context to the reply.
     """
     reply = moto(request)
     if reply.status != 200:
@@ -66,7 +66,8 @@ def for_moto(request: Request) -> Request:
         for name, value in request.headers.items()
         if not name.startswith((SSE, SOURCE_SSE_C)) and name not in _CHECKED
     }
-    # With a lock, moto requires this header even for copies and next to the checksum itself.
+    # For a bucket with Object Lock, moto requires one of these headers, even for copies and if the
+    # checksum itself is sent.
     sent = bodies.checksum_of(request) if request.method == "PUT" else None
     if sent is not None:
         kept["x-amz-sdk-checksum-algorithm"] = sent[0]
