@@ -2,7 +2,7 @@
 """The creation and hardening of buckets: `s3crypt bucket init` and `s3crypt bucket harden`.
 
 `looking` reads the present state, `decisions` plans the changes without a request, and `mechanisms`
-makes them. Only `s3crypt.buckets` requests the configuration of buckets.
+makes the changes. All requests about the configuration of buckets are made in `s3crypt.buckets`.
 """
 
 from collections.abc import Iterator
@@ -38,12 +38,11 @@ class BucketManager:
 
     Args:
         session: boto3 session to make clients from; the default one if left out.
-        allow_plain_http: Let requests go to other machines over plain HTTP.
+        allow_plain_http: Allow requests over plain HTTP to other machines.
 
     Raises from every method:
-        ConfigError: The wanted state contradicts the present one. Nothing was changed.
-        KeyUnavailableError: KMS refused.
-        StorageError: Another service refused or failed.
+        ConfigError: The wanted state contradicts the present state. Nothing was changed.
+        KeyUnavailableError: KMS refused. StorageError: Another service refused or failed.
     """
 
     def __init__(
@@ -52,20 +51,23 @@ class BucketManager:
         self._services = Services(session, allow_plain_http=allow_plain_http)
 
     def plan(self, wanted: Wanted) -> Plan:
-        """Return the changes that bring a bucket to the wanted state. Nothing is changed."""
+        """Return the changes that bring a bucket to the wanted state.
+
+        This method changes nothing.
+        """
         return plan_of(look(self._services, wanted), wanted)
 
     def make(self, wanted: Wanted, plan: Plan) -> Iterator[Change]:
-        """Make the changes of a plan in their order; yield each change once S3 returns it.
+        """Make the changes of a plan in their order. Yield each change after it was made.
 
         The bucket's state is read again before the first change, and after the creation of a key,
-        whose ARN later changes name. A change that is not in `plan` is not made. An error in the
-        middle has a note with the changes that were made and those that were not. To continue, make
-        a new plan and run it.
+        because later changes contain the key's ARN. Only changes of `plan` are made. An error in
+        the middle has a note that lists the changes that were made and the changes that were not
+        made. To continue, make a new plan and run it.
 
         Raises:
-            ConflictError: The bucket was changed meanwhile by another writer, so that it now needs
-                a change that is not in the plan.
+            ConflictError: Another administrator changed the bucket in the meantime, and it now
+                needs a change that is not in the plan.
         """
         made: list[Change] = []
         try:
@@ -79,7 +81,10 @@ class BucketManager:
             raise
 
     def _agreed(self, wanted: Wanted, plan: Plan, made: list[Change]) -> tuple[Change, ...]:
-        """Return the changes that remain to be made, after a check that all are in the plan."""
+        """Return the remaining changes for the bucket's present state.
+
+        Refuse changes that are not in the plan.
+        """
         changes = self.plan(wanted).changes
         agreed = {change.identity for change in plan.changes}
         agreed -= {change.identity for change in made}
@@ -100,7 +105,7 @@ def _round(changes: tuple[Change, ...]) -> tuple[Change, ...]:
 
 
 def _told(made: list[Change], plan: Plan) -> str:
-    """Return a text about the changes made and not made, after a failure in the middle."""
+    """Return the note for an error: the changes that were made, and those that were not made."""
     done = {change.identity for change in made}
     open_ = [each for each in plan.changes if each.identity not in done]
     return (

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plan of a bucket's changes, decided from its present state without a request.
 
-The same values always give the same plan, and the state after a complete plan gives an empty plan.
-An interrupted run can therefore be completed by running it again.
+The same values always give the same plan. After all changes of a plan are made, the next plan is
+empty. So an interrupted run can be completed by running the command again.
 """
 
 from collections.abc import Iterator
@@ -71,11 +71,13 @@ _CONTROLS: dict[type[Setting], tuple[str, ...]] = {
 
 
 def plan_of(seen: Seen, wanted: Wanted) -> Plan:
-    """Return the changes to the wanted state, except for parts that an obstacle keeps unchanged.
+    """Return the changes that bring the bucket to the wanted state.
+
+    A part with an obstacle is not changed.
 
     Raises:
         StorageError: There is no such bucket, or a setting could not be read.
-        ConfigError: The wanted state contradicts the present one, so that no plan is possible.
+        ConfigError: The wanted state contradicts the present state, so no plan is possible.
     """
     _check(seen, wanted)
     found = obstacles_of(seen, wanted)
@@ -122,7 +124,7 @@ def _check(seen: Seen, wanted: Wanted) -> None:
 
 
 def _way_out(key: SeenKey) -> str:
-    """Return what makes a key usable again, as the begin of a sentence with a command."""
+    """Return how to make a key usable again: the beginning of a sentence, with a command."""
     if key.state == "Disabled":
         return f"Enable it: `{s3crypt_keys('enable', key.arn)}`"
     if key.state.startswith("Pending") and key.state.endswith("Deletion"):
@@ -132,10 +134,10 @@ def _way_out(key: SeenKey) -> str:
 
 
 def _check_ours(key: SeenKey, region: str, wanted: Wanted) -> None:
-    """Refuse a key that the alias leads to but that was not made for the bucket.
+    """Refuse the key that the alias names if the key was not made for the bucket.
 
-    Otherwise a user with the right to make aliases could have new objects encrypted under the
-    user's own key.
+    Otherwise a user who may create aliases could make S3 encrypt new objects under a key of that
+    user.
     """
     if not key.is_ours:
         tagging = s3crypt_keys("tag", key.arn, f"{TAG}={wanted.bucket}")
@@ -149,7 +151,7 @@ def _check_ours(key: SeenKey, region: str, wanted: Wanted) -> None:
 
 
 def _check_replica_key(seen: Seen, wanted: Wanted, region: str) -> None:
-    """Refuse a key in the other Region unless it is s3crypt's, a replica, or in use there."""
+    """Refuse the alias's key in the other Region if it is not for the replicas."""
     key, source = seen.replica_key, _source_key(seen)
     if key is None or (source and key.arn.rpartition("/")[2] == source.arn.rpartition("/")[2]):
         return
@@ -158,7 +160,7 @@ def _check_replica_key(seen: Seen, wanted: Wanted, region: str) -> None:
 
 
 def _check_replicable(seen: Seen, wanted: Wanted) -> None:
-    """Refuse a key that cannot have a replica in another Region."""
+    """Refuse to replicate a bucket whose key cannot have a replica in another Region."""
     key = _source_key(seen)
     encryption = seen.bucket.get(Encryption) if seen.bucket else Encryption()
     if key is None and is_own_default(seen, encryption):
@@ -187,13 +189,13 @@ def _not_seen(configuration: Configuration) -> StorageError:
 
 
 def _source_key(seen: Seen) -> SeenKey | None:
-    """Return the present or future default key of the bucket, or None before it is made."""
+    """Return the default key that the bucket has or will have. None if it does not exist yet."""
     encryption = seen.bucket.get(Encryption) if seen.bucket else Encryption()
     return seen.default_key if is_own_default(seen, encryption) else seen.key
 
 
 def _creations(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[Change]:
-    """Yield the creations of buckets, then of keys. Later changes name both."""
+    """Yield the creations of buckets and then of keys. Later changes contain their names."""
     replicates = wanted.replica is not None and "replication" not in held
     if seen.bucket is None:
         yield _creation(wanted.bucket, seen.region, "create the bucket")
@@ -245,7 +247,7 @@ def _new_replica_key(seen: Seen, wanted: Wanted, region: str) -> Change:
 
 
 def _write(now: Configuration, before: S, after: S, name: str, what: str) -> Iterator[Change]:
-    """Yield the change of one setting, unless the setting stays the same."""
+    """Yield the change that writes one setting, or no change if the setting stays the same."""
     if after.is_kept_by(before):
         return
     undo = None
@@ -258,7 +260,8 @@ def _write(now: Configuration, before: S, after: S, name: str, what: str) -> Ite
 def _of_bucket(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[Change]:
     """Yield the changes of the bucket itself."""
     now = seen.bucket or Configuration(wanted.bucket, seen.region)
-    # The policy comes first: once public access is blocked, S3 refuses a public policy.
+    # The policy is written first: when public access is blocked, S3 refuses to write a public
+    # policy.
     yield from _of_policy(now, (), seen.partition)
     yield from _of_access(now, held)
     if "versioning" not in held:
@@ -320,7 +323,7 @@ def _of_encryption(
 def _of_policy(
     now: Configuration, added: tuple[Statement, ...], partition: str
 ) -> Iterator[Change]:
-    """Yield the change that adds the statement about TLS, and the given ones, to a policy."""
+    """Yield the change that adds the statement about TLS and the `added` statements to a policy."""
     before = now.get(BucketPolicy)
     wanted, told = list(added), []
     if not statements.refuses_plain_http(before.document, partition, now.bucket):
@@ -343,7 +346,7 @@ _DELIVERIES = {
 
 
 def _of_lifecycle(now: Configuration) -> Iterator[Change]:
-    # With MFA Delete, S3 refuses lifecycle rules.
+    # Yield no change for a bucket with MFA Delete: S3 would refuse the lifecycle rule.
     before = now.get(Lifecycle)
     if before.aborts_uploads or now.get(Versioning).mfa_delete:
         return
@@ -360,18 +363,18 @@ def _of_logging(wanted: Wanted, now: Configuration) -> Iterator[Change]:
 
 
 def _logs_bucket(seen: Seen, wanted: Wanted) -> str:
-    """Return the bucket for the access log: the present one if there is one, else the wanted."""
+    """Return the bucket that receives the access log at present, or otherwise the wanted one."""
     present = seen.bucket.get(Logging).target if seen.bucket else None
     return present or wanted.logs
 
 
 def _uses_logs(seen: Seen, wanted: Wanted) -> bool:
-    """Return whether the bucket for logs receives the access log or a new trail."""
+    """Return whether the bucket `wanted.logs` will receive the access log or a new trail."""
     return _logs_bucket(seen, wanted) == wanted.logs or _lacks_trail(seen, wanted)
 
 
 def _of_logs(seen: Seen, wanted: Wanted) -> Iterator[Change]:
-    """Yield the changes of the bucket for logs; a bucket that receives no logs is not changed."""
+    """Yield the changes of the bucket for logs. A bucket that receives no logs is not changed."""
     if not _uses_logs(seen, wanted):
         return
     now = seen.logs or Configuration(wanted.logs, seen.region)
@@ -387,18 +390,23 @@ def _of_logs(seen: Seen, wanted: Wanted) -> Iterator[Change]:
     if not before.blocks_sse_c and "sse-c-block" not in held:
         after = replace(before, blocked=(SSE_C,))
         for change in _write(now, before, after, "encryption", "block SSE-C"):
-            # S3 delivers logs only under SSE-S3, with which a bucket does not pass S3.17.
+            # No control is named: the bucket fails S3.17 anyway, because S3 delivers logs only
+            # under SSE-S3.
             yield replace(change, controls=())
     yield from _of_lifecycle(now)
 
 
 def _held_of_logs(seen: Seen) -> frozenset[Part]:
-    # The bucket for logs never gets a KMS key as its default, so obstacles to one do not matter.
+    # The bucket for logs never gets a default KMS key, so an obstacle to such a key does not
+    # matter.
     return _held_beside(seen, seen.logs) - {"kms-default"}
 
 
 def _held_beside(seen: Seen, bucket: Configuration | None) -> frozenset[Part]:
-    """Return the parts that stay unchanged in an existing bucket, which may have other uses."""
+    """Return the parts that stay unchanged in the bucket for logs or replicas.
+
+    The result is empty if `bucket` is None, because a new bucket has no other uses.
+    """
     found = obstacles_beside(seen, bucket) if bucket else ()
     return frozenset(part for each in found for part in each.holds)
 
@@ -470,7 +478,10 @@ def _of_trail(seen: Seen, wanted: Wanted) -> Iterator[Change]:
 
 
 def _unrecording(found: SeenTrail | None, arn: str, region: str) -> str | None:
-    """Return the line that undoes the recording; it restores an existing trail's selectors."""
+    """Return the command line that undoes `RecordDataEvents`.
+
+    It restores a trail's old selectors.
+    """
     undo = []
     if found is None or not found.is_logging:
         undo.append(aws("cloudtrail", "stop_logging", region, Name=arn))
@@ -492,12 +503,12 @@ def _of_replica(seen: Seen, wanted: Wanted) -> Iterator[Change]:
     held = _held_beside(there, seen.replica)
     yield from _of_policy(now, (), seen.partition)
     yield from _of_access(now, held)
-    # Replication needs versions on both sides.
+    # Replication needs versioning in both buckets.
     yield from _of_versioning(now)
     yield from _of_encryption(there, wanted, now, held)
     yield from _of_lifecycle(now)
     here = seen.bucket or Configuration(wanted.bucket, seen.region)
-    # From a bucket with Object Lock, S3 replicates only into a bucket with it.
+    # S3 replicates a bucket with Object Lock only into a bucket with Object Lock.
     if wanted.lock or here.get(ObjectLock).is_enabled:
         yield from _of_lock(now)
     yield from _of_role(seen, wanted, wanted.replica, key)
@@ -551,7 +562,7 @@ def _of_role(seen: Seen, wanted: Wanted, region: str, replica_key: str) -> Itera
 
 
 def _remarks_of_keys(seen: Seen, changes: tuple[Change, ...]) -> Iterator[str]:
-    """Yield remarks about lost rights, for existing buckets whose default becomes a KMS key."""
+    """Yield a remark for each existing bucket whose new default key some principals may not use."""
     there = {each.bucket: each for each in (seen.bucket, seen.replica) if each is not None}
     for act in (change.act for change in changes):
         if not isinstance(act, WriteSetting) or not isinstance(act.setting, Encryption):
@@ -566,7 +577,7 @@ def _remarks_of_keys(seen: Seen, changes: tuple[Change, ...]) -> Iterator[str]:
 
 
 def _remarks(seen: Seen) -> tuple[str, ...]:
-    """Return remarks about the parts that stay unchanged for reasons other than obstacles."""
+    """Return remarks about objects that were not sampled and about obstacles in other buckets."""
     remarks = []
     for bucket, sample in seen.samples.items():
         if not sample.is_whole and not sample.sse_c:

@@ -29,12 +29,15 @@ _FORBIDDEN = frozenset({"403", "AccessDenied"})
 
 
 def description_of(bucket: str) -> str:
-    """Return the description of a bucket's own key. A key without an alias is found by it."""
+    """Return the description of a bucket's own KMS key.
+
+    `look` finds a key without an alias by it.
+    """
     return f"s3crypt: objects of s3://{bucket}"
 
 
 def look(services: "Services", wanted: Wanted) -> Seen:
-    """Return the present state on which the decision about a bucket depends.
+    """Return the present state from which the changes of a bucket are decided.
 
     Raises:
         StorageError: A bucket is not the caller's, or a service failed.
@@ -45,7 +48,8 @@ def look(services: "Services", wanted: Wanted) -> Seen:
     trails = _trails(services, region) if wanted.trail else None
     lacks_trail = trails is not None and not any(each.records_all for each in trails)
     logs = None
-    # A trail is given only the bucket's name, so the bucket must be verified as the caller's own.
+    # A new trail gets only the name of the bucket for logs. Read the bucket, which verifies that it
+    # belongs to the caller.
     if bucket is None or _target(bucket) in (None, wanted.logs) or lacks_trail:
         logs = _bucket(services, wanted.logs, region)
     seen = Seen(
@@ -109,7 +113,7 @@ def _target(bucket: Configuration) -> str | None:
 
 
 def _samples(services: "Services", *looked_at: Configuration | None) -> dict[str, Sample]:
-    """Sample the objects of the buckets for which blocking SSE-C is not yet decided."""
+    """Return samples of the objects of the buckets that do not block SSE-C yet."""
     samples = {}
     for bucket in looked_at:
         encryption = bucket.seen(Encryption) if bucket else None
@@ -119,7 +123,7 @@ def _samples(services: "Services", *looked_at: Configuration | None) -> dict[str
 
 
 def _own_key(services: "Services", wanted: Wanted, region: str) -> SeenKey | None:
-    """Return the key of the alias, or a key that an interrupted run left without the alias."""
+    """Return the key that the alias names, or the key of an interrupted run, which has no alias."""
     found = _key(services, services.alias_arn(region, wanted.alias), wanted.bucket)
     if found is not None:
         return found
@@ -128,7 +132,7 @@ def _own_key(services: "Services", wanted: Wanted, region: str) -> SeenKey | Non
             if key.tags.get(TAG) == wanted.bucket:
                 return _seen(key, wanted.bucket, is_named=False)
     except KeyUnavailableError as error:
-        # Without the permission to list keys, a key of an interrupted run is not found.
+        # The caller may not list keys, so a key of an interrupted run cannot be found.
         if error.code != "AccessDeniedException":
             raise
     return None
@@ -143,14 +147,18 @@ def _default_key(services: "Services", bucket: Configuration | None) -> SeenKey 
     try:
         return _key(services, encryption.key, bucket.bucket if bucket else "")
     except KeyUnavailableError as error:
-        # A key of another account may refuse the caller its description.
+        # Another account's key policy may not allow the caller to describe the key.
         if error.code != "AccessDeniedException":
             raise
         return None
 
 
 def _replica_key(services: "Services", wanted: Wanted, seen: Seen) -> SeenKey | None:
-    """Return the replica of the bucket's key in the other Region, with or without the alias."""
+    """Return the KMS key for the replicas in the other Region.
+
+    This is the key that the alias names there, or a replica of the bucket's key. Return None if
+    there is no such key.
+    """
     there = str(wanted.replica)
     named = _key(services, services.alias_arn(there, wanted.alias), wanted.bucket)
     if named is not None:

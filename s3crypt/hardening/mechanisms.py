@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The requests that carry out each act of a plan. Decisions do not belong here.
 
-Every act may be repeated: a second attempt finds the result of the first, or writes it again.
+Every act may be repeated: a second attempt finds the result of the first attempt, or writes the
+same result again.
 """
 
 from functools import partial
@@ -33,12 +34,12 @@ from .values import (
 if TYPE_CHECKING:
     from .services import Services
 
-# The codes of S3's refusals to create a bucket that mean that the name is taken.
+# The error codes with which S3 refuses to create a bucket because its name is taken.
 _TAKEN = frozenset({"BucketAlreadyExists", "OperationAborted"})
 
 
 def carry_out(act: Act, services: "Services") -> str | None:
-    """Carry out an act; return the line that undoes it if the line is known only afterwards.
+    """Carry out an act. If the command line that undoes it is known only now, return it, else None.
 
     Raises:
         S3CryptError: A service refused or failed.
@@ -74,7 +75,7 @@ def _create_bucket(act: CreateBucket, services: "Services") -> None:
 
 
 def _of_key(act: CreateKey | NameKey | ReplicateKey, services: "Services") -> str:
-    """Make or complete a key. The alias is made last, so that a key with the alias is complete."""
+    """Create or complete a key. The alias is created last, so a key with the alias is complete."""
     match act:
         case CreateKey():
             key = services.keys.create(
@@ -116,7 +117,7 @@ def _of_role(act: CreateRole | WriteRolePolicy, services: "Services") -> None:
 
 
 def _made_role(act: CreateRole, services: "Services", attempts: Attempts) -> Reply | None:
-    """Return IAM's reply if an attempt whose reply was lost made the role."""
+    """Return IAM's reply about the role if an earlier attempt, whose reply was lost, created it."""
     request, subject = {"RoleName": act.name}, f"role {act.name}"
     found: Any = call(services.iam, "get_role", request, subject, within=attempts, is_look=True)
     tags = {tag["Key"]: tag["Value"] for tag in found["Role"].get("Tags") or ()}

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The obstacles to hardening a bucket: present uses that would stop working.
 
-They are decided from the state that was read, without a request. Uses that this state does not show
-are no obstacles here: clients that use plain HTTP, or that will later write under customer keys.
-docs/buckets.md documents this limit.
+Obstacles are found in the state that was read, without a request. Uses that are not visible in this
+state are not found: clients that use plain HTTP, and clients that will later write under customer
+keys. docs/buckets.md documents this limit.
 """
 
 from collections.abc import Iterable, Iterator
@@ -48,7 +48,7 @@ def _of_any(seen: Seen, bucket: Configuration) -> Iterator[Obstacle]:
 
 
 def _open(seen: Seen, bucket: Configuration, found: tuple[Obstacle, ...]) -> tuple[Obstacle, ...]:
-    """Return the obstacles that concern parts not yet in the wanted state."""
+    """Return the obstacles, limited to the parts that are not yet in the wanted state."""
     done = _done(seen, bucket)
     parts = ((each, tuple(part for part in each.holds if part not in done)) for each in found)
     return tuple(Obstacle(each.name, each.what, holds) for each, holds in parts if holds)

@@ -2,8 +2,8 @@
 """The replication of a bucket into another Region: its rule, and the role that S3 assumes for it.
 
 This module makes no request. S3 replicates SSE-KMS objects only if the rule requests it and names
-the key of the replicas.
-Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/replication-config-for-kms-objects.html
+the KMS key for the replicas. Source:
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/replication-config-for-kms-objects.html
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ _SERVICE = "s3.amazonaws.com"
 
 
 def trust() -> Document:
-    """Return the trust policy of the role.
+    """Return the trust policy of the role, which allows only S3 to assume the role.
 
-    S3's documentation states no condition key for this service's AssumeRole, and a condition that
-    the service does not meet would stop replication without an error. The permission `iam:PassRole`
-    limits which principals can use the role.
+    The policy has no conditions: S3's documentation names no condition key that S3 sends with
+    AssumeRole, and a condition that does not hold would stop replication without an error. The
+    permission `iam:PassRole` limits which principals can configure replication with the role.
     """
     allowed = Statement(
         "Allow",
@@ -39,10 +39,11 @@ def permissions(
     source: tuple[str, str, str],
     target: tuple[str, str, str],
 ) -> Document:
-    """Return the policy of the role.
+    """Return the inline policy of the role.
 
-    Each KMS statement is limited to its key, to requests through S3 in the key's Region, and to the
-    encryption context of its bucket: the bucket's ARN with a Bucket Key, an object's ARN without.
+    Each KMS statement is limited to one key, to requests through S3 in the key's Region, and to the
+    encryption context of one bucket: the bucket's ARN with a Bucket Key, an object's ARN without a
+    Bucket Key.
 
     Args:
         partition: The partition of both buckets.
@@ -75,7 +76,8 @@ def permissions(
                 resources=(f"{copy}/*",),
             ),
             _of_key("S3cryptOpen", ("kms:Decrypt",), origin, source),
-            # S3 also decrypts the replicas' Bucket Key; SSE-S3 objects get a new data key.
+            # S3 also decrypts the Bucket Key of the replicas. For a replica of an SSE-S3 object, S3
+            # generates a data key.
             _of_key(
                 "S3cryptSeal", ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"), copy, target
             ),

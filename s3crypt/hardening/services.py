@@ -19,13 +19,13 @@ class Services:
     """The services of one session.
 
     Attributes:
-        account: The caller's account. S3 refuses every request about another account's bucket.
+        account: The caller's account. Requests about a bucket of another account are refused by S3.
         partition: The caller's partition, such as `aws`.
         keys: The administration of KMS keys.
 
     Args:
         session: boto3 session to make clients from; the default one if left out.
-        allow_plain_http: Let requests go to other machines over plain HTTP.
+        allow_plain_http: Allow requests over plain HTTP to other machines.
 
     Raises:
         ConfigError: There are no credentials, or the session cannot be used.
@@ -70,5 +70,5 @@ class Services:
         return self._cloudtrail.get(region)
 
     def alias_arn(self, region: str, alias: str) -> str:
-        """Return the ARN of an alias, with which requests go to KMS in the alias's Region."""
+        """Return the ARN of an alias. Requests with this ARN go to KMS in the alias's Region."""
         return f"arn:{self.partition}:kms:{region}:{self.account}:{alias}"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Statements of bucket policies: a hardened bucket's own, and the effects of all other ones.
+"""Statements of bucket policies: makes those of a hardened bucket, and judges all others.
 
-This module makes no request. A statement is judged by its certain effect: if it has elements that
-are not judged here, it counts as the more dangerous of the two readings.
+This module makes no request. If a statement has elements that this module does not evaluate, the
+more dangerous meaning is assumed.
 """
 
 import re
@@ -39,7 +39,8 @@ ADMINISTRATION = (
     "s3:putobjectacl",
 )
 _OBJECTS = ("s3:getobject", "s3:getobjectversion", "s3:putobject")
-# A statement for everyone is not public if it has a condition on one of these with fixed values.
+# A statement for everyone is not public if it has a condition with fixed values for one of these
+# keys.
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-control-block-public-access.html
 _NARROWING = frozenset(
     {
@@ -95,13 +96,13 @@ def refuses_plain_http(document: Document | None, partition: str, bucket: str) -
 
 
 def refuses_other_keys(document: Document | None, partition: str, bucket: str, key: str) -> bool:
-    """Return whether a policy denies every put that names a mode of KMS but not this key.
+    """Return whether a policy denies every put that requests a KMS mode without naming `key`.
 
-    A statement counts only if it is for everyone and for every object of the bucket, and if all its
-    conditions are about the encryption of the put; it may except the services of AWS. The denial is
-    then tested with sample puts: under a key of the account, under a key of another account, under
-    each key that a pattern would let through, and under the AWS managed key, which S3 uses for a
-    put that names no key.
+    Only Deny statements for everyone and for all objects of the bucket are used, and only if their
+    conditions are about the encryption of the put; they may except AWS's services. These statements
+    are tested with sample puts: with another key of the account, with a key of another account,
+    with a key for each pattern in a statement, and without a key, for which S3 uses the AWS managed
+    key.
     """
     bare = tuple(each for each in (document.statements if document else ()) if _is_bare(each))
     arn = f"arn:{partition}:s3:::{bucket}/"
@@ -122,7 +123,7 @@ def refuses_other_keys(document: Document | None, partition: str, bucket: str, k
 
 
 def other_keys_denied(partition: str, bucket: str, key: str) -> tuple[Statement, ...]:
-    """Return the statements of `bucket_policy` that deny puts under any key but the given one."""
+    """Return the statements of `bucket_policy` that deny puts with another key than `key`."""
     scope = Scope.of(bucket, key_arns=(key,), partition=partition)
     wanted = {f"{OWN_SID}DenyWrongKey", f"{OWN_SID}DenyUnnamedKey"}
     return tuple(each for each in bucket_policy(scope).statements if each.sid in wanted)
@@ -132,12 +133,12 @@ _EVERYONE = (Principal("*", "*"),)
 _MODE = "s3:x-amz-server-side-encryption"
 _KEY = "s3:x-amz-server-side-encryption-aws-kms-key-id"
 _OF_PUTS = frozenset({_MODE, _KEY, "aws:principalisawsservice"})
-# An account that no policy names: no AWS customer's account begins with this many zeros.
+# A stand-in for a foreign account. No AWS customer has an account with this many leading zeros.
 _NOBODY = "000000000001"
 
 
 def _is_bare(statement: Statement) -> bool:
-    """Return whether a Deny of puts is for everyone, with conditions only about the encryption."""
+    """Return whether a statement denies puts to everyone, with conditions only about encryption."""
     return (
         statement.effect == "Deny"
         and not statement.unknown
@@ -150,9 +151,10 @@ def _is_bare(statement: Statement) -> bool:
 
 
 def _other_keys(statements: Iterable[Statement], partition: str, key: str) -> Iterator[str]:
-    """Yield ARNs of keys that a put may name, including one for each pattern of the statements.
+    """Yield the ARNs of other keys for sample puts, including one for each pattern in a statement.
 
-    A key of the same account that a statement names in full is left out: it was named on purpose.
+    A key of the same account that a statement names in full is left out, because it may be allowed
+    on purpose.
     """
     region, account = key.split(":")[3:5]
     for digit in "0f":
@@ -179,9 +181,10 @@ def _put(account: str, arn: str, owner: str, headers: Mapping[str, str]) -> Requ
 def log_delivery(
     document: Document | None, partition: str, account: str, logs: str, source: str
 ) -> Statement:
-    """Return the statement that lets S3 deliver a bucket's access log.
+    """Return the statement that allows S3 to deliver a bucket's access log.
 
-    If the policy already has this statement for other buckets, the result keeps these buckets.
+    If the policy already has such a statement for other source buckets, the new statement also
+    allows these buckets.
     """
     arn = f"arn:{partition}:s3:::{source}"
     sources = {value for each in _with_sid(document, LOG_DELIVERY) for value in _sources(each)}
@@ -199,7 +202,7 @@ def log_delivery(
 
 
 def trail_delivery(partition: str, account: str, logs: str, trail: str) -> tuple[Statement, ...]:
-    """Return the statements that let CloudTrail deliver the files of a trail, given by its ARN.
+    """Return the statements that allow CloudTrail to deliver a trail's files. `trail` is its ARN.
 
     Source: https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-s3-bucket-policy-for-cloudtrail.html
     """
@@ -228,7 +231,7 @@ def trail_delivery(partition: str, account: str, logs: str, trail: str) -> tuple
 
 
 def lacks(document: Document | None, wanted: Iterable[Statement]) -> tuple[Statement, ...]:
-    """Return the wanted statements for which a policy has no statement of the same meaning."""
+    """Return the wanted statements that a policy lacks. Statements are compared by meaning."""
     has = {each.meaning for each in (document.statements if document else ())}
     return tuple(each for each in wanted if each.meaning not in has)
 
@@ -243,7 +246,7 @@ def public(document: Document | None) -> tuple[str, ...]:
 
 
 def foreign_users(document: Document | None, account: str) -> tuple[str, ...]:
-    """Return the names of the statements that let other accounts read or write objects."""
+    """Return the names of the statements that allow other accounts to read or write objects."""
     return tuple(
         name
         for name, each in _allowing(document)
@@ -252,7 +255,7 @@ def foreign_users(document: Document | None, account: str) -> tuple[str, ...]:
 
 
 def foreign_administrators(document: Document | None, account: str) -> tuple[str, ...]:
-    """Return the names of the statements that let other accounts administer the bucket."""
+    """Return the names of the statements that allow other accounts to administer the bucket."""
     return tuple(
         name
         for name, each in _allowing(document)
@@ -261,10 +264,10 @@ def foreign_administrators(document: Document | None, account: str) -> tuple[str
 
 
 def without_foreign_administration(document: Document | None, account: str) -> Document | None:
-    """Return a policy without the permissions of other accounts to administer the bucket.
+    """Return a policy from which other accounts' permissions to administer the bucket are removed.
 
-    A statement that lists the actions in full keeps its other actions. A statement with a wildcard
-    is removed as a whole. The result is None if no statement is left.
+    A statement that lists its actions without wildcards keeps its other actions. A statement with a
+    wildcard is removed as a whole. Return None if no statement is left.
     """
     if document is None:
         return None
@@ -289,7 +292,7 @@ def _administers(action: str) -> bool:
 
 
 def service_writers(document: Document | None) -> tuple[str, ...]:
-    """Return the service principals that a policy lets write objects."""
+    """Return the service principals that a policy allows to write objects."""
     return tuple(
         sorted(
             {

@@ -44,7 +44,7 @@ OBSTACLES: Mapping[ObstacleName, str] = {
 }
 ROLE_PATH = "/s3crypt/"
 TAG = "s3crypt:bucket"
-"""The tag of the keys and roles that s3crypt made for a bucket; its value is the bucket's name."""
+"""The tag of the KMS keys and roles that s3crypt made for a bucket. Its value is the bucket."""
 _LONGEST_ROLE_NAME = 64
 
 
@@ -54,10 +54,11 @@ class Wanted:
 
     Attributes:
         bucket: The name of the bucket.
-        may_create: Whether the bucket is created if it is absent.
-        logs: The bucket for the access log, used if the access log is not delivered yet.
-        trail: Whether a trail records the data events of all buckets.
-        lock: Whether Object Lock is turned on, which cannot be undone.
+        may_create: Whether to create the bucket if it does not exist.
+        logs: The bucket for the access log. It is not used if the access log is already delivered
+            to another bucket.
+        trail: Whether a trail must record the data events of all buckets.
+        lock: Whether to turn on Object Lock, which cannot be undone.
         replica: The Region to replicate to, or None.
         despite: The names of the obstacles to ignore.
 
@@ -93,7 +94,11 @@ class Wanted:
 
     @property
     def alias(self) -> str:
-        """The alias of the bucket's own key; unique, because no bucket's name has an underscore."""
+        """The alias of the bucket's own KMS key.
+
+        Dots become underscores, which bucket names never have, so no two buckets get the same
+        alias.
+        """
         return f"alias/s3crypt/{self.bucket.replace('.', '_')}"
 
     @property
@@ -107,12 +112,12 @@ class Wanted:
         return f"s3crypt-{self.bucket}"
 
     def role_arn(self, partition: str, account: str) -> str:
-        """Return the ARN of the role that S3 replicates with."""
+        """Return the ARN of the role that S3 assumes for replication."""
         return f"arn:{partition}:iam::{account}:role{ROLE_PATH}{self.role_name}"
 
     @property
     def role_name(self) -> str:
-        """The name of the role that S3 replicates with."""
+        """The name of the role that S3 assumes for replication."""
         name = f"s3crypt-replicate-{self.bucket}"
         if len(name) <= _LONGEST_ROLE_NAME:
             return name
@@ -122,14 +127,14 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class SeenKey:
-    """A KMS key as KMS described it.
+    """The properties of a KMS key, from KMS's description.
 
     Attributes:
-        arn: Its ARN.
+        arn: The key's ARN.
         state: The key's state as KMS names it, such as `Enabled`.
         multi_region: Whether the key can have replicas in other Regions.
         manager: `CUSTOMER` or `AWS`.
-        is_named: Whether the alias leads to the key. An interrupted run leaves a key without alias.
+        is_named: Whether the alias names the key. It does not after an interrupted run.
         is_ours: Whether the key has s3crypt's tag with the bucket's name.
     """
 
@@ -148,8 +153,8 @@ class SeenRole:
     Attributes:
         arn: The ARN of the role.
         is_ours: Whether the role has s3crypt's tag.
-        trust: Its trust policy.
-        policy: The inline policy of s3crypt, or None.
+        trust: The role's trust policy.
+        policy: The inline policy that s3crypt wrote, or None.
     """
 
     arn: str
@@ -160,21 +165,21 @@ class SeenRole:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The present state on which the decision depends.
+    """The present state from which the changes of a bucket are decided.
 
     Attributes:
-        account: The caller's account, which the buckets must belong to.
+        account: The caller's account. The buckets must belong to it.
         partition: `aws`, `aws-cn` or `aws-us-gov`.
         region: The present or future Region of the bucket.
         bucket: The configuration of the bucket; None if there is no such bucket.
         logs: The configuration of the bucket for the access log, or None.
         replica: The configuration of the bucket for the replicas, or None.
-        key: The key that `Wanted.alias` leads to, or will lead to.
-        default_key: The key of the bucket's default encryption, or None.
-        replica_key: The key of the replicas.
+        key: The key that `Wanted.alias` names or will name, or None.
+        default_key: The KMS key of the bucket's default encryption, or None.
+        replica_key: The KMS key for the replicas, or None.
         role: The role of the replication.
         trails: The trails of the account; None if they were not read.
-        samples: The samples of objects, by their bucket.
+        samples: Bucket -> a sample of its objects.
     """
 
     account: str
@@ -210,7 +215,7 @@ class CreateBucket:
 
 @dataclass(frozen=True, slots=True)
 class CreateKey:
-    """Create a key that rotates itself once a year, and name it."""
+    """Create a KMS key with automatic rotation once a year, and give it the alias."""
 
     alias: str
     region: str
@@ -221,7 +226,7 @@ class CreateKey:
 
 @dataclass(frozen=True, slots=True)
 class NameKey:
-    """Complete a key that an interrupted run left without its alias."""
+    """Complete a KMS key that an interrupted run created without the alias."""
 
     arn: str
     alias: str
@@ -229,11 +234,11 @@ class NameKey:
 
 @dataclass(frozen=True, slots=True)
 class ReplicateKey:
-    """Make a replica of a multi-Region key in another Region, and name it.
+    """Create a replica of a multi-Region key in another Region, and give it the alias.
 
     Attributes:
-        is_there: Whether the replica existed before and only lacks the name. It may have other
-            uses, so that undoing this act does not delete the replica.
+        is_there: Whether the replica existed before and only lacks the alias. Such a replica may
+            have other uses, so undoing this act does not delete it.
     """
 
     arn: str
@@ -253,7 +258,7 @@ class CreateRole:
 
 @dataclass(frozen=True, slots=True)
 class WriteRolePolicy:
-    """Write the one policy of the role of a replication."""
+    """Write the only policy of the role of a replication."""
 
     name: str
     document: Document
@@ -270,7 +275,7 @@ class CreateTrail:
 
 @dataclass(frozen=True, slots=True)
 class RecordDataEvents:
-    """Make a trail record the data events of every bucket, and start its recording."""
+    """Make a trail record the data events of every bucket, and start the trail's logging."""
 
     arn: str
     region: str
@@ -289,7 +294,7 @@ Act: TypeAlias = (
     | RecordDataEvents
 )
 KEY_ACTS = (CreateKey, NameKey, ReplicateKey)
-"""The acts after which the ARN of a key is known. Later changes name this ARN."""
+"""The acts that make the ARN of a KMS key known. Later changes contain this ARN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,9 +303,10 @@ class Change:
 
     Attributes:
         subject: The changed resource: `s3://acme`, a key's alias, a role.
-        name: The changed part of the subject; subject and name are unique in a plan.
-        what: The description of the change, for people.
-        controls: The controls of Security Hub that the change serves.
+        name: The changed part of the subject. No two changes of a plan have the same subject and
+            name.
+        what: The description of the change, as shown to the user.
+        controls: The controls of Security Hub that need the change.
         act: The request, as a value.
         undo: The command line that undoes the change; None if the change cannot be undone.
     """
@@ -314,7 +320,10 @@ class Change:
 
     @property
     def identity(self) -> tuple[str, str]:
-        """The subject and name, which identify the change in a later plan with more known ARNs."""
+        """The subject and the name.
+
+        They are the same in a later plan, in which more ARNs are known.
+        """
         return self.subject, self.name
 
 
@@ -325,7 +334,7 @@ class Obstacle:
     Attributes:
         name: The obstacle's name for `--despite`.
         what: The description of the use, and of the failure that hardening would cause.
-        holds: The parts that stay unchanged because of the obstacle.
+        holds: The parts of the configuration that stay unchanged because of the obstacle.
     """
 
     name: ObstacleName
@@ -347,11 +356,12 @@ class Plan:
 
     Attributes:
         bucket: The name of the bucket.
-        changes: The changes in the order in which they are made; empty if no change is left.
+        changes: The changes in the order in which they are made. Empty if the bucket is in the
+            wanted state.
         obstacles: The obstacles because of which parts stay unchanged.
-        accepted: The obstacles that were found and are ignored, because `--despite` names them.
+        accepted: The obstacles that were found but are ignored, because `--despite` names them.
         shortfalls: The controls that the bucket will not pass.
-        remarks: Sentences about the parts that stay unchanged.
+        remarks: Sentences for the user about parts that stay unchanged and about lost rights.
     """
 
     bucket: str

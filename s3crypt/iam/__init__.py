@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The roles with which people share a bucket, and the group `Auditors`, made in IAM.
+"""Creates and updates in IAM the roles of a bucket's users, and the group `Auditors`.
 
-`team_of` returns the wanted roles and group, `RoleManager.plan` returns the changes that IAM needs
-for them, and `RoleManager.make` makes these changes. The policies of the roles are in
+`team_of` returns the wanted roles and group. `RoleManager.plan` returns the changes that are needed
+in IAM, and `RoleManager.make` makes these changes. The policies of the roles are in
 `s3crypt.policy`.
 
 This package changes only roles and groups that s3crypt has made: a role must have the tag

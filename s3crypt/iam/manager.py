@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from types_boto3_iam.client import IAMClient
 
 _ABSENT = "NoSuchEntity"
-# IAM is eventually consistent: for some seconds, the next request may not find a new role.
+# The pauses before retries. IAM is eventually consistent: for some seconds after a role was
+# created, a request may not find it.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 _SETTLING_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
@@ -41,15 +42,15 @@ _EXPLANATIONS: Mapping[str, tuple[str, str]] = {
 
 
 class RoleManager:
-    """Compare the roles in IAM with a wanted team, and make the missing ones.
+    """Compare the roles in IAM with a wanted team, and create or update the roles.
 
     Args:
         session: boto3 session to make the IAM client from; the default one if left out.
         client: An IAM client to use instead of making one.
-        allow_plain_http: Let requests go to other machines over plain HTTP.
+        allow_plain_http: Allow requests over plain HTTP to other machines.
 
     Raises from every method:
-        ConfigError: A role or group that is not s3crypt's has one of the names. Nothing was
+        ConfigError: A role or group that s3crypt did not make has one of the names. Nothing was
             changed.
         StorageError: IAM refused, or could not be reached.
     """
@@ -66,7 +67,7 @@ class RoleManager:
         )
 
     def plan(self, team: Team) -> Plan:
-        """Return the changes that make IAM have a team. Nothing is changed.
+        """Return the changes that create or update a team in IAM. This method changes nothing.
 
         An existing role is used if it has the wanted path and the tag `s3crypt` with the name of
         its duty, such as `writer`. An existing group is used if its path is `/s3crypt/`.
@@ -75,10 +76,10 @@ class RoleManager:
         return plan_of(team, roles, self._group(team.group) if team.group else None)
 
     def make(self, plan: Plan) -> Generator[Change, None, None]:
-        """Make the changes of a plan in their order; yield each change once it is made.
+        """Make the changes of a plan in their order. Yield each change after it was made.
 
-        The state of IAM is read again first. An error in the middle has a note that names the
-        changes that were made; `plan` then returns the remaining changes.
+        First, the state of IAM is read again. An error in the middle has a note that names the
+        changes that were made. To continue, call `plan` again, which returns the remaining changes.
 
         Raises:
             ConflictError: The state of IAM has changed since the plan was made. Nothing was
@@ -152,7 +153,10 @@ class RoleManager:
     def _others(
         self, kind: str, subject: str, request: Mapping[str, str], ours: str
     ) -> tuple[str, ...]:
-        """Return all other policies: the names of inline policies, the ARNs of attached ones."""
+        """Return the other policies of a role or group, without the inline policy `ours`.
+
+        Inline policies are given by name, attached policies by ARN.
+        """
         inline: IAMOperation = "list_role_policies"
         attached: IAMOperation = "list_attached_role_policies"
         if kind == "group":
@@ -210,7 +214,7 @@ def _tags(holder: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _told(made: list[Change], changes: tuple[Change, ...]) -> str:
-    """Return a text about the changes that were made before a failure in the middle."""
+    """Return the note for an error: the changes that were made before it."""
     done = ", ".join(f"{change.subject} ({change.action})" for change in made) or "nothing"
     return (
         f"Of {len(changes)} changes {len(made)} were made: {done}. Run it again to make the rest."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan of changes to roles, groups and policies in IAM, each with the line that undoes it.
+"""Plans the changes of roles, groups and policies in IAM, each with a command that undoes it.
 
 This module makes no request. `manager` reads the state of IAM and makes the changes.
 """
@@ -16,7 +16,7 @@ from s3crypt.operations import IAMOperation
 from s3crypt.policy import Document, Kind, Role, Scope, check_size, iam_policy, trust_policy
 
 PATH = "/s3crypt/"
-"""The path of the group that s3crypt makes. Groups have no tags: the path marks the group."""
+"""The path of the group that s3crypt makes. It marks the group, because groups have no tags."""
 
 TAG = "s3crypt"
 """The name of the tag that marks a role of s3crypt. Its value is the duty, such as `writer`."""
@@ -24,8 +24,8 @@ TAG = "s3crypt"
 GROUP = "Auditors"
 """The name of the group whose users have the policy of the role `auditor`."""
 
-# An auditor's policy is about all buckets, so the group has a single policy. A role that several
-# buckets share has a policy for each bucket.
+# The policy's name does not contain a bucket: an auditor's policy is about all buckets, so the
+# group needs only one. A role that several buckets share has a policy for each bucket.
 _GROUP_POLICY = "s3crypt-auditor"
 
 _NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
@@ -39,10 +39,10 @@ class WantedRole:
         role: The duty that s3crypt assigns to the role.
         path: The role's path in IAM, which begins and ends with a slash.
         name: The role's name in IAM.
-        policy_name: The name of its inline policy.
-        trust: Its trust policy.
-        policy: Its inline policy.
-        tags: Its tags, including the tag that marks it as a role of s3crypt.
+        policy_name: The name of the inline policy.
+        trust: The trust policy.
+        policy: The inline policy.
+        tags: The tags, including the tag that marks it as a role of s3crypt.
     """
 
     role: Role
@@ -76,11 +76,11 @@ class FoundRole:
     """The present state of a role in IAM.
 
     Attributes:
-        trust: Its trust policy.
+        trust: The trust policy.
         policy: The inline policy with the wanted name, or None.
-        tags: All its tags.
-        path: Its path in IAM.
-        others: The names of its other inline policies, and the ARNs of its attached policies.
+        tags: All tags of the role.
+        path: The path of the role in IAM.
+        others: The names of the other inline policies, and the ARNs of the attached policies.
     """
 
     trust: Document
