@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audit of buckets, keys and objects: each misconfiguration, and the command that fixes it.
+"""Audits buckets, KMS keys and objects: finds misconfigurations, and commands that fix them.
 
     from s3crypt.audit import Auditor
 
@@ -65,16 +65,17 @@ class Auditor:
 
         Args:
             buckets: The names of the buckets.
-            account: Audit the whole account too: its block of public access, all of its buckets,
-                its trails, its IAM policies, and all keys in the session's Region and in the
-                Regions of the buckets.
-            journal: Stores the findings of each bucket and key that has no unknown finding. A
-                resumed audit yields these findings again without a request.
+            account: Whether to audit also the whole account: its block of public access, all
+                buckets, trails and IAM policies, and all KMS keys in the session's Region and in
+                the Regions of the buckets.
+            journal: Stores the findings of each bucket and key without an unknown finding. A
+                resumed audit yields stored findings again without a request. None for an audit that
+                cannot be resumed.
 
         Raises:
             ObjectNotFoundError: One of the named buckets does not exist.
-            S3CryptError: An error would fail every other request too, or the journal cannot be
-                written.
+            S3CryptError: An error occurred that would also make every other request fail, or the
+                journal cannot be written.
         """
         audit = Configurations(self._services, buckets, whole=account, journal=journal)
         return audit.findings()
@@ -87,7 +88,7 @@ class Auditor:
         Args:
             uri: A bucket, or a prefix that ends with a slash.
             demands: The requirements for the objects.
-            options: Which objects are examined, how closely, and by how many workers.
+            options: See `ObjectOptions`.
 
         Raises:
             ConfigError: The arguments contradict each other, or there are no credentials.

@@ -36,8 +36,8 @@ class SeenPolicy:
             an inline policy is embedded.
         kind: Managed, or the kind of identity in which the policy is embedded.
         name: The policy's name.
-        document: The policy document, in the form in which IAM returns it.
-        since: The time of the last change, if IAM returns it.
+        document: The policy document as IAM returned it.
+        since: The time of the last change; None if IAM does not return it.
     """
 
     judged: Judged
@@ -69,7 +69,7 @@ _FOUR = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPu
 def judge_recording(
     judged: Judged, trails: Sequence[SeenTrail] | Unseen, new: str | None
 ) -> Iterator[Finding]:
-    """Yield the findings on whether an account's trails record each read and write of an object.
+    """Yield the findings on whether an account's trails record all reads and writes of objects.
 
     Args:
         judged: The account.
@@ -96,7 +96,8 @@ def _recording(
     if unseen:
         return judged.unknown(control, unseen[0])
     why = f"No multi-Region trail records every {word} of the objects of all buckets."
-    # Only the account that owns an organization's trail can change it.
+    # Suggest a change only of the account's own trails: an organization's trail can be changed only
+    # by the account that owns it.
     own = [each for each in wide if each.arn.split(":")[4] == judged.resource.account]
     return judged.fails(control, why, fix=_recorded(own[0]) if own else new)
 
@@ -104,7 +105,7 @@ def _recording(
 def _recorded(trail: SeenTrail) -> str | None:
     """Return the command that adds the events of all objects to a trail.
 
-    Returns None if the trail already has as many basic event selectors as CloudTrail accepts.
+    Return None if the trail already has the largest number of basic event selectors.
     """
     partition = trail.arn.split(":")[1]
     advanced = trail.selectors.get("AdvancedEventSelectors")

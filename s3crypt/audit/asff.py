@@ -3,8 +3,8 @@
 
 Source: https://docs.aws.amazon.com/securityhub/latest/userguide/securityhub-findings-format-syntax.html
 BatchImportFindings accepts 100 findings per request. Texts are truncated to the lengths that the
-service accepts. A command that is too long is omitted, because a truncated command would do
-something else.
+service accepts. A fix that is too long is omitted, because a truncated command could do something
+else.
 """
 
 from collections.abc import Iterator

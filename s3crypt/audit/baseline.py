@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Findings that an owner has accepted until a date, read from a TOML file.
+"""The baseline: a TOML file with failed findings that an owner accepts until a date.
 
 An entry accepts failed findings. It never accepts an unknown finding, and it never turns a finding
 into a pass. An invalid entry accepts nothing and is reported as a mistake.
@@ -36,7 +36,8 @@ class Acceptance:
         owner: The person or team that has accepted the findings.
         expires: The last day, in UTC, on which the findings are accepted.
         control: The id of the control; empty if `id` names the finding.
-        resource: The ARN of the resource; `*` stands for any text and `?` for one character.
+        resource: The ARN of the resource, in which `*` stands for any text and `?` for one
+            character.
         id: The id of one finding; empty if `control` and `resource` name the findings.
     """
 
@@ -55,7 +56,10 @@ class Acceptance:
         return same and _pattern(self.resource).fullmatch(finding.resource.arn) is not None
 
     def __str__(self) -> str:
-        """Return the finding id, or the control and the resource, for messages."""
+        """Return the id of the finding, or the control and the resource.
+
+        Messages show this text.
+        """
         return self.id or f"{self.control} of {self.resource}"
 
 
@@ -152,7 +156,7 @@ def _entry(entry: Any, controls: Collection[str]) -> Acceptance:
     if "control" in entry and entry["control"] not in controls:
         raise ConfigError(f"there is no control {entry['control']}.")
     expires = entry["expires"]
-    # Python's datetime is a subclass of date; its time of day would be ignored.
+    # `isinstance` would also accept a datetime, whose time of day would then be ignored.
     if type(expires) is not date:
         raise ConfigError("its expires is no date such as 2027-01-31, without quotes.")
     return Acceptance(expires=expires, **{name: entry[name] for name in _TEXTS if name in entry})
@@ -177,6 +181,6 @@ def apply_baseline(baseline: Baseline, findings: Iterable[Finding], today: date)
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    # fnmatch uses atomic groups, so that wildcards do not backtrack. Brackets are no wildcards
-    # here, but fnmatch would interpret them.
+    # fnmatch makes patterns with atomic groups, so wildcards do not backtrack. Brackets are
+    # escaped, because fnmatch would treat them as wildcards.
     return re.compile(fnmatch.translate(text.replace("[", "[[]")))

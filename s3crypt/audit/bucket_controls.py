@@ -39,9 +39,9 @@ class DefaultKey:
     """The KMS key of a bucket's default encryption.
 
     Attributes:
-        arn: The key's ARN. If KMS does not describe the key, the ARN is made from the bucket's
-            setting, and may be that of an alias.
-        manager: `CUSTOMER` or `AWS`; empty if KMS does not return it; `Unseen` if KMS does not
+        arn: The key's ARN. If KMS did not describe the key, this is made from the bucket's setting,
+            and may be the ARN of an alias.
+        manager: `CUSTOMER` or `AWS`. Empty if KMS did not return it. `Unseen` if KMS did not
             describe the key.
     """
 
@@ -56,8 +56,8 @@ class SeenBucket:
     Attributes:
         judged: The bucket as a resource.
         configuration: The bucket's settings, each a value or `Unseen`.
-        default_key: The key of its default encryption; None if the bucket names no KMS key, or if
-            the setting could not be read.
+        default_key: The KMS key of the bucket's default encryption. None if the default encryption
+            uses no KMS key, or if it could not be read.
     """
 
     judged: Judged
@@ -82,9 +82,9 @@ class SeenBucket:
     def hardened(self, control: str, why: str, part: Part | None, *options: str) -> Finding:
         """Return a failed finding whose fix is the command `bucket harden`.
 
-        `bucket harden` shows its changes and asks before it makes them. It skips a part whose
-        change would break a use of the bucket. The finding about such a part names the obstacle
-        and has no fix.
+        `bucket harden` shows its changes and asks before it makes them. If an obstacle makes it
+        leave `part` unchanged, the finding names the obstacle and has no fix. `options` are further
+        arguments of the command.
         """
         for each in self._obstacles():
             if part in each.holds:
@@ -96,11 +96,11 @@ class SeenBucket:
 
     @property
     def receives_deliveries(self) -> bool:
-        """Whether an AWS service writes to the bucket, as S3 does to a log bucket."""
+        """Whether the policy allows an AWS service to write to the bucket, as for a log bucket."""
         return any(each.name == "service-writers" for each in self._obstacles())
 
     def _obstacles(self) -> tuple[Obstacle, ...]:
-        """Return the obstacles to hardening; empty if a setting could not be read."""
+        """Return the obstacles to hardening the bucket. Empty if a setting could not be read."""
         if self.configuration.unseen:
             return ()
         key = None
@@ -174,7 +174,7 @@ def _logging(seen: SeenBucket, logging: Logging) -> Iterator[Finding]:
         return
     if seen.receives_deliveries:
         why = "No access log is delivered. An AWS service delivers its own files to this bucket:"
-        # No command is given: a second log bucket, for the log of this one, would need a third.
+        # No fix is given: the log bucket would need a second log bucket, which would need a third.
         yield seen.judged.fails("S3.9", f"{why} accept the finding in a baseline.")
         return
     yield seen.hardened("S3.9", "No access log is delivered.", None)
@@ -204,7 +204,10 @@ def _default(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
 
 
 def _mfa_delete(seen: SeenBucket, versioning: Versioning) -> Iterator[Finding]:
-    """Judge MFA delete. S3 does not allow it beside lifecycle rules: the control does not apply."""
+    """Judge MFA delete.
+
+    With lifecycle rules the control does not apply: S3 forbids both together.
+    """
     lifecycle = seen.configuration.seen(Lifecycle)
     if versioning.mfa_delete:
         yield seen.judged.passes("S3.20", "Deleting a version takes the second factor.")
@@ -227,7 +230,7 @@ def _sse_c(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
 
 
 def _bucket_key(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
-    # Bucket Keys exist for SSE-KMS only, not for DSSE-KMS or SSE-S3.
+    # The control does not apply to DSSE-KMS and SSE-S3, which have no Bucket Keys.
     if encryption.algorithm != KMS:
         return
     if encryption.bucket_key:
@@ -249,8 +252,8 @@ def _own_key(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
     elif isinstance(key.manager, Unseen) and _is_of(key, seen.account):
         yield seen.judged.unknown("S3CRYPT.3", key.manager)
     else:
-        # The key is a customer's. If its manager is unseen, it belongs to another account, and an
-        # AWS managed key cannot be used across accounts.
+        # The key is not AWS managed. If its manager is unseen, the key belongs to another account,
+        # and an AWS managed key cannot be used by another account.
         yield seen.judged.passes("S3CRYPT.3", f"The default key is {key.arn}.")
 
 
@@ -268,7 +271,7 @@ def _owner(arn: str) -> str:
 
 
 def _wrong_keys(seen: SeenBucket, policy: BucketPolicy) -> Iterator[Finding]:
-    """Judge whether a bucket with a customer managed default key refuses puts under other keys."""
+    """Judge whether a bucket with a customer managed default key denies puts with other keys."""
     encryption = seen.configuration.seen(Encryption)
     if isinstance(encryption, Unseen):
         yield seen.judged.unknown("S3CRYPT.4", encryption)
@@ -277,7 +280,7 @@ def _wrong_keys(seen: SeenBucket, policy: BucketPolicy) -> Iterator[Finding]:
     if encryption.algorithm == AES256 or key is None or _is_aws_key(key) or key.manager == "AWS":
         return
     if not key.arn.startswith("arn:") or _KEY_ALIAS in key.arn:
-        # A bucket policy can name a key by its ARN only.
+        # Without the key's ARN, the policy cannot be judged: it names keys only by their ARNs.
         reason = "The ARN of the default key could not be seen."
         unseen = key.manager if isinstance(key.manager, Unseen) else Unseen("", reason)
         yield seen.judged.unknown("S3CRYPT.4", replace(unseen, reason=reason))
@@ -300,7 +303,7 @@ def _uploads(seen: SeenBucket, lifecycle: Lifecycle) -> Iterator[Finding]:
     why = "No rule for the whole bucket aborts incomplete uploads."
     versioning = seen.configuration.seen(Versioning)
     if isinstance(versioning, Versioning) and versioning.mfa_delete:
-        # No command is given: S3 does not allow lifecycle rules beside MFA delete.
+        # No fix is given: S3 forbids lifecycle rules together with MFA delete.
         yield seen.judged.fails("S3CRYPT.5", why)
     else:
         yield seen.hardened("S3CRYPT.5", why, None)
@@ -317,7 +320,7 @@ def _replication(seen: SeenBucket, found: Replication) -> Iterator[Finding]:
 
 
 def _faults(rule: Mapping[str, Any], account: str) -> Iterator[str]:
-    """Yield each fault of a replication rule: it skips SSE-KMS objects, or uses a wrong key."""
+    """Yield the faults of a replication rule: it skips SSE-KMS objects, or uses a wrong key."""
     name, key = str(rule.get("ID") or "unnamed"), replication.key_of(rule)
     if not replication.takes_kms(rule):
         yield f"The rule {name} leaves SSE-KMS objects out"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The audit of the configuration, resource by resource, in parallel and resumable.
 
-The audit yields findings without keeping them. Memory grows only by the names of the buckets, their
-default keys and their Regions.
+The audit yields findings and does not keep them in memory. Only the names of the buckets, their
+default keys and their Regions are kept.
 """
 
 import json
@@ -64,7 +64,7 @@ class _Judged:
 
     @classmethod
     def of(cls, text: str) -> "_Judged | None":
-        """Return the result in a journal's text, or None if this version cannot read the text."""
+        """Return the result from a journal's text, or None if this version cannot read the text."""
         try:
             found = json.loads(text)
             return cls(tuple(map(from_record, found["findings"])), found["region"], found["key"])
@@ -80,11 +80,11 @@ class Configurations:
 
     Args:
         services: The clients for the requests.
-        names: The names of the buckets to audit. If `whole` is set, all other buckets of the
-            account are audited too.
-        whole: Whether the whole account is audited: its settings, all buckets, keys, trails and
-            IAM policies.
-        journal: The journal that the audit resumes from and writes to, or None.
+        names: The names of the buckets to audit. With `whole`, all other buckets of the account are
+            also audited.
+        whole: Whether to audit the whole account: its settings, all buckets, keys, trails and IAM
+            policies.
+        journal: The journal that the audit reads results from and writes results to, or None.
     """
 
     def __init__(
@@ -104,8 +104,8 @@ class Configurations:
 
         Raises:
             ObjectNotFoundError: One of the named buckets does not exist.
-            S3CryptError: An error would fail every other request too, or the journal cannot be
-                written.
+            S3CryptError: An error occurred that would also make every other request fail, or the
+                journal cannot be written.
         """
         names = self._names
         if self._whole:
@@ -200,7 +200,7 @@ class Configurations:
     def _each(
         self, kind: str, items: Sequence[str] | Iterator[str], work: Work, most: int
     ) -> Iterator[_Judged]:
-        """Yield the result of each item. A result in the journal is used again."""
+        """Yield the result of each item. A result in the journal is reused."""
         noted = self._noting(kind, work)
         outcomes = run(items, noted, most=most, stops_at=ends_everything, ahead=_AHEAD)
         with ExitStack() as stack:
@@ -213,7 +213,10 @@ class Configurations:
                 yield outcome.result
 
     def _noting(self, kind: str, work: Work) -> Work:
-        """Return work that reuses results in the journal, and adds new results without unknowns."""
+        """Return `work` with the journal.
+
+        Stored results are reused. New results are stored if they have no unknown finding.
+        """
         journal = self._journal
         if journal is None:
             return work
@@ -245,7 +248,7 @@ class _ListingRefusedError(Exception):
 
 
 def to_record(finding: Finding) -> dict[str, Any]:
-    """Return a finding as JSON values, without the fields that have their default value."""
+    """Return a finding as JSON values. Fields with their default value are left out."""
     record: dict[str, Any] = {
         "control": finding.control.id,
         "resource": asdict(finding.resource),

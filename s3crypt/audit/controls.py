@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of all controls: Security Hub's controls under its ids, and our own, `S3CRYPT.n`.
+"""The table of all controls: Security Hub's, and s3crypt's own, whose ids are `S3CRYPT.n`.
 
-A control refers to a requirement of a standard only if a source maps the same check to its number.
-`Judged` creates findings about a resource from the ids of controls. This module judges nothing.
+A control lists a requirement of a standard only if one of the sources below maps the control to the
+requirement. `Judged` creates findings about a resource from the ids of controls. This module judges
+nothing.
 
 The sources:
 
@@ -31,7 +32,7 @@ STANDARDS = (CIS_3, CIS_5, CIS_6, CIS_7, PCI, ISO, NIST)
 """The standards to which controls refer, in the order in which a report names them."""
 
 _Numbers: TypeAlias = Mapping[str, str]
-"""The mapping of one source: each standard, with its numbers separated by spaces."""
+"""The requirements that a source maps to one control: standard -> numbers, joined by spaces."""
 
 LOW, MEDIUM, HIGH, CRITICAL = Severity.LOW, Severity.MEDIUM, Severity.HIGH, Severity.CRITICAL
 _PUBLIC = "AC-3 AC-3(7) AC-4 AC-4(21) AC-6 AC-21 SC-7 SC-7(3) SC-7(4) SC-7(9) SC-7(11) SC-7(16) "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The evidence folder: the report, the API replies that support its findings, and a manifest.
+"""The evidence folder: the report, the API replies behind the findings, and a manifest.
 
 Event handlers on the auditor's own botocore clients record the replies. Customer keys, tokens and
 object bytes are never recorded. Two runs that received the same replies write identical files,
@@ -32,7 +32,7 @@ from .report import Report
 from .values import Answer
 
 MANIFEST = "SHA256SUMS"
-# The MD5 of a customer key would reveal whether two objects are under the same key.
+# MD5s of customer keys count as secrets: they would show which objects have the same key.
 _SECRETS = frozenset(
     {*SECRETS, "SSECustomerKeyMD5", "CopySourceSSECustomerKeyMD5", "SSEKMSEncryptionContext"}
 )
@@ -63,7 +63,7 @@ class Evidence:
         self._folder = folder
         self._staging = staging
         self._lock = threading.Lock()
-        # There may be millions of replies, so that SQLite sorts them on disk.
+        # There may be millions of replies, so SQLite sorts them on disk.
         self._store = sqlite3.connect(staging / "replies.sqlite", check_same_thread=False)
         self._store.executescript(
             "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
@@ -210,12 +210,15 @@ def _storing(folder: Path) -> Iterator[None]:
 
 
 def _note_request(params: Mapping[str, Any], context: dict[str, Any], **_: Any) -> None:
-    # Copy the parameters as the caller passed them: botocore's handlers modify theirs later.
+    # Copy the parameters as the caller passed them, because botocore's handlers modify them later.
     context["s3crypt_request"] = dict(params)
 
 
 def _reply(answer: Answer) -> object:
-    """Return a reply without secrets. For an operation that is not a read, return its status."""
+    """Return a reply without secrets.
+
+    For an operation that is not a read, return only the status.
+    """
     if not answer.operation.startswith(_READS):
         return {"HTTPStatusCode": answer.reply.get("HTTPStatusCode")}
     return _without_secrets(answer.reply)

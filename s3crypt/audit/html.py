@@ -86,7 +86,7 @@ def _sentence(report: Report) -> str:
 def _filters(report: Report) -> Iterator[str]:
     counts, severities = report.counts(), _severities(report.findings)
     yield '<form class="filters" hidden>\n<fieldset><legend>verdict</legend>'
-    # Most findings of a report pass, and few readers want to see these. They are hidden at first.
+    # Passed findings are hidden at first: they are the majority, and few readers want to see them.
     for state in STATES:
         yield _box("state", state, _WORDS[state], counts[state], is_checked=state != "pass")
     yield "</fieldset>\n<fieldset><legend>severity</legend>"

@@ -21,7 +21,7 @@ DAYS_TO_EXPIRY = 30
 """Imported key material that expires within this number of days fails its control."""
 
 DAYS_UNUSED = 90
-"""A key that was not used for this number of days fails its control. A younger key passes."""
+"""A key fails if it was not used for this number of days. A key that is younger passes."""
 
 _DYING = frozenset({"PendingDeletion", "PendingReplicaDeletion"})
 _UNUSABLE = frozenset({"Disabled", "PendingImport", "Unavailable"})
@@ -32,7 +32,7 @@ _ACROSS_ACCOUNTS = frozenset({"revoke_grant"})
 
 @dataclass(frozen=True, slots=True)
 class SeenKey:
-    """A key as KMS described it.
+    """A KMS key with the facts that the rules need.
 
     Attributes:
         judged: The key as a resource.
@@ -52,13 +52,13 @@ class SeenKey:
         return self.key.account == self.account
 
     def aws(self, operation: str, **arguments: object) -> str | None:
-        """Return the command for a KMS request, or None if KMS would refuse it to this account."""
+        """Return the command for a KMS request, or None if only the key's account may make it."""
         if not self.is_own and operation not in _ACROSS_ACCOUNTS:
             return None
         return aws("kms", operation, self.key.region, KeyId=self.key.arn, **arguments)
 
     def keys(self, verb: str) -> str | None:
-        """Return our command that changes the key, or None if the key is of another account."""
+        """Return the command `s3crypt keys VERB`, or None if the key belongs to another account."""
         return s3crypt_keys(verb, self.key.arn) if self.is_own else None
 
 
@@ -76,7 +76,7 @@ def judge_key(seen: SeenKey) -> Iterator[Finding]:
 
 
 def unseen_key(judged: Judged, unseen: Unseen) -> Iterator[Finding]:
-    """Yield an unknown finding per control, for keys that could not be read at all."""
+    """Yield one unknown finding per control, for keys that could not be read at all."""
     for control in _RULES:
         yield judged.unknown(control, unseen)
 
@@ -94,7 +94,7 @@ def _of_deletion(seen: SeenKey, control: str) -> Finding:
     if key.state not in _DYING:
         return seen.judged.passes(control, "No deletion is scheduled.")
     day = f" for {key.deletion:%Y-%m-%d}" if key.deletion else ""
-    # KMS leaves a key disabled after its deletion was cancelled.
+    # The fix also enables the key, because KMS leaves it disabled after its deletion was cancelled.
     fix = _all_of(seen.keys("cancel-deletion"), seen.keys("enable"))
     return seen.judged.fails(control, f"The deletion is scheduled{day}.", fix=fix)
 
@@ -112,10 +112,11 @@ def _rotation(seen: SeenKey) -> Iterator[Finding]:
     elif rotates:
         yield seen.judged.passes("KMS.4", "KMS rotates the key by itself.")
     elif rotates is False:
-        # A replica rotates with its primary key, and KMS accepts the request for the primary only.
+        # A replica rotates with its primary key, and KMS accepts the request only for the primary
+        # key.
         primary = seen.key.primary or seen.key.arn
         fix = f"s3crypt keys enable-rotation {shlex.quote(primary)}"
-        # KMS can change the rotation of enabled keys only.
+        # KMS accepts the request only for enabled keys.
         can_be = seen.key.state == "Enabled" and seen.is_own
         why = "Automatic rotation is off."
         yield seen.judged.fails("KMS.4", why, fix=fix if can_be else None)
@@ -148,7 +149,7 @@ def _public(seen: SeenKey) -> Iterator[Finding]:
 
 
 def _closed(document: Document, names: set[str], account: str) -> Document:
-    """Return a key's policy with its open statements restricted to the key's own account."""
+    """Return a key policy in which the statements `names` are limited to the key's account."""
     own = Condition("StringEquals", "kms:CallerAccount", (account,))
     return replace(
         document,
@@ -207,7 +208,7 @@ def _in_use(seen: SeenKey) -> Iterator[Finding]:
 
 
 def _too_young(created: datetime, tracked: datetime | None, limit: datetime) -> str | None:
-    """Return why it is too early to call a key unused, or None if it is not too early."""
+    """Return why a key is too new to be called unused, or None if it is old enough."""
     if created > limit:
         return f"Too young to be called unused: created on {created:%Y-%m-%d}."
     if tracked is not None and tracked > limit:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the current account settings, buckets, keys, trails and IAM policies. Changes nothing.
+"""Reads the present account settings, buckets, keys, trails and IAM policies.
 
-A setting that a service refuses to return is `Unseen`. This module judges nothing.
+If a service refuses to return a setting, its value is `Unseen`. This module changes nothing and
+judges nothing.
 """
 
 from collections.abc import Iterator
@@ -40,8 +41,8 @@ def unseen_by(error: S3CryptError, action: str) -> Unseen:
     """Return the `Unseen` for a setting whose request failed.
 
     Raises:
-        S3CryptError: The error itself, if it would fail every other request too, as expired
-            credentials do.
+        S3CryptError: The error itself, if it would also make every other request fail, such as
+            expired credentials.
     """
     if ends_everything(error):
         raise error
@@ -142,7 +143,10 @@ class Look:
         return Judged(Resource("key", arn, parts[4], parts[3]))
 
     def key(self, arn: str) -> SeenKey | Unseen | None:
-        """Return a key as KMS describes it, or None if AWS manages the key or it is gone."""
+        """Return a key's properties.
+
+        Return None if AWS manages the key or the key does not exist.
+        """
         try:
             found = self._services.keys.examine(arn)
         except KeyUnavailableError as error:
@@ -154,8 +158,8 @@ class Look:
     def policies(self) -> Iterator[SeenPolicy]:
         """Yield the customer managed policies and the inline policies of the account.
 
-        Managed policies that are used as permissions boundaries are skipped, as the control KMS.1
-        skips them.
+        Managed policies that are used as permissions boundaries are skipped, because the control
+        KMS.1 does not apply to them.
 
         Raises:
             StorageError: IAM refused the request.

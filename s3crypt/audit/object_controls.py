@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controls S3CRYPT.14 to .22, applied to the `Sighting` of one object. Pure functions.
+"""The controls S3CRYPT.14 to .22, applied to the `Sighting` of one object, without requests.
 
-An object can have two layers: a server-side mode, and inside it a client-side format. A control
-that does not apply to an object has no judgement about it. A property that could not be read gives
-an unknown judgement, never a pass.
+An object can have two layers of encryption: a server-side mode, and inside it a client-side format.
+A control that does not apply to an object gives no judgement. A property that could not be read
+gives an unknown judgement, never a pass.
 """
 
 import re
@@ -25,7 +25,7 @@ CLIENT = "client"
 _LONGEST_CODE = 60
 
 _NEEDS_KEY = frozenset({"sse-kms", "dsse-kms"})
-# Maps KMS's state of a key to the cause of a finding, and to the clause that describes the key.
+# KMS's state of a key -> the cause of the finding, and the clause that describes the key.
 _UNUSABLE = {
     "Disabled": ("key-disabled", "is disabled"),
     "PendingDeletion": ("key-dying", "is about to be deleted"),
@@ -39,7 +39,7 @@ _NO_IDS = "the id of the key material that wrapped the data key is kept nowhere"
 
 @dataclass(frozen=True, slots=True)
 class Escrow:
-    """A required key: it must have wrapped a data key of every client-side object.
+    """A key that must have wrapped the data key of every client-side object.
 
     Attributes:
         reference: The key reference as the caller wrote it.
@@ -76,10 +76,11 @@ class Judgement:
     Attributes:
         control: The id of the control.
         verdict: The verdict.
-        cause: A short code for the reason; empty for a pass that does not rest on a claim.
+        cause: A short code for the reason. Empty for a pass, unless the pass rests on a claim.
         words: The predicate of a sentence about the objects, such as `are signed`.
-        about: The mode or the keys that the command of the fix needs.
-        is_claimed: Whether the verdict rests on metadata, which any writer can choose.
+        about: The mode or the keys of the object, which the fix needs.
+        is_claimed: Whether the verdict rests on metadata, which the writer of the object could
+            choose freely.
         denied: The IAM actions that the caller lacks to reach a verdict.
     """
 
@@ -125,16 +126,17 @@ def kms_keys(seen: Sighting) -> tuple[str, ...]:
 
 
 def kept_materials(seen: Sighting) -> dict[str, str]:
-    """Return the ids of key material that an object's metadata claims, by the ARN of the key."""
+    """Return the ids of key material in an object's metadata: ARN of the key -> id."""
     named = {key.removeprefix("kms:"): id_ for key, id_ in (seen.key_materials or {}).items()}
-    # S3 reports no id. A key that encrypts both layers has the id for one of them only.
+    # Leave out S3's key: S3 reports no id, and if the key encrypts both layers, the id in the
+    # metadata is only for the client-side layer.
     return {
         key: id_ for key, id_ in named.items() if key.startswith("arn:") and key != seen.kms_key
     }
 
 
 def is_material_needed(key: KeyState, rules: Rules) -> bool:
-    """Return whether the age of a key's material is judged, and does not follow from the key's."""
+    """Return whether the material's own age is needed, because the key's age does not decide."""
     days = rules.demands.material_days
     if days is None:
         return False
@@ -142,7 +144,7 @@ def is_material_needed(key: KeyState, rules: Rules) -> bool:
 
 
 def applicable(demands: Demands) -> tuple[str, ...]:
-    """Return the ids of the controls that these demands apply to objects."""
+    """Return the ids of the controls that are applied to objects under these demands."""
     demanded = {
         MODE: bool(demands.modes),
         KEY: bool(demands.keys),
@@ -158,7 +160,8 @@ def applicable(demands: Demands) -> tuple[str, ...]:
 def slug(text: str) -> str:
     """Return a short code made of a text's words.
 
-    A long code is truncated and ends in a hash of the text, so that long texts keep distinct codes.
+    A long code is truncated and ends in a hash of the text, so different long texts have different
+    codes.
     """
     words = re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
     if len(words) <= _LONGEST_CODE:
@@ -170,7 +173,7 @@ def slug(text: str) -> str:
 def unseen(
     control: str, hidden: str, denied: tuple[str, ...] = (), *, about: str = ""
 ) -> Judgement:
-    """Return an unknown judgement with this reason."""
+    """Return an unknown judgement. `hidden` is the reason, as a clause."""
     words = f"cannot be judged: {hidden}"
     return Judgement(control, Verdict.UNKNOWN, slug(hidden), words, about=about, denied=denied)
 
@@ -194,13 +197,13 @@ def _keys(seen: Sighting) -> tuple[str, ...]:
 
 
 def _is_unnamed(key: str) -> bool:
-    """Return whether this may be a KMS key without an ARN, which KMS cannot describe."""
+    """Return whether a key may be a KMS key without an ARN. KMS cannot describe such a key."""
     may_be_of_kms = key.startswith(("kms:", "aws-kms", "unknown:"))
     return may_be_of_kms and not key.startswith("kms:arn:")
 
 
 def _has_unseen_key(seen: Sighting) -> bool:
-    """Return whether further keys, which were not seen, may encrypt the object."""
+    """Return whether the object may be encrypted under further keys that were not seen."""
     is_server_unseen = seen.server_mode in _NEEDS_KEY and seen.kms_key is None
     is_layer_unseen = seen.layer == "unknown" or (seen.layer != "none" and seen.keys is None)
     return seen.server_mode == UNSEEN or is_server_unseen or is_layer_unseen
@@ -299,7 +302,7 @@ def _material(_: str, seen: Sighting, rules: Rules, keys: _Keys) -> Judgement | 
 
 
 def _material_of(arn: str, id_: str | None, key: KeyState, oldest: datetime) -> Judgement:
-    """Return the judgement of the material of one key, from the id that the metadata claims."""
+    """Judge the age of one key's material. `id_` is the material's id in the object's metadata."""
     listed = key.materials
     if id_ is None or listed is None:
         return unseen(MATERIAL, _NO_IDS)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that fix objects which failed a control. Pure functions.
+"""The commands that fix objects which failed a control. No request is made.
 
-Up to ten objects have one command each. For more objects, one command covers the whole prefix, and
-leaves objects unchanged that already meet the requirement. Commands that do not replace the key
-keep each object under its own keys: no command encrypts an object under another object's keys.
+For up to ten objects, there is one command per object. For more objects, one command covers the
+whole prefix, and does not change objects that already meet the requirement. A command that is not
+meant to replace the key keeps each object under its own keys: it never encrypts an object under
+another object's keys.
 
 Placeholders: `FILE` is the file of a raw key, `COPY` is a local copy of an object, and
 `kms:alias/NAME` is a key that the reader chooses if no key is approved. A line that begins with `#`
@@ -20,7 +21,7 @@ from . import object_controls as controls
 from .values import Demands, Fix
 
 OTHERS = "others"
-"""The common cause of all objects whose own cause came after the limit of separate causes."""
+"""The cause of the objects that are counted together, because there were too many causes."""
 
 _ANY_KEY = "kms:alias/NAME"
 _SEVERAL = "# These objects failed for many reasons. Mend the findings above, and audit again."
@@ -45,11 +46,12 @@ class Failed:
     Attributes:
         control: The id of the control.
         cause: The cause.
-        abouts: The modes or keys of the objects, each once.
+        abouts: The different modes or keys of the objects.
         prefix: The URI prefix of all objects.
         names: The URIs of all or some of the objects.
-        is_whole: Whether `names` has all of the objects, except for versions that are not current.
-        own: The mode or keys of each object in `names`.
+        is_whole: Whether `names` contains all of the objects. Versions that are not current are
+            never in `names`.
+        own: Name -> the mode or the keys of the object.
     """
 
     control: str
@@ -79,7 +81,7 @@ class Failed:
 def _quoted(uri: str) -> str:
     """Return a URI quoted for the shell, with every unprintable character escaped.
 
-    The form `$'...'` is part of POSIX.1-2024. Bash and Zsh have had it for much longer.
+    The quoting `$'...'` is part of POSIX.1-2024. Bash and Zsh have supported it for much longer.
     """
     if uri.isprintable():
         return shlex.quote(uri)
@@ -148,7 +150,8 @@ def _to_key(failed: Failed, key: str) -> str:
 
 def _state(failed: Failed, demands: Demands) -> Iterator[str]:
     kind, _, arn = failed.cause.removesuffix("-claimed").split(":", 2)
-    # The writer of an object chooses the key names in its header; `s3crypt_keys` quotes them.
+    # The ARN comes from the object's header, which its writer chose. `s3crypt_keys` quotes it for
+    # the shell.
     if kind == "key-gone":
         yield "# Nothing opens these objects: restore them from a copy under another key."
         return
@@ -245,13 +248,13 @@ def _approved(demands: Demands) -> str | None:
 
 
 def _keys(option: str, names: Sequence[str]) -> str:
-    """Return the option once per key. Each of the names holds keys, separated by spaces."""
+    """Return the option once per key. Each text in `names` has keys, separated by spaces."""
     found = dict.fromkeys(key for name in names for key in name.split(" ") if key)
     return " ".join(f"{option} {shlex.quote(_spelled(key))}" for key in found or [_ANY_KEY])
 
 
 def _spelled(key: str) -> str:
-    """Return a key in the command line's form, with FILE as the file of a raw key."""
+    """Return a key as the command line spells it. The file of a raw key is the word FILE."""
     if key.startswith(("arn:", "alias/")):
         return f"kms:{key}"
     return f"{key}=FILE" if key.startswith(("aes:", "rsa:")) and "=" not in key else key
@@ -268,5 +271,5 @@ _FIXES: dict[str, Callable[[Failed, Demands], Iterator[str]]] = {
     controls.ESCROW: _escrow,
     controls.CUSTOMER_KEY: _customer_key,
 }
-# The commands for these controls write an object under the keys that already encrypt it.
+# The controls whose fix writes an object again under the keys that already encrypt it.
 _KEEPING_KEYS = frozenset((controls.COMMITMENT, controls.SIGNATURE, controls.NAME, controls.ESCROW))

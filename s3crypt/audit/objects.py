@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audit of the objects of a bucket, found by a listing or an inventory: all, or a sample.
+"""Audits all objects of a bucket or a sample. A listing or an inventory names the objects.
 
 All requests are read-only: ListBucket, GetObject (HEAD and first bytes) and kms:DescribeKey. No
 data key is ever unwrapped. `object_controls` judges the objects, `tallies` counts the judgements,
@@ -59,12 +59,12 @@ if TYPE_CHECKING:
     from s3crypt.kms.description import KeyReader
 
 Look: TypeAlias = Literal["inventory", "head", "header"]
-"""How closely objects are examined: by the inventory alone, by HEAD, or by their first bytes."""
+"""How objects are examined: only by the inventory, by HEAD, or also by their first bytes."""
 
 STALE_DAYS = 8
-"""The age in days beyond which an inventory proves no pass. A weekly one is at most this old."""
+"""An inventory that is more days old proves no pass. A weekly inventory is at most this old."""
 
-# S3's error codes if the caller may not list a bucket, or sends the request to another Region.
+# S3's error codes if the caller may not list a bucket, or if the bucket is in another Region.
 _UNLISTED = frozenset({"403", "AccessDenied", "AllAccessDisabled", "PermanentRedirect", "301"})
 
 _DENIED = "AccessDeniedException"
@@ -77,12 +77,14 @@ class ObjectOptions(TypedDict, total=False):
     Attributes:
         jobs: The maximum number of objects that are examined at once.
         journal: Stores the properties of each examined object. A resumed run reads them from the
-            journal without a request to S3. It repeats requests that S3 refused or that failed.
-        sample: The number of objects to examine, drawn at random from all; by default all objects.
-        seed: The seed of the random sample, which reproduces it; it is reported with the sample.
+            journal, and repeats only the requests that S3 refused or that failed.
+        sample: The number of objects to examine, which are drawn at random; by default all objects
+            are examined.
+        seed: The seed of the random sample. The same seed gives the same sample. The findings
+            contain the seed.
         inventory: The URI of an S3 Inventory manifest, which replaces the listing.
-        look: How closely objects are examined; by default by their first bytes.
-        each: Called with the verdict on every object that failed a control or stayed unknown.
+        look: How objects are examined; by default by their first bytes (`header`).
+        each: Called with each verdict on an object that is fail or unknown.
         covered: Called with the number of examined objects, before the findings are yielded.
     """
 
@@ -101,7 +103,8 @@ class Reach:
     """The services that an audit of objects uses, and the caller's account.
 
     Attributes:
-        objects: The engine for objects. S3 refuses its requests to buckets of another account.
+        objects: The engine for objects. It names the expected owner, so S3 refuses requests to
+            buckets of another account.
         keys: The reader that describes KMS keys.
         account: The account to which the buckets must belong.
         partition: The account's partition, such as `aws`.
@@ -122,7 +125,7 @@ class Reach:
 
 
 def _escrow(reader: "KeyReader", reference: str) -> Escrow:
-    """Return a required key with its name in the headers of objects."""
+    """Return a required key, with the name that it has in the headers of objects."""
     name = reference.removeprefix("kms:")
     if reference.startswith(("aes:", "rsa:")):
         return Escrow(reference, reference.partition("=")[0])
@@ -148,7 +151,7 @@ def audit_objects(
         reach: The services.
         uri: A bucket, or a prefix that ends with a slash.
         demands: The requirements for the objects.
-        options: Which objects are examined, how closely, and by how many workers.
+        options: See `ObjectOptions`.
 
     Raises:
         ConfigError: The arguments contradict each other, or there are no credentials.
@@ -208,7 +211,10 @@ class _Audit:
     # --- finding the objects ---------------------------------------------------------------------
 
     def _found(self) -> Iterator[Candidate]:
-        """Yield the objects to examine. Objects that the inventory alone can judge are counted."""
+        """Yield the objects to examine.
+
+        Objects that the inventory alone can judge are not yielded, only counted.
+        """
         manifest_uri = self.options.get("inventory")
         if manifest_uri is not None and self._is_foreign():
             self._foreign()
@@ -226,9 +232,9 @@ class _Audit:
         yield from (each for each in self.reservoir.items if isinstance(each, Candidate))
 
     def _unlisted(self, error: StorageError) -> None:
-        """Make all controls unknown, because S3 refused to list the bucket.
+        """Add an unknown finding per control, because S3 refused to list the bucket.
 
-        The reason is the bucket's owner, its Region, or a permission that the caller lacks.
+        The finding names the cause: another owner, another Region, or a missing permission.
         """
         if error.code in ("PermanentRedirect", "301"):
             self._trouble(f"S3 refuses to list the bucket ({error.code})")
@@ -283,7 +289,7 @@ class _Audit:
             yield from self._of_batch(as_batch(rows))
 
     def _limits(self, manifest: Manifest) -> Iterator[str]:
-        """Yield the reasons why an inventory may lack objects, as clauses."""
+        """Yield the reasons, as clauses, why objects may be missing in an inventory."""
         if self._age_days > STALE_DAYS:
             yield f"the inventory is {self._age_days} days old, and newer objects are not in it"
         if not manifest.parts:
@@ -301,8 +307,7 @@ class _Audit:
     def _of_batch(self, batch: Batch) -> Iterator[Candidate]:
         for status, count in batch.statuses().items():
             mode = mode_of(status)
-            # Without its customer key, HEAD returns nothing about an SSE-C object that the
-            # inventory does not have.
+            # For an SSE-C object, HEAD without the customer key returns no more than the inventory.
             is_known = mode == SSEC.name and not self.demands.key_files
             if self.look != "inventory" and not is_known:
                 yield from (self._candidate(row) for row in batch.of_status(status))
@@ -354,8 +359,8 @@ class _Audit:
     def _states(self, seen: Sighting) -> dict[str, KeyState]:
         """Return the state of each KMS key that encrypts an object.
 
-        The materials of a key are listed only if the age of the object's material is judged, and
-        the key's own age is not enough for that.
+        The materials of a key are listed only if the age of the object's material must be judged,
+        and the key's own age does not decide.
         """
         states = {arn: self.states.of(arn) for arn in kms_keys(seen)}
         for arn in kept_materials(seen):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A report as a list of OCSF Detection Findings (class 2004), the class that Prowler writes, too.
+"""A report as a list of OCSF Detection Findings (class 2004). Prowler also writes this class.
 
 Source: https://schema.ocsf.io/1.5.0/classes/detection_finding
 """
@@ -28,7 +28,7 @@ _STATES = {
     "accepted": (3, "Suppressed"),
     "pass": (4, "Resolved"),
 }
-# Tools that read Prowler's reports filter by these words.
+# Prowler's words for the verdicts. Tools that read Prowler's reports filter by them.
 _CODES = {Verdict.FAIL: "FAIL", Verdict.UNKNOWN: "MANUAL", Verdict.PASS: "PASS"}
 
 

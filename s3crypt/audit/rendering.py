@@ -17,4 +17,4 @@ FORMATS: Mapping[str, Callable[[Report], Iterator[str]]] = {
     "ocsf": ocsf,
     "html": html,
 }
-"""Each function yields the text of a report in pieces."""
+"""Name of a format -> the function that yields the text of a report in pieces."""

@@ -54,13 +54,13 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The findings of a run, in the same order in every run. `make_report` creates a report.
+    """The findings of a run, in an order that is the same in every run.
 
     Attributes:
         run: The caller, the time and the arguments of the run.
-        findings: The findings, sorted by resource and control. `by_resource` sorts them by state
-            and severity instead.
-        baseline: The baseline as applied to the findings.
+        findings: The findings, sorted by resource and control. `by_resource` returns them sorted by
+            state and severity.
+        baseline: The findings that a baseline accepts, and the entries without effect.
     """
 
     run: Run
@@ -98,8 +98,9 @@ class Report:
     def numbers(self, finding: Finding) -> str:
         """Return the number of objects in a finding, and the size of the sampled population.
 
-        The result is empty for a finding that is not about objects. The control may apply to only
-        a part of the sample; the finding's `seen` has the size of the sample.
+        The result is empty for a finding that is not about objects. The number of objects is that
+        to which the control applies, which may be less than the sample. The finding's `seen` has
+        the size of the sample.
         """
         if finding.resource.kind != "objects":
             return ""
@@ -160,7 +161,7 @@ def control_order(control: str) -> tuple[str, int]:
 
 
 def required_by(requirements: Iterable[Requirement]) -> str:
-    """Return the requirements in one line, by standard: `CIS AWS Foundations 5.0 2.1.1, ...`."""
+    """Return the requirements on one line, by standard: `CIS AWS Foundations 5.0 2.1.1, ...`."""
     grouped: dict[str, list[str]] = {}
     for each in requirements:
         grouped.setdefault(each.standard, []).append(each.number)

@@ -41,11 +41,11 @@ class Row:
 
     Attributes:
         duty: The duty.
-        verdict: Fail if a finding of its controls failed; else unknown if a finding was unknown;
-            else pass. None if no control of the duty was judged.
-        passed, failed, unknown: The number of findings of its controls, by verdict.
-        judged: The controls of the duty that were judged. Its other controls do not apply, or their
-            resources were not audited.
+        verdict: Fail if a finding of the duty's controls failed; else unknown if a finding was
+            unknown; else pass. None if no control of the duty was judged.
+        passed, failed, unknown: The number of findings of the duty's controls, by verdict.
+        judged: The controls of the duty that were judged. The duty's other controls do not apply,
+            or their resources were not audited.
     """
 
     duty: Duty
@@ -135,7 +135,7 @@ DUTIES: tuple[Duty, ...] = (
 
 
 def fill(findings: Iterable[Finding]) -> tuple[Row, ...]:
-    """Return one row per duty, with the verdict that the findings give it."""
+    """Return one row per duty, with the verdict that follows from the findings."""
     counts: dict[str, dict[Verdict, int]] = {}
     for each in findings:
         of_control = counts.setdefault(each.control.id, dict.fromkeys(Verdict, 0))

@@ -2,8 +2,8 @@
 """A report as SARIF 2.1.0, for code scanning and viewers.
 
 Source: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
-A resource is a logical location. GitHub rejects results without a physical location. The ARN is
-therefore also the URI of an artifact.
+A resource is a logical location. GitHub rejects results without a physical location, so the ARN is
+also given as the URI of an artifact.
 """
 
 import json
@@ -25,7 +25,7 @@ _LEVELS = {
     Severity.LOW: "note",
     Severity.INFORMATIONAL: "note",
 }
-# GitHub's bands: critical from 9.0, high from 7.0, medium from 4.0.
+# Scores in GitHub's ranges: critical from 9.0, high from 7.0, medium from 4.0.
 _SCORES = {
     Severity.CRITICAL: "9.5",
     Severity.HIGH: "8.0",

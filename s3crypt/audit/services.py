@@ -79,7 +79,10 @@ class Services:
         return self._s3.get().meta.region_name
 
     def reach(self, workers: int) -> Reach:
-        """Return the services for an audit of objects that examines `workers` objects at once."""
+        """Return the services for an audit of objects.
+
+        It examines up to `workers` objects at once.
+        """
         keys = KeyReader(KMS(self._kms))
         return Reach(
             self._objects(workers, self.account),

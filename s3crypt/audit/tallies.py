@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counts the judgements of objects and turns them into findings, in bounded memory.
 
-Equal judgements become one finding, which has their number and the names of at most ten objects.
-Memory does not grow with the number of objects. This module makes no request.
+Equal judgements become one finding, which has the number of objects and the names of at most ten
+objects. Memory does not grow with the number of objects. This module makes no request.
 """
 
 import threading
@@ -19,8 +19,8 @@ from .values import MAX_EXAMPLES, Demands, Finding, Fix, ObjectVerdict, Resource
 Named: TypeAlias = tuple[str, str | None]
 """The name of an object, and its version id; None for the current version."""
 
-# The limit of groups that are counted separately. Judgements with further causes, such as further
-# keys, are counted together.
+# The largest number of groups that are counted separately. When it is reached, judgements with new
+# causes, such as new keys, are counted together.
 _MOST_GROUPS = 500
 _MOST_ABOUTS = 10
 _WORDS_OF_OTHERS = {
@@ -34,10 +34,10 @@ Each: TypeAlias = Callable[[ObjectVerdict], None]
 
 @dataclass(slots=True)
 class _Group:
-    """Equal judgements, with the names and abouts that come first in sorted order.
+    """Equal judgements: their number, and the first names and `about` values in sorted order.
 
-    The order in which threads finish must not change a finding, because the evidence of two runs is
-    compared.
+    Sorting makes a finding independent of the order in which threads finish, so the evidence of two
+    runs can be compared.
     """
 
     judgement: Judgement
@@ -51,7 +51,7 @@ class _Group:
         return list(self.own)
 
     def take(self, about: str, names: Iterable[Named]) -> None:
-        """Add `about` and the names, then keep only the first few of each in sorted order."""
+        """Add an `about` value and names. Keep only the first few of each in sorted order."""
         if about not in self.abouts:
             self.abouts = sorted((*self.abouts, about))[:_MOST_ABOUTS]
         for name in names:
@@ -74,8 +74,8 @@ class Scope:
         bucket: The name of the bucket.
         prefix: The URI prefix of all objects.
         demands: The requirements for the objects.
-        remark: The end of the `seen` sentence of each finding: the age of the inventory, and the
-            size and the seed of the sample. Empty for a complete listing.
+        remark: A text that is added to the `seen` sentence of each finding: the age of the
+            inventory, and the size and the seed of the sample. Empty for a complete listing.
         sampled_from: The number of objects from which a sample was drawn; None if all objects were
             examined.
     """
@@ -92,8 +92,8 @@ class Tally:
     """Counts judgements. The methods are thread-safe.
 
     Args:
-        each: Called with the verdict on every object that failed or stayed unknown, by one thread
-            at a time.
+        each: Called with each verdict that is fail or unknown, by one thread at a time. None if it
+            is not needed.
     """
 
     def __init__(self, each: Each | None = None) -> None:
@@ -104,7 +104,7 @@ class Tally:
 
     @property
     def wants_names(self) -> bool:
-        """Whether `add` reads all names of a judgement, not only the first `MAX_EXAMPLES`."""
+        """Whether `add` needs the names of all objects, and not only the first `MAX_EXAMPLES`."""
         return self._each is not None
 
     def add(self, judgement: Judgement, count: int, names: Iterable[Named]) -> None:
@@ -113,8 +113,8 @@ class Tally:
         Args:
             judgement: The judgement, which is the same for all of the objects.
             count: The number of objects.
-            names: The names of the objects. Only the first `MAX_EXAMPLES` are read, unless the
-                callback needs the verdict on each object.
+            names: The names of the objects. Only the first `MAX_EXAMPLES` are read, unless there is
+                a callback `each`.
         """
         with self._lock:
             group = self._group(judgement)

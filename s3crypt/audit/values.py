@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frozen values: controls, findings, and the requirements for objects.
 
-This module makes no request and judges nothing. The modules that judge return `Finding`; the
-modules that write a report read it.
+This module makes no request and judges nothing. The modules that judge return findings, and the
+modules that write a report read them.
 """
 
 from collections.abc import Mapping
@@ -133,7 +133,7 @@ class Finding:
     Attributes:
         control: The control.
         resource: The resource.
-        verdict: Pass or fail; unknown if a property of the resource could not be read.
+        verdict: Pass or fail. Unknown if a property of the resource could not be read.
         seen: The observation behind the verdict, in one sentence. For an unknown verdict, the
             reason why the control could not be judged.
         cause: A short, stable code that distinguishes findings of one control and resource.
@@ -178,11 +178,12 @@ class ObjectVerdict:
 
     Attributes:
         name: The object's name.
-        version_id: The version; None for the current one.
+        version_id: The id of the version; None for the current version.
         control: The id of the control.
         verdict: Fail or unknown.
         cause: The cause of the judgement, as in the finding that counts the object.
-        seen: The predicate of a sentence about the objects, such as `are not signed`.
+        seen: The observation, as the predicate of a sentence about objects, such as `are not
+            signed`.
     """
 
     name: str
@@ -222,7 +223,7 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Demands:
-    """The requirements for the objects of a bucket. An empty field demands nothing.
+    """The requirements for the objects of a bucket. An empty field means no requirement.
 
     Attributes:
         modes: The names of the approved modes, such as `sse-kms`.
@@ -246,7 +247,7 @@ class Demands:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One reply of an API, kept as evidence.
+    """One reply of an API, to be stored as evidence.
 
     `Evidence` removes secrets and object bytes from the request and the reply before it stores
     them.
