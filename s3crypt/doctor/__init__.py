@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds why a put, get or rotate fails here: runs checks from this machine outwards to the service.
+"""Finds out why a put, get or rotate fails. The checks go from this machine to the service.
 
-A diagnosis is read-only and never unwraps a key: permissions on KMS keys are tested by DryRun, and
-of an object only its head and the bytes that name its keys are fetched. `s3crypt.audit` judges
-whether a set-up is right; this package reports why a set-up does not work.
+A diagnosis changes nothing and never unwraps a key. Permissions on KMS keys are tested by DryRun.
+From an object, only the headers and the first bytes, which name its keys, are fetched.
+`s3crypt.audit` judges whether a set-up is secure; this package reports why a set-up does not work.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,8 @@ class Doctor:
     """Finds out why operations on objects fail.
 
     Args:
-        session: The boto3 session that clients are created from; the default session if omitted.
+        session: The boto3 session from which clients are created; by default boto3's default
+            session.
         allow_plain_http: Allow requests to other machines over plain HTTP.
         expected_bucket_owner: The account that is expected to own the bucket.
     """
@@ -62,13 +63,16 @@ class Doctor:
         mode: Mode | None = None,
         keys: "Sequence[str]" = (),
     ) -> Iterator[Diagnosis]:
-        """Yield the diagnoses of all checks, in order; all checks run even if one of them fails.
+        """Yield the diagnoses of all checks, in order.
+
+        If a check finds a fault, the next checks still run.
 
         Args:
-            uri: The object or the bucket; None to check only this machine, credentials and network.
+            uri: The object or the bucket. If None, only this machine, the credentials and the
+                network are checked.
             purpose: The operation that fails.
-            mode: The mode that the operation was given.
-            keys: The key references that the operation was given, as on the command line.
+            mode: The mode that was given to the operation, or None.
+            keys: The key references that were given to the operation, as on the command line.
 
         Raises:
             ConfigError: The URI is invalid, or the AWS settings cannot be read.
@@ -92,10 +96,10 @@ class Doctor:
         yield from check_machine(case, self._services, known)
 
     def try_server(self, uri: str) -> Iterator[Kept]:
-        """Yield the results of trials of the service, on scratch objects below a bucket or prefix.
+        """Test how the service behaves, with scratch objects below a bucket or prefix.
 
-        The trials write objects. All of them are removed, even if the iterator is closed early or
-        an interrupt ends it.
+        Yield the results. The trials write scratch objects. All scratch objects are removed at the
+        end, also if the iterator is closed early or interrupted.
 
         Raises:
             ConfigError: The URI is invalid, or the bucket has Object Lock.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks the credentials: whether there are any, their source, and the identity they belong to."""
+"""Checks whether there are credentials, where they come from, and to whom they belong."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,7 @@ def check_credentials(session: "boto3.Session", known: "Known") -> Iterator[Diag
 def check_identity(
     session: "boto3.Session", services: "Services", known: "Known"
 ) -> Iterator[Diagnosis]:
-    """Ask STS for the identity of the caller; the request needs no permission."""
+    """Report the identity of the caller, which STS returns without any permission."""
     if not known.has_credentials:
         yield _of_identity(Outcome.SKIPPED, "there are no credentials")
         return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks the KMS keys of an operation: state, the caller's permissions, policies and grants.
+"""Checks the KMS keys of an operation: states, the caller's permissions, policies and grants.
 
 Permissions are tested by KMS's DryRun: KMS authorizes the request but does not perform it. No data
 key is unwrapped.
@@ -32,13 +32,13 @@ _RE_ENCRYPT = "kms:ReEncryptFrom"
 
 @dataclass(frozen=True, slots=True)
 class _Use:
-    """A key reference and the operation's use of the key.
+    """A KMS key, and how the operation uses it.
 
     Attributes:
-        key: The id, ARN or alias, as KMS accepts it.
+        key: The id, ARN or alias of the key.
         by_s3: Whether S3 calls KMS on the caller's behalf, instead of this process.
         actions: The KMS actions that the operation needs.
-        into: The destination key if the operation re-encrypts the data key, or None.
+        into: The destination key if the operation re-encrypts the data key in KMS, otherwise None.
     """
 
     key: str
@@ -64,7 +64,7 @@ def check_keys(case: Case, services: "Services", known: "Known") -> Iterator[Dia
 def _fitting(case: Case, services: "Services", known: "Known") -> Iterator[Diagnosis]:
     """Report whether a given key is among the keys of the client-side object."""
     wrapped = known.info.keys if known.info else ()
-    # A get in a server-side mode is refused because of its mode, which another check reports.
+    # For a get in a server-side mode, another check reports that the mode is wrong.
     if case.purpose != "get" or not isinstance(case.mode, ClientSide | None) or not wrapped:
         return
     if case.mode is None:
@@ -80,7 +80,7 @@ def _fitting(case: Case, services: "Services", known: "Known") -> Iterator[Diagn
 
 
 def _bound(case: Case, known: "Known") -> Iterator[Diagnosis]:
-    """Report each entry of the header's encryption context that differs from the get's demand."""
+    """Report each entry of the object's encryption context that the get would refuse."""
     mode, info, at = case.mode, known.info, case.location
     if case.purpose != "get" or not isinstance(mode, ClientSide) or at is None:
         return
@@ -109,7 +109,7 @@ def _with_key(case: Case, wrapped: Sequence[str]) -> str:
 
 
 def _resolved(key: str, services: "Services") -> str:
-    """Return a key reference with a KMS key's id or alias replaced by its ARN."""
+    """Return a key reference. If it names a KMS key that KMS describes, it has the key's ARN."""
     if key.startswith(("aes:", "rsa:")):
         return key
     name = key.removeprefix("kms:")
@@ -132,7 +132,8 @@ def _uses(case: Case, known: "Known") -> Iterator[_Use]:
 
 def _read_keys(case: Case, known: "Known") -> Iterator[_Use]:
     info = known.info
-    # With a disabled key S3 refuses the object's bytes but not its head.
+    # The key of S3's encryption is taken from the headers, which S3 returns even if the key is
+    # disabled.
     of_s3 = known.head and known.head.get("SSEKMSKeyId")
     if of_s3:
         yield _Use(str(of_s3), by_s3=True, actions=(_DECRYPT,))
@@ -149,7 +150,8 @@ def _read_keys(case: Case, known: "Known") -> Iterator[_Use]:
 def _written_keys(case: Case, known: "Known") -> Iterator[_Use]:
     mode = case.mode
     if isinstance(mode, SSEKMS | DSSEKMS):
-        # S3 decrypts the data key of a multipart upload for each part, which takes kms:Decrypt.
+        # S3 decrypts the data key of a multipart upload for each part, so a put also needs
+        # kms:Decrypt.
         yield _Use(mode.key, by_s3=True, actions=(_GENERATE, _DECRYPT))
     elif mode is None and not case.keys and known.default_key and case.purpose == "put":
         yield _Use(known.default_key, by_s3=True, actions=(_GENERATE, _DECRYPT))
@@ -159,7 +161,10 @@ def _written_keys(case: Case, known: "Known") -> Iterator[_Use]:
 
 
 def _rewrapped_into(case: Case, known: "Known") -> str | None:
-    """Return the KMS key that a rotation re-encrypts the object's data key to, or None."""
+    """Return the KMS key under which a rotation puts the object's data key, or None.
+
+    It is None if the operation does not re-encrypt the data key in KMS.
+    """
     is_kept = known.info is not None and known.info.key_location == "metadata"
     if case.purpose != "rotate" or not is_kept or not isinstance(case.mode, ClientSide):
         return None
@@ -323,7 +328,8 @@ def _tried(action: str, arn: str, case: Case, use: _Use, services: "Services") -
             DryRunModifiers=without,
         )
     else:
-        # KMS authorizes the source and the destination of a re-encryption together.
+        # The DryRun needs both keys, because KMS authorizes the source and the destination
+        # together.
         into = use.into or arn
         ask(
             "re_encrypt",
@@ -338,7 +344,7 @@ def _tried(action: str, arn: str, case: Case, use: _Use, services: "Services") -
 
 
 def _context(case: Case, use: _Use) -> dict[str, str]:
-    """Return the encryption context of the request, because policies may have conditions on it."""
+    """Return the encryption context for the DryRun: policies may have conditions on the context."""
     if case.location is None:
         return {}
     if use.by_s3:
@@ -400,14 +406,14 @@ def _is_allowed_through_s3(
     request = Request(known.identity.caller, action, arn, account, context)
     direct = Request(known.identity.caller, action, arn, account, {"aws:SecureTransport": "true"})
     policies = Policies((ADMINISTRATOR,), key=document)
-    # The policy explains a denied direct request only if it allows the request through S3 and
-    # denies the direct one.
+    # The DryRun is a direct request. Its denial is harmless if the key policy denies only direct
+    # requests and allows the same request through S3.
     verdicts = [decide(each, policies).verdict for each in (request, direct)]
     return verdicts == [Verdict.ALLOWED, Verdict.DENIED]
 
 
 def _policy(arn: str, services: "Services", known: "Known") -> Document | Diagnosis | None:
-    """Return the policy of a key, or a diagnosis if it cannot be read; None without a key ARN."""
+    """Return a key's policy, or a diagnosis if it cannot be read. Return None without a key ARN."""
     if ":key/" not in arn:
         return None
     try:
@@ -439,7 +445,7 @@ def _of_policy(arn: str, document: Document) -> Iterator[Diagnosis]:
 
 
 def _grants(arn: str, services: "Services", known: "Known") -> Iterator[Diagnosis]:
-    """Report the grants whose grantee is the caller's ARN; KMS may have further relevant grants."""
+    """Report the grants for the caller's ARN. Grants for other principals may also apply."""
     caller = known.identity.caller.arn if known.identity else None
     if ":key/" not in arn or caller is None:
         return

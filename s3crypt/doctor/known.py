@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The services that a diagnosis calls, and the facts from their replies so far. Read-only.
+"""The services that a diagnosis calls, and the facts that were found so far.
 
-A request is retried for a few seconds at most: a diagnosis reports a fault and does not wait for
-the fault to pass.
+All requests are read-only. A request is retried only for a few seconds: a diagnosis reports a fault
+and does not wait until it has passed.
 """
 
 from collections.abc import Mapping
@@ -75,12 +75,12 @@ class Services:
         self.key_policies = KeyPolicies(self.ask_kms)
 
     def s3_of_owner(self, account: str) -> "S3Client":
-        """Return an S3 client whose requests S3 refuses for buckets of any other account."""
+        """Return an S3 client whose requests S3 refuses if another account owns the bucket."""
         clients: Clients[S3Client] = _Impatient("s3", expected_bucket_owner=account, **self._how)
         return clients.get()
 
     def objects(self) -> Objects:
-        """Return the object engine, which recognises the format of an object."""
+        """Return an object engine, which reads an object's headers and recognises its format."""
         made = Objects(
             client=None,
             endpoint_url=None,
@@ -95,9 +95,10 @@ class Services:
 
     @property
     def are_of_one_provider(self) -> bool:
-        """Return whether the endpoints of S3, STS and KMS are all AWS's, or all not AWS's.
+        """Whether S3, STS and KMS all are at AWS, or all are at other endpoints.
 
-        This keeps credentials of another provider from being sent to AWS.
+        If not, a diagnosis sends no request to STS and KMS, because credentials of another provider
+        must not be sent to AWS.
         """
         kinds = {is_aws(self.s3.get()), is_aws(self.sts.get()), is_aws(self.kms.get())}
         return len(kinds) == 1
@@ -105,7 +106,7 @@ class Services:
 
 @dataclass(slots=True)
 class Known:
-    """The facts that the checks have found so far. Each check writes only its own attributes.
+    """The facts that the checks have found so far. No two checks write the same attribute.
 
     Attributes:
         has_credentials: Whether there are credentials at all.
@@ -121,7 +122,7 @@ class Known:
         head_error: The error of that HEAD, or None.
         info: The facts in the object's first bytes, which include its keys, or None.
         read_error: The error of the read of the first bytes, or None.
-        key_metadata: KMS's description of each key, by the name that the case has for it.
+        key_metadata: Key as the case names it -> KMS's description of the key.
         key_policies: The key policies that were read, by ARN of the key.
         denied: The KMS actions that KMS denied in a DryRun, by ARN of the key.
     """

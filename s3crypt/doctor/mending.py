@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds corrected policies, and the AWS CLI commands that would install them.
 
-Makes no requests. A statement that denies a request may protect its resource, so no statement is
-ever removed, and s3crypt's own statements are not changed.
+This module makes no requests. A Deny statement may protect the resource, so no statement is ever
+removed, and s3crypt's own statements are not changed.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ _OTHERS, _CALLER = "ArnNotEquals", "aws:PrincipalArn"
 
 
 def sparing(document: Document, denies: Callable[[Statement], bool], caller: Caller) -> Document:
-    """Return a policy in which the statements that deny a request except the caller.
+    """Return a policy in which the caller is excepted from the statements that deny a request.
 
-    No statement is removed.
+    `denies` returns whether a statement denies the request. No statement is removed.
     """
     arn = str(caller.arn)
     changed = (
@@ -46,7 +46,10 @@ def put_bucket_policy(bucket: str, region: str, document: Document) -> str:
 
 
 def key_policy_with(arn: str, document: Document, caller: Caller, actions: tuple[str, ...]) -> str:
-    """Return the command line that adds a statement to a key policy: the caller may use the key."""
+    """Return the command line that adds a statement to a key policy.
+
+    The statement allows the caller `actions` on the key.
+    """
     allowing = Statement(
         "Allow",
         principals=(Principal("AWS", str(caller.arn)),),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks the network path to S3: the endpoint, a proxy, TLS and this machine's clock.
 
-These checks open and close connections without sending a request. The other checks send their
-requests over the same path as every request of the library.
+These checks open and close connections, and send no HTTP request. All other checks send requests as
+the library does.
 """
 
 import os
@@ -105,8 +105,11 @@ def _connected(url: SplitResult) -> socket.socket:
 
 
 def _handshake(url: SplitResult, trusted: str | None) -> tuple[str, dict[str, Any]]:
-    """Return the TLS version and the certificate, which is empty if it is not verified."""
-    # The same setting may name a file or a directory of certificates.
+    """Return the TLS version and the certificate.
+
+    The certificate is empty if TLS verification is off.
+    """
+    # The setting `trusted` may name a file or a directory of certificates.
     is_directory = trusted is not None and os.path.isdir(trusted)  # noqa: PTH112
     context = ssl.create_default_context(
         cafile=None if is_directory else trusted, capath=trusted if is_directory else None
@@ -133,7 +136,8 @@ def _validity(certificate: dict[str, Any]) -> str:
 
 
 def _post_quantum() -> Diagnosis:
-    # Python exposes the negotiated group only since 3.15.
+    # The result is only whether the group is offered: before 3.15, Python does not return the
+    # negotiated group.
     offered = f"{POST_QUANTUM} is {'offered' if offers_post_quantum() else 'not offered'}"
     why = "" if offers_post_quantum() else ", which OpenSSL does from 3.5 on"
     seen = f"{offered} by {ssl.OPENSSL_VERSION}{why}; this Python does not show what was agreed on"

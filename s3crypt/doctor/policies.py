@@ -37,14 +37,14 @@ _ACTIONS: Mapping[str, tuple[str, ...]] = {
     "get": (_READ,),
     "rotate": (_READ, "s3:PutObject"),
 }
-# Arguments of a put -> the condition keys through which policies see them.
+# Argument of a put -> the condition key for it in policies.
 _SEEN_AS: Mapping[str, str] = {
     "ServerSideEncryption": "s3:x-amz-server-side-encryption",
     "SSEKMSKeyId": "s3:x-amz-server-side-encryption-aws-kms-key-id",
     "SSECustomerAlgorithm": "s3:x-amz-server-side-encryption-customer-algorithm",
 }
 _ENDPOINT = re.compile(r"vpce-[0-9a-f]+")
-# The condition keys for the network that a request comes from.
+# The condition keys about the network from which a request comes.
 _OF_NETWORK = frozenset({"aws:sourcevpc", "aws:sourcevpce", "aws:sourceip", "aws:vpcsourceip"})
 
 
@@ -116,8 +116,8 @@ def _judged(
         elif document and _is_for_want_of_tls(request, document, services):
             yield _plain(request, document, decision)
         elif document and decision.statements and not _is_denied_anywhere(request, document):
-            # With the usual AWS host name, the endpoint URL does not show whether requests pass
-            # through a VPC endpoint.
+            # The outcome is unknown: with the usual AWS host name, the endpoint URL does not show
+            # whether requests pass through a VPC endpoint.
             seen = f"{action} is denied by {' and '.join(decision.statements)}, unless it comes "
             seen += "through the network that the policy names"
             yield Diagnosis(_NAME, Outcome.UNKNOWN, Area.POLICY, seen)
@@ -130,10 +130,10 @@ def _judged(
 
 
 def _is_for_want_of_tls(request: Request, document: Document, services: "Services") -> bool:
-    """Return whether the policy of a service other than AWS denies a request only for lack of TLS.
+    """Return whether another service than AWS denies a request only because it is not over TLS.
 
-    AWS enforces the policy for every request. Another service may ignore `aws:SecureTransport`, as
-    the sandbox does, or a proxy that terminates TLS may set it.
+    Such a denial is uncertain: AWS enforces the policy for every request, but another service may
+    ignore `aws:SecureTransport`, as the sandbox does, or a proxy that terminates TLS may set it.
     """
     if request.context["aws:SecureTransport"] == "true" or is_aws(services.s3.get()):
         return False
@@ -147,8 +147,8 @@ def _with_tls(request: Request) -> Request:
 def _plain(request: Request, document: Document, decision: Decision) -> Diagnosis:
     """Report whether the service enforces the policy for requests over plain HTTP.
 
-    The service has served the policy itself over plain HTTP. If the statements deny that request
-    too, the service ignores them.
+    The service has returned the policy itself over plain HTTP. If the statements also deny that
+    request, the service ignores the statements.
     """
     names = set(decision.statements)
     reading = replace(
@@ -169,7 +169,7 @@ def _plain(request: Request, document: Document, decision: Decision) -> Diagnosi
 
 
 def _is_denied_anywhere(request: Request, document: Document) -> bool:
-    """Return whether a request is denied or undecided without the conditions on the network."""
+    """Return whether a request is not allowed even without the statements about the network."""
     kept = tuple(each for each in document.statements if not _depends_on_network(each))
     rest = Document(kept) if kept else None
     return _decided(request, rest).verdict is not Verdict.ALLOWED
@@ -182,7 +182,7 @@ def _decided(request: Request, document: Document | None) -> Decision:
 def _request(
     action: str, case: Case, services: "Services", known: "Known", mode: "Mode | None"
 ) -> Request | None:
-    """Return the request as policies see it, or None if the caller's identity is unknown."""
+    """Return the request for the evaluation, or None if the caller's identity is unknown."""
     if known.identity is None or case.location is None:
         return None
     caller = known.identity.caller
@@ -210,7 +210,7 @@ def _headers(mode: "Mode | None", known: "Known") -> dict[str, str]:
     found = {_SEEN_AS[name]: str(value) for name, value in arguments.items() if name in _SEEN_AS}
     key = _SEEN_AS["SSEKMSKeyId"]
     if found.get(key) in known.key_metadata:
-        # s3crypt sends the key's name unchanged, and S3 resolves it before it evaluates the policy.
+        # Use the key's ARN: S3 resolves the key's name before it evaluates the policy.
         found[key] = str(known.key_metadata[found[key]]["Arn"])
     return found
 
@@ -229,7 +229,7 @@ def _denied(
 
 
 def _in_another_way(case: Case, services: "Services", known: "Known", request: Request) -> str:
-    """Return a command that the policy allows, with TLS or in another mode, or an empty string."""
+    """Return a command with TLS or with another mode that the policy allows, or an empty text."""
     if request.context.get("aws:SecureTransport") == "false" and _allows(known, request, _TLS):
         host = urlsplit(services.s3.get().meta.endpoint_url).netloc
         return f"export AWS_ENDPOINT_URL_S3=https://{host}"
@@ -242,7 +242,7 @@ def _in_another_way(case: Case, services: "Services", known: "Known", request: R
 
 
 def _modes(known: "Known") -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the options of the modes that a put could use, with their values of condition keys."""
+    """Yield the modes that a put could use, as pairs: command-line options, and condition keys."""
     mode, key = _SEEN_AS["ServerSideEncryption"], _SEEN_AS["SSEKMSKeyId"]
     if known.default_key:
         given = f"--key kms:{known.default_key}"
@@ -262,7 +262,7 @@ def _allows(known: "Known", request: Request, context: Mapping[str, str]) -> boo
 
 
 def _spared(case: Case, known: "Known", request: Request) -> str:
-    """Return the command line that excepts the caller from the denying statements, or advice."""
+    """Return a command line that excepts the caller from the denying statements, or an advice."""
     document, at = known.bucket_policy, case.location
     asked = f"Ask the bucket's owner to allow {request.action} to {request.caller.arn}."
     if document is None or at is None or known.is_own_bucket is False:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fetches the object's first bytes as a get would; they name a client-side object's keys.
+"""Fetches the object's first bytes. In a client-side object, these bytes name the keys.
 
-S3 decrypts its server-side encryption to serve them; this module decrypts nothing.
+S3 decrypts its server-side encryption to return these bytes. This module decrypts nothing.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def look(case: Case, services: "Services", known: "Known") -> None:
-    """Fetch the first bytes of the object; `check_reading` reports the result."""
+    """Fetch the first bytes of the object. `check_reading` reports the result."""
     at = case.location
     if at is None or known.head is None or not case.reads:
         return

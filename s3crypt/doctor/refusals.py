@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turns a failed request into a diagnosis, which names the part of the set-up at fault."""
+"""Turns the error of a failed request into a diagnosis."""
 
 from botocore.exceptions import (
     ConnectTimeoutError,
@@ -56,9 +56,10 @@ def of_error(name: str, area: Area, error: S3CryptError) -> Diagnosis:
     """Return the diagnosis of a request that failed.
 
     Args:
-        name: The check.
-        area: The area of the request, used unless the error points to another area.
-        error: The library's error.
+        name: The name of the check.
+        area: The area of the request. If the error shows that the fault is in another area, the
+            diagnosis has that area.
+        error: The error of the request.
     """
     found, outcome, following = _classified(area, error)
     return Diagnosis(name, outcome, found, _in_one_line(error), following)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests whether a service behaves as s3crypt relies on, with requests on scratch objects.
+"""Tests whether a service behaves as s3crypt needs it, with requests on scratch objects.
 
-Each trial makes single requests and compares their results, without s3crypt's workarounds.
-tests/servers measures which of s3crypt's promises hold on a server with the workarounds.
+Each trial makes requests without s3crypt's workarounds, and compares the results. The tests in
+tests/servers measure which of s3crypt's promises hold on a server with the workarounds.
 """
 
 import base64
@@ -53,9 +53,9 @@ class Kept:
 
     Attributes:
         trial: The name of the trial.
-        verdict: `no` if the service reports success but did not do as requested; `not supported` if
-            it refuses the operation; `not known` if it denies the caller, throttles the request, or
-            does not reply.
+        verdict: `no` if the service reports success but did not do what was requested. `not
+            supported` if the service refuses the operation. `not known` if the service denies the
+            caller, throttles the request, or does not reply.
         note: The reason for a verdict other than `yes`.
     """
 
@@ -65,7 +65,7 @@ class Kept:
 
 
 Trial = Callable[[Scratch], str | None]
-"""Tests one behaviour; returns why it is not as it should be, or None if it is.
+"""A function that tests one behaviour. It returns the fault, or None if there is no fault.
 
 Raises S3CryptError if the service refuses a request.
 """
@@ -75,7 +75,7 @@ def try_server(services: "Services", at: "Location") -> Iterator[Kept]:
     """Run the trials one after the other, yield their results, and remove the scratch objects.
 
     Args:
-        services: Create the S3 client.
+        services: Creates the S3 client.
         at: The bucket, and the prefix below which the scratch objects are created.
 
     Raises:
@@ -187,7 +187,7 @@ def _copy_source_if_match(made: Scratch) -> str | None:
 
 
 def _complete(made: Scratch, name: str, **conditions: str) -> bool:
-    """Upload an object in one part; return whether its completion was refused by its conditions."""
+    """Upload an object in one part. Return whether the completion was refused by its conditions."""
     upload = made.ask("create_multipart_upload", name)["UploadId"]
     part = made.ask("upload_part", name, UploadId=upload, PartNumber=1, Body=b"other")
     parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
@@ -229,7 +229,7 @@ def _delete_many_if_match(made: Scratch) -> str | None:
 
 
 def _echoes(made: Scratch, arguments: dict[str, Any], mode: str) -> str | None:
-    """Return which replies do not report the requested mode, or None if all report it."""
+    """Return which replies do not report the requested mode, or None if all replies report it."""
     name, large = made.new(), made.new()
     again = _CUSTOMER_KEY.read_arguments() if mode == "sse-c" else {}
     of_source = _CUSTOMER_KEY.copy_source_arguments() if mode == "sse-c" else {}
@@ -271,7 +271,8 @@ def _demands_customer_key(made: Scratch) -> str | None:
         try:
             made.ask("head_object", name, **arguments)
         except S3CryptError as error:
-            # S3 replies 400 to a request without a key, and 403 to one with a wrong key.
+            # Continue: S3 replies 400 to a request without a key, and 403 to a request with a wrong
+            # key.
             if is_throttled(error) or _is_of_server(error):
                 raise
             continue
@@ -337,7 +338,7 @@ def _keeps_encoded_text(made: Scratch) -> str | None:
 
 
 def _difference(given: Mapping[str, str], found: Mapping[str, str]) -> str | None:
-    # Names are compared without case, because their case has a trial of its own.
+    # The case of names is ignored here, because it has a trial of its own.
     kept = {name.lower(): value for name, value in found.items()}
     changed = sorted(name for name in given if kept.get(name.lower()) != given[name])
     return f"not kept: {', '.join(changed)}" if changed else None

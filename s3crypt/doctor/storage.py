@@ -29,7 +29,7 @@ _NO_CREDENTIALS = "there are no credentials"
 
 
 def reason_to_skip(known: "Known") -> str | None:
-    """Return why no requests to S3 are made, or None if they are made."""
+    """Return why no requests can be made to S3, or None if requests can be made."""
     if not known.has_credentials:
         return _NO_CREDENTIALS
     return None if known.is_reachable else _UNREACHABLE
@@ -58,7 +58,7 @@ def _missing_bucket(case: Case, at: "Location", known: "Known", error: S3CryptEr
     known.dates += [headers["date"]] if headers.get("date") else []
     if error.code in ("404", "NoSuchBucket"):
         seen = f"there is no bucket {at.bucket}"
-        # A new bucket would not contain the object that is to be read.
+        # Do not suggest to create the bucket for a read: a new bucket would not contain the object.
         following = "aws s3api list-buckets" if case.reads else f"s3crypt bucket init {at.bucket}"
         return Diagnosis("bucket", Outcome.WRONG, Area.S3, seen, following)
     if is_denied(error):
@@ -78,7 +78,7 @@ def _missing_bucket(case: Case, at: "Location", known: "Known", error: S3CryptEr
 
 
 def _owned(at: "Location", services: "Services", known: "Known") -> Diagnosis:
-    """Report the bucket's owner, found by requests that name the account expected to own it."""
+    """Report whether the caller's account, or the expected account, owns the bucket."""
     mine = known.identity.caller.account if known.identity else None
     known.is_own_bucket = None if mine is None else _is_of(at, services, mine)
     wanted = services.expected_bucket_owner
@@ -108,8 +108,8 @@ def _region(case: Case, services: "Services", known: "Known") -> Iterator[Diagno
     seen = f"the bucket is in {there}, and the requests are for {mine}"
     by_name = isinstance(case.mode, SSEKMS | DSSEKMS) and not case.mode.key.startswith("arn:")
     if by_name:
-        # S3 redirects requests to the bucket's Region, but KMS does not: KMS would look up the
-        # key's name in the wrong Region.
+        # S3 redirects requests to the bucket's Region. KMS does not, so it would look up the key's
+        # name in the wrong Region.
         seen += f", where KMS would look for {getattr(case.mode, 'key', '')}"
     else:
         seen += ": S3 redirects them, which costs a round trip"
@@ -156,10 +156,10 @@ def _unblocked(at: "Location", known: "Known", found: Encryption) -> str:
 
 
 def ask_for_head(case: Case, services: "Services", known: "Known") -> None:
-    """Fetch the object's head. `check_object` reports the reply.
+    """Fetch the object's headers. `check_object` reports the reply.
 
-    The request precedes the check of the policy, because a served HEAD proves that no policy denies
-    the read.
+    This request is made before the policy is checked, because a successful HEAD proves that no
+    policy denies the read.
     """
     at = case.location
     if at is None or not at.name or known.bucket_region is None or reason_to_skip(known):
@@ -172,7 +172,7 @@ def ask_for_head(case: Case, services: "Services", known: "Known") -> None:
 
 
 def check_object(case: Case, known: "Known") -> Iterator[Diagnosis]:
-    """Report the facts in the object's head: its mode, whether it is archived, and its locks."""
+    """Report the facts in the object's headers: its mode, whether it is archived, and its locks."""
     at = case.location
     if at is None or not at.name or known.bucket_region is None or reason_to_skip(known):
         why = "no object was named" if at and not at.name else "the bucket was not seen"
@@ -280,7 +280,10 @@ def _archive(case: Case, at: "Location", known: "Known") -> Iterator[Diagnosis]:
 
 
 def _locks(case: Case, known: "Known") -> Iterator[Diagnosis]:
-    """Report a lock. It keeps a version that is to be rotated, and so its old key, in use."""
+    """Report a lock.
+
+    After a rotation, the locked old version, and thus the old key, stays in use.
+    """
     reply: Any = known.head
     held = {name: reply[name] for name in LOCKS if reply.get(name) not in (None, "OFF")}
     if not held:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The values of a diagnosis, all frozen: the failing operation, the results, and the first cause.
+"""The values of a diagnosis: the failing operation, the results, and the first cause.
 
 This module makes no requests.
 """
@@ -26,7 +26,7 @@ class Outcome(StrEnum):
 
 
 class Area(StrEnum):
-    """The part of a set-up that a check examines, and that a fault is in."""
+    """The part of a set-up that a check examines, or in which a fault is."""
 
     CREDENTIALS = "credentials"
     NETWORK = "network"
@@ -45,11 +45,13 @@ class Diagnosis:
     """The result of one check.
 
     Attributes:
-        name: The check, such as `bucket policy`; several diagnoses may have the same name.
-        outcome: The result. It is `unknown`, never `ok`, if the check could not see its subject.
-        area: The part of the set-up that the check examined, or that the fault is in.
+        name: The name of the check, such as `bucket policy`. Several diagnoses may have the same
+            name.
+        outcome: The result. It is `unknown`, never `ok`, if the check could not read the setting
+            that it examines.
+        area: The part of the set-up that the check examined, or in which the fault is.
         seen: The check's observation, in one sentence without a period.
-        next: The next command, or the next step in words; empty if nothing needs to be done.
+        next: The command to run next, or the next step in words. Empty if nothing needs to be done.
     """
 
     name: str
@@ -66,8 +68,8 @@ class Case:
     Attributes:
         purpose: The operation that fails.
         location: The object, or the bucket alone; None for a diagnosis of this machine.
-        mode: The mode that the operation was given, or None.
-        keys: The key references that the operation was given, as on the command line.
+        mode: The mode that was given to the operation, or None.
+        keys: The key references that were given to the operation, as on the command line.
     """
 
     purpose: Purpose = "get"
