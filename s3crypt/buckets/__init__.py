@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Buckets and their configuration: the only package that reads or changes either."""
+"""Creates, lists and deletes buckets.
+
+The modules of this package read and write their settings. No other package makes requests about
+buckets.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
 _DENIED = frozenset({"403", "AccessDenied"})
-# Codes of a service that does not support Object Lock, or of a bucket without this configuration.
+# Error codes of a service that does not support Object Lock, or for a bucket without Object Lock.
 NO_SUCH_SETTING = frozenset(
     {"InvalidArgument", "InvalidRequest", "MethodNotAllowed", "NotImplemented"}
 )
@@ -28,7 +32,7 @@ class ListedBucket:
 
     Attributes:
         name: The bucket's name.
-        created: The time at which it was created; None if the service does not report the time.
+        created: The time at which the bucket was created; None if the service does not report it.
     """
 
     name: str
@@ -37,7 +41,7 @@ class ListedBucket:
 
 def listed(client: "S3Client") -> Iterator[ListedBucket]:
     """Yield all buckets of the caller's account."""
-    # Without MaxBuckets, S3 refuses the request to accounts with more than 10,000 buckets.
+    # Without MaxBuckets, S3 refuses the request of an account with more than 10,000 buckets.
     for page in pages(client, "list_buckets", {"MaxBuckets": 1000}, "the list of buckets"):
         for bucket in page["Buckets"]:
             yield ListedBucket(str(bucket["Name"]), bucket.get("CreationDate"))
@@ -51,7 +55,7 @@ def names(client: "S3Client") -> Iterator[str]:
 def directory_names(client: "S3Client") -> Iterator[str]:
     """Yield the names of the account's directory buckets in the client's Region.
 
-    A server without this operation answers with its other buckets.
+    A server that does not support this operation may return its other buckets.
 
     Raises:
         StorageError: S3 refused, or S3 Express One Zone cannot be reached.
@@ -63,7 +67,7 @@ def directory_names(client: "S3Client") -> Iterator[str]:
 
 
 def inventory_destinations(client: "S3Client", bucket: str) -> tuple[str, ...]:
-    """Return the KMS keys that encrypt a bucket's S3 Inventory reports, as they were given to S3.
+    """Return the KMS keys of a bucket's S3 Inventory reports, by the names that S3 was given.
 
     Raises:
         StorageError: S3 refused.
@@ -83,7 +87,7 @@ def create(client: "S3Client", bucket: str) -> None:
     """Create a bucket in the client's Region.
 
     Raises:
-        StorageError: S3 refused; the name may be taken.
+        StorageError: S3 refused, for example because the name is taken.
     """
     region = client.meta.region_name
     where = {} if region in ("us-east-1", "aws-global") else {"LocationConstraint": region}
@@ -93,16 +97,17 @@ def create(client: "S3Client", bucket: str) -> None:
 
 
 def make(client: "S3Client", bucket: str) -> bool:
-    """Create a bucket in the client's Region; return False if it exists there and is the caller's.
+    """Create a bucket in the client's Region. Return False if the caller already has it there.
 
     Raises:
-        ConfigError: S3 accepts no such name.
+        ConfigError: S3 does not accept the name.
         StorageError: The name is taken by another account, or the caller's bucket of this name is
             in another Region; or S3 refused for another reason.
     """
     subject = f"s3://{bucket}"
     try:
-        # In us-east-1, S3 reports success for a bucket that the caller has already.
+        # List the buckets first: in us-east-1, S3 reports success for a bucket that the caller
+        # already has.
         if any(found == bucket for found in _names_or_none(client)):
             return _check_region(client, bucket)
         create(client, bucket)
@@ -136,7 +141,10 @@ def _names_or_none(client: "S3Client") -> Iterator[str]:
 
 
 def _check_region(client: "S3Client", bucket: str) -> bool:
-    """Return False; refuse a bucket of the caller's in another Region than the client's."""
+    """Return False for the caller's existing bucket.
+
+    Refuse the bucket if it is in another Region.
+    """
     from .configuration import home_of  # noqa: PLC0415 - it imports this package
 
     home = home_of(client, bucket)
@@ -151,13 +159,13 @@ def _check_region(client: "S3Client", bucket: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The contents of a bucket that keep it from being removed, up to 1,000 of each kind.
+    """The contents that prevent the removal of a bucket, counted up to 1,000 per kind.
 
     Attributes:
         objects: The number of current objects.
         versions: The number of all versions and delete markers.
         uploads: The number of unfinished multipart uploads.
-        is_more: The kinds of which there are more.
+        is_more: The kinds (such as `versions`) of which the bucket has more.
     """
 
     objects: int
@@ -167,10 +175,10 @@ class Contents:
 
 
 def remove(client: "S3Client", bucket: str, contents: Contents) -> None:
-    """Delete a bucket that is empty.
+    """Delete a bucket, or refuse if it is not empty.
 
     Raises:
-        ConflictError: It has objects, versions or uploads.
+        ConflictError: The bucket has objects, versions or uploads.
         ObjectNotFoundError: The bucket does not exist.
         StorageError: S3 refused or failed.
     """
@@ -189,7 +197,7 @@ def remove(client: "S3Client", bucket: str, contents: Contents) -> None:
 
 
 def _told(contents: Contents) -> str:
-    # In a bucket without versioning, each object has one version.
+    # In a bucket without versioning, each object has one version. Versions are then not mentioned.
     has_older = contents.versions > contents.objects
     counts = {
         "objects": contents.objects,
@@ -210,24 +218,25 @@ def _how_to_empty(bucket: str, contents: Contents) -> str:
     if contents.uploads:
         steps.append(f"s3crypt uploads s3://{bucket} --older-than 0m")
     if contents.versions > contents.objects:
-        # No command of ours deletes all versions: each is deleted for good.
+        # s3crypt has no command that deletes all versions, because a deleted version cannot be
+        # restored.
         steps.append(f"s3crypt ls -r --versions s3://{bucket}, then s3crypt rm URI --version-id ID")
     return "First: " + "; ".join(steps)
 
 
 def delete(client: "S3Client", bucket: str) -> None:
-    """Delete an empty bucket.
+    """Delete a bucket. S3 refuses to delete a bucket that is not empty.
 
     Raises:
         ObjectNotFoundError: The bucket does not exist.
-        StorageError: S3 refused; the bucket may not be empty.
+        StorageError: S3 refused, for example because the bucket is not empty.
     """
     look = partial(_deleted, client, bucket)
     call(client, "delete_bucket", {"Bucket": bucket}, f"s3://{bucket}", look=look)
 
 
 def may_lock_objects(client: "S3Client", bucket: str) -> bool:
-    """Return whether objects of a bucket may be locked; True also if the caller may not read it.
+    """Return whether a bucket may have Object Lock. True if the caller may not read the setting.
 
     Raises:
         StorageError: S3 refused for another reason.
@@ -236,7 +245,7 @@ def may_lock_objects(client: "S3Client", bucket: str) -> bool:
     try:
         reply = call(client, "get_object_lock_configuration", {"Bucket": bucket}, subject)
     except ObjectNotFoundError:
-        # AWS answers 404 if a bucket has no such setting.
+        # AWS replies 404 if a bucket has no Object Lock.
         return False
     except StorageError as error:
         if error.code in NO_SUCH_SETTING:
@@ -249,13 +258,13 @@ def may_lock_objects(client: "S3Client", bucket: str) -> bool:
 
 
 def _created(client: "S3Client", bucket: str, attempts: Attempts) -> Reply | None:
-    """Return S3's reply if an attempt whose reply was lost created the bucket."""
+    """Return S3's list of buckets if an attempt whose reply was lost created the bucket."""
     reply = call(client, "list_buckets", {}, f"s3://{bucket}", within=attempts, is_look=True)
     return reply if any(found["Name"] == bucket for found in reply["Buckets"]) else None
 
 
 def _deleted(client: "S3Client", bucket: str, attempts: Attempts) -> Reply | None:
-    """Return an empty reply if an attempt whose reply was lost deleted the bucket."""
+    """Return an empty reply if an attempt whose reply was lost deleted the bucket, or None."""
     request, subject = {"Bucket": bucket}, f"s3://{bucket}"
     try:
         call(client, "head_bucket", request, subject, within=attempts, is_look=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The public access block of a whole account, which applies to all of its buckets. Read only."""
+"""Reads the public access block of an account, which applies to all buckets of the account."""
 
 from typing import TYPE_CHECKING
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from types_boto3_s3control.client import S3ControlClient
 
 ACTION = "s3:GetAccountPublicAccessBlock"
-"""The IAM action that reads the block."""
+"""The IAM action that allows reading the public access block of an account."""
 
 
 def read_public_access_block(client: "S3ControlClient", account: str) -> PublicAccessBlock:
-    """Return the block of an account; without a block, all four of its settings are off.
+    """Return the public access block of an account. If there is none, all four settings are off.
 
     Raises:
         StorageError: S3 refused.

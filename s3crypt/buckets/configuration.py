@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bucket's configuration, read and written one setting at a time; each write is read back.
+"""Reads and writes a bucket's configuration, setting by setting. Each write is verified by a read.
 
-`settings` has the values. This module decides nothing: its callers choose the settings to write.
-A setting that may not be read is `Unseen`, which always differs from an absent setting.
+The values are in `settings`. This module does not decide which settings to write. A setting that
+the caller may not read is `Unseen`, which is never equal to a setting that is not set.
 """
 
 import time
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Setting)
 
 NOT_SEEN = frozenset({"403", "AccessDenied", "MethodNotAllowed", "NotImplemented"})
-"""The codes of a service that does not show a setting to the caller, or does not support it."""
-# Codes of services that do not support Object Lock, and of AWS for a bucket without it.
+"""The error codes if the caller may not read a setting, or the service does not support it."""
+# Error codes of services that do not support Object Lock.
 _NO_LOCK = frozenset({"InvalidArgument", "InvalidRequest"})
-# Codes of a HEAD that is refused, or that must be sent to another Region.
+# Error codes of a HEAD that is refused, or that must be sent to another Region.
 _ELSEWHERE = NOT_SEEN | {"301", "400", "AuthorizationHeaderMalformed", "PermanentRedirect"}
 _REFUSED = frozenset({"403", "AccessDenied"})
 _READERS = 8
-# Seconds between reads of a setting just written; S3 may still answer with the old setting.
+# Pauses in seconds before a written setting is read again: S3 may still return the old setting.
 _SETTLING_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)
 
 
@@ -57,7 +57,8 @@ class Configuration:
     Attributes:
         bucket: The bucket's name.
         region: The bucket's Region.
-        settings: The settings by class, each a value or `Unseen`. An omitted setting is not set.
+        settings: Class of a setting -> its value, or `Unseen`. A class that is missing here means
+            that the setting is not set.
     """
 
     bucket: str
@@ -65,11 +66,11 @@ class Configuration:
     settings: Mapping[type[Setting], Setting | Unseen] = field(default_factory=dict)
 
     def seen(self, kind: type[S]) -> S | Unseen:
-        """Return a setting, or `Unseen`."""
+        """Return a setting. Return `Unseen` if it could not be read."""
         return cast("S | Unseen", self.settings.get(kind) or kind.of({}))
 
     def get(self, kind: type[S]) -> S:
-        """Return a setting that was read.
+        """Return a setting, or raise an error if it could not be read.
 
         Raises:
             StorageError: The setting could not be read.
@@ -101,7 +102,7 @@ SETTINGS: tuple[type[Setting], ...] = (
     Replication,
     Versioning,
 )
-"""All settings that are read."""
+"""The classes of all settings in a `Configuration`."""
 
 
 def region_of(client: "S3Client", bucket: str) -> str:
@@ -114,7 +115,7 @@ def region_of(client: "S3Client", bucket: str) -> str:
     try:
         reply = call(client, "head_bucket", {"Bucket": bucket}, f"s3://{bucket}")
     except ObjectNotFoundError as error:
-        # The reply to a HEAD has no body that names the missing thing.
+        # The reply to a HEAD has no body, so the error must name the bucket.
         raise ObjectNotFoundError(
             f"s3://{bucket}: no such bucket",
             hint="Check the name; `aws s3 ls` lists the buckets of the account.",
@@ -127,7 +128,8 @@ def region_of(client: "S3Client", bucket: str) -> str:
 def home_of(client: "S3Client", bucket: str) -> str | None:
     """Return the Region of a bucket, even if the caller may not read the bucket itself.
 
-    S3 names the Region in its refusals too. None stands for a refusal without a Region.
+    S3 returns the Region even if it refuses the request. Return None if S3's refusal does not
+    contain the Region.
 
     Raises:
         StorageError: The bucket does not exist, or S3 failed.
@@ -148,8 +150,8 @@ def read(client: "S3Client", bucket: str, kind: type[S]) -> S:
         ConfigError: The bucket's policy is not in the grammar of policies.
     """
     if issubclass(kind, BucketPolicy):
-        # If a reply breaks off, botocore returns the received part of a policy; `policies` detects
-        # this.
+        # `policies.read` detects a reply that breaks off. botocore would return the part of the
+        # policy that was received.
         return kind(policies.read(client, bucket))
     subject = f"s3://{bucket} ({kind.READ.removeprefix('get_').replace('_', ' ')})"
     absent = kind.ABSENT | (_NO_LOCK if kind is ObjectLock else frozenset())
@@ -163,10 +165,10 @@ def read(client: "S3Client", bucket: str, kind: type[S]) -> S:
 
 
 def write(client: "S3Client", bucket: str, setting: S) -> None:
-    """Write one setting of a bucket, and return once S3 answers with the new setting.
+    """Write one setting of a bucket. Return when S3 returns the new setting to a read.
 
     Raises:
-        StorageError: S3 refused, or still answers with another value after three seconds.
+        StorageError: S3 refused, or still returns another value after three seconds.
     """
     operation, arguments = setting.call(bucket)
     subject = f"s3://{bucket} ({operation.partition('_')[2].replace('_', ' ')})"
@@ -186,26 +188,27 @@ def write(client: "S3Client", bucket: str, setting: S) -> None:
 
 
 def line(bucket: str, region: str, setting: Setting) -> str:
-    """Return the line of the AWS CLI that writes one setting of a bucket."""
+    """Return the AWS CLI command that writes one setting of a bucket."""
     operation, arguments = setting.call(bucket)
     return aws("s3api", operation, region, **arguments)
 
 
 def read_all(client: "S3Client", bucket: str) -> Configuration:
-    """Return the whole configuration of a bucket, eight requests at a time.
+    """Return the whole configuration of a bucket. Up to eight requests run at a time.
 
     Raises:
-        StorageError: The bucket itself may not be read, or S3 failed otherwise than by refusing to
-            show a setting.
+        StorageError: The caller may not read the bucket itself, or a request failed. If S3 refuses
+            to return a setting, that is no error: the setting is `Unseen`.
     """
     return read_in(client, bucket, region_of(client, bucket))
 
 
 def read_in(client: "S3Client", bucket: str, region: str) -> Configuration:
-    """Return the whole configuration of a bucket whose Region is known, eight requests at a time.
+    """Return the whole configuration of a bucket whose Region is known.
 
     Raises:
-        StorageError: S3 failed otherwise than by refusing to show a setting.
+        StorageError: A request failed. If S3 refuses to return a setting, that is no error: the
+            setting is `Unseen`.
     """
     with ThreadPoolExecutor(_READERS, thread_name_prefix="s3crypt-bucket") as pool:
         found = pool.map(partial(_seen, client, bucket), SETTINGS)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policy of a bucket: read, written and deleted.
+"""Reads, writes and deletes the policy of a bucket.
 
-`s3crypt.policy` decides the statements of a policy, and `s3crypt.policy_changes` decides whether it
-may be written. `ConfirmRemoveSelfBucketAccess` is never sent, so S3 always checks that a new policy
-does not lock its author out of the bucket.
+`s3crypt.policy` makes the statements of a policy, and `s3crypt.policy_changes` decides whether a
+policy may be written. `ConfirmRemoveSelfBucketAccess` is never sent, so S3 always refuses a new
+policy that would lock its author out of the bucket.
 """
 
 import json
@@ -33,7 +33,7 @@ _EXPLANATIONS: Mapping[str, tuple[str, str]] = {
 
 
 def read_text(client: "S3Client", bucket: str) -> str | None:
-    """Return the policy of a bucket as S3 sends it, or None if the bucket has no policy.
+    """Return the text of a bucket's policy as S3 sends it, or None if the bucket has no policy.
 
     Raises:
         StorageError: S3 refused, or its reply broke off.
@@ -46,8 +46,9 @@ def read_text(client: "S3Client", bucket: str) -> str | None:
             return None
         raise _explained(error, bucket) from error.__cause__
     text = str(reply["Policy"])
-    # The policy is the bare body of the reply, and botocore returns the received part if the reply
-    # breaks off. A cut JSON object is never valid JSON.
+    # The policy is the whole body of the reply. If the reply breaks off, botocore returns the
+    # received part without an error. A part of a JSON object is never valid JSON, so the check
+    # below detects this.
     if not _is_json(text):
         raise StorageError(f"{subject}: S3's reply broke off.", hint="Run it again.")
     return text
@@ -65,7 +66,7 @@ def read(client: "S3Client", bucket: str) -> Document | None:
 
 
 def write(client: "S3Client", bucket: str, document: Document) -> None:
-    """Replace the policy of a bucket. The caller reads it back.
+    """Replace the policy of a bucket. The caller must read it back to verify it.
 
     Raises:
         StorageError: S3 refused. If the effect of the request is unknown, the message says so.
@@ -106,7 +107,7 @@ def _explained(error: StorageError, bucket: str) -> StorageError:
     if code not in _EXPLANATIONS or is_unsure(error):
         return error
     what, hint = _EXPLANATIONS[code]
-    # S3's own message explains the policy's fault.
+    # Add S3's own message, which explains the fault in the policy.
     said = f" ({error.__cause__})" if code == "MalformedPolicy" else ""
     return type(error)(
         f"{_subject(bucket)}: {what}{said}",

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings of a bucket as values: read from S3's replies, and turned into requests.
 
-This module makes no requests; `configuration` makes them. A setting holds every field that its
-write would replace, so a setting that is read, changed in one field and written keeps the rest.
+This module makes no requests; `configuration` makes them. A setting has all fields that its write
+request replaces. So if a setting is read, changed in one field and written, its other fields keep
+their values.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ class Setting(Protocol):
 
     Attributes:
         READ: The operation that reads the setting.
-        ACTION: The IAM action that allows the operation.
+        ACTION: The IAM action that allows reading the setting.
         ABSENT: S3's error codes for a bucket without this setting.
     """
 
@@ -32,15 +33,18 @@ class Setting(Protocol):
 
     @classmethod
     def of(cls, reply: Mapping[str, Any]) -> Self:
-        """Return the setting of a reply; for an empty reply, the value for "not set"."""
+        """Return the setting in a reply of S3. An empty reply means that the setting is not set."""
         ...
 
     def call(self, bucket: str) -> Call:
-        """Return the request that writes this setting, or deletes it if the value is "not set"."""
+        """Return the request that writes this setting.
+
+        For the value "not set", return the request that deletes the setting.
+        """
         ...
 
     def is_kept_by(self, found: Self) -> bool:
-        """Return whether `found`, read from S3, means the same; S3 may return another notation."""
+        """Return whether `found`, which was read from S3, has the same meaning as this setting."""
         ...
 
 
@@ -56,14 +60,15 @@ _ALL_USERS = (
 class Encryption:
     """The default encryption of new objects, and the modes that the bucket refuses.
 
-    PutBucketEncryption replaces the whole rule, `BlockedEncryptionTypes` included. A value of this
+    PutBucketEncryption replaces the whole rule, including `BlockedEncryptionTypes`. A value of this
     class therefore includes the refused modes.
 
     Attributes:
         algorithm: `AES256`, `aws:kms` or `aws:kms:dsse`.
-        key: The key as it was given to S3; None stands for `aws/s3` under KMS's two algorithms.
+        key: The KMS key, by the name that was given to S3. None means `aws/s3` if the algorithm is
+            one of KMS's two.
         bucket_key: Whether S3 uses a Bucket Key.
-        blocked: The refused modes: `SSE-C`, or empty; None if the service does not report the
+        blocked: The refused modes: `SSE-C`, or empty. None if the service does not report the
             field.
     """
 
@@ -83,7 +88,7 @@ class Encryption:
 
     @classmethod
     def of(cls, reply: Mapping[str, Any]) -> Self:
-        """Return the setting of a reply; for an empty reply, S3's default before 2023."""
+        """Return the setting in a reply. For an empty reply, the algorithm is `AES256`."""
         rules = reply.get("ServerSideEncryptionConfiguration", {}).get("Rules") or [{}]
         default = rules[0].get("ApplyServerSideEncryptionByDefault", {})
         blocked = rules[0].get("BlockedEncryptionTypes")
@@ -130,12 +135,12 @@ class PublicAccessBlock:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all four are on."""
+        """Whether all four settings are on."""
         return self == PublicAccessBlock(*(True,) * 4)
 
     @classmethod
     def of(cls, reply: Mapping[str, Any]) -> Self:
-        """Return the setting of a reply; for an empty reply, all four are off."""
+        """Return the setting in a reply. For an empty reply, all four settings are off."""
         found = reply.get("PublicAccessBlockConfiguration", {})
         return cls(
             block_public_acls=bool(found.get("BlockPublicAcls")),
@@ -166,8 +171,8 @@ class Versioning:
 
     Attributes:
         status: `Enabled`, `Suspended`, or None if versioning was never enabled.
-        mfa_delete: Whether a version is deleted only with the root user's second factor. The
-            setting is read and never written.
+        mfa_delete: Whether deleting a version requires the root user's second factor. s3crypt reads
+            this setting and never writes it.
     """
 
     READ: ClassVar[S3Operation] = "get_bucket_versioning"
@@ -200,7 +205,7 @@ class Versioning:
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """The ownership rule of new objects; `BucketOwnerEnforced` also turns every ACL off.
+    """The ownership rule of new objects. `BucketOwnerEnforced` also disables all ACLs.
 
     Attributes:
         rule: The rule's name in S3, or None if the bucket has no ownership controls.
@@ -215,7 +220,7 @@ class Ownership:
 
     @property
     def is_enforced(self) -> bool:
-        """Whether ACLs are off."""
+        """Whether ACLs are disabled."""
         return self.rule == self.ENFORCED
 
     @classmethod
@@ -283,7 +288,7 @@ class Lifecycle:
     """A bucket's lifecycle rules, in S3's form.
 
     Attributes:
-        rules: The rules in S3's form, so that fields which are not read here are kept.
+        rules: The rules in S3's form, which keeps the fields that this class does not use.
         minimum_size: S3's `TransitionDefaultMinimumObjectSize`, or None.
     """
 
@@ -308,8 +313,9 @@ class Lifecycle:
     def aborting(self, days: int) -> Self:
         """Return these rules with a rule that aborts incomplete uploads after this many days.
 
-        S3 refuses rules with a `Filter` beside rules in the old form, with a `Prefix`: "Filter
-        element can only be used in Lifecycle V2". The new rule has the form of the existing rules.
+        The new rule has the form of the existing rules: S3 refuses rules with a `Filter` together
+        with rules in the old form, with a `Prefix` ("Filter element can only be used in Lifecycle
+        V2").
         """
         others = [each for each in self.rules if each.get("ID") != self.RULE]
         is_old = any("Prefix" in each for each in others)
@@ -339,9 +345,10 @@ class Lifecycle:
         return "put_bucket_lifecycle_configuration", arguments
 
     def is_kept_by(self, found: Self) -> bool:
-        """Return whether `found` has rules of the same ids and status; S3 may reword their rest.
+        """Return whether `found` has rules with the same ids and status.
 
-        Both must also agree on whether incomplete uploads of the whole bucket are aborted.
+        Other fields are not compared, because S3 may return them in another form. Both must also
+        agree on whether incomplete uploads of the whole bucket are aborted.
         """
         return _ids(self.rules) == _ids(found.rules) and self.aborts_uploads == found.aborts_uploads
 
@@ -351,7 +358,7 @@ class ObjectLock:
     """Whether the objects of a bucket can be locked.
 
     Attributes:
-        is_enabled: Whether Object Lock is enabled; it can never be disabled.
+        is_enabled: Whether Object Lock is enabled. It can never be disabled again.
         rule: The default retention in S3's form, or None.
     """
 
@@ -399,7 +406,7 @@ class Replication:
 
     @property
     def enabled(self) -> tuple[Mapping[str, Any], ...]:
-        """The rules that are in force."""
+        """The enabled rules."""
         return tuple(rule for rule in self.rules if rule.get("Status") == "Enabled")
 
     @classmethod
@@ -423,7 +430,7 @@ class Replication:
 
 @dataclass(frozen=True, slots=True)
 class BucketPolicy:
-    """A bucket's policy; its document is None if the bucket has no policy."""
+    """A bucket's policy. `document` is None if the bucket has no policy."""
 
     READ: ClassVar[S3Operation] = "get_bucket_policy"
     ACTION: ClassVar[str] = "s3:GetBucketPolicy"
@@ -433,7 +440,7 @@ class BucketPolicy:
 
     @classmethod
     def of(cls, reply: Mapping[str, Any]) -> Self:
-        """Return the policy of a reply.
+        """Return the policy in a reply.
 
         Raises:
             ConfigError: The policy is not in the grammar of policies.
@@ -449,7 +456,10 @@ class BucketPolicy:
         return "put_bucket_policy", {"Bucket": bucket, "Policy": text}
 
     def is_kept_by(self, found: Self) -> bool:
-        """Return whether `found` means the same; S3 may return another notation of the policy."""
+        """Return whether `found` has the same meaning.
+
+        S3 may return another spelling of the policy.
+        """
         ours, theirs = self.document, found.document
         return (ours and ours.meaning) == (theirs and theirs.meaning)
 
@@ -497,7 +507,7 @@ class AccessControlList:
 
     @classmethod
     def of(cls, reply: Mapping[str, Any]) -> Self:
-        """Return the list of a reply."""
+        """Return the list in a reply."""
         grants = (Grant(each["Grantee"], each["Permission"]) for each in reply.get("Grants") or ())
         return cls(str(reply.get("Owner", {}).get("ID", "")), tuple(grants))
 
@@ -510,7 +520,7 @@ class AccessControlList:
         return "put_bucket_acl", {"Bucket": bucket, "AccessControlPolicy": policy}
 
     def is_kept_by(self, found: Self) -> bool:
-        """Return whether `found` grants the same."""
+        """Return whether `found` has the same grants."""
         return {(each.who, each.permission) for each in self.grants} == {
             (each.who, each.permission) for each in found.grants
         }
