@@ -55,8 +55,8 @@ __all__ = [
     "Trails",
 ]
 
-# The join tolerates this many records between the two records of one access. Up to twice as many
-# records wait in memory, about 1 KB each.
+# The two records of one access are joined if at most this many records are between them. Up to
+# twice as many records wait in memory, about 1 KB each.
 _OTHERS = 10_000
 _RIGHTS_OF_TRAIL = (
     "The trail's bucket needs s3:ListBucket and s3:GetObject, and its key kms:Decrypt."
@@ -69,7 +69,8 @@ class Trails:
     """Searches the CloudTrail records that one boto3 session can reach.
 
     Args:
-        session: The boto3 session that clients are created from; the default session if omitted.
+        session: The boto3 session from which clients are created; by default boto3's default
+            session.
         allow_plain_http: Allow requests to other machines over plain HTTP.
     """
 
@@ -91,10 +92,10 @@ class Trails:
         )
 
     def search(self, question: Question, trails: Sequence[str | Path] = ()) -> "Search":
-        """Return the accesses that answer a question, to iterate over once.
+        """Return the accesses that answer a question. The result can be iterated over only once.
 
         Args:
-            question: The question. Its key may be an alias.
+            question: The question. The key in it may be an alias.
             trails: The `s3://bucket/prefix` of a trail, folders, or files. If the sequence is
                 empty, LookupEvents is called in the Region of the key, or in the session's Region
                 if the question has no key.
@@ -110,7 +111,8 @@ class Trails:
             reading = Reading(question, others=_OTHERS)
             found = self._in_files(reading, [_parsed(each) for each in trails])
         else:
-            # LookupEvents returns no S3 data events, so there is nothing to join.
+            # LookupEvents returns no S3 data events, so KMS records have no S3 records to be joined
+            # with.
             reading = Reading(question, others=0)
             found = self._looked_up(reading)
         return Search(question, reading.tally, found, is_lookup=not trails)
@@ -157,15 +159,15 @@ class Trails:
 
 
 class Search:
-    """The accesses that answer a question, approximately in the order of their records.
+    """The accesses that answer a question, approximately in the order in which records are read.
 
-    LookupEvents returns the newest records first. A search can be iterated over once; `tally` and
-    `limits` are complete when the iteration has ended. Memory use does not grow with the number of
-    files, records or accesses.
+    LookupEvents returns the newest records first. A search can be iterated over only once. `tally`
+    and `limits` are complete when the iteration has ended. Memory use does not grow with the number
+    of files, records or accesses.
 
     Attributes:
-        question: The question; its key is an ARN or an id.
-        tally: Counts of the evidence read so far, and the evidence that could not be read.
+        question: The question. The key in it is an ARN or an id.
+        tally: Counts of the records read so far, and the evidence that could not be read.
     """
 
     def __init__(
@@ -184,7 +186,7 @@ class Search:
 
     @property
     def limits(self) -> tuple[str, ...]:
-        """The facts that the records read cannot show, as complete sentences."""
+        """The facts that the search could not find in the records, as complete sentences."""
         return tuple(self.tally.limits(self.question, is_lookup=self._is_lookup))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Accesses: each is one request, as the records of S3, KMS or both services show it."""
+"""Accesses to objects and keys, made from the records of S3, of KMS, or of both services."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,18 +13,18 @@ Outcome: TypeAlias = Literal["allowed", "denied", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One request, as the records of S3, KMS or both services show it.
+    """One request, made from the record of S3, the record of KMS, or both records.
 
     Attributes:
-        time: The time of the request, to the second. If both services recorded it, the time in S3's
-            record.
+        time: The time of the request, to the second. If both services recorded the request, this is
+            the time in S3's record.
         principal: The principal that made the request.
         address: The source address, or the name of the service that made the request.
-        actions: The operation requested of each service, such as `s3:GetObject` and `kms:Decrypt`.
+        actions: The operation at each service, such as `s3:GetObject` and `kms:Decrypt`.
         bucket: The bucket; None if no record shows it.
         name: The object's name; None if no record shows it.
-        keys: The ARNs of the KMS keys. A re-encryption has its source key and its destination key;
-            a read or write of a client-side object may have the client's key and S3's key.
+        keys: The ARNs of the KMS keys. A re-encryption has a source key and a destination key. A
+            read or write of a client-side object may have the client's key and S3's key.
         outcome: `denied` if the caller lacked a permission, `failed` after any other error.
         error: The error's code; None for a success.
         level: The most specific resource that the records identify: the object by its name, the
@@ -48,7 +48,11 @@ class Access:
 
 
 def access_of(event: Event, place: Place | None = None, partner: Event | None = None) -> Access:
-    """Return the access to one of an event's places, completed from the joined partner event."""
+    """Return the access to one place of an event.
+
+    `partner` is the joined event of the other service, or None; `place` is by default the event's
+    first place.
+    """
     place = place or next(iter(event.places), NOWHERE)
     both = (event,) if partner is None else (event, partner)
     error = next((each.error for each in both if each.error), None)

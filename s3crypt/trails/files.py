@@ -47,7 +47,7 @@ Opener = Callable[[], BinaryIO]
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The period whose events are requested; a bound of None leaves that end open."""
+    """The period of the wanted events. If a bound is None, the period has no limit on that side."""
 
     since: datetime | None
     until: datetime | None
@@ -77,7 +77,7 @@ class Period:
 
 
 def shifted(time: datetime | None, by: timedelta) -> datetime | None:
-    """Return the shifted time in UTC, or None (no bound) if it is outside `datetime`'s range."""
+    """Return `time` plus `by` in UTC. Return None (no bound) if `datetime` cannot represent it."""
     try:
         return (time + by).astimezone(UTC) if time else None
     except OverflowError:
@@ -89,7 +89,7 @@ class TrailFile:
     """A file that may hold records.
 
     Attributes:
-        name: The path or URI, for messages.
+        name: The path or URI, as shown in messages.
         size: The stored size in bytes, before unpacking.
         open: Returns the stored bytes as a file object, or raises S3CryptError.
     """
@@ -100,7 +100,7 @@ class TrailFile:
 
 
 def local_files(path: Path, period: Period, left_out: Callable[[str], None]) -> Iterator[TrailFile]:
-    """Yield the trail files below a local folder, or the one file that the path names.
+    """Yield the trail files below a local folder, or the single file that the path names.
 
     Args:
         path: A folder or a file.
@@ -160,7 +160,7 @@ def files_in_bucket(objects: Objects, location: Location, period: Period) -> Ite
 
 
 def _regions(objects: Objects, root: Location) -> Iterator[Location]:
-    """Yield the prefixes of Regions in CloudTrail's layout; the root may be at any level of it."""
+    """Yield the prefixes of Regions in CloudTrail's layout. `root` may be any level above them."""
     is_of_trail = root.name.endswith("CloudTrail/")
     for found in objects.list_level(root):
         if isinstance(found, ListedPrefix):
@@ -172,7 +172,7 @@ def _regions(objects: Objects, root: Location) -> Iterator[Location]:
 
 
 def _of_days(objects: Objects, region: Location, period: Period) -> Iterator[TrailFile]:
-    """Yield the files of a Region. Their names begin with the day, and S3 lists them in order."""
+    """Yield a Region's files of the period. Their names begin with the day, so S3 lists by day."""
     after = f"{region.name}{_day(period.first)}" if period.first else ""
     last = f"{region.name}{_day(period.last)}~" if period.last else ""
     for listed in objects.list(region, after=after):
@@ -205,7 +205,7 @@ def fetched(files: Iterable[TrailFile], is_far: Callable[[], bool]) -> Iterator[
 
     Args:
         files: Objects in S3.
-        is_far: Returns whether S3 is far away; then more files are prefetched in parallel.
+        is_far: Returns whether S3 is far away. If it is, more files are prefetched in parallel.
     """
     pool = Pool(FAR)
     waiting: deque[tuple[TrailFile, Future[None], list[Opener]]] = deque()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Joins KMS's records with S3's, in bounded memory.
 
-S3 and KMS each record their own part of an access. The encryption context in KMS's record names
-the object, its bucket or both. If the context lacks the bucket, it is taken from an S3 record with
-the same object name and the same caller, within `WINDOW` of the KMS record.
+S3 and KMS each record their own part of an access. The encryption context in KMS's record names the
+object, the bucket or both. If the context does not name the bucket, the bucket is taken from an S3
+record with the same object name and the same caller, within `WINDOW` of the KMS record.
 """
 
 import marshal
@@ -34,19 +34,20 @@ WINDOW = timedelta(seconds=60)
 """The maximum time between S3's and KMS's records of one access."""
 
 _SECONDS = int(WINDOW.total_seconds())
-# The S3 operations that read an object, and those that write one under a new data key.
+# The S3 operations that read an object, and the S3 operations that write an object under a new data
+# key.
 _OF_READS = frozenset({"GetObject", "HeadObject", "SelectObjectContent"})
 _OF_WRITES = frozenset({"PutObject", "CreateMultipartUpload", "PostObject"})
 
 
 @dataclass(slots=True)
 class Joined:
-    """Counts of KMS events that were joined with S3 records, or could not be.
+    """Counts of KMS events that were joined with S3 records, and of events that were not.
 
     Attributes:
         joined: KMS events that were joined with an S3 record.
         without_bucket: KMS events that name an object whose bucket no record shows.
-        ambiguous: Events counted in `without_bucket` that match S3 records about several buckets.
+        ambiguous: Those events of `without_bucket` that match S3 records about several buckets.
     """
 
     joined: int = 0
@@ -57,16 +58,18 @@ class Joined:
 class Sighting:
     """A record that waits for its partner, serialized to save memory.
 
-    The record is deserialized on first use, so a record that is never matched stays packed.
+    The record is deserialized on first use. Most records are never matched and stay packed.
 
     Attributes:
-        shared_id: The id that two accounts' records of one request share; None for most records.
+        shared_id: The id that is the same in both records if two accounts record the same request.
+            None for most records.
         is_of_kms: Whether this is a record of KMS.
-        is_partner: Whether the record only completes an access that a KMS record shows.
+        is_partner: Whether the record is no access by itself, but can complete the access of a KMS
+            record.
         uses: The operations and keys of the KMS records that were joined with this record.
         number: The record's position in the order of arrival.
-        found_by: The second, and the pairs of caller and object name, under which an S3 record is
-            indexed; None while the record is not indexed.
+        found_by: The place of an S3 record in the index: the second, and pairs of caller and object
+            name. None while the record is not indexed.
     """
 
     __slots__ = (
@@ -81,8 +84,8 @@ class Sighting:
         self.uses: list[str] = []
         self.number = 0
         self.found_by: tuple[int, list[tuple[str, str]]] | None = None
-        # Most records are never inspected again. Kept as Python objects, each would take 4 KB and
-        # far more time.
+        # Packed, because most records are never inspected again. As Python objects, a record would
+        # take 4 KB and far more time.
         self._packed = marshal.dumps(essence_of(record))
         self._record: Record | None = None
 
@@ -137,12 +140,12 @@ class Sighting:
 class Join:
     """Joins records as they arrive.
 
-    A KMS record waits until `others` more records have arrived, an S3 record until twice as many
-    have. The records of one access are therefore joined unless more than `others` records arrived
-    between them; the order of their times does not matter.
+    A KMS record waits until `others` more records have arrived. An S3 record waits until twice as
+    many have arrived. So the two records of one access are joined if at most `others` records
+    arrived between them, in either order.
 
     Args:
-        others: The number of records that a KMS record waits for. With 0 nothing is joined.
+        others: The number of records for which a KMS record waits. With 0, no records are joined.
     """
 
     def __init__(self, others: int) -> None:
@@ -151,7 +154,7 @@ class Join:
         self._number = 0
         self._of_kms: deque[Sighting] = deque()
         self._of_s3: deque[Sighting] = deque()
-        # The latest S3 records, which are not in the index yet.
+        # The latest S3 records. They are added to the index only when a KMS record is decided.
         self._new: deque[Sighting] = deque()
         self._found = _OfS3()
         self._shared: dict[str, Sighting] = {}
@@ -191,7 +194,7 @@ class Join:
             else:
                 self._found.remove(seen)
             if not seen.is_taken and not seen.is_partner:
-                # A copy is also an access to its source.
+                # A copy has two places: it is also an access to its source.
                 event = event_of(seen.record)
                 for place in seen.places:
                     yield access_of(event, place)
@@ -203,15 +206,15 @@ class Join:
         return seen
 
     def _is_second_record(self, seen: Sighting, shared_id: str) -> bool:
-        """Return whether a waiting record is about the same request, delivered to another account.
+        """Return whether another account's record of the same request is already waiting.
 
-        Of the two records, the one that names the caller by an ARN is kept.
+        The waiting record is replaced if only the new record names the caller by an ARN.
         """
         known = self._shared.get(shared_id)
         if known is None:
             return False
         if principal_of(seen.record).has_arn and not principal_of(known.record).has_arn:
-            # Both records have the same mark, so the index of sightings stays valid.
+            # Both records have the same `mark_of`, so the index of sightings stays valid.
             known.record = seen.record
         return True
 
@@ -225,18 +228,19 @@ class Join:
         self.counts.joined += 1
         where, other = Place(bucket, place.name), event_of(partner.record)
         is_taken = partner.is_taken
-        # A failed use may be repeated for the same S3 request, so it is not remembered.
+        # A failed use is not stored by its name, because it may be repeated for the same S3
+        # request.
         partner.uses.append("" if seen.has_failed else seen.use)
         if is_taken or len(partner.places) > 1:
-            # The S3 record was already joined with another KMS record, or is about two objects:
-            # this access takes only its bucket and its id.
+            # The S3 record was already joined with another KMS record, or is about two objects. So
+            # the access takes only the bucket and the id from the S3 record.
             alone = access_of(event, where)
             return replace(alone, is_joined=True, event_ids=(event.id, other.id))
         return access_of(other, where, event)
 
 
 class _OfS3:
-    """The waiting S3 records, indexed by caller, object name and second."""
+    """An index of the waiting S3 records by caller, object name and second."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], dict[int, list[Sighting]]] = {}
@@ -261,18 +265,19 @@ class _OfS3:
                     del self._seen[each]
 
     def find(self, of_kms: Sighting, place: Place) -> tuple[str | None, Sighting | None]:
-        """Return the bucket and the nearest S3 record that a KMS record may belong to.
+        """Return the nearest S3 record to which a KMS record may belong, and its bucket.
 
-        An S3 record that has not been joined yet is preferred. The bucket is None if no record
-        matches, or if the matching records are about several buckets.
+        S3 records that are not joined yet are preferred. The bucket is None if no record matches,
+        or if the matching records are about several buckets.
         """
         nearest: dict[str, Sighting] = {}
         for bucket, seen in self._around(of_kms, place):
             if place.bucket and not seen.is_taken:
                 return bucket, seen
             if place.bucket is None and of_kms.use in seen.uses:
-                # One S3 request causes each use only once. This use therefore belongs to an S3
-                # request that no record shows, perhaps in another bucket.
+                # One S3 request causes each use only once, and this S3 record already has this use.
+                # So the KMS record belongs to an S3 request without a record, perhaps in another
+                # bucket.
                 continue
             known = nearest.setdefault(bucket, seen)
             if known.is_taken and not seen.is_taken:
@@ -283,7 +288,7 @@ class _OfS3:
         return (first if len(nearest) == 1 else None), nearest[first]
 
     def _around(self, of_kms: Sighting, place: Place) -> Iterator[tuple[str, Sighting]]:
-        """Yield the bucket and the S3 record of each match, nearest in time first."""
+        """Yield the bucket and the S3 record of each match. The nearest in time comes first."""
         if place.name is None:
             return
         seconds = self._seen.get((mark_of(of_kms.record), place.name))
@@ -303,7 +308,7 @@ def _fit(of_kms: Sighting, of_s3: Sighting) -> bool:
     """Return whether a request to KMS can belong to a request to S3.
 
     If KMS refuses a request that S3 made, the caller's request to S3 fails too. A client asks KMS
-    to decrypt a data key only after S3 has returned it.
+    to decrypt a data key only after S3 has returned the object.
     """
     if of_kms.error == DRY_RUN:
         return False

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fetches the management events of the last 90 days from CloudTrail's LookupEvents.
 
-They include the KMS events, but not the S3 requests about objects, which are data events.
-CloudTrail answers two requests per second, account and Region, with 50 events each.
+These events include the KMS events, but not the S3 requests about objects, which are data events.
+CloudTrail allows two requests per second, account and Region. Each returns 50 events.
 https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_LookupEvents.html
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .questions import Question
 
 KEPT = timedelta(days=90)
-"""How long CloudTrail keeps the events that LookupEvents returns."""
+"""The time for which CloudTrail keeps the events that LookupEvents returns."""
 
 _SECONDS_BETWEEN = 0.5
 _MOST = 50
@@ -30,7 +30,7 @@ _NAME_OF_USER = re.compile(r"arn:[a-z-]+:iam::[0-9]{12}:user/(?:.*/)?([^/]+)")
 
 
 class UnfinishedError(Exception):
-    """A page of events names itself as the next one."""
+    """A page of events names itself as the next page, so the next page cannot be fetched."""
 
 
 def looked_up(client: "CloudTrailClient", question: "Question") -> Iterator[Any]:
@@ -61,7 +61,10 @@ def looked_up(client: "CloudTrailClient", question: "Question") -> Iterator[Any]
 
 
 def _attribute(question: "Question") -> dict[str, str]:
-    """Return the one lookup attribute that a request may have: the narrowest losing no event."""
+    """Return the lookup attribute that matches the fewest events and all wanted events.
+
+    A request can have only one lookup attribute.
+    """
     if question.key:
         return {"AttributeKey": "ResourceName", "AttributeValue": question.key}
     for pattern in (_NAME_OF_SESSION, _NAME_OF_USER):

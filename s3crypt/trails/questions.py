@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions to a trail, about the accesses to an object, with a key or by a principal.
+"""Questions about the accesses to an object, with a key, or by a principal.
 
-A question is applied twice. `Looker.look` filters each raw record cheaply as it arrives, before it
-is parsed. `Question.is_answered_by` then filters the accesses made from the remaining records.
+A question is applied twice. `Looker.look` filters each record as it arrives, before it is fully
+parsed, which is cheap. `Question.is_answered_by` then filters the accesses that were made from the
+remaining records.
 """
 
 import re
@@ -31,8 +32,8 @@ from .records import (
 
 Look: TypeAlias = Literal["wanted", "partner", "nameless", "other"]
 
-# The bare name of a user or role. No record identifies a principal by it; CloudTrail's principal
-# ids consist of capitals and digits.
+# The name of a user or role without an ARN. It is refused, because no record identifies a principal
+# by it. CloudTrail's principal ids, which consist of capitals and digits, do not match.
 _BARE_NAME = re.compile(r"(?![A-Z0-9]{8,}$)[\w+=,@-]+")
 
 
@@ -45,8 +46,8 @@ class Question:
         key: The ARN or the id of a KMS key.
         principal: The ARN of a user, a role or a role's session, the name of a service, or
             CloudTrail's id of a principal.
-        bucket: Restricts the answer to accesses in this bucket or in an unknown bucket.
-        since, until: Restrict the answer to accesses in this period, both ends included.
+        bucket: If given, only accesses in this bucket or in an unknown bucket are returned.
+        since, until: If given, only accesses in this period, including both ends, are returned.
 
     Raises:
         ConfigError: Not exactly one object, key or principal is given, the location is a prefix,
@@ -115,8 +116,8 @@ class Looker:
 
     def __init__(self, question: Question) -> None:
         self._question = question
-        # The times of records sort as text. An access has the time of its S3 event, so KMS events
-        # up to WINDOW outside the period are needed too.
+        # Times are compared as text, which gives the right order. An access has the time of its S3
+        # event, so KMS events up to WINDOW outside the period are also needed.
         self._since = _text(question.since, -WINDOW)
         self._until = _text(question.until, WINDOW)
         self._name = question.location.name if question.location else None
@@ -124,10 +125,11 @@ class Looker:
         self._account = (question.principal or "").split(":")[4:5]
 
     def look(self, record: Record) -> Look:
-        """Return whether a record may be part of an answer.
+        """Return the kind of a record: whether and how it may contribute to the answer.
 
-        A `partner` record only completes a KMS record. A `nameless` record may be about the
-        question's object, key or principal but does not name it.
+        A `wanted` record may be an answer. A `partner` record is only used to complete a KMS
+        record. A `nameless` record may be about the question's object, key or principal, but does
+        not name it. An `other` record is not needed.
         """
         service = SERVICES.get(record.get("eventSource", ""))
         time = record.get("eventTime")
@@ -159,7 +161,7 @@ class Looker:
         if name == self._name:
             return "wanted"
         if name is None:
-            # If the request named an access point, the record's resources name the bucket.
+            # If the request named an access point, only the record's resources name the bucket.
             is_there = any(place.bucket == self._bucket for place in places_of(record))
             return "wanted" if is_there else "other"
         source = copy_source(record) if "x-amz-copy-source" in asked else None
@@ -168,7 +170,7 @@ class Looker:
     def _look_at_kms(self, record: Record) -> Look:
         is_use = record.get("eventName") in CRYPTOGRAPHIC
         if not is_use and str(record.get("readOnly")).lower() == "true":
-            # A read-only request about the key, such as DescribeKey, does not use it.
+            # A read-only request about the key, such as DescribeKey, does not use the key.
             return "other"
         if self._question.key:
             keys = keys_of(record)
@@ -197,8 +199,7 @@ class Looker:
             return "wanted"
         if _issuer(identity) == asked:
             return "wanted"
-        # The records in the account that owns the bucket or key show only the account id of a
-        # caller from another account.
+        # In the owner's records, a caller from another account may be named only by its account id.
         is_hidden = not arn and identity.get("type") == "AWSAccount"
         return "nameless" if is_hidden and [identity.get("accountId")] == self._account else "other"
 

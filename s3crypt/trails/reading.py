@@ -14,7 +14,7 @@ from .records import Record, kind_of, unwrapped
 from .tally import Tally
 from .unpacking import MAX_UNPACKED, BrokenFileError, Cause, values
 
-# The number of record ids kept to detect duplicates, about 200 bytes each.
+# The number of record ids that are kept to detect duplicates. Each takes about 200 bytes.
 _KNOWN = 100_000
 _CAUSES: dict[Cause, str] = {
     "broken": "breaks off or is damaged, and the rest of it is not known",
@@ -30,11 +30,12 @@ class Reading:
 
     Args:
         question: The question.
-        others: The maximum number of records between two records of one access that are joined.
+        others: The two records of one access are joined if at most this many records are between
+            them.
 
     Attributes:
         question: The question.
-        tally: Counts of the evidence read so far, and the evidence that could not be read.
+        tally: Counts of the records read so far, and the evidence that could not be read.
     """
 
     def __init__(self, question: Question, *, others: int) -> None:
@@ -46,9 +47,10 @@ class Reading:
         self._known: dict[tuple[str, str], None] = {}
 
     def read(self, file: TrailFile, hint: str) -> Iterator[Access]:
-        """Read a file and yield the accesses that are complete so far, unfiltered.
+        """Read a file. Yield the accesses that are complete so far, without applying the question.
 
-        A file that cannot be read is counted in the tally, with the hint if a service refused it.
+        If the file cannot be read, it is counted in the tally. If a service refused it, the tally
+        also gets `hint`.
         """
         self.tally.files += 1
         try:
@@ -65,7 +67,10 @@ class Reading:
             self.tally.missed(f"cannot be read: {error.strerror}", file.name)
 
     def take(self, value: object, where: str) -> Iterator[Access]:
-        """Read one record and yield the accesses that are complete so far, unfiltered."""
+        """Take one record.
+
+        Yield the accesses that are complete so far, without applying the question.
+        """
         tally = self.tally
         tally.records += 1
         record = unwrapped(value)

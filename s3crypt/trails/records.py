@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parses CloudTrail records into values, from a trail file, LookupEvents or EventBridge.
+"""Parses CloudTrail records from trail files, LookupEvents or EventBridge into values.
 
 Unknown fields are ignored, and fields of an unexpected type count as absent. The rules follow
 CloudTrail's documentation of record contents, event version 1.
 https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
 
-Each function reads a single record. This module makes no requests and does not depend on questions.
+Each function reads a single record. This module makes no requests and does not know questions.
 """
 
 import json
@@ -46,7 +46,7 @@ CRYPTOGRAPHIC = frozenset(
         "VerifyMac",
     }
 )
-"""The KMS actions that use a key; CloudTrail marks all of them as read-only."""
+"""The KMS actions that use a key. CloudTrail marks all of them as read-only."""
 
 _CONTEXTS = (
     "encryptionContext",
@@ -70,16 +70,17 @@ class Principal:
     """The principal that made a request, as the record names it.
 
     Attributes:
-        kind: CloudTrail's type, such as `AssumedRole`; empty if the record has no type.
-        name: The ARN. A record without one has a service's name, an account with the id of a
-            principal in it, or `anonymous` instead.
-        has_arn: Whether `name` is an ARN. The records of the bucket's or key's owner hide the ARN
-            of a caller from another account.
-        account: The account of the caller; empty for a service.
+        kind: CloudTrail's type of identity, such as `AssumedRole`. Empty if the record has no type.
+        name: The ARN. If the record has no ARN, this is the name of a service, an account and the
+            id of a principal in it, or `anonymous`.
+        has_arn: Whether `name` is an ARN. It is not if the caller is from another account than the
+            owner of the bucket or key, because CloudTrail then hides the ARN from the owner.
+        account: The account of the caller. Empty for a service.
         id: CloudTrail's principal id, which is the same in the records of both accounts.
         issuer: The ARN, including the path, of the role whose session made the request; None
             without a session.
-        service: The service that made the request, for the caller or on its own behalf, or None.
+        service: The AWS service that made the request, for the caller or on its own behalf. None if
+            the caller made the request itself.
     """
 
     kind: str
@@ -93,7 +94,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The object or bucket that an event is about, as far as its record shows it.
+    """The object or bucket that an event is about, as far as it is known.
 
     Attributes:
         bucket: The bucket; None if it is unknown.
@@ -117,9 +118,11 @@ class Event:
         service: The service that received the request.
         action: The API's name of the operation.
         principal: The principal that made the request.
-        address: The source address, or the service name that CloudTrail records in its place.
+        address: The source address, or the name of an AWS service, which CloudTrail records
+            instead.
         error: The error's code; None for a success.
-        keys: The ARNs of the KMS keys; for ReEncrypt, the source and then the destination.
+        keys: The ARNs of the KMS keys. For ReEncrypt, the source key comes first and the
+            destination key second.
         places: The objects or buckets that the event is about. For a copy, the destination comes
             first and the source second.
     """
@@ -136,7 +139,7 @@ class Event:
 
 
 def unwrapped(value: object) -> Record | None:
-    """Return the record inside a file's value, a LookupEvents event or an EventBridge event.
+    """Return the record in a value from a file, from LookupEvents or from EventBridge.
 
     The result is None if the value is not a JSON object.
     """
@@ -155,7 +158,10 @@ def unwrapped(value: object) -> Record | None:
 
 
 def kind_of(record: Record) -> Kind:
-    """Return a record's kind; aggregated and insight events, which name no call, are `summary`."""
+    """Return a record's kind.
+
+    Aggregated events and insight events, which name no call, are `summary`.
+    """
     if record.get("eventCategory") in ("Aggregated", "Insight") or record.get("eventType") in (
         "AwsAggregatedEvent",
         "AwsCloudTrailInsight",
@@ -184,7 +190,7 @@ def _is_time(value: object) -> bool:
 # Cached because many records have the same second.
 @lru_cache(maxsize=1024)
 def _is_written_time(value: str) -> bool:
-    """Return whether a string is a time in CloudTrail's format; such times sort as strings."""
+    """Return whether a string is a time in CloudTrail's format. Such strings sort by time."""
     if not _TIME.fullmatch(value):
         return False
     try:
@@ -214,7 +220,10 @@ def event_of(record: Record) -> Event:
 
 
 def error_of(record: Record) -> str | None:
-    """Return the error's code; an error field of an unexpected form still counts as an error."""
+    """Return the error's code, or None.
+
+    An error field with an unexpected form also counts as an error.
+    """
     code = record.get("errorCode")
     if code is None or code == "":
         return "UnknownError" if record.get("errorMessage") else None
@@ -224,8 +233,8 @@ def error_of(record: Record) -> str | None:
 def is_for_s3(record: Record) -> bool:
     """Return whether S3 made a request to KMS, for its caller or on its own behalf.
 
-    Older records have `AWS Internal` instead of the service's name. It may stand for any service
-    and is taken for S3.
+    Older records have `AWS Internal` instead of the service's name. This may mean any service, and
+    is assumed to mean S3.
     """
     identity = _object(record.get("userIdentity"))
     service = _text(identity.get("invokedBy")) or _text(record.get("sourceIPAddress"))
@@ -238,7 +247,10 @@ def time_of(record: Record) -> datetime:
 
 
 def mark_of(record: Record) -> str:
-    """Return an identifier of the caller that is the same in the records of both accounts."""
+    """Return an identifier of the caller.
+
+    It is the same in the records of the caller's account and of the owner's account.
+    """
     identity = record.get("userIdentity")
     found = identity.get("principalId") if isinstance(identity, dict) else None
     return found if isinstance(found, str) and found else principal_of(record).name
@@ -304,12 +316,12 @@ def key_of_write(record: Record) -> str:
 
 
 def keys_of(record: Record) -> tuple[str, ...]:
-    """Return the ARNs of the KMS keys that a KMS record names, in the record's order."""
+    """Return the ARNs of the KMS keys in a KMS record, in the order of the record."""
     found = dict.fromkeys(
         arn for arn in _resources(record) if ":kms:" in arn and _KEY_ARN.fullmatch(arn)
     )
     if not found:
-        # The record of a denied request may name its key only in the error message.
+        # The record of a denied request may name the key only in the error message.
         parts = (record.get("requestParameters"), record.get("responseElements"))
         texts = [_text(_object(part).get("keyId")) for part in parts]
         texts.append(_text(record.get("errorMessage")))
@@ -323,8 +335,8 @@ _KEY_HEADER = "x-amz-server-side-encryption-aws-kms-key-id"
 def places_of_contexts(record: Record) -> tuple[Place, ...]:
     """Return the objects and buckets in the encryption contexts of a request to KMS.
 
-    S3's contexts name the object, or only the bucket if a Bucket Key is used. s3crypt's contexts
-    name the object, and also the bucket if the writer bound the object to it.
+    The contexts of S3 name the object, or only the bucket if a Bucket Key is used. The contexts of
+    s3crypt name the object. They also name the bucket if the object was written with `bind_bucket`.
     """
     asked = _object(record.get("requestParameters"))
     found: dict[Place, None] = {}
@@ -350,12 +362,13 @@ def _places_in_s3(record: Record) -> tuple[Place, ...]:
     return tuple(dict.fromkeys(place for place in (Place(bucket, name), source) if place))
 
 
-# Suffixes of access point aliases. The bucket behind an access point is in the resources.
+# Suffixes of access point aliases. An alias is not the bucket; the record's resources name the
+# bucket.
 _ACCESS_POINTS = ("-s3alias", "--ol-s3", "--xa-s3")
 
 
 def copy_source(record: Record) -> Place | None:
-    """Return the object that a copy reads, or None for another request."""
+    """Return the object that a copy reads, or None if the request is not a copy."""
     asked = _object(record.get("requestParameters"))
     header = _text(asked.get("x-amz-copy-source"))
     if not header:
@@ -399,7 +412,7 @@ def _object(value: object) -> Mapping[str, Any]:
 
 
 def _text(value: object) -> str:
-    """Return a value if it is a string, or else ""; a header's value may be a one-element list."""
+    """Return a value if it is a string, or a list with one string; otherwise return ""."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     return value if isinstance(value, str) else ""

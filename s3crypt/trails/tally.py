@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts of the evidence that a search read, its gaps, and the limits of the records."""
+"""Counts what a search has read and could not read, and words the limits of the result."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,12 +18,13 @@ _EXAMPLES = 3
 
 @dataclass(slots=True)
 class Gap:
-    """Existing evidence that was not read, so that accesses may be missing from the answer.
+    """Evidence that exists and was not read. Accesses may therefore be missing from the answer.
 
     Attributes:
-        cause: The problem, worded as a predicate whose subject is an example.
+        cause: The problem, as the predicate of a sentence whose subject is a file, such as `breaks
+            off`.
         count: The number of affected files or records.
-        examples: The names of at most a few of the affected files.
+        examples: The names of a few of the affected files.
         explanation: The requirement that was not met, such as a permission, or None.
         remedy: Another way to the answer, or None.
     """
@@ -36,11 +37,17 @@ class Gap:
 
     @property
     def hint(self) -> str | None:
-        """The explanation, then the remedy in Python's words; None if there is neither."""
+        """The explanation and the remedy as text for users of the library.
+
+        None if there is neither.
+        """
         return self.worded(str)
 
     def worded(self, words: Callable[[Remedy], str]) -> str | None:
-        """Return the hint with the remedy in the words of one user interface."""
+        """Return the explanation and the remedy as text, or None.
+
+        `words` makes text from a remedy.
+        """
         remedy = words(self.remedy) if self.remedy else None
         return " ".join(part for part in (self.explanation, remedy) if part) or None
 
@@ -52,17 +59,19 @@ class Gap:
 
 @dataclass(slots=True)
 class Tally:
-    """The counts of a search so far.
+    """The counts of a search so far, and its gaps.
 
     Attributes:
-        files: Files that were opened.
-        records: Records of any service.
-        accesses: Accesses that answer the question.
-        duplicates: Records that arrived a second time and were skipped.
-        summaries: Aggregated and insight events, which name no single request.
-        nameless: Records that may be about the question's subject but do not name it.
-        of_kms, of_s3: Records of uses of KMS keys, and of requests about objects in S3.
-        of_bucket: S3 records about the bucket of the question.
+        files: The number of files that were opened.
+        records: The number of records of all services.
+        accesses: The number of accesses that answer the question.
+        duplicates: The number of records that arrived a second time and were skipped.
+        summaries: The number of aggregated and insight events, which name no single request.
+        nameless: The number of records that may be about the question's object, key or principal,
+            but do not name it.
+        of_kms, of_s3: The number of records about uses of KMS keys, and about requests for objects
+            in S3.
+        of_bucket: The number of S3 records about the bucket of the question.
         first, last: The times of the earliest and the latest record of S3 or KMS.
         joined: The counts of the join.
         gaps: The evidence that was not read, by cause.
@@ -83,7 +92,7 @@ class Tally:
     gaps: dict[str, Gap] = field(default_factory=dict)
 
     def saw(self, record: Record, bucket: str | None) -> None:
-        """Count a record by its service, its time and the bucket of the question."""
+        """Count a record by its service and its time, and if it is about `bucket`."""
         service = SERVICES.get(record.get("eventSource", ""))
         if service is None:
             return
@@ -108,7 +117,7 @@ class Tally:
             gap.examples.append(where)
 
     def left_out(self, where: str) -> None:
-        """Count a path that is neither a file nor a folder that is searched."""
+        """Count a path that was not read, because it is neither a file nor a folder to search."""
         self.missed("was not looked into", where)
 
     def refused(
@@ -119,7 +128,7 @@ class Tally:
         Args:
             error: The refusal.
             where: The name of the evidence.
-            rights: The permissions that reading it needs, in a sentence.
+            rights: The permissions that are needed to read the evidence, in a sentence.
             remedy: Another way to the answer, or None.
         """
         code = f" ({error.code})" if error.code else ""
@@ -127,7 +136,7 @@ class Tally:
         self.missed(f"could not be read{code}", where, explanation, remedy)
 
     def limits(self, question: "Question", *, is_lookup: bool) -> Iterator[str]:
-        """Yield the facts that the records read cannot show, as complete sentences.
+        """Yield the facts that the search could not find in the records, as complete sentences.
 
         Args:
             question: The question.
@@ -145,7 +154,7 @@ class Tally:
                     "requests whose records list none are not known from it."
                 )
         elif not self.files:
-            # A gap already reports that no file was read, and there are no records to qualify.
+            # No file was read. A gap already reports that, so no limits are added.
             return
         elif not self.of_s3:
             yield (

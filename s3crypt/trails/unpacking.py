@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Yields the JSON values of a trail file, one at a time, in bounded memory.
 
-A file is plain or gzip-compressed JSON. It holds `{"Records": [...]}` (the form that CloudTrail
-delivers), `{"Events": [...]}` (the output of LookupEvents), or one value per line. This module does
-not know the fields of a record, S3 or the file system.
+A file is JSON, plain or compressed with gzip. It contains `{"Records": [...]}` (the form that
+CloudTrail delivers), `{"Events": [...]}` (the output of LookupEvents), or one value per line. This
+module does not know the fields of a record, S3 or the file system.
 """
 
 import codecs
@@ -16,13 +16,13 @@ from typing import BinaryIO, Literal, TypeAlias
 Cause: TypeAlias = Literal["broken", "too long", "record too long"]
 
 MAX_UNPACKED = 256 * 2**20
-"""The maximum number of bytes unpacked from one file."""
-# CloudTrail's records have at most 1 MB. A longer value is not a record, and parsing would hold all
-# of it in memory.
+"""The maximum number of bytes that are unpacked from one file."""
+# The maximum length of a value, in characters. CloudTrail's records have at most 1 MB. A longer
+# value is refused, because parsing would hold all of it in memory.
 _MAX_VALUE = 4 * 2**20
 _CHUNK = 2**20
-# The number of stored bytes per read. After each gzip member the rest of the piece is copied, so a
-# larger piece makes files of many short members slow.
+# The number of stored bytes per read. After each gzip member, the rest of the read bytes is copied,
+# so larger reads would make files of many short members slow.
 _PACKED = 2**16
 _GZIP = b"\x1f\x8b"
 _BEGINNING = re.compile(r'\{\s*"(?:Records|Events)"\s*:\s*\[')
@@ -30,11 +30,12 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class BrokenFileError(Exception):
-    """A file cannot be read to its end; the values before the fault have been yielded.
+    """A file cannot be read to its end. The values before the fault were yielded.
 
     Attributes:
-        cause: `broken` if the file is truncated, or is neither gzip nor JSON; `too long` if it has
-            more than `MAX_UNPACKED` bytes; `record too long` if one value is too long for a record.
+        cause: `broken` if the file is truncated, or is neither gzip nor JSON. `too long` if the
+            file has more than `MAX_UNPACKED` bytes. `record too long` if one value is too long for
+            a record.
     """
 
     def __init__(self, cause: Cause) -> None:
@@ -60,13 +61,13 @@ def values(source: BinaryIO) -> Iterator[object]:
 
 
 def unpacked(source: BinaryIO) -> Iterator[bytes]:
-    """Yield the bytes of a file, unpacked if the file is gzip, and limited while they are read.
+    """Yield the bytes of a file, at most `MAX_UNPACKED`. A gzip file is unpacked.
 
     Raises:
         BrokenFileError: The file is truncated or damaged, or has more than `MAX_UNPACKED` bytes.
     """
     first = source.read(_PACKED)
-    # The stored bytes are limited as well, because gzip members may be empty.
+    # The stored bytes are also limited, because a file may have any number of empty gzip members.
     pieces = _counted(_pieces(source, first))
     yield from _counted(_joined(_inflated(pieces) if first.startswith(_GZIP) else pieces))
 
@@ -87,7 +88,7 @@ def _counted(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the same bytes in pieces of at least `_CHUNK`, even if the gzip members are short."""
+    """Yield the same bytes in pieces of at least `_CHUNK` bytes, except the last piece."""
     waiting = bytearray()
     try:
         for piece in pieces:
@@ -96,7 +97,7 @@ def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:
                 yield bytes(waiting)
                 waiting.clear()
     except BrokenFileError:
-        # The bytes before the fault are valid.
+        # Yield the bytes before the fault, which are valid.
         yield bytes(waiting)
         raise
     yield bytes(waiting)
@@ -108,7 +109,7 @@ def _inflated(packed: Iterator[bytes]) -> Iterator[bytes]:
     for data in packed:
         while data:
             if inflater is None:
-                # Zeros may follow the last member.
+                # Skip zeros, which may follow the last member.
                 data = data.lstrip(b"\0")  # noqa: PLW2901 - what is left of it
                 if not data:
                     break
@@ -119,7 +120,7 @@ def _inflated(packed: Iterator[bytes]) -> Iterator[bytes]:
             data = inflater.unused_data if is_over else inflater.unconsumed_tail  # noqa: PLW2901
             inflater = None if is_over else inflater
     while inflater is not None and not inflater.eof:
-        # The last piece may unpack to more than `_CHUNK` bytes.
+        # Unpack the rest of the last piece, which may give more than `_CHUNK` bytes.
         piece = _inflate(inflater, b"")
         if not piece and not inflater.eof:
             raise BrokenFileError("broken")
@@ -134,7 +135,7 @@ def _inflate(inflater: "zlib._Decompress", data: bytes) -> bytes:
 
 
 class _Text:
-    """The text of a file; only the part that is being parsed is held in memory."""
+    """The text of a file. Only the part that is being parsed is held in memory."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -144,7 +145,7 @@ class _Text:
         self._at = 0
 
     def next_character(self) -> str:
-        """Return the next character that is not white space, or "" at the end."""
+        """Skip white space. Return the next character without skipping it, or "" at the end."""
         while True:
             match = _SPACE.match(self._text, self._at)
             self._at = match.end() if match else self._at
@@ -154,14 +155,20 @@ class _Text:
                 return ""
 
     def take(self, character: str) -> bool:
-        """Skip the next character if it is the given one, and return whether it was."""
+        """Skip white space, and then the given character if it is next.
+
+        Return whether it was next.
+        """
         if self.next_character() != character:
             return False
         self._at += 1
         return True
 
     def begins(self, pattern: re.Pattern[str]) -> bool:
-        """Skip the text that the pattern matches here, and return whether it matches."""
+        """Return whether the pattern matches at the present position.
+
+        If so, skip the matched text.
+        """
         match = pattern.match(self._text, self._at)
         self._at = match.end() if match else self._at
         return match is not None
@@ -196,7 +203,7 @@ class _Text:
 
 
 def _elements(text: _Text) -> Iterator[object]:
-    """Yield the elements of the list that was entered, and skip its closing bracket."""
+    """Yield the elements of a list whose opening bracket was read, and read its closing bracket."""
     if text.take("]"):
         return
     while True:
@@ -209,7 +216,7 @@ def _elements(text: _Text) -> Iterator[object]:
 
 
 def _skip_members(text: _Text) -> None:
-    """Skip the object's members after the list, and its closing brace."""
+    """Skip the members of an object after its list, and its closing brace."""
     while text.take(","):
         text.next_character()
         text.value()
