@@ -151,7 +151,7 @@ def _check_ours(key: SeenKey, region: str, wanted: Wanted) -> None:
 
 
 def _check_replica_key(seen: Seen, wanted: Wanted, region: str) -> None:
-    """Refuse the alias's key in the other Region if it is not for the replicas."""
+    """Refuse a key in the other Region that is neither s3crypt's, a replica, nor in use there."""
     key, source = seen.replica_key, _source_key(seen)
     if key is None or (source and key.arn.rpartition("/")[2] == source.arn.rpartition("/")[2]):
         return

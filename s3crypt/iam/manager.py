@@ -115,7 +115,7 @@ class RoleManager:
                 return
 
     def _created(self, change: Change, attempts: Attempts) -> Reply | None:
-        """Return IAM's reply if an earlier attempt, whose reply was lost, created the role."""
+        """Return IAM's description of the role if an attempt whose reply was lost created it."""
         request = {"RoleName": change.arguments["RoleName"]}
         reply = call(
             self._clients.get(), "get_role", request, change.subject, within=attempts, is_look=True
