@@ -307,7 +307,8 @@ class _Audit:
     def _of_batch(self, batch: Batch) -> Iterator[Candidate]:
         for status, count in batch.statuses().items():
             mode = mode_of(status)
-            # For an SSE-C object, HEAD without the customer key returns no more than the inventory.
+            # For an SSE-C object, HEAD without the customer key returns no more than the inventory,
+            # so no HEAD is sent.
             is_known = mode == SSEC.name and not self.demands.key_files
             if self.look != "inventory" and not is_known:
                 yield from (self._candidate(row) for row in batch.of_status(status))

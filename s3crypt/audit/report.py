@@ -98,9 +98,9 @@ class Report:
     def numbers(self, finding: Finding) -> str:
         """Return the number of objects in a finding, and the size of the sampled population.
 
-        The result is empty for a finding that is not about objects. The number of objects is that
-        to which the control applies, which may be less than the sample. The finding's `seen` has
-        the size of the sample.
+        The result is empty for a finding that is not about objects. Objects to which the control
+        does not apply are not counted, so the numbers may be less than the sample. The finding's
+        `seen` has the size of the sample.
         """
         if finding.resource.kind != "objects":
             return ""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
 _NO_POLICY = "NoSuchBucketPolicy"
-# S3's code -> description and advice.
+# S3's error code -> description and advice.
 # https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetBucketPolicy.html
 _EXPLANATIONS: Mapping[str, tuple[str, str]] = {
     "MethodNotAllowed": (

@@ -101,7 +101,7 @@ class Encryption:
         )
 
     def call(self, bucket: str) -> Call:
-        """Return the request that sets this."""
+        """Return the request that writes this setting."""
         default = {"SSEAlgorithm": self.algorithm}
         if self.key is not None:
             default["KMSMasterKeyID"] = self.key
@@ -116,7 +116,7 @@ class Encryption:
         return "put_bucket_encryption", arguments
 
     def is_kept_by(self, found: Self) -> bool:
-        """Return whether `found` is the same."""
+        """Return whether `found` equals this setting."""
         return self == found
 
 
@@ -150,7 +150,7 @@ class PublicAccessBlock:
         )
 
     def call(self, bucket: str) -> Call:
-        """Return the request that sets this."""
+        """Return the request that writes this setting."""
         configuration = {
             "BlockPublicAcls": self.block_public_acls,
             "IgnorePublicAcls": self.ignore_public_acls,
@@ -161,7 +161,7 @@ class PublicAccessBlock:
         return "put_public_access_block", arguments
 
     def is_kept_by(self, found: Self) -> bool:
-        """Return whether `found` is the same."""
+        """Return whether `found` equals this setting."""
         return self == found
 
 
@@ -189,11 +189,11 @@ class Versioning:
 
     @classmethod
     def of(cls, reply: Mapping[str, Any]) -> Self:
-        """Return the setting of a reply."""
+        """Return the setting in a reply."""
         return cls(reply.get("Status") or None, reply.get("MFADelete") == "Enabled")
 
     def call(self, bucket: str) -> Call:
-        """Return the request that sets this. Versioning cannot be turned off, only suspended."""
+        """Return the request that writes this setting. Versioning cannot be turned off, only suspended."""
         configuration = {"Status": self.status or "Suspended"}
         arguments = {"Bucket": bucket, "VersioningConfiguration": configuration}
         return "put_bucket_versioning", arguments
@@ -225,19 +225,19 @@ class Ownership:
 
     @classmethod
     def of(cls, reply: Mapping[str, Any]) -> Self:
-        """Return the setting of a reply."""
+        """Return the setting in a reply."""
         rules = reply.get("OwnershipControls", {}).get("Rules") or [{}]
         return cls(rules[0].get("ObjectOwnership"))
 
     def call(self, bucket: str) -> Call:
-        """Return the request that sets this."""
+        """Return the request that writes this setting."""
         if self.rule is None:
             return "delete_bucket_ownership_controls", {"Bucket": bucket}
         controls = {"Rules": [{"ObjectOwnership": self.rule}]}
         return "put_bucket_ownership_controls", {"Bucket": bucket, "OwnershipControls": controls}
 
     def is_kept_by(self, found: Self) -> bool:
-        """Return whether `found` is the same."""
+        """Return whether `found` equals this setting."""
         return self == found
 
 
@@ -261,7 +261,7 @@ class Logging:
 
     @classmethod
     def of(cls, reply: Mapping[str, Any]) -> Self:
-        """Return the setting of a reply."""
+        """Return the setting in a reply."""
         found = reply.get("LoggingEnabled") or {}
         more = {
             name: value
@@ -271,7 +271,7 @@ class Logging:
         return cls(found.get("TargetBucket"), found.get("TargetPrefix", ""), more)
 
     def call(self, bucket: str) -> Call:
-        """Return the request that sets this."""
+        """Return the request that writes this setting."""
         status: dict[str, Any] = {}
         if self.target is not None:
             target = {"TargetBucket": self.target, "TargetPrefix": self.prefix}
@@ -329,11 +329,11 @@ class Lifecycle:
 
     @classmethod
     def of(cls, reply: Mapping[str, Any]) -> Self:
-        """Return the setting of a reply."""
+        """Return the setting in a reply."""
         return cls(tuple(reply.get("Rules") or ()), reply.get("TransitionDefaultMinimumObjectSize"))
 
     def call(self, bucket: str) -> Call:
-        """Return the request that sets this."""
+        """Return the request that writes this setting."""
         if not self.rules:
             return "delete_bucket_lifecycle", {"Bucket": bucket}
         arguments: dict[str, Any] = {
@@ -371,12 +371,12 @@ class ObjectLock:
 
     @classmethod
     def of(cls, reply: Mapping[str, Any]) -> Self:
-        """Return the setting of a reply."""
+        """Return the setting in a reply."""
         found = reply.get("ObjectLockConfiguration") or {}
         return cls(found.get("ObjectLockEnabled") == "Enabled", found.get("Rule"))
 
     def call(self, bucket: str) -> Call:
-        """Return the request that sets this."""
+        """Return the request that writes this setting."""
         configuration: dict[str, Any] = {"ObjectLockEnabled": "Enabled"}
         if self.rule:
             configuration["Rule"] = dict(self.rule)
@@ -384,7 +384,7 @@ class ObjectLock:
         return "put_object_lock_configuration", arguments
 
     def is_kept_by(self, found: Self) -> bool:
-        """Return whether `found` is the same."""
+        """Return whether `found` equals this setting."""
         return self == found
 
 
@@ -411,12 +411,12 @@ class Replication:
 
     @classmethod
     def of(cls, reply: Mapping[str, Any]) -> Self:
-        """Return the setting of a reply."""
+        """Return the setting in a reply."""
         found = reply.get("ReplicationConfiguration") or {}
         return cls(found.get("Role"), tuple(found.get("Rules") or ()))
 
     def call(self, bucket: str) -> Call:
-        """Return the request that sets this."""
+        """Return the request that writes this setting."""
         if not self.rules:
             return "delete_bucket_replication", {"Bucket": bucket}
         configuration = {"Role": self.role, "Rules": [dict(rule) for rule in self.rules]}
@@ -449,7 +449,7 @@ class BucketPolicy:
         return cls(Document.parse(text) if text else None)
 
     def call(self, bucket: str) -> Call:
-        """Return the request that sets this."""
+        """Return the request that writes this setting."""
         if self.document is None:
             return "delete_bucket_policy", {"Bucket": bucket}
         text = self.document.render(indent=None)
@@ -501,7 +501,7 @@ class AccessControlList:
 
     @property
     def private(self) -> Self:
-        """The list that S3 calls private: only the owner has rights, and has all of them."""
+        """The list that S3 calls private: the owner has all rights, and nobody else has rights."""
         owner = Grant({"ID": self.owner, "Type": "CanonicalUser"}, "FULL_CONTROL")
         return type(self)(self.owner, (owner,))
 
@@ -512,7 +512,7 @@ class AccessControlList:
         return cls(str(reply.get("Owner", {}).get("ID", "")), tuple(grants))
 
     def call(self, bucket: str) -> Call:
-        """Return the request that sets this."""
+        """Return the request that writes this setting."""
         grants = [
             {"Grantee": dict(each.grantee), "Permission": each.permission} for each in self.grants
         ]

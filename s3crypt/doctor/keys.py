@@ -109,7 +109,7 @@ def _with_key(case: Case, wrapped: Sequence[str]) -> str:
 
 
 def _resolved(key: str, services: "Services") -> str:
-    """Return a key reference. If it names a KMS key that KMS describes, it has the key's ARN."""
+    """Return a key reference, with the id or alias of a KMS key replaced by its ARN if possible."""
     if key.startswith(("aes:", "rsa:")):
         return key
     name = key.removeprefix("kms:")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reports the cryptographic modules of this machine. Makes no requests."""
+"""Reports the cryptographic modules of this machine. This module makes no requests."""
 
 import hashlib
 import platform

@@ -262,7 +262,7 @@ def _allows(known: "Known", request: Request, context: Mapping[str, str]) -> boo
 
 
 def _spared(case: Case, known: "Known", request: Request) -> str:
-    """Return a command line that excepts the caller from the denying statements, or an advice."""
+    """Return a command line that excepts the caller from the denying statements, or else advice."""
     document, at = known.bucket_policy, case.location
     asked = f"Ask the bucket's owner to allow {request.action} to {request.caller.arn}."
     if document is None or at is None or known.is_own_bucket is False:

@@ -37,7 +37,7 @@ class BucketManager:
     """Plan the changes that harden a bucket, and make them.
 
     Args:
-        session: boto3 session to make clients from; the default one if left out.
+        session: boto3 session from which clients are created; by default boto3's default session.
         allow_plain_http: Allow requests over plain HTTP to other machines.
 
     Raises from every method:

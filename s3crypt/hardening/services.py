@@ -24,7 +24,7 @@ class Services:
         keys: The administration of KMS keys.
 
     Args:
-        session: boto3 session to make clients from; the default one if left out.
+        session: boto3 session from which clients are created; by default boto3's default session.
         allow_plain_http: Allow requests over plain HTTP to other machines.
 
     Raises:

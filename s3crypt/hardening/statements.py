@@ -64,7 +64,10 @@ _ACCOUNT = re.compile(r"(?:arn:[a-z-]+:(?:iam|sts)::)?([0-9]{12})(?::.*)?")
 
 
 def with_statements(document: Document | None, added: Iterable[Statement]) -> Document:
-    """Return a policy with statements added. Each replaces the statement with the same Sid."""
+    """Return a policy with statements added.
+
+    A statement of the policy with the same Sid is replaced.
+    """
     statements = tuple(added)
     replaced = {each.sid for each in statements}
     kept = () if document is None else document.statements
@@ -86,7 +89,7 @@ def refuses_plain_http(document: Document | None, partition: str, bucket: str) -
         each.effect == "Deny"
         and not each.unknown
         and _is_everyone(each)
-        # A Deny with NotPrincipal does not apply to the principals that it names.
+        # A Deny with NotPrincipal is not enough: it does not apply to the principals that it names.
         and each.not_principals is None
         and {action.lower() for action in each.actions or ()} & {"*", "s3:*"}
         and _covers(each.resources or (), wanted.resources or ())
@@ -166,7 +169,7 @@ def _other_keys(statements: Iterable[Statement], partition: str, key: str) -> It
             if not value.startswith("arn:") or len(parts := value.split(":", 5)) < 6:
                 continue
             is_named = "*" not in value and "?" not in value
-            # S3 uses only keys of the bucket's Region.
+            # Put in the bucket's Region, because S3 uses only keys of this Region.
             filled = ":".join((*parts[:3], region, *parts[4:])).replace("*", "0").replace("?", "0")
             if filled != key and not (is_named and parts[4] == account):
                 yield filled
@@ -313,7 +316,8 @@ def _allowing(document: Document | None) -> Iterator[tuple[str, Statement]]:
 
 
 def _is_everyone(statement: Statement) -> bool:
-    # An Allow with NotPrincipal allows everyone except the named principals.
+    # A statement with NotPrincipal counts as for everyone: an Allow with it allows all principals
+    # except the named ones.
     return statement.not_principals is not None or any(
         one.value == "*" and one.type in ("*", "AWS") for one in statement.principals or ()
     )
@@ -343,7 +347,8 @@ def _account_of(principal: str) -> str | None:
 
 def _allows(statement: Statement, actions: Iterable[str]) -> bool:
     if statement.actions is None:
-        # An Allow with NotAction allows all actions except the named ones.
+        # An Allow with NotAction counts as allowing the actions: it allows all actions except the
+        # named ones.
         return True
     matches = compile_texts(statement.actions, Style.LIKE, variables=False, ignore_case=True)
     return any(matches(action, {}) is True for action in actions)

@@ -358,7 +358,7 @@ class Plan:
         bucket: The name of the bucket.
         changes: The changes in the order in which they are made. Empty if the bucket is in the
             wanted state.
-        obstacles: The obstacles because of which parts stay unchanged.
+        obstacles: The obstacles that keep parts of the configuration unchanged.
         accepted: The obstacles that were found but are ignored, because `--despite` names them.
         shortfalls: The controls that the bucket will not pass.
         remarks: Sentences for the user about parts that stay unchanged and about lost rights.

@@ -45,8 +45,9 @@ class RoleManager:
     """Compare the roles in IAM with a wanted team, and create or update the roles.
 
     Args:
-        session: boto3 session to make the IAM client from; the default one if left out.
-        client: An IAM client to use instead of making one.
+        session: boto3 session from which the IAM client is created; by default boto3's default
+            session.
+        client: An IAM client to use. If it is given, no client is created.
         allow_plain_http: Allow requests over plain HTTP to other machines.
 
     Raises from every method:

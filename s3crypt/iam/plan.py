@@ -42,7 +42,7 @@ class WantedRole:
         policy_name: The name of the inline policy.
         trust: The trust policy.
         policy: The inline policy.
-        tags: The tags, including the tag that marks it as a role of s3crypt.
+        tags: The tags, including the tag that marks the role as s3crypt's.
     """
 
     role: Role
@@ -165,7 +165,7 @@ def team_of(scope: Scope, roles: Iterable[Role]) -> Team:
 
 
 def plan_of(team: Team, roles: Mapping[str, FoundRole | None], group: FoundGroup | None) -> Plan:
-    """Return the changes that bring the roles and group in IAM to the state that `team` has.
+    """Return the changes that bring the roles and the group in IAM to the wanted state.
 
     Args:
         team: The wanted roles and group.
@@ -240,7 +240,7 @@ def _check_is_ours(wanted: WantedRole, found: FoundRole) -> None:
 
 
 def _check_path(wanted: WantedRole, found: FoundRole) -> None:
-    """Refuse a role whose path, and thus ARN, differs from that in bucket and key policies."""
+    """Refuse a role with another path, and thus another ARN, than in bucket and key policies."""
     if found.path != wanted.path:
         raise ConfigError(
             f"The role {wanted.name} exists, and its path is {found.path}, not {wanted.path}. "

@@ -130,7 +130,8 @@ def _duties(scope: Scope) -> Iterator[Statement]:
             scope.all_objects,
             (Role.ROTATOR,),
         ),
-        # s3crypt stores no key in annotations. A role that may replace an object may annotate it.
+        # Roles that may replace an object may also annotate it. This gives them no key, because
+        # s3crypt stores no key in annotations.
         ("OnlyWritersAnnotate", _ANNOTATING, scope.all_objects, (Role.WRITER, Role.ROTATOR)),
     ):
         others = when("ArnNotLike", "aws:PrincipalArn", *scope.arns_of(*roles))

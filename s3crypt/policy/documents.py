@@ -112,7 +112,8 @@ class Condition:
 class Statement:
     """One statement.
 
-    At most one of `actions` and `not_actions` is set; the same for the other pairs.
+    At most one of `actions` and `not_actions` is set. The same holds for `resources` and
+    `not_resources`, and for `principals` and `not_principals`.
 
     Attributes:
         unknown: The names of elements that are not in the grammar. s3crypt does not understand a

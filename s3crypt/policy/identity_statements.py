@@ -2,8 +2,8 @@
 """The policies of roles: the allowed actions on explicit keys and objects, and the denied actions.
 
 The policies of an auditor and of a security engineer have Deny statements, so that no other policy
-can allow the denied actions. The policies of a writer and a reader deny nothing: one IAM role may
-have both policies.
+can allow the denied actions. The policies of a writer and a reader have no Deny statements, because
+one IAM role may have both policies.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -150,7 +150,8 @@ def _key_administration(scope: Scope) -> Iterator[Statement]:
         (*keys, *_aliases(keys)),
     )
     yield allow("SetKeyPolicy", ("kms:PutKeyPolicy",), keys, safe, *tagged)
-    # IfExists: for an absent value, KMS uses its default, which equals this limit.
+    # IfExists, so that a request without a period is allowed: KMS then uses its default period,
+    # which equals this limit.
     yield allow(
         "RotateKeysYearly",
         ("kms:EnableKeyRotation",),

@@ -51,7 +51,7 @@ _LISTED_ACTIONS = 4
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A principal that a key policy allows some actions.
+    """A principal to which a key policy allows some actions.
 
     Attributes:
         who: The principal: an ARN, `account 111122223333`, a service's name, or `everyone`.

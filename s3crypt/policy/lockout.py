@@ -111,7 +111,7 @@ def account_control(document: Document, key_arn: str) -> Decision:
 
 
 def of_account(key_arn: str) -> Subject:
-    """Return a key with the root user of its account as the writer of its policy."""
+    """Return the subject for a key's policy that the root user of the key's account writes."""
     _, partition, _, _, account, _ = key_arn.split(":", 5)
     root = Caller("root", root_arn(partition, account), account)
     return Subject(Kind.KEY, key_arn, account, root)

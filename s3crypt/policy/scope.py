@@ -35,7 +35,7 @@ _SPECIAL = frozenset("*?$")
 
 
 class Role(StrEnum):
-    """The duties that s3crypt keeps apart."""
+    """The duties for which s3crypt makes separate roles."""
 
     WRITER = "writer"
     READER = "reader"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    # A change; its argument is the time at which it was due.
+    # A function that makes a change. Its argument is the time at which the change was due.
     Change = Callable[[float], None]
 
 

@@ -213,7 +213,11 @@ class Tables:
 
     @classmethod
     def route(cls, request: Request) -> tuple[str, Callable[..., dict[str, Any]], list[str]] | None:
-        """Return the name and the function of a request's operation, and the starred path parts."""
+        """Return the operation of a request, or None if it is unknown.
+
+        The result is the operation's name, the function, and the parts of the path that a star
+        matches.
+        """
         for name, method, path, answer in cls._ROUTES:
             pattern = re.escape(path).replace(r"\*", "([^/]+)")
             found = re.fullmatch(pattern, request.raw_path)
@@ -234,7 +238,7 @@ def _asked(request: Request) -> dict[str, Any]:
 
 
 def _encryption(asked: dict[str, Any]) -> dict[str, str] | None:
-    """Return the encryption in a request, or None if it has none. The key may not exist."""
+    """Return the encryption in a request, or None if it has none. The key is not looked up."""
     found = asked.get("encryptionConfiguration")
     if found is None:
         return None

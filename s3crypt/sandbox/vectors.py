@@ -144,7 +144,7 @@ def _checked_name(asked: dict[str, Any], member: str) -> str:
 
 
 def _encryption(asked: dict[str, Any]) -> dict[str, str] | None:
-    """Return the encryption in a request, or None if it has none. The key may not exist."""
+    """Return the encryption in a request, or None if it has none. The key is not looked up."""
     found = asked.get("encryptionConfiguration")
     if found is None:
         return None

@@ -172,7 +172,10 @@ def _regions(objects: Objects, root: Location) -> Iterator[Location]:
 
 
 def _of_days(objects: Objects, region: Location, period: Period) -> Iterator[TrailFile]:
-    """Yield a Region's files of the period. Their names begin with the day, so S3 lists by day."""
+    """Yield a Region's files of the period.
+
+    S3 lists them by day, because names begin with the day.
+    """
     after = f"{region.name}{_day(period.first)}" if period.first else ""
     last = f"{region.name}{_day(period.last)}~" if period.last else ""
     for listed in objects.list(region, after=after):

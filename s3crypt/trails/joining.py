@@ -179,7 +179,7 @@ class Join:
         yield from self._decide(self._number + self._others)
 
     def _decide(self, until: int) -> Iterator[Access]:
-        """Yield the accesses of KMS records up to a number, and of S3 records no longer needed."""
+        """Yield the accesses of KMS records up to number `until`, and of S3 records of that age."""
         while self._of_kms and self._of_kms[0].number <= until:
             while self._new:
                 self._found.add(self._new.popleft())
@@ -228,8 +228,8 @@ class Join:
         self.counts.joined += 1
         where, other = Place(bucket, place.name), event_of(partner.record)
         is_taken = partner.is_taken
-        # A failed use is not stored by its name, because it may be repeated for the same S3
-        # request.
+        # A failed use is stored as an empty text, because the same use may be repeated for the same
+        # S3 request.
         partner.uses.append("" if seen.has_failed else seen.use)
         if is_taken or len(partner.places) > 1:
             # The S3 record was already joined with another KMS record, or is about two objects. So

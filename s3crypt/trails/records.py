@@ -76,7 +76,8 @@ class Principal:
         has_arn: Whether `name` is an ARN. It is not if the caller is from another account than the
             owner of the bucket or key, because CloudTrail then hides the ARN from the owner.
         account: The account of the caller. Empty for a service.
-        id: CloudTrail's principal id, which is the same in the records of both accounts.
+        id: CloudTrail's principal id. It is the same in the records of the caller's account and of
+            the owner's account.
         issuer: The ARN, including the path, of the role whose session made the request; None
             without a session.
         service: The AWS service that made the request, for the caller or on its own behalf. None if

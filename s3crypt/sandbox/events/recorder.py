@@ -223,8 +223,8 @@ def _error(reply: Reply) -> dict[str, str]:
     if of_json is not None:
         code = of_json[1].decode("utf-8")
         message = str(json.loads(reply.body).get("message", ""))
-        # KMS replies with `AccessDeniedException`, but most of CloudTrail's records have
-        # `AccessDenied`.
+        # Record `AccessDenied`, as most of CloudTrail's records do, although KMS replies with
+        # `AccessDeniedException`.
         short = "AccessDenied" if code == "AccessDeniedException" else code
         return {"errorCode": short, "errorMessage": message}
     text = reply.body.decode("utf-8", "replace")
@@ -233,7 +233,7 @@ def _error(reply: Reply) -> dict[str, str]:
 
 
 def _new_id() -> str:
-    # This takes a fifth of the time of uuid.uuid4.
+    # uuid.uuid4 is not used, because it takes five times as long.
     text = secrets.token_hex(16)
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-8{text[17:20]}-{text[20:]}"
 

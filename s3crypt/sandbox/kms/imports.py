@@ -123,7 +123,8 @@ def delete(moto: Moto, call: Call) -> dict[str, Any]:
 def _remove(moto: Moto, key: Any, material: Material) -> None:
     """Delete a material of a key.
 
-    A material that waits for a rotation is removed from all records.
+    A material that waits for a rotation is forgotten. For any other material, the key keeps an
+    entry.
     """
     held = materials_of(key)
     if material is held.pending and not is_replica(key):

@@ -75,7 +75,10 @@ class Rotated:
 
 
 def materials_of(key: Any) -> Materials:
-    """Return the materials of a key. A key without imported material gets a first material."""
+    """Return the materials of a key.
+
+    KMS makes the first material, except for a key whose material is imported.
+    """
     found: Materials | None = getattr(key, "s3crypt_materials", None)
     if found is None:
         first = Material(secrets.token_hex(32))

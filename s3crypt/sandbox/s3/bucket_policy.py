@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bucket's policy: the documents that S3 refuses, and the form in which it returns a stored one.
+"""A bucket's policy: the documents that S3 refuses, and the form in which S3 returns a policy.
 
 This module must not decide whether a policy allows a request. moto does that, for statements
 without conditions.

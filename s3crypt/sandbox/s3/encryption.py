@@ -182,7 +182,7 @@ def _check_context(context: str | None, algorithm: str | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What S3 uses a KMS key for: the operation and the encryption context of the KMS request."""
+    """The operation and the encryption context of a request that S3 makes to KMS."""
 
     operation: str
     context: Mapping[str, str] = field(default_factory=dict)

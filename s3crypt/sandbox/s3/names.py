@@ -42,7 +42,10 @@ def check_names(moto: Moto, request: Request) -> None:
 
 
 def check_not_hidden(moto: Moto, request: Request) -> None:
-    """Refuse to read an object whose latest version is a delete marker. The refusal has its id."""
+    """Refuse to read an object whose latest version is a delete marker.
+
+    The refusal contains the marker's id.
+    """
     marker = moto.marker(request.bucket, request.key)
     if marker is not None:
         refusal = no_such_key()

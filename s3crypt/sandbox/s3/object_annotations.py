@@ -54,7 +54,10 @@ def annotations_of(thing: Any) -> dict[str, Annotation]:
 
 
 def copied_annotations(request: Request, source: Any, seal: Seal) -> Mapping[str, Annotation]:
-    """Return the source's annotations for a copy. Return none if the request excludes them."""
+    """Return the source's annotations for a copy.
+
+    The result is empty if the request excludes them.
+    """
     directive = request.headers.get(_DIRECTIVE, "COPY")
     if directive not in {"COPY", "EXCLUDE"}:
         raise invalid("Unknown annotation directive.")

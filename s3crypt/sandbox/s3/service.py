@@ -94,7 +94,10 @@ class S3:
 
     @contextlib.contextmanager
     def _exclusive(self, request: Request) -> Iterator[None]:
-        """Lock the objects of a request, and the source of a copy."""
+        """Lock the objects of a request, and the source of a copy.
+
+        A check therefore stays valid until the change that it allows is made.
+        """
         names = {(request.bucket, key) for key in (request.key, *deleting.keys_of(request))}
         if request.copy_source is not None:
             names.add(request.copy_source[:2])
