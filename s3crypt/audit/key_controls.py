@@ -208,7 +208,10 @@ def _in_use(seen: SeenKey) -> Iterator[Finding]:
 
 
 def _too_young(created: datetime, tracked: datetime | None, limit: datetime) -> str | None:
-    """Return why a key is too new to be called unused, or None if it is old enough."""
+    """Return why it is too early to call a key unused.
+
+    Return None if the key and KMS's record of its uses are old enough.
+    """
     if created > limit:
         return f"Too young to be called unused: created on {created:%Y-%m-%d}."
     if tracked is not None and tracked > limit:

@@ -164,9 +164,10 @@ class Finding:
 
     @property
     def id(self) -> str:
-        """The finding's id, 32 hex digits: a hash of its control, resource ARN and cause.
+        """The finding's id, 32 hex digits.
 
-        The id is the same in every run.
+        It is a hash of the control's id, the resource's ARN and the cause. The id is the same in
+        every run.
         """
         parts = (self.control.id, self.resource.arn, self.cause)
         return sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]

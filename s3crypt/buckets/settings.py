@@ -193,7 +193,10 @@ class Versioning:
         return cls(reply.get("Status") or None, reply.get("MFADelete") == "Enabled")
 
     def call(self, bucket: str) -> Call:
-        """Return the request that writes this setting. Versioning cannot be turned off, only suspended."""
+        """Return the request that writes this setting.
+
+        Versioning cannot be disabled, only suspended.
+        """
         configuration = {"Status": self.status or "Suspended"}
         arguments = {"Bucket": bucket, "VersioningConfiguration": configuration}
         return "put_bucket_versioning", arguments

@@ -259,7 +259,10 @@ class KMS:
         return {name: value for name, value in said.items() if value is not None}
 
     def _opened(self, call: Call, *, named: str, action: str) -> None:
-        """Refuse a ciphertext whose key the caller may not use, or is not the requested key."""
+        """Refuse a ciphertext whose key the caller may not use.
+
+        Also refuse it if the request names another key.
+        """
         wanted = key_of(self._moto, call, named) if call.body.get(named) else None
         if not _ignores_ciphertext(call):
             key = self._key_of_ciphertext(call)
