@@ -20,6 +20,7 @@ from .objects.checks import demanded
 from .objects.deleting import delete_source
 from .objects.describing import describe_new
 from .objects.info import Description, ObjectInfo, copied
+from .objects.instruction_files import refuse_move_of_instruction_file
 from .objects.opened import Demand
 from .transfer import Progress
 from .transfer.conditions import IF_ABSENT
@@ -113,6 +114,7 @@ def move_out_of_s3(  # noqa: PLR0913 - as `Objects.fetch` has them
 ) -> ObjectInfo:
     """Write an object to a file, flush that to the disk, and delete the object if unchanged."""
     _check_plain(path)
+    refuse_move_of_instruction_file(objects.client, location)
     info = objects.fetch(
         location, demand, path, if_absent=if_absent, keeps_time=keeps_time, progress=progress
     )

@@ -172,3 +172,19 @@ def serving(relay: _Relay) -> Iterator[_Relay]:
         finally:
             relay.shutdown()
             thread.join()
+
+
+@contextmanager
+def aliasing(endpoint_url: str, alias: str, bucket: str) -> Iterator[Relay]:
+    """Yield a proxy for which a bucket has a second name, as access points give it."""
+
+    def spoil(asked: Asked, forward: Callable[..., Answer]) -> Answer:
+        renamed = {
+            name: text if name == "host" else text.replace(alias, bucket)
+            for name, text in asked.headers.items()
+        }
+        target = asked.target.replace(alias, bucket)
+        return forward(Asked(asked.method, target, renamed, asked.body))
+
+    with relaying(endpoint_url, spoil) as relay:
+        yield relay

@@ -5,17 +5,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filesystem_samples import MODE, make_tree
 from pyarrow.fs import FSSpecHandler, PyFileSystem
+from relay import aliasing
 from samples import LARGE, aes, names, payload, stored
 
-from s3crypt import ConflictError, message
+from s3crypt import SSES3, ConflictError, message
 from s3crypt.filesystem import S3CryptFileSystem
 
-# The official SDK's helpers are beside the tests of messages.
+if TYPE_CHECKING:
+    from s3crypt import Mode
+    from s3crypt.sandbox import Running
+
+# The official SDK is with the tests of messages.
 sys.path.append(str(Path(__file__).parent / "message"))
 
 
@@ -55,6 +60,20 @@ def test_move(fs: S3CryptFileSystem, tree: str) -> None:
     fs.mv(f"{tree}/b", f"{tree}/e", recursive=True)
     assert fs.find(f"{tree}/e") == [f"{tree}/e/{name}" for name in ("deep/three", "one", "two")]
     assert fs.find(f"{tree}/b") == []
+
+
+@pytest.mark.parametrize("mode", [MODE, SSES3()])
+def test_move_to_itself_by_an_access_point(
+    mode: Mode, bucket: str, s3: Any, sandbox: Running
+) -> None:
+    """The object is kept: S3 does not say which bucket an alias stands for."""
+    alias = "reports-metadata-s3alias"
+    with aliasing(sandbox.endpoint_url, alias, bucket) as relay:
+        fs = S3CryptFileSystem(mode, endpoint_url=relay.url, skip_instance_cache=True)
+        fs.pipe_file(f"{bucket}/x", b"1")
+        with pytest.raises(ConflictError):
+            fs.mv(f"{bucket}/x", f"{alias}/x")
+    assert names(s3, bucket) == ["x"]
 
 
 @pytest.mark.parametrize("target", ["{}/", "s3crypt://{}", "{}"])

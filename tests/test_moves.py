@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest import unblock_ssec
+from relay import aliasing
 from samples import CUSTOMER_KEY, MODES, aes, connect, make_mode, names, payload
 
 from s3crypt import (
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import RequestsLog
+
+    from s3crypt.sandbox import Running
 
 
 @pytest.mark.parametrize("name", MODES)
@@ -111,6 +116,47 @@ def test_a_file_that_changes_is_not_removed(
     connect(SSES3()).move(source, f"s3://{bucket}/a")
     assert names(s3, bucket) == ["a"]
     assert not source.exists()
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_an_object_is_not_moved_to_itself_by_an_access_point(
+    name: str, bucket: str, key: str, s3: Any, sandbox: Running
+) -> None:
+    """S3 does not say which bucket an alias stands for; an object of another one is moved."""
+    mode, alias, other = make_mode(name, key), "reports-metadata-s3alias", f"{bucket}-other"
+    connect(mode).put(b"1", f"s3://{bucket}/a")
+    with aliasing(sandbox.endpoint_url, alias, bucket) as relay:
+        store = connect(mode, endpoint_url=relay.url)
+        for source, target in ((bucket, alias), (alias, bucket)):
+            with pytest.raises(ConflictError, match="is the same object"):
+                store.move(f"s3://{source}/a", f"s3://{target}/a")
+            assert names(s3, bucket) == ["a"]
+    s3.create_bucket(Bucket=other)
+    unblock_ssec(s3, other)
+    with aliasing(sandbox.endpoint_url, alias, other) as relay:
+        connect(mode, endpoint_url=relay.url).move(f"s3://{bucket}/a", f"s3://{alias}/a")
+    assert names(s3, bucket) == []
+    assert connect(mode).read(f"s3://{other}/a") == b"1"
+
+
+def test_an_instruction_file_is_not_moved(bucket: str, s3: Any, tmp_path: Path) -> None:
+    """The object whose key it holds stays, too, since it is refused."""
+    s3.put_object(Bucket=bucket, Key="t/x", Body=b"ciphertext")
+    entry = json.dumps({"x-amz-key-v2": "k", "x-amz-iv": "i"})
+    s3.put_object(Bucket=bucket, Key="t/x.instruction", Body=entry)
+    s3.put_object(Bucket=bucket, Key="t/y.instruction", Body=b"how to do y")
+    for job in (
+        connect().many.copy_folder(
+            f"s3://{bucket}/t/", f"s3://{bucket}/u/", to="sse-s3", move=True
+        ),
+        connect().many.get_folder(f"s3://{bucket}/t/", tmp_path / "out", move=True),
+    ):
+        s3.put_object(Bucket=bucket, Key="t/y.instruction", Body=b"how to do y")
+        failed = [str(each.error) for each in job if each.error]
+        assert len(failed) == 2
+        assert any("x.instruction is an instruction file" in error for error in failed)
+        assert names(s3, bucket)[:2] == ["t/x", "t/x.instruction"]
+    assert names(s3, bucket)[2:] == ["u/y.instruction"]
 
 
 def test_a_move_that_fails_leaves_its_source(bucket: str, tmp_path: Path, s3: Any) -> None:

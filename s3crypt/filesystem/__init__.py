@@ -23,6 +23,7 @@ from s3crypt.errors import IntegrityError, ObjectNotFoundError
 from s3crypt.local.sources import given
 from s3crypt.location import Location
 from s3crypt.objects.checks import demanded
+from s3crypt.objects.deleting import check_is_other
 from s3crypt.objects.opened import Demand
 from s3crypt.objects.reader import FIRST_LENGTH
 from s3crypt.transfer.conditions import IF_ABSENT, delete_unchanged
@@ -46,6 +47,7 @@ from .paths import (
 from .progress import OneAtATime, counter_of
 
 if TYPE_CHECKING:
+    from s3crypt.modes import Mode
     from s3crypt.objects.reader import ObjectReader
 
 __all__ = ["S3CryptFileSystem"]
@@ -543,21 +545,25 @@ class S3CryptFileSystem(NamesFileSystem):
         """Move objects: copy all of them, then remove exactly the objects that were copied.
 
         Raises:
-            ConflictError: An object was replaced after it was copied; the new object is kept.
+            ConflictError: An object was replaced after it was copied, and the new object is kept;
+                or a copy is the object itself, by another name of its bucket.
             ValueError: As `copy`; nothing was copied.
         """
         pairs = self._pairs(path1, path2, recursive, maxdepth)
         moved = [pair for pair in pairs if pair[0] != pair[1]]
-        tags = [(source, self._copy_one(source, target, options)) for source, target in moved]
-        copied = [(source, tag) for source, tag in tags if tag is not None]
+        mode = self._connection.mode_of(options.get("mode"))
+        tags = [(*pair, self._copy_one(*pair, options)) for pair in moved]
+        copied = [(source, target, tag, mode) for source, target, tag in tags if tag is not None]
         if moved == pairs and not copied:
             raise IsADirectoryError(f"{path1} is a directory: move it with recursive=True.")
         parallel_map(self._connection, lambda one: self._remove_copied(*one), copied)
 
-    def _remove_copied(self, path: str, tag: str) -> None:
-        location = Location.parse_object(uri_of(path))
+    def _remove_copied(self, path: str, target: str, tag: str, mode: "Mode | None") -> None:
+        location, other = Location.parse_object(uri_of(path)), Location.parse_object(uri_of(target))
+        client, source_mode = self._connection.client, self._connection.mode
         try:
-            delete_unchanged(self._connection.client, location, tag, {})
+            check_is_other(client, location, other, demanded(mode), source_mode=source_mode)
+            delete_unchanged(client, location, tag, {})
         finally:
             self._forget([path])
 

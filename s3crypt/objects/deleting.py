@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, TypeVar
 from botocore.exceptions import ClientError
 
 from s3crypt.aws_errors import THROTTLES, http_status
-from s3crypt.errors import ObjectNotFoundError, S3CryptError, StorageError
+from s3crypt.errors import ConflictError, ObjectNotFoundError, S3CryptError, StorageError
 from s3crypt.local.workers import current_stop, each
 from s3crypt.location import Location
 from s3crypt.logs import logger_of
+from s3crypt.modes import SSEC, Mode, is_access_point
 from s3crypt.requests import Attempts, Reply, as_ours, call, cause_of, is_transient
 from s3crypt.transfer.conditions import check_unchanged, delete_unchanged, head, quoted_etag
 
@@ -62,6 +63,8 @@ _NOT_TOGETHER = frozenset(
 # The minimum number of requests for throttled keys. botocore treats the reply as a success, so the
 # caller's client does not retry the request.
 _ROUNDS = 5
+# Headers of a HEAD's reply in which two objects differ that were written one after the other.
+_SHOWS_A_WRITE = ("ETag", "LastModified", "Metadata", "VersionId")
 # After this many consecutive failures the service is assumed to be down. Each object would use up
 # the whole time of the retry policy, and a batch of 1,000 would take 16 hours.
 _FAILURES_IN_A_ROW = 3
@@ -120,6 +123,60 @@ def delete_source(
         # The code would be taken for that of the target's write.
         error.code = None
         raise
+
+
+def may_be_same(one: Location, other: Location) -> bool:
+    """Return whether two locations may be one object, by two names of its bucket.
+
+    S3 does not say which bucket is behind an access point.
+    """
+    is_hidden = is_access_point(one.bucket) or is_access_point(other.bucket)
+    return is_hidden and one.name == other.name and one.bucket != other.bucket
+
+
+def check_is_other(
+    client: "S3Client",
+    source: Location,
+    target: Location,
+    mode: Mode,
+    *,
+    source_mode: Mode | None,
+) -> None:
+    """Refuse to delete the source of a move if it is the target, which is written already.
+
+    The ETags do not show it: in mode sse-s3 a copy has the ETag of its source. If both are one
+    object, a HEAD by either name shows what was written.
+
+    Args:
+        client: The S3 client.
+        source, target: The locations.
+        mode: The mode of the target.
+        source_mode: The mode of the source; None if it is not known.
+
+    Raises:
+        ConflictError: Both are one object, as far as two replies show.
+        StorageError: S3 refused or failed.
+    """
+    if not may_be_same(source, target):
+        return
+    arguments = mode.read_arguments()
+    try:
+        shown = head(client, source, arguments)
+    except ObjectNotFoundError:
+        return
+    except StorageError as error:
+        # The target's customer key, or the lack of one, would fit if both were one object.
+        is_refused = http_status(error) in (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN)
+        if is_refused and (isinstance(mode, SSEC) or isinstance(source_mode, SSEC)):
+            return
+        raise
+    written = head(client, target, arguments)
+    if all(shown.get(name) == written.get(name) for name in _SHOWS_A_WRITE):
+        raise ConflictError(
+            f"{source} is the same object as {target}, by another name of its bucket; it was "
+            "written, and not deleted.",
+            hint="Move it to another name.",
+        )
 
 
 def batches(items: Iterable[Item], bucket_of: Callable[[Item], str | None]) -> Iterator[list[Item]]:

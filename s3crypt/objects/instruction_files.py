@@ -56,6 +56,42 @@ def refuse_instruction_file_of(
         )
 
 
+def refuse_move_of_instruction_file(client: "S3Client", location: Location) -> None:
+    """Refuse to move an instruction file away from the object whose key it holds.
+
+    Raises:
+        FormatError: The object is an instruction file, or may not be read.
+        StorageError: S3 failed.
+    """
+    if may_be_instruction_file(client, location):
+        beside = Location(location.bucket, location.name.removesuffix(s3ec.SUFFIX))
+        raise FormatError(
+            f"{location} is an instruction file of the Amazon S3 Encryption Client: without it, "
+            f"{beside} cannot be read.",
+            hint="Copy it; delete it once the object is gone.",
+        )
+
+
+def may_be_instruction_file(client: "S3Client", location: Location) -> bool:
+    """Return whether an object is an instruction file, by its name and its content.
+
+    An object of such a name that the caller may not read counts as one.
+
+    Raises:
+        StorageError: S3 failed.
+    """
+    if not location.name.endswith(s3ec.SUFFIX):
+        return False
+    try:
+        return _is_instruction_file(client, location, is_listed=False)
+    except ObjectNotFoundError:
+        return False
+    except S3CryptError as error:
+        if error.code not in _UNREADABLE:
+            raise
+        return True
+
+
 def _is_instruction_file(client: "S3Client", location: Location, *, is_listed: bool) -> bool:
     if not is_listed:
         found = head(client, location, {})

@@ -9,10 +9,13 @@ from s3crypt.errors import ConfigError, ConflictError, S3CryptError
 from s3crypt.location import Location
 from s3crypt.logs import logger_of
 from s3crypt.modes import ClientSide
-from s3crypt.objects.deleting import delete_source
+from s3crypt.objects.deleting import check_is_other, delete_source
 from s3crypt.objects.describing import NO_CHANGES, Changes
 from s3crypt.objects.info import ObjectInfo, describe_head, describe_plain
-from s3crypt.objects.instruction_files import refuse_instruction_file_of
+from s3crypt.objects.instruction_files import (
+    refuse_instruction_file_of,
+    refuse_move_of_instruction_file,
+)
 from s3crypt.objects.opened import Demand, Neighbour
 from s3crypt.requests import cause_of
 from s3crypt.transfer import ObjectStream
@@ -64,6 +67,8 @@ def copy(  # noqa: PLR0913 - what may be said of one copy, by name
             f"{source} is both the source and the target of the {'move' if move else 'copy'}.",
             hint="To bring an object to another mode or key, rotate it.",
         )
+    if move:
+        refuse_move_of_instruction_file(job.objects.client, source)
     context = {}
     if isinstance(job.to, ClientSide):
         context = job.objects.context_here(job.to, target)
@@ -97,6 +102,7 @@ def copy(  # noqa: PLR0913 - what may be said of one copy, by name
     info, step = until_whole(job, source, copy_as, may_be_done=False, first=first)
     if move and info is not None:
         mode = job.mode(step.read_with)
+        check_is_other(job.objects.client, source, target, job.to, source_mode=mode)
         delete_source(
             job.objects.client, source, target, step.etag, mode.read_arguments() if mode else {}
         )

@@ -17,6 +17,7 @@ from s3crypt.logs import logger_of
 from s3crypt.modes import SSEC, ClientSide, binds_bucket
 from s3crypt.objects import annotations
 from s3crypt.objects.checks import check_written
+from s3crypt.objects.deleting import may_be_same
 from s3crypt.objects.info import Description, ObjectInfo, describing, version_of
 from s3crypt.objects.locks import HEADERS as _LOCKS
 from s3crypt.objects.opened import Demand, Neighbour
@@ -108,7 +109,9 @@ def _copy(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Done, tuple
     written = entries.without_token(step.written_metadata)
     metadata = {**written, **_annotations_of(step, annotated)}
     # Without a condition on the target, a repeated copy gives the same result and needs no token.
-    token = entries.new_token(metadata) if _conditions(step) else {}
+    # If the target may be the source itself, the token shows whether it is; see `check_is_other`.
+    needs_token = _conditions(step) or may_be_same(step.location, step.target)
+    token = entries.new_token(metadata) if needs_token else {}
     encryption = {} if step.is_client_side else job.to.write_arguments()
     try:
         reply = _copy_inside_s3(job, step, encryption, {**metadata, **token}, token)
