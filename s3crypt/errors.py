@@ -113,7 +113,23 @@ class ConflictError(StorageError):
 
 
 class SyncError(S3CryptError):
-    """The source was not known as a whole, so that no target without a source was deleted."""
+    """The source was not known or not copied as a whole, so that no target was deleted.
+
+    Attributes:
+        outcomes: Of `S3Crypt.sync`: the outcomes of all names, except for unchanged names.
+    """
+
+    # pickle and copy call the class with the message alone, then restore the attributes.
+    def __init__(
+        self,
+        message: str,
+        *,
+        outcomes: tuple[object, ...] = (),
+        hint: str | None = None,
+        remedy: "Remedy | None" = None,
+    ) -> None:
+        super().__init__(message, hint=hint, remedy=remedy)
+        self.outcomes = outcomes
 
 
 class RotationError(S3CryptError):

@@ -275,7 +275,8 @@ class Many:
         Raises:
             ConfigError: One place is inside the other, or a prefix is in a directory bucket.
             LocalFileNotFoundError, ObjectNotFoundError: There is no source, or no selected name.
-            SyncError: With `delete`: nothing was deleted, since the source is not known as a whole.
+            SyncError: With `delete`: nothing was deleted, since the source is not known as a whole,
+                or a name was not copied.
         """
         from . import syncing  # noqa: PLC0415 - modules that other jobs do without
 

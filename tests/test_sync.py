@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import base64
+import copy
+import json
 import os
 import subprocess
 import sys
@@ -420,6 +422,55 @@ def test_names_that_are_no_paths_delete_nothing(bucket: str, s3: Any, tmp_path: 
     assert (folder / "a/b").read_text() == (folder / "extra").read_text() == "kept"
     assert (folder / "e").read_text() == "x"
     assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_failed_copy_deletes_nothing(
+    *, dry_run: bool, bucket: str, s3: Any, sandbox: Running, tmp_path: Path
+) -> None:
+    """The target has the only copy of a file that was renamed, until it is stored once more."""
+    source = make(tmp_path / "tree", a="a", new="content", other="b")
+    s3.put_object(Bucket=bucket, Key="old", Body=b"content")
+
+    def spoil(asked: Any, forward: Callable[..., Answer]) -> Answer:
+        if asked.path.endswith("/new") and asked.method == "PUT":
+            return Answer(403, body=b"<Error><Code>AccessDenied</Code></Error>")
+        return forward()
+
+    with relaying(sandbox.endpoint_url, spoil) as relay:
+        store = connect(SSES3(), endpoint_url=relay.url)
+        options: Any = {"delete": True, "dry_run": dry_run}
+        outcomes = store.many.sync(source, f"s3://{bucket}/", **options)
+        if dry_run:
+            assert [each.action for each in outcomes].count("deleted") == 1
+        else:
+            with pytest.raises(SyncError, match="was deleted: a name could not be copied"):
+                list(outcomes)
+            assert names(s3, bucket) == ["a", "old", "other"]
+            s3.delete_object(Bucket=bucket, Key="old")
+            outcomes = store.many.sync(source, f"s3://{bucket}/", **options)
+            assert sorted(each.action for each in outcomes) == ["failed", "unchanged", "unchanged"]
+
+
+@pytest.mark.parametrize("excluded", [False, True])
+def test_the_instruction_file_of_an_object_that_stays_is_not_deleted(
+    *, excluded: bool, bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    """It holds the key; an object of such a name with other content is deleted."""
+    entry = {"x-amz-key-v2": "k", "x-amz-iv": "i"}
+    for name in ("x", "y"):
+        s3.put_object(Bucket=bucket, Key=name, Body=b"ciphertext")
+    s3.put_object(Bucket=bucket, Key="x.instruction", Body=json.dumps(entry))
+    s3.put_object(Bucket=bucket, Key="y.instruction", Body=b"how to do y")
+    source, store = make(tmp_path / "tree", x="plain", y="y", z="z"), connect(SSES3())
+    some = NameFilter((("exclude", "x"),)) if excluded else NameFilter()
+    options: Any = {"delete": True, "names": some, "no_overwrite": True}
+    for dry_run in (True, False):
+        done = actions(store, source, f"s3://{bucket}/", dry_run=dry_run, **options)
+        assert (done["x.instruction"], done["y.instruction"]) == ("skipped", "deleted")
+    assert names(s3, bucket) == ["x", "x.instruction", "y", "z"]
+    done = actions(store, source, f"s3://{bucket}/", delete=True)
+    assert (done["x"], done["x.instruction"]) == ("copied", "deleted")
 
 
 def test_what_the_walk_skips_is_not_deleted(bucket: str, s3: Any, tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One synchronisation: pairs are compared and transferred, then targets without a source deleted.
 
-Targets without a source are deleted only after the whole source was walked without an error. A
-source that is partly unreadable, missing, or empty because nothing is mounted there, shows fewer
-names than it has.
+Targets without a source are deleted only after the whole source was walked without an error, and
+every name was copied that had to be. A source that is partly unreadable, missing, or empty because
+nothing is mounted there, shows fewer names than it has. A target may hold the only remaining copy
+of a file that was renamed in the source, until the file is stored under its new name.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from s3crypt import s3ec
 from s3crypt.errors import S3CryptError, StorageError, SyncError
 from s3crypt.jobs import (
     FoundFile,
@@ -43,7 +45,7 @@ class SyncOutcome:
         source: The source's path or URI; None for a target that has no source.
         target: The target's path or URI.
         action: `copied`, `deleted`, `unchanged`, `skipped` for a target that exists and must not
-            be overwritten, or `failed`.
+            be overwritten, or must not be deleted: an instruction file; or `failed`.
         info: The facts about the object that was copied; None if nothing was.
         error: The error of a failure.
         seconds: The duration.
@@ -110,6 +112,9 @@ class Sync:
         self._is_empty = True
         # The first fault of the source, or of a name: then no target is deleted.
         self._fault: S3CryptError | None = None
+        self._failed = 0
+        # Names of possible instruction files of targets that are not copied.
+        self._instruction_files: set[str] = set()
 
     def outcomes(
         self,
@@ -125,7 +130,8 @@ class Sync:
             options: The options of the job.
 
         Raises:
-            SyncError: Targets were to be deleted, and the source is not known as a whole.
+            SyncError: Targets were to be deleted, and the source is not known as a whole, or a
+                name was not copied.
         """
         pairs: Iterator[Pair] = self._pairs()
         work: Callable[[Pair], _Done] = self._work
@@ -141,24 +147,50 @@ class Sync:
         told = telling(pairs, _size, options.get("found"))
         with self._extras or nullcontext():
             for outcome in run(told, work):
+                self._failed += outcome.error is not None
+                if outcome.result is not None and outcome.result.action == "copied":
+                    self._instruction_files.discard(outcome.item.name + s3ec.SUFFIX)
                 yield self._told(outcome)
             if self._extras is not None:
-                self._check_whole()
+                self._check_whole(self._extras)
                 yield from self._deleted(self._extras, delete)
 
     def _pairs(self) -> Iterator[Pair]:
         sources, targets = self._source.sources(), self._target.targets()
         chosen = selected(sources, self._names, _name, str(self._source))
-        kept = (each for each in targets if self._names.selects(each[0]))
         try:
-            for pair in merged(chosen, kept, self._extras):
+            for pair in merged(chosen, self._selected(targets), self._extras):
                 self._is_empty = False
                 self._note_fault(pair)
+                self._note_instruction_file(pair.name, pair.target)
                 yield pair
         except S3CryptError as error:
             if self._extras is None:
                 raise
             raise _nothing_deleted(self._target, error) from error
+
+    def _selected(self, targets: Iterable[tuple[str, Item]]) -> Iterator[tuple[str, Item]]:
+        for name, target in targets:
+            if self._names.selects(name):
+                yield name, target
+            else:
+                self._note_instruction_file(name, target)
+
+    def _note_instruction_file(self, name: str, target: Item | None) -> None:
+        """Note the name of the instruction file of a target that stays, if one is listed."""
+        is_listed = isinstance(target, tuple) and target[1] is not None and target[1].is_there
+        if is_listed and self._extras is not None:
+            self._instruction_files.add(name + s3ec.SUFFIX)
+
+    def _is_instruction_file(self, name: str, item: FoundFile | ListedObject) -> bool:
+        """Return whether an object must stay, because an object that stays is unreadable without.
+
+        A name that the source's walk skipped stays, too.
+        """
+        may_be = name in self._instruction_files or (
+            name.endswith(s3ec.SUFFIX) and self._source.has_skipped(name.removesuffix(s3ec.SUFFIX))
+        )
+        return may_be and isinstance(self._target, Prefix) and self._target.must_keep(item)
 
     def _note_fault(self, pair: Pair) -> None:
         if isinstance(pair.source, Unusable):
@@ -233,13 +265,22 @@ class Sync:
             outcome.seconds,
         )
 
-    def _check_whole(self) -> None:
-        """Refuse to delete if the source may have more names than it showed."""
+    def _check_whole(self, extras: Extras) -> None:
+        """Refuse to delete if the source may have more names than it showed, or one was not copied.
+
+        A failure matters only if there is something to delete.
+        """
         if self._is_empty and self._fault is None:
             self._fault = StorageError(
                 f"{self._source} has no file or object.",
                 hint="Check that it is what it should be, and mounted. To delete everything below "
                 f"the target: s3crypt rm -r {self._target}",
+            )
+        if self._failed and extras.count and self._fault is None:
+            names = "a name" if self._failed == 1 else f"{self._failed} names"
+            self._fault = StorageError(
+                f"{names} could not be copied or compared.",
+                hint="Mend the causes, or leave the names out by --exclude; then run it again.",
             )
         if self._fault is not None:
             raise _nothing_deleted(self._target, self._fault) from self._fault
@@ -249,7 +290,23 @@ class Sync:
         extras: Extras,
         delete: Callable[[Iterable[ListedObject]], Iterator[Outcome[Any, None]]],
     ) -> Iterator[SyncOutcome]:
-        found = (item for name, item in extras.all() if not self._source.has_skipped(name))
+        kept: list[FoundFile | ListedObject] = []
+
+        def deletable() -> Iterator[FoundFile | ListedObject]:
+            for name, item in extras.all():
+                if self._is_instruction_file(name, item):
+                    kept.append(item)
+                elif not self._source.has_skipped(name):
+                    yield item
+
+        yield from self._deleted_of(deletable(), delete)
+        yield from (SyncOutcome(None, _place(item), "skipped") for item in kept)
+
+    def _deleted_of(
+        self,
+        found: Iterator[FoundFile | ListedObject],
+        delete: Callable[[Iterable[ListedObject]], Iterator[Outcome[Any, None]]],
+    ) -> Iterator[SyncOutcome]:
         if self._dry_run:
             for item in found:
                 yield SyncOutcome(None, _place(item), "deleted")

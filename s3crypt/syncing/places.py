@@ -19,8 +19,9 @@ from s3crypt.jobs import FoundFile, Journal, Unusable, at_least_one, files_below
 from s3crypt.local.files import is_temporary
 from s3crypt.location import Location
 from s3crypt.modes import ClientSide, Mode
-from s3crypt.objects.access import Objects
+from s3crypt.objects.access import ListedObject, Objects
 from s3crypt.objects.contents import has_digest, stored_crc
+from s3crypt.objects.instruction_files import may_be_instruction_file
 from s3crypt.objects.opened import Demand
 
 from . import rules
@@ -203,6 +204,12 @@ class Prefix:
     def has_skipped(self, name: str) -> bool:
         """Return False: a listing skips no object."""
         return False
+
+    def must_keep(self, item: FoundFile | ListedObject) -> bool:
+        """Return whether an object is an instruction file, without which another is unreadable."""
+        if isinstance(item, FoundFile):
+            raise AssertionError("unreachable: a prefix has objects")  # noqa: TRY004
+        return may_be_instruction_file(self.objects.client, Location.parse(item.uri))
 
     def _listed(self) -> Iterator[Listed]:
         return self.objects.list_with_neighbours(Location.parse(self.uri))
