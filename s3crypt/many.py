@@ -266,7 +266,7 @@ class Many:
 
     def sync(
         self, source: str | Path, target: str | Path, **options: Unpack[SyncOptions]
-    ) -> "Iterator[SyncOutcome]":
+    ) -> "Generator[SyncOutcome, None, None]":
         """Make a target like its source: copy what differs in size or time; see docs/sync.md.
 
         The places are folders and prefixes, one at least a prefix. Objects have files' modification

@@ -8,7 +8,7 @@ No module of the library imports this module.
 import io
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, overload
+from typing import TYPE_CHECKING, BinaryIO, Literal, Unpack, overload
 
 from . import buckets
 from .arguments import check_open, check_resources, check_target, given_mode, required_mode
@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     import boto3
     from types_boto3_s3.client import S3Client
 
+    from .job_items import SyncOptions
     from .many import Many
     from .objects.listing import ListedVersion
     from .objects.presigning import Presigned
     from .rotation import RotationOutcome
+    from .syncing import SyncOutcome
 
 
 class S3Crypt:
@@ -609,6 +611,39 @@ class S3Crypt:
         origin = rotation.Origin(allow_unsigned, allow_unencrypted, written_in)
         location, wanted = Location.parse_object(uri), required_mode(to)
         return rotation.needs_rotation(self._objects, self.mode, location, wanted, origin)
+
+    def sync(
+        self,
+        source: str | Path,
+        target: str | Path,
+        *,
+        on_outcome: "Callable[[SyncOutcome], None] | None" = None,
+        **options: "Unpack[SyncOptions]",
+    ) -> "tuple[SyncOutcome, ...]":
+        """Make a folder or prefix like another one: copy what differs in size or time.
+
+        `many.sync` does the same, and yields each outcome instead. docs/sync.md has the rules.
+
+        Args:
+            source, target: Folders and prefixes; one of them at least is a prefix.
+            on_outcome: Called with each name's outcome as soon as it is known, also of names that
+                are unchanged.
+            options: Those of `many.sync`: `to`, `names`, `delete`, `size_only`, `checksum`,
+                `no_overwrite`, `dry_run`, options of objects that are read or written, and those of
+                every job.
+
+        Returns:
+            The outcomes of the names that were copied, deleted or skipped, in the order of names.
+
+        Raises:
+            ConfigError: One place is inside the other, or an option does not apply.
+            LocalFileNotFoundError, ObjectNotFoundError: There is no source, or no selected name.
+            SyncError: Names failed: its `outcomes` have the errors. Or `delete` was given, and
+                nothing was deleted, since the source is not known or was not copied as a whole.
+        """
+        from .syncing import completed  # noqa: PLC0415 - modules that one object does without
+
+        return completed(self.many.sync(source, target, **options), target, on_outcome)
 
     def rotate(  # noqa: PLR0913 - what may be said of objects, by name
         self,

@@ -541,6 +541,43 @@ def test_many_extras_wait_in_a_file(
     assert files(folder) == ["a"]
 
 
+# As one call
+
+
+def test_a_synchronisation_in_one_call(bucket: str, tmp_path: Path) -> None:
+    """It returns what was done; what was unchanged is told on the way only."""
+    store, uri, told = connect(SSES3()), f"s3://{bucket}/t/", list[str]()
+    source = make(tmp_path / "tree", b="b", a="a")
+    done = store.sync(source, uri)
+    assert [(each.target, each.action) for each in done] == [
+        (f"{uri}a", "copied"),
+        (f"{uri}b", "copied"),
+    ]
+    (source / "b").unlink()
+    done = store.sync(source, uri, delete=True, on_outcome=lambda each: told.append(each.action))
+    assert [each.action for each in done] == ["deleted"]
+    assert sorted(told) == ["deleted", "unchanged"]
+
+
+def test_a_synchronisation_in_one_call_fails_at_its_end(
+    bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    """The error has the outcomes, whether or not something was to be deleted."""
+    store, folder = connect(SSES3()), make(tmp_path / "out", a__x="in the way", extra="x")
+    for name in ("t/a", "t/b"):
+        s3.put_object(Bucket=bucket, Key=name, Body=b"x")
+    with pytest.raises(
+        SyncError, match=r"1 name was not synchronised with .*is a folder"
+    ) as caught:
+        store.sync(f"s3://{bucket}/t/", folder)
+    assert [each.action for each in caught.value.outcomes] == ["failed", "copied"]  # type: ignore[attr-defined]  # outcomes
+    with pytest.raises(SyncError, match="was deleted: a name could not be copied") as caught:
+        store.sync(f"s3://{bucket}/t/", folder, delete=True)
+    (failed,) = copy.copy(caught.value).outcomes
+    assert isinstance(failed.error, StorageError)  # type: ignore[attr-defined]  # as above
+    assert files(folder) == ["a", "b", "extra"]
+
+
 # Bad input
 
 

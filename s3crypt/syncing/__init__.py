@@ -5,10 +5,12 @@
 walks, `transfers` moves the bytes as `put`, `get` and `copy` do, and `job` joins them.
 """
 
+from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
-from s3crypt.errors import ConfigError
+from s3crypt.errors import ConfigError, SyncError
 from s3crypt.job_items import SyncOptions, check_apart, prefix_of
 from s3crypt.jobs import EVERY_NAME
 from s3crypt.modes import Mode
@@ -22,7 +24,7 @@ from .job import Sending, Sync, SyncOutcome
 from .places import Folder, Prefix
 from .transfers import copies, downloads, uploads
 
-__all__ = ["Sync", "SyncOutcome", "begin"]
+__all__ = ["Sync", "SyncOutcome", "begin", "completed"]
 
 
 def begin(
@@ -66,6 +68,39 @@ def begin(
         overwrites=not options.get("no_overwrite", False),
         dry_run=options.get("dry_run", False),
     )
+
+
+def completed(
+    outcomes: Generator[SyncOutcome, None, None],
+    target: str | Path,
+    on_outcome: Callable[[SyncOutcome], None] | None,
+) -> tuple[SyncOutcome, ...]:
+    """Run a synchronisation to its end; return the outcomes of names that were not unchanged.
+
+    Raises:
+        SyncError: A name failed, or nothing was deleted.
+    """
+    told: list[SyncOutcome] = []
+    try:
+        with closing(outcomes):
+            for outcome in outcomes:
+                if on_outcome:
+                    on_outcome(outcome)
+                if outcome.action != "unchanged":
+                    told.append(outcome)
+    except SyncError as error:
+        error.outcomes = tuple(told)
+        raise
+    told.sort(key=lambda outcome: outcome.target.encode("utf-8", "surrogateescape"))
+    failed = [outcome for outcome in told if outcome.error is not None]
+    if failed:
+        names = "name was" if len(failed) == 1 else "names were"
+        raise SyncError(
+            f"{len(failed)} {names} not synchronised with {target}: {failed[0].error}",
+            outcomes=tuple(told),
+            hint="Mend the causes and run it again.",
+        )
+    return tuple(told)
 
 
 def _compared_by(options: SyncOptions) -> Literal["time", "size", "content"]:
