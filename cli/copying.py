@@ -38,7 +38,7 @@ from .places import (
     written_as_option,
     written_in_option,
 )
-from .selection import FilteringCommand, filter_options
+from .selection import FilteringCommand, check_no_keys, filter_options
 from .single import Transfer
 from .transfers import inside_s3, into_s3, out_of_s3
 
@@ -156,7 +156,8 @@ def _transfer(
     if written_in is not None:
         how["written_in"] = written_in
     identity = {"modes": [options.told(), origin.told()], "how": {**how, **said}}
-    transfer = Transfer(settings, verb, sources, target, identity=identity, **given)
+    keys = (*options.key_files, *origin.key_files)
+    transfer = Transfer(settings, verb, sources, target, identity=identity, key_files=keys, **given)
     if any(are_uris) and not all(are_uris):
         raise ConfigError(
             "Some sources are files, and some are objects.", hint="Give a command for each kind."
@@ -175,6 +176,8 @@ def _transfer(
     to = options.required_mode_for(settings)
     if not any(are_uris):
         _refuse_reading(origin, reading)
+        if transfer.is_move:
+            check_no_keys(sources, keys)
         store = make_store(to, settings, written_in)
         into_s3(transfer, store, to, {**said, **how})
         return

@@ -242,11 +242,16 @@ class ModeOptions:
         A mark is 64 bits of a hash of the key file: it distinguishes keys without revealing them.
         """
         given: dict[str, object] = {"mode": self.mode, **self.values}
-        files = [str(self.values.get("sse_c_key_file") or "")]
-        files += [str(text).partition("=")[2] for text in self.values.get("key", ())]
-        marks = [_mark(file) for file in files if file]
+        marks = [_mark(file) for file in self.key_files]
         told = {f"{self.prefix}{name}": str(value) for name, value in given.items()}
         return {**told, f"{self.prefix}marks": " ".join(marks)}
+
+    @property
+    def key_files(self) -> tuple[str, ...]:
+        """Return the files of the given keys."""
+        files = [str(self.values.get("sse_c_key_file") or "")]
+        files += [str(text).partition("=")[2] for text in self.values.get("key", ())]
+        return tuple(os.path.expanduser(file) for file in files if file)  # noqa: PTH111 - as the key's reader
 
     def check_none(self, reason: str) -> None:
         """Refuse options on the command line for an object that has no mode."""
@@ -297,7 +302,7 @@ class ModeOptions:
 
 def _mark(file: str) -> str:
     try:
-        content = Path(os.path.expanduser(file)).read_bytes()  # noqa: PTH111 - as the key's reader
+        content = Path(file).read_bytes()
     except OSError:
         # The code that reads the key from this file reports the error.
         return ""

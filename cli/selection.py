@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The selection of a command's objects and files: sources, wildcards, --include, --exclude."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -93,8 +95,8 @@ def sources_of(
     objects, trees = [], []
     for uri in uris:
         bucket, name = split_uri(uri)
-        if glob := _glob(store, uri, name):
-            folder, pattern = glob
+        if split := _glob(store, uri, name):
+            folder, pattern = split
             names = _filter(rules, pattern)
             trees.append(Tree(f"s3://{bucket}/{folder}", names, ""))
         elif recursive:
@@ -111,9 +113,9 @@ def sources_of(
 
 
 def _glob(store: "S3Crypt", uri: str, name: str) -> tuple[str, str] | None:
-    glob = s3crypt.NameFilter.split(name)
+    split = s3crypt.NameFilter.split(name)
     try:
-        return None if glob is None or store.exists(uri) else glob
+        return None if split is None or store.exists(uri) else split
     except StorageError as error:
         # Without the permission to list, a pattern finds nothing anyway.
         if error.code not in ("403", "AccessDenied"):
@@ -128,6 +130,33 @@ def _filter(rules: Rules, pattern: str = "*") -> "NameFilter":
 def local_filter(rules: Rules) -> "NameFilter":
     """Return the filter for the files below a folder."""
     return _filter(rules)
+
+
+def without_keys(
+    rules: Rules, folder: str, key_files: Iterable[str], say: Callable[[str], None]
+) -> Rules:
+    """Return rules that leave out the command's own key files below a folder.
+
+    An object under a key cannot be the only copy of that key.
+    """
+    root = os.path.realpath(folder)
+    for file in key_files:
+        path = os.path.realpath(file)
+        if Path(path).is_relative_to(root):
+            say(f"s3crypt: {file}: skipped, a key of this command")
+            name = Path(path).relative_to(root).as_posix()
+            rules = (*rules, ("exclude", glob.escape(name)))
+    return rules
+
+
+def check_no_keys(files: Iterable[str], key_files: Iterable[str]) -> None:
+    """Refuse to move a key file of the command: its object could not be read without it."""
+    keys = {os.path.realpath(file) for file in key_files}
+    for file in files:
+        if os.path.realpath(file) in keys:
+            raise ConfigError(
+                f"{file} is a key of this command, and is not moved.", hint="Copy it."
+            )
 
 
 def listed(store: "S3Crypt", sources: Sources) -> "Iterator[tuple[ListedObject, Any]]":

@@ -36,9 +36,10 @@ class Transfer:
         verb: `put`, `get`, `cp` or `mv`.
         sources, target: Paths and URIs, or - for a pipe.
         rules: --include and --exclude, in their order.
-        no_overwrite: Whether an existing target is kept, and counted as skipped.
-        exit_code: Whether the exit code of a dry run shows if anything would be changed.
-        identity: Further values that identify the job in its journal.
+        no_overwrite: Whether a target that exists is left alone, and counted.
+        exit_code: Whether a dry run's exit code says that something would be changed.
+        identity: What identifies the job, beside the above, for its journal.
+        key_files: The files of the command's keys, which are never moved.
     """
 
     settings: Settings
@@ -53,6 +54,7 @@ class Transfer:
     exit_code: bool = False
     no_overwrite: bool = False
     identity: Mapping[str, Any] = field(default_factory=dict)
+    key_files: tuple[str, ...] = ()
 
     @property
     def action(self) -> str:

@@ -36,7 +36,7 @@ from .places import (
     prefix_of,
     written_in_option,
 )
-from .selection import FilteringCommand, Rules, filter_options, local_filter
+from .selection import FilteringCommand, Rules, filter_options, local_filter, without_keys
 
 if TYPE_CHECKING:
     from s3crypt import S3Crypt, SyncOutcome
@@ -126,9 +126,17 @@ def sync(
     opened = opened_journal(journal, settings, store, dry_run=dry_run, **job_identity)
     tell = print_line if dry_run else say
 
-    def left_out(path: Path, why: str) -> None:
+    def remark(text: str) -> None:
         if not settings.quiet:
-            say(f"s3crypt: {path}: skipped, {why}")
+            say(text)
+
+    def left_out(path: Path, why: str) -> None:
+        remark(f"s3crypt: {path}: skipped, {why}")
+
+    for place in (source, target):
+        if not place.startswith("s3://"):
+            keys = (*options.key_files, *origin.key_files)
+            rules = without_keys(rules, place, keys, remark)
 
     with opened as notes, Job("sync", settings, names_all=dry_run, tell=tell) as job:
         outcomes = store.many.sync(

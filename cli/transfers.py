@@ -22,6 +22,7 @@ from .selection import (
     listed,
     local_filter,
     sources_of,
+    without_keys,
 )
 from .single import Transfer, copy_one, for_many, get_one, is_prefix, is_there, put_one
 
@@ -60,18 +61,27 @@ def into_s3(
     targets = [Path(each).name for each in files] + [own[each] for each in folders]
     check_distinct(targets, files + folders)
 
-    def left_out(path: Path, why: str) -> None:
+    def remark(text: str) -> None:
         if not transfer.settings.quiet:
-            say(f"s3crypt: {path}: skipped, {why}")
+            say(text)
+
+    def left_out(path: Path, why: str) -> None:
+        remark(f"s3crypt: {path}: skipped, {why}")
+
+    key_files = transfer.key_files if transfer.is_move else ()
+    rules = {each: without_keys(transfer.rules, each, key_files, remark) for each in folders}
 
     def jobs(**more: Any) -> _Jobs:
         options = transfer.allowed(how, **more)
         pairs = [(Path(each), f"{prefix}{Path(each).name}") for each in files]
         runs = [store.many.put(pairs, **options)] if pairs else []
-        names = local_filter(transfer.rules)
         runs += [
             store.many.put_folder(
-                each, f"{prefix}{own[each]}", names=names, left_out=left_out, **options
+                each,
+                f"{prefix}{own[each]}",
+                names=local_filter(rules[each]),
+                left_out=left_out,
+                **options,
             )
             for each in folders
         ]

@@ -183,6 +183,26 @@ def test_a_journal_goes_on(command: Callable[..., Said], bucket: str) -> None:
     assert command(*copy, "--exclude", "a*").code == 2
 
 
+@pytest.mark.parametrize(
+    "key", [("--sse-c-key-file", "dir/my[1].key"), ("--key", "aes:t/k=dir/my[1].key")]
+)
+def test_a_key_is_not_moved_under_itself(
+    key: tuple[str, ...], command: Callable[..., Said], bucket: str, s3: Any
+) -> None:
+    """Its object could not be read any more, nor any other object under it."""
+    Path("dir").mkdir()
+    for name in ("my[1].key", "my1.key"):
+        Path("dir", name).write_bytes(os.urandom(32))
+    moved = command("mv", "-r", "dir", f"s3://{bucket}/", *key)
+    assert (moved.code, "skipped, a key of this command" in moved.err) == (0, True), moved.err
+    assert names(s3, bucket) == ["my1.key"]
+    Path("link").symlink_to("dir/my[1].key")
+    for source in (("dir/my[1].key",), ("link",), ("dir/../dir/my[1].key", "link")):
+        refused = command("mv", *source, f"s3://{bucket}/", *key)
+        assert (refused.code, "is a key of this command" in refused.err) == (2, True)
+    assert Path("dir/my[1].key").stat().st_size == 32
+
+
 def test_a_mixed_prefix_is_passed_through(command: Callable[..., Said], bucket: str) -> None:
     """`rotate --skip-others` skips objects outside --from-...; without it they fail."""
     for name in ("one", "two"):

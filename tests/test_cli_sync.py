@@ -104,6 +104,24 @@ def test_bad_input_is_one_line_and_changes_nothing(
     assert sorted(path.name for path in Path("tree").rglob("*")) == ["a", "b", "sub"]
 
 
+def test_a_key_of_the_command_is_left_alone(
+    command: Callable[..., tuple[int, str, str]], bucket: str, s3: Any
+) -> None:
+    """It is neither deleted nor replaced in the target, nor stored under itself."""
+    Path("tree/key").write_bytes(bytes(32))
+    words = ("--sse-c-key-file", "tree/key")
+    code, _, err = command("sync", "tree", f"s3://{bucket}/", *words)
+    assert (code, "tree/key: skipped, a key of this command" in err) == (0, True)
+    assert names(s3, bucket) == ["a", "sub/b"]
+    Path("tree/extra").touch()
+    assert command("sync", f"s3://{bucket}/", "tree", *words, "--delete")[0] == 0
+    assert Path("tree/key").read_bytes() == bytes(32)
+    assert not Path("tree/extra").exists()
+    command("put", "tree/a", f"s3://{bucket}/key", *words)
+    assert command("sync", f"s3://{bucket}/", "tree", *words)[0] == 0
+    assert Path("tree/key").read_bytes() == bytes(32)
+
+
 def test_other_tools_verb_is_answered(command: Callable[..., tuple[int, str, str]]) -> None:
     """`rsync`, the verb of gsutil, is answered with `s3crypt sync`."""
     assert "Did you mean s3crypt sync?" in command("rsync", "tree", "s3://x/")[2]
