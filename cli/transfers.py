@@ -5,7 +5,7 @@
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,7 @@ def out_of_s3(transfer: Transfer, store: "S3Crypt", how: Mapping[str, Any]) -> N
     how = for_many(how)
     root = _folder(transfer)
     parts = [last_part(uri) for uri in sources.objects]
-    _check_targets(store, transfer, sources, parts)
+    _check_targets(store, transfer, sources, parts, is_local=True)
     for part in parts:
         if (root / part).is_dir():
             raise ConfigError(f"{root / part} is a directory.", hint="Name another directory.")
@@ -152,19 +152,17 @@ def inside_s3(transfer: Transfer, store: "S3Crypt", to: "Mode", how: Mapping[str
         copy_one(transfer, store, single, targets[0], how)
         return
     _check_targets(store, transfer, sources, parts)
+    trees = [(tree, prefix + _own(transfer, tree.own_name, "/")) for tree in sources.trees]
+    if len(trees) > 1:
+        _check_apart([tree.prefix for tree, _ in trees], [target for _, target in trees])
 
     def jobs(**more: Any) -> _Jobs:
         options = transfer.allowed(how, **more)
         pairs = list(zip(sources.objects, targets, strict=True))
         runs: list[Iterator[Any]] = [store.many.copy(pairs, **options)] if pairs else []
         runs += [
-            store.many.copy_folder(
-                tree.prefix,
-                prefix + _own(transfer, tree.own_name, "/"),
-                names=tree.names,
-                **options,
-            )
-            for tree in sources.trees
+            store.many.copy_folder(tree.prefix, target, names=tree.names, **options)
+            for tree, target in trees
         ]
         return [(run, lambda outcome: (_uri(outcome.item[0]), outcome.item[1])) for run in runs]
 
@@ -230,21 +228,53 @@ def _sources(transfer: Transfer, store: "S3Crypt") -> Sources:
 
 
 def _check_targets(
-    store: "S3Crypt", transfer: Transfer, sources: Sources, parts: list[str]
+    store: "S3Crypt",
+    transfer: Transfer,
+    sources: Sources,
+    parts: list[str],
+    *,
+    is_local: bool = False,
 ) -> None:
     """Refuse sources if two of them would have the same target."""
     if len(transfer.sources) == 1:
         return
     names, told = list(parts), list(sources.objects)
+    own = {f"{tree.own_name}/": tree.prefix for tree in sources.trees if tree.own_name}
     for tree in sources.trees:
         if tree.own_name:
+            if is_local and tree.own_name in (".", ".."):
+                raise ConfigError(f"{tree.prefix} has no name for a folder.", hint="Get it alone.")
             names.append(f"{tree.own_name}/")
             told.append(tree.prefix)
             continue
-        found = [item.uri for item, _ in listed(store, Sources((), (tree,)))]
-        names += [uri[len(tree.prefix) :] for uri in found]
-        told += found
+        for item, _ in listed(store, Sources((), (tree,))):
+            name = item.uri[len(tree.prefix) :]
+            if item.uri.endswith("/") and not item.stored_size:
+                # The mark of a folder in a console is not copied.
+                continue
+            names.append(_path(name) if is_local else name)
+            told.append(item.uri)
     check_distinct(names, told)
+    for name, uri in zip(names, told, strict=True):
+        above, slash, _ = name.partition("/")
+        if (prefix := own.get(above + slash)) and prefix != uri:
+            check_distinct([name, name], [prefix, uri])
+
+
+def _check_apart(prefixes: Sequence[str], targets: Sequence[str]) -> None:
+    """Refuse trees of which one would be copied over another one that is still to be copied."""
+    for prefix in prefixes:
+        for target in targets:
+            if target.startswith(prefix) or prefix.startswith(target):
+                raise ConfigError(
+                    f"{target} is the same as the source, {prefix}, or one is inside the other.",
+                    hint="Name a prefix beside it.",
+                )
+
+
+def _path(name: str) -> str:
+    """Return the path that a name's file has: `a//b` and `a/./b` are written to `a/b`."""
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
 def _own(transfer: Transfer, name: str, end: str = "") -> str:

@@ -183,6 +183,27 @@ def test_a_journal_goes_on(command: Callable[..., Said], bucket: str) -> None:
     assert command(*copy, "--exclude", "a*").code == 2
 
 
+def test_sources_with_the_same_target_are_refused(
+    command: Callable[..., Said], bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    """A file would replace another one without a word."""
+    for name in ("x/q", "y/x/q", "z/x//q", "y/", "z/", "x/../q"):
+        s3.put_object(Bucket=bucket, Key=name, Body=b"" if name.endswith("/") else b"1")
+    uri = f"s3://{bucket}"
+    for sources, told in (
+        (("-r", f"{uri}/x/", f"{uri}/y/*"), "have the same target, x/q"),
+        ((f"{uri}/y/*", f"{uri}/z/*"), "have the same target, x/q"),
+        (("-r", f"{uri}/x/../", f"{uri}/y/"), "has no name for a folder"),
+    ):
+        for verb in ("get", "mv"):
+            refused = command(verb, *sources, f"{tmp_path}/out/")
+            assert (refused.code, told in refused.err) == (2, True), refused.err
+    assert command("cp", "-r", f"{uri}/x/", f"{uri}/y/*", f"{uri}/new/", *SSE).code == 2
+    assert list(tmp_path.iterdir()) == []
+    assert command("cp", f"{uri}/y/*", f"{uri}/z/*", f"{uri}/new/", *SSE).code == 0
+    assert names(s3, bucket)[:2] == ["new/x//q", "new/x/q"]
+
+
 @pytest.mark.parametrize(
     "key", [("--sse-c-key-file", "dir/my[1].key"), ("--key", "aes:t/k=dir/my[1].key")]
 )
