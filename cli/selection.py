@@ -123,7 +123,7 @@ def _glob(store: "S3Crypt", uri: str, name: str) -> tuple[str, str] | None:
         return None
 
 
-def _filter(rules: Rules, pattern: str = "*") -> "NameFilter":
+def _filter(rules: Rules, pattern: str | None = None) -> "NameFilter":
     return s3crypt.NameFilter(rules, pattern)  # type: ignore[arg-type]  # click has checked them
 
 

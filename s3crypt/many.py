@@ -108,7 +108,7 @@ class Many:
         """
         prefix = prefix_of(uri)
         below = self._objects.list_with_neighbours(Location.parse(prefix + names.beginning))
-        found = below if names.beginning else at_least_one(below, prefix)
+        found = at_least_one(below, prefix) if names.pattern is None else below
         return selected(found, names, lambda item: item[0].uri[len(prefix) :], prefix)
 
     def put(

@@ -204,6 +204,21 @@ def test_sources_with_the_same_target_are_refused(
     assert names(s3, bucket)[:2] == ["new/x//q", "new/x/q"]
 
 
+@pytest.mark.parametrize("words", [("rm",), ("get",), ("mv",), ("inspect",), ("cp", *SSE)])
+@pytest.mark.parametrize("pattern", ["*", "?.csv", "none/*", "no*"])
+def test_a_pattern_that_matches_nothing_is_one_line(
+    words: tuple[str, ...], pattern: str, command: Callable[..., Said], bucket: str, s3: Any
+) -> None:
+    """In an empty bucket, too."""
+    if pattern != "*":
+        s3.put_object(Bucket=bucket, Key="there", Body=b"")
+    target = {"get": ["out"], "mv": ["out"], "cp": [f"s3://{bucket}-none/"]}.get(words[0], [])
+    told = command(words[0], f"s3://{bucket}/{pattern}", *target, *words[1:])
+    lines = [line for line in told.err.splitlines() if line.startswith("s3crypt: ")]
+    assert (told.code, len(lines)) == (1, 1), told.err
+    assert "nothing below it has a name that fits" in lines[0]
+
+
 @pytest.mark.parametrize(
     "key", [("--sse-c-key-file", "dir/my[1].key"), ("--key", "aes:t/k=dir/my[1].key")]
 )

@@ -63,6 +63,8 @@ def test_a_filter_that_selects_nothing_is_an_error() -> None:
     """A filter without matches is an error; an empty source without a filter is not."""
     with pytest.raises(ObjectNotFoundError, match="fits x"):
         list(selected(["a"], NameFilter(pattern="x"), str, "there"))
+    with pytest.raises(ObjectNotFoundError, match=r"fits \*\."):
+        list(selected([], NameFilter(pattern="*"), str, "there"))
     assert list(selected([], NameFilter(), str, "there")) == []
 
 

@@ -28,11 +28,12 @@ class NameFilter:
     Attributes:
         rules: Pairs of `include` or `exclude` and a pattern. The last rule whose pattern fits a
             name decides, as in `aws s3 cp`. A name that no rule fits is included.
-        pattern: A pattern that every selected name fits as well.
+        pattern: A pattern that every selected name fits as well; None for no pattern. With a
+            pattern, even `*`, it is an error if no name is selected.
     """
 
     rules: tuple[tuple[Literal["include", "exclude"], str], ...] = ()
-    pattern: str = "*"
+    pattern: str | None = None
 
     def __post_init__(self) -> None:
         if any(kind not in ("include", "exclude") for kind, _ in self.rules):
@@ -51,24 +52,24 @@ class NameFilter:
         return folder, name[len(folder) :]
 
     def __bool__(self) -> bool:
-        """Return whether any name could be left out."""
-        return bool(self.rules) or self.pattern != "*"
+        """Return whether names are selected: by rules or by a pattern, even by `*`."""
+        return bool(self.rules) or self.pattern is not None
 
     def selects(self, name: str) -> bool:
         """Return whether the filter selects a name."""
-        if not _fits(self.pattern, name):
+        if self.pattern is not None and not _fits(self.pattern, name):
             return False
         kinds = (kind for kind, pattern in reversed(self.rules) if _fits(pattern, name))
         return next(kinds, "include") == "include"
 
     def __str__(self) -> str:
-        pattern = [self.pattern] if self.pattern != "*" else []
+        pattern = [self.pattern] if self.pattern is not None else []
         return " ".join([*pattern, *(f"--{kind} {each}" for kind, each in self.rules)])
 
     @property
     def beginning(self) -> str:
         """Return the text that every selected name begins with: the pattern up to a wildcard."""
-        return _WILDCARD.split(self.pattern, maxsplit=1)[0]
+        return _WILDCARD.split(self.pattern or "", maxsplit=1)[0]
 
 
 EVERY_NAME = NameFilter()
