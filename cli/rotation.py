@@ -9,7 +9,7 @@ import click
 from s3crypt.errors import ConfigError
 
 from .completion import complete_uri
-from .help import MANY, DocumentedCommand
+from .help import MANY
 from .jobs import Job, jobs_option, journal_option, opened_journal, refuse_job_options
 from .options import (
     UNENCRYPTED,
@@ -35,12 +35,13 @@ from .places import (
     recursive_option,
     written_in_option,
 )
+from .selection import FilteringCommand, Rules, filter_options, local_filter
 
 if TYPE_CHECKING:
     from s3crypt import RotationOutcome
 
 
-@click.command(cls=DocumentedCommand)
+@click.command(cls=FilteringCommand)
 @click.argument("uri", metavar="S3_URI", shell_complete=complete_uri)
 @common_options
 @writing_options
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 @allow_unsigned_option
 @drop_annotations_option
 @recursive_option
+@filter_options
 @jobs_option
 @journal_option
 @option(
@@ -67,6 +69,7 @@ def rotate(
     origin: ModeOptions,
     uri: str,
     recursive: bool,
+    rules: Rules,
     jobs: int | None,
     journal: str | None,
     dry_run: bool,
@@ -114,6 +117,8 @@ def rotate(
         "skip_others": skip_others,
     }
     if not recursive:
+        if rules:
+            raise ConfigError("--include and --exclude choose among many.", hint="They go with -r.")
         refuse_job_options(jobs=jobs, journal=journal)
         (outcome,) = store.rotate(uri, **how)
         _show_outcome(settings, outcome, dry_run)
@@ -123,6 +128,8 @@ def rotate(
         would_change = outcome.action not in ("unchanged", "skipped")
         end_dry_run(exit_code=exit_code, would_change=would_change)
         return
+    # A journal from before there were filters is that of a job without rules.
+    filtered: dict[str, Any] = {"rules": [list(rule) for rule in rules]} if rules else {}
     notes = opened_journal(
         journal,
         settings,
@@ -132,9 +139,12 @@ def rotate(
         source=uri,
         written_in=written_in,
         modes=[options.told(), origin.told()],
+        **filtered,
     )
     with notes as noted, Job("rotate", settings, names_all=dry_run, tell=print_line) as job:
-        outcomes = store.many.rotate(uri, jobs=jobs, journal=noted, found=job.found, **how)
+        outcomes = store.many.rotate(
+            uri, names=local_filter(rules), jobs=jobs, journal=noted, found=job.found, **how
+        )
         for outcome in job.closing(outcomes):
             job.moved(outcome.bytes_moved)
             told = _told(outcome, dry_run)

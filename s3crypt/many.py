@@ -425,6 +425,7 @@ class Many:
         uri: str,
         *,
         to: Mode | str,
+        names: NameFilter = EVERY_NAME,
         dry_run: bool = False,
         allow_unsigned: bool = False,
         allow_unencrypted: bool = False,
@@ -435,14 +436,18 @@ class Many:
     ) -> "Iterator[RotationOutcome]":
         """Change the mode or key of all objects below a prefix; see `S3Crypt.rotate`.
 
-        The outcome of a failed object has its `error`; no `RotationError` is raised.
+        The outcome of a failed object has its `error`; no `RotationError` is raised. `names`
+        selects objects by the rest of the name.
+
+        Raises:
+            ObjectNotFoundError: No object is below the prefix, or `names` selects no object.
         """
         from . import rotation  # noqa: PLC0415 - eight modules that puts and gets do without
 
         yield from rotation.rotate_each(
             self._objects,
             self._mode(),
-            Location.parse(prefix_of(uri)),
+            self.list(uri, names=names),
             required_mode(to),
             rotation.Origin(allow_unsigned, allow_unencrypted, written_in),
             drop_annotations=drop_annotations,

@@ -239,6 +239,25 @@ def test_a_key_is_not_moved_under_itself(
     assert Path("dir/my[1].key").stat().st_size == 32
 
 
+def test_a_rotation_selects_names(command: Callable[..., Said], bucket: str) -> None:
+    """As the other commands on many objects do; a filter is a part of the journal's job."""
+    for name in ("t/a.csv", "t/b.txt", "t/sub/c.csv"):
+        Path("file").write_bytes(b"1")
+        command("put", "file", f"s3://{bucket}/{name}", *SSE)
+    Path("key").write_bytes(os.urandom(32))
+    to = ("--key", "aes:t/k=key", "--from-mode", "sse-s3")
+    rotate = ("rotate", "-r", f"s3://{bucket}/t/", *to, "--journal", "j")
+    some = command(*rotate, "--exclude", "*", "--include", "*.csv", "--json")
+    assert some.code == 0, some.err
+    assert json.loads(some.out.splitlines()[-1])["counts"] == {"re-encrypted": 2}
+    assert "another job" in command(*rotate).err
+    found = command("inspect", "-r", f"s3://{bucket}/t/", "--json").out.splitlines()
+    assert [json.loads(line).get("mode") for line in found[:3]].count("client") == 2
+    nothing = command(*rotate[:-2], "--exclude", "*")
+    assert (nothing.code, "has a name that fits --exclude *" in nothing.err) == (1, True)
+    assert command("rotate", f"s3://{bucket}/t/b.txt", *to, "--exclude", "*").code == 2
+
+
 def test_a_mixed_prefix_is_passed_through(command: Callable[..., Said], bucket: str) -> None:
     """`rotate --skip-others` skips objects outside --from-...; without it they fail."""
     for name in ("one", "two"):

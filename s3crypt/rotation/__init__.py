@@ -30,7 +30,7 @@ from s3crypt.errors import (
     S3CryptError,
     StorageError,
 )
-from s3crypt.jobs import Journal, at_least_one, journaled, run, telling
+from s3crypt.jobs import Journal, journaled, run, telling
 from s3crypt.keyrings.materials import opened_materials
 from s3crypt.location import Location
 from s3crypt.logs import logger_of
@@ -173,10 +173,13 @@ def _job(
     )
 
 
+_Listed: TypeAlias = tuple[ListedObject, Neighbour | None]
+
+
 def rotate_each(  # noqa: PLR0913 - as the store's method has them
     objects: Objects,
     source: Mode | None,
-    location: Location,
+    listed: Iterator[_Listed],
     to: Mode,
     origin: Origin,
     *,
@@ -187,18 +190,10 @@ def rotate_each(  # noqa: PLR0913 - as the store's method has them
     journal: Journal | None = None,
     found: Callable[[int | None], None] | None = None,
 ) -> Iterator[RotationOutcome]:
-    """Rotate all objects below a prefix; yield each outcome on completion; see `Many`.
-
-    Raises:
-        ObjectNotFoundError: There is no object below the prefix.
-    """
+    """Rotate listed objects; yield each outcome on completion; see `Many`."""
     job = _job(objects, source, to, origin, drop_annotations=drop_annotations)
-    listed = at_least_one(objects.list_with_neighbours(location), str(location))
     how = {"dry_run": dry_run, "skip_others": skip_others}
     return _rotate_all(job, listed, jobs=jobs, journal=journal, found=found, **how)
-
-
-_Listed: TypeAlias = tuple[ListedObject, Neighbour | None]
 
 
 def _rotate_all(  # noqa: PLR0913 - by name
