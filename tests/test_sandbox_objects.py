@@ -318,3 +318,50 @@ def test_annotations_have_their_conditions(s3: Any, bucket: str) -> None:
     assert other == (412, "PreconditionFailed")
     s3.put_object(**where, Body=b"data", **ssec())
     assert refusal(s3.put_object_annotation, **where, **note) == (400, "InvalidRequest")
+
+
+# --- Names and listings of versions ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb", "\n", "a/\n/b", "a\r\nb\n", "a\x1b[31mb", "a<&>b", "é/日"]
+)
+def test_every_name_is_kept_and_listed(name: str, s3: Any, versioned_bucket: str) -> None:
+    """By every operation on it; a listing of versions encodes it as one of objects does."""
+    where = {"Bucket": versioned_bucket, "Key": name}
+    first = s3.put_object(**where, Body=b"1")["VersionId"]
+    assert s3.head_object(**where)["VersionId"] == first
+    assert got(s3, **where)["ContentLength"] == 1
+    copy = {"Bucket": versioned_bucket, "Key": name}
+    second = s3.copy_object(**where, CopySource=copy, MetadataDirective="REPLACE")["VersionId"]
+    marker = s3.delete_object(**where)["VersionId"]
+    reply = s3.list_object_versions(Bucket=versioned_bucket, Prefix=name)
+    listed = [(each["Key"], each["VersionId"], each["IsLatest"]) for each in reply["Versions"]]
+    assert listed == [(name, second, False), (name, first, False)]
+    [found] = reply["DeleteMarkers"]
+    assert (found["Key"], found["VersionId"], found["IsLatest"]) == (name, marker, True)
+    assert reply["Prefix"] == name
+
+
+def test_versions_come_in_pages(s3: Any, versioned_bucket: str) -> None:
+    """By name and then from the newest to the oldest, each once; a prefix counts as one."""
+    put = [
+        (name, s3.put_object(Bucket=versioned_bucket, Key=name)["VersionId"])
+        for name in ("b", "p/x", "a", "p/y", "b", "ä", "p/x")
+    ]
+    put.reverse()
+    wanted = sorted(put, key=lambda each: each[0].encode())
+    for size in (1, 2, 3, 1000):
+        pages = s3.get_paginator("list_object_versions").paginate(
+            Bucket=versioned_bucket, PaginationConfig={"PageSize": size}
+        )
+        found = [(each["Key"], each["VersionId"]) for page in pages for each in page["Versions"]]
+        assert found == wanted
+        pages = s3.get_paginator("list_object_versions").paginate(
+            Bucket=versioned_bucket, Delimiter="/", PaginationConfig={"PageSize": size}
+        )
+        level = list(pages)
+        groups = [each["Prefix"] for page in level for each in page.get("CommonPrefixes", ())]
+        assert groups == ["p/"]
+        keys = [each["Key"] for page in level for each in page.get("Versions", ())]
+        assert keys == ["a", "b", "b", "ä"]

@@ -25,6 +25,7 @@ from moto.iam.responses import IamResponse
 from moto.kms import models as kms_models
 from moto.kms import utils as kms_utils
 from moto.kms.responses import KmsResponse
+from moto.moto_server.utilities import RegexConverter
 from moto.moto_server.werkzeug_app import create_backend_app
 from moto.s3.exceptions import AccessDeniedByLock
 from moto.s3.models import OWNER, FakeBucket, FakeDeleteMarker, s3_backends
@@ -116,7 +117,11 @@ class Moto:
             return None
         held = self._s3.buckets[bucket].keys.getlist(key) or []
         asked = held[-1:] if version is None else [one for one in held if one.version_id == version]
-        return next((str(one.version_id) for one in asked if type(one) is FakeDeleteMarker), None)
+        return next((str(one.version_id) for one in asked if self.is_marker(one)), None)
+
+    def is_marker(self, version: Any) -> bool:
+        """Return whether moto's object version is a delete marker."""
+        return type(version) is FakeDeleteMarker
 
     def denies(self, bucket: str, key: str, action: str) -> bool:
         """Return whether the bucket's policy denies an action on an object."""
@@ -350,6 +355,7 @@ class Moto:
         return environ
 
 
+_CONVERTER: Any = RegexConverter.__init__
 _ATTACH: Any = iam_models.ManagedPolicy.attach_to
 # Typed as Any, because moto accepts only one of two hundred literal names as an argument.
 _BACKENDS: Any = get_backend
@@ -376,9 +382,16 @@ def _mend() -> None:
     # them.
     mended = IamResponse.RESPONSE_KEY_PATH_TO_TRANSFORMER
     mended["GetPolicyVersionResponse.PolicyVersion.Document"] = url_encode
-    # moto would treat every statement with a condition as a Deny, even if its effect is Allow.
+    # moto finds no operation for an object whose name has a line break.
+    mended = RegexConverter
+    mended.__init__ = _of_any_characters
+    # moto treats every statement with a condition as a Deny, even if its effect is Allow.
     mended = FakeBucket
     mended.get_permission = _permission
+
+
+def _of_any_characters(converter: Any, url_map: Any, pattern: str) -> None:
+    _CONVERTER(converter, url_map, f"(?s:{pattern})")
 
 
 def _permission(bucket: Any, action: str, resource: str) -> PermissionResult:

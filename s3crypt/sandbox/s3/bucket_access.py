@@ -7,6 +7,7 @@ bucket's policy are in `bucket_policy`.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -77,12 +78,22 @@ def _no_acls() -> Refusal:
     return invalid("The bucket does not allow ACLs", "AccessControlListNotSupported")
 
 
+# 3 to 63 characters, which do not look like an IP address.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+_NAME = re.compile(
+    r"(?=.{3,63}\Z)(?!\d+(\.\d+){3}\Z)[a-z0-9]+(-+[a-z0-9]+)*(\.[a-z0-9]+(-+[a-z0-9]+)*)*",
+    re.ASCII,
+)
+
+
 def _create(moto: Moto, request: Request) -> Reply:
     """Create a bucket. A request with a parameter that no rule handles is passed to moto."""
     ownership = request.headers.get(_OWNERSHIP, _ENFORCED)
     if ownership not in _OWNERSHIPS:
         raise invalid(f"Invalid x-amz-object-ownership header: {ownership}")
     is_new = moto.bucket(request.bucket) is None
+    if is_new and not _NAME.fullmatch(request.bucket):
+        raise invalid("The specified bucket is not valid.", "InvalidBucketName")
     reply = moto(request)
     bucket = moto.bucket(request.bucket)
     if is_new and bucket is not None:

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listings of buckets and open uploads in pages. moto's listings have no pages or no markers."""
+"""Paged listings of buckets, open uploads and versions.
+
+moto returns the first two unpaged or without markers, and the last without encoding their names.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import operator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from xml.sax.saxutils import escape
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _OWNER = "75aa57f09aa0c8caeab4f8c24e99d10f8e7faeebf76c078efc7c6caea54ba06a"
-_MAX_BUCKETS, _MAX_UPLOADS = 10_000, 1000
+_MAX_BUCKETS, _MAX_KEYS, _MAX_UPLOADS = 10_000, 1000, 1000
 
 
 def _buckets(moto: Moto, request: Request) -> Reply:
@@ -72,24 +77,9 @@ def _uploads(moto: Moto, request: Request) -> Reply:
     shown = _encoder(asked.get("encoding-type"))
     prefix, delimiter = asked.get("prefix", ""), asked.get("delimiter", "")
     after = (asked.get("key-marker", ""), asked.get("upload-id-marker", ""))
-    found = _after(bucket.multiparts.values(), prefix, after)
-    entries: list[str] = []
-    common: dict[str, None] = {}
-    last: Any = None
-    is_cut = False
-    for upload in found:
-        rest = upload.key_name[len(prefix) :]
-        cut = rest.find(delimiter) if delimiter else -1
-        group = prefix + rest[: cut + len(delimiter)] if cut >= 0 else None
-        if group not in common:
-            if len(entries) + len(common) == limit:
-                is_cut = True
-                break
-            if group is None:
-                entries.append(_upload(upload, shown))
-            else:
-                common[group] = None
-        last = upload
+    found = [(upload.key_name, upload) for upload in _in_order(bucket.multiparts.values())]
+    names = [(name, upload.id) for name, upload in found]
+    page = _page(found[_start(names, after) :], prefix, delimiter, limit)
     parts = {
         "Bucket": bucket.name,
         "KeyMarker": shown(after[0]),
@@ -98,31 +88,124 @@ def _uploads(moto: Moto, request: Request) -> Reply:
         "Delimiter": shown(delimiter),
         "EncodingType": asked.get("encoding-type", ""),
         "MaxUploads": str(limit),
-        "IsTruncated": str(is_cut).lower(),
-        "NextKeyMarker": shown(last.key_name) if is_cut and last else "",
-        "NextUploadIdMarker": last.id if is_cut and last else "",
+        "IsTruncated": str(page.is_cut).lower(),
+        "NextKeyMarker": shown(page.last.key_name) if page.is_cut else "",
+        "NextUploadIdMarker": page.last.id if page.is_cut else "",
     }
     kept = {"Bucket", "KeyMarker", "UploadIdMarker", "MaxUploads", "IsTruncated"}
-    inner = "".join(
+    entries = "".join(_upload(upload, shown) for upload in page.entries)
+    inner = _elements(parts, kept) + entries + _groups(page, shown)
+    return _reply("ListMultipartUploadsResult", inner)
+
+
+def _versions(moto: Moto, request: Request) -> Reply:
+    """Return a page of a bucket's versions and delete markers by name, the newest ones first.
+
+    moto does not encode their names, and cannot write control characters into XML.
+    """
+    bucket, asked = existing_bucket(moto, request), request.query
+    limit = min(int(asked.get("max-keys", _MAX_KEYS)), _MAX_KEYS)
+    shown = _encoder(asked.get("encoding-type"))
+    prefix, delimiter = asked.get("prefix", ""), asked.get("delimiter", "")
+    after = (asked.get("key-marker", ""), asked.get("version-id-marker", ""))
+    held = sorted(bucket.keys.lists(), key=lambda pair: str(pair[0]).encode())
+    latest = {id(versions[-1]) for _, versions in held}
+    found = [(name, version) for name, versions in held for version in reversed(versions)]
+    names = [(name, version.version_id) for name, version in found]
+    page = _page(found[_start(names, after) :], prefix, delimiter, limit)
+    parts = {
+        "Name": bucket.name,
+        "Prefix": shown(prefix),
+        "KeyMarker": shown(after[0]),
+        "VersionIdMarker": escape(after[1]),
+        "MaxKeys": str(limit),
+        "Delimiter": shown(delimiter),
+        "EncodingType": asked.get("encoding-type", ""),
+        "IsTruncated": str(page.is_cut).lower(),
+        "NextKeyMarker": shown(page.last.name) if page.is_cut else "",
+        "NextVersionIdMarker": page.last.version_id if page.is_cut else "",
+    }
+    kept = {"Name", "Prefix", "KeyMarker", "VersionIdMarker", "MaxKeys", "IsTruncated"}
+    entries = "".join(
+        _version(each, shown, is_latest=id(each) in latest, is_marker=moto.is_marker(each))
+        for each in page.entries
+    )
+    return _reply("ListVersionsResult", _elements(parts, kept) + entries + _groups(page, shown))
+
+
+def _version(version: Any, shown: Callable[[str], str], *, is_latest: bool, is_marker: bool) -> str:
+    facts = (
+        f"<Key>{shown(version.name)}</Key><VersionId>{version.version_id}</VersionId>"
+        f"<IsLatest>{str(is_latest).lower()}</IsLatest>"
+        f"<LastModified>{version.last_modified_ISO8601}</LastModified>"
+        f"<Owner><ID>{_OWNER}</ID></Owner>"
+    )
+    if is_marker:
+        return f"<DeleteMarker>{facts}</DeleteMarker>"
+    return (
+        f"<Version>{facts}<ETag>{escape(version.etag)}</ETag><Size>{version.size}</Size>"
+        f"<StorageClass>{version.storage_class}</StorageClass></Version>"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page of a listing; `last` is the last thing that it covers, in an entry or a group."""
+
+    entries: list[Any]
+    groups: list[str]
+    last: Any
+    is_cut: bool
+
+
+def _page(found: Iterable[tuple[str, Any]], prefix: str, delimiter: str, limit: int) -> _Page:
+    """Return the first `limit` things of a prefix, those of a common prefix as one group."""
+    entries: list[Any] = []
+    groups: dict[str, None] = {}
+    last: Any = None
+    for name, thing in found:
+        if not name.startswith(prefix):
+            continue
+        rest = name[len(prefix) :]
+        cut = rest.find(delimiter) if delimiter else -1
+        group = prefix + rest[: cut + len(delimiter)] if cut >= 0 else None
+        if group not in groups:
+            if len(entries) + len(groups) == limit:
+                return _Page(entries, list(groups), last, last is not None)
+            if group is None:
+                entries.append(thing)
+            else:
+                groups[group] = None
+        last = thing
+    return _Page(entries, list(groups), last, False)
+
+
+def _start(names: list[tuple[str, str]], after: tuple[str, str]) -> int:
+    """Return the index of the first name that comes after a marker."""
+    name, identity = after
+    if identity and after in names:
+        return names.index(after) + 1
+    is_after = operator.ge if identity else operator.gt
+    indexes = (at for at, each in enumerate(names) if is_after(each[0].encode(), name.encode()))
+    return next(indexes, len(names))
+
+
+def _elements(parts: dict[str, str], kept: set[str]) -> str:
+    """Return XML elements; an empty one is left out unless it is among `kept`."""
+    return "".join(
         f"<{name}>{text}</{name}>" for name, text in parts.items() if text or name in kept
     )
-    groups = "".join(
-        f"<CommonPrefixes><Prefix>{shown(group)}</Prefix></CommonPrefixes>" for group in common
+
+
+def _groups(page: _Page, shown: Callable[[str], str]) -> str:
+    return "".join(
+        f"<CommonPrefixes><Prefix>{shown(group)}</Prefix></CommonPrefixes>" for group in page.groups
     )
-    return _reply("ListMultipartUploadsResult", inner + "".join(entries) + groups)
 
 
-def _after(uploads: Iterable[Any], prefix: str, after: tuple[str, str]) -> list[Any]:
-    """Return the uploads whose names have the prefix and that are listed after the marker."""
+def _in_order(uploads: Iterable[Any]) -> list[Any]:
     # S3 orders names by their UTF-8 bytes.
-    ordered = sorted(uploads, key=lambda one: (one.key_name.encode(), one.s3crypt_begun, one.id))
-    matching = [one for one in ordered if one.key_name.startswith(prefix)]
-    key, identity = after
-    if not identity:
-        return [one for one in matching if one.key_name.encode() > key.encode()]
-    ids = [one.id for one in matching]
-    start = ids.index(identity) + 1 if identity in ids else 0
-    return [one for one in matching[start:] if one.key_name.encode() >= key.encode()]
+    return sorted(uploads, key=lambda one: (one.key_name.encode(), one.s3crypt_begun, one.id))
 
 
 def _upload(upload: Any, shown: Callable[[str], str]) -> str:
@@ -162,4 +245,5 @@ def _reply(root: str, inner: str) -> Reply:
 RULES: Rules = {
     Operation("GET", ACCOUNT): _buckets,
     Operation("GET", BUCKET, "uploads"): _uploads,
+    Operation("GET", BUCKET, "versions"): _versions,
 }
