@@ -27,6 +27,7 @@ _OPTIONS = (
     ),
     _header_option("--cache-control", metavar="TEXT", help="For example max-age=3600."),
     _header_option("--content-disposition", metavar="TEXT", help="For example attachment."),
+    _header_option("--content-language", metavar="TEXT", help="For example de or de, en."),
     _header_option("--storage-class", metavar="CLASS", help="For example STANDARD_IA."),
     _header_option(
         "--object-lock-mode",
@@ -49,6 +50,7 @@ _NAMES = (
     "content_encoding",
     "cache_control",
     "content_disposition",
+    "content_language",
     "storage_class",
     "object_lock_mode",
     "object_lock_retain_until",

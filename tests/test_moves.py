@@ -258,6 +258,7 @@ _SAID: dict[str, Any] = {
     "content_encoding": "gzip",
     "cache_control": "max-age=60",
     "content_disposition": 'attachment; filename="x"',
+    "content_language": "de, en",
 }
 
 
@@ -277,6 +278,7 @@ def test_headers_are_stored_and_kept(name: str, bucket: str, key: str, s3: Any) 
         shown = [reply[each] for each in ("CacheControl", "ContentEncoding", "ContentType")]
         assert shown == [cache, "gzip", "text/csv"]
         assert reply["ContentDisposition"] == _SAID["content_disposition"]
+        assert reply["ContentLanguage"] == _SAID["content_language"]
     user = {name: value for name, value in kept["Metadata"].items() if "s3crypt" not in name}
     assert (user, kept["TagCount"]) == ({"a": "1"}, 1)
     user = {name: value for name, value in changed["Metadata"].items() if "s3crypt" not in name}

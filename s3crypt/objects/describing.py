@@ -25,6 +25,7 @@ class Described(TypedDict, total=False):
     content_encoding: str | None
     cache_control: str | None
     content_disposition: str | None
+    content_language: str | None
     storage_class: str | None
     object_lock_mode: LockMode | None
     object_lock_retain_until: datetime | None
@@ -46,6 +47,7 @@ _HEADERS = {
     "content_encoding": "ContentEncoding",
     "cache_control": "CacheControl",
     "content_disposition": "ContentDisposition",
+    "content_language": "ContentLanguage",
     "storage_class": "StorageClass",
 }
 
