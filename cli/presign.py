@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`s3crypt presign`: a URL for one object, and the headers to send with it."""
 
+import os
+import re
 import shlex
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -19,6 +22,7 @@ from .places import make_store, version_id_option
 if TYPE_CHECKING:
     from s3crypt import Presigned
 
+_MAX_FILE_NAME = 255
 _HELP = """Print a URL that gets or puts one object, without credentials.
 
 The URL holds for an hour, or for --expires-in. It is signed by SigV4, as are the headers that its
@@ -61,6 +65,8 @@ def presign(
     """Print a URL that gets or puts one object, without credentials."""
     if put and version_id:
         raise ConfigError("--put makes a new version; not with --version-id.")
+    if settings.no_sign_request:
+        raise ConfigError("A URL is signed; --no-sign-request would leave it unsigned.")
     mode = options.required_mode_for(settings) if put else options.mode_for(settings)
     made = make_store(mode, settings).presign(
         uri,
@@ -86,7 +92,7 @@ def presign(
 
 
 def _seconds(text: str) -> int:
-    if text.strip().isascii() and text.strip().isdigit():
+    if re.fullmatch("[0-9]{1,15}", text.strip()):
         return int(text)
     age = parse_age(text) or timedelta()
     return int(age.total_seconds())
@@ -109,8 +115,11 @@ def _fields(made: "Presigned") -> dict[str, Any]:
 
 def _curl(made: "Presigned", uri: str, key_file: Path | None) -> str:
     """Return the command that uses the URL; a customer key is read from its file, into a pipe."""
-    name = uri.rstrip("/").rpartition("/")[2]
-    words = ["curl", "-fsS"]
+    name = _file_name(uri)
+    # curl would expand {a,b} and [1-9] in the name of a file, and resolve dots in a path.
+    words = ["curl", "-fsS", "--globoff"]
+    if "/." in urlsplit(made.url).path:
+        words.append("--path-as-is")
     for header, value in made.headers.items():
         words += ["-H", f"{header}: {value}"]
     words += ["-T", name] if made.method == "PUT" else ["-o", name]
@@ -125,13 +134,24 @@ def _curl(made: "Presigned", uri: str, key_file: Path | None) -> str:
     return f"{{ {'; '.join(headers)}; }} | {line.replace('curl -fsS', 'curl -fsS -H @-', 1)}"
 
 
+def _file_name(uri: str) -> str:
+    """Return the last part of an object's name as a file of curl; - and . are its standard input.
+
+    A name that no file can have is replaced.
+    """
+    name = uri.rstrip("/").rpartition("/")[2]
+    if name in (".", "..") or len(os.fsencode(name)) > _MAX_FILE_NAME:
+        return "object"
+    return f"./{name}" if name.startswith("-") else name
+
+
 def _hashed(header: str) -> str:
     return " | openssl dgst -md5 -binary" if header.lower().endswith("md5") else ""
 
 
 def _reading(file: Path) -> str:
     """Return the shell command that writes the raw bytes of the key in a file."""
-    quoted = shlex.quote(str(file))
+    quoted = shlex.quote(f"./{file}" if str(file).startswith("-") else str(file))
     path = file.expanduser()
     # A pipe can be read only once, and the code that signed has already read it.
     content = path.read_bytes() if path.is_file() else b""

@@ -85,7 +85,8 @@ class S3Crypt:
         metadata, tags: User metadata, in the clear in S3, and object tags.
         content_type: For example `text/csv`. If left out for a new object, the suffix of its name,
             or else of its file's, decides by a table of s3crypt's own.
-        content_encoding, cache_control, content_disposition: Headers of S3's replies.
+        content_encoding, cache_control, content_disposition, content_language: Headers of S3's
+            replies.
         storage_class: For example `STANDARD_IA`, as S3 names it.
         object_lock_mode, object_lock_retain_until: `GOVERNANCE` or `COMPLIANCE`, and a datetime
             with a time zone, until which the new version cannot be deleted.
@@ -160,6 +161,7 @@ class S3Crypt:
         content_encoding: str | None = None,
         cache_control: str | None = None,
         content_disposition: str | None = None,
+        content_language: str | None = None,
         storage_class: str | None = None,
         object_lock_mode: LockMode | None = None,
         object_lock_retain_until: "datetime | None" = None,
@@ -290,6 +292,7 @@ class S3Crypt:
         content_encoding: str | None = None,
         cache_control: str | None = None,
         content_disposition: str | None = None,
+        content_language: str | None = None,
         storage_class: str | None = None,
         object_lock_mode: LockMode | None = None,
         object_lock_retain_until: "datetime | None" = None,
@@ -317,6 +320,7 @@ class S3Crypt:
         content_encoding: str | None = None,
         cache_control: str | None = None,
         content_disposition: str | None = None,
+        content_language: str | None = None,
         storage_class: str | None = None,
         object_lock_mode: LockMode | None = None,
         object_lock_retain_until: "datetime | None" = None,
@@ -369,6 +373,7 @@ class S3Crypt:
         content_encoding: str | None = None,
         cache_control: str | None = None,
         content_disposition: str | None = None,
+        content_language: str | None = None,
         storage_class: str | None = None,
         object_lock_mode: LockMode | None = None,
         object_lock_retain_until: "datetime | None" = None,
@@ -582,7 +587,8 @@ class S3Crypt:
         Raises:
             ConfigError: A PUT in mode `client`, which would store plaintext; or a longer time.
             PolicyError: The object is encrypted client-side: S3 would deliver ciphertext. For PUT:
-                the object there, or one beside it below the same prefix, is.
+                the object there is, or the first one of its prefix. If the prefix has none, that of
+                the next prefix above counts.
             ObjectNotFoundError: For GET: the object does not exist.
         """
         location = Location.parse_object(uri)

@@ -252,3 +252,50 @@ def test_temporary_credentials_end_it_earlier(
     monkeypatch.setenv("AWS_SESSION_TOKEN", "temporary")
     assert run(["presign", "--put", f"s3://{bucket}/x", "--mode", "sse-s3"]) == 0
     assert "until the temporary credentials end" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["-", "-o", "a{b,c}[1-3]", "a/../b", "./x", "n" * 300, "#1", "a b%2F?&"]
+)
+def test_the_curl_line_works_for_odd_names(
+    name: str,
+    bucket: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The file has the object's own name, unless no file can have it."""
+    monkeypatch.chdir(tmp_path)
+    last = name.rpartition("/")[2]
+    file = tmp_path / ("object" if last == ".." or len(last) > 255 else last)
+    file.write_bytes(CONTENT)
+    uri = f"s3://{bucket}/{name}"
+    for options in (["--put", "--mode", "sse-s3"], []):
+        assert run(["presign", uri, "--json", *options]) == 0
+        line = json.loads(capsys.readouterr().out)["curl"]
+        subprocess.run(["sh", "-c", line], check=True, stdin=subprocess.DEVNULL)
+        assert connect().read(uri) == CONTENT
+        file.rename(tmp_path / "sent") if options else None
+    assert file.read_bytes() == CONTENT
+
+
+def test_nothing_is_put_into_a_new_part_of_a_client_side_prefix(bucket: str) -> None:
+    """A prefix that has no object is judged by the next one above it, except for the bucket."""
+    connect(ClientSide(aes())).put(CONTENT, f"s3://{bucket}/2026/01/x")
+    for name in ("2026/02/x", "2026/x", "2026/01/sub/deep/x", "2026//x"):
+        with pytest.raises(PolicyError, match="2026/01/x is encrypted client-side"):
+            connect(SSES3()).presign(f"s3://{bucket}/{name}", method="PUT")
+    for name in ("x", "2027/x", "2026-02/x"):
+        assert connect(SSES3()).presign(f"s3://{bucket}/{name}", method="PUT").url
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "0d", "9" * 15, "9" * 5000, "99999d", "", "1.5h", "\n"]
+)
+def test_no_other_time_is_taken(text: str, bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line tells it, and nothing is on stdout."""
+    line = ["presign", "--put", f"s3://{bucket}/x", "--mode", "sse-s3", "--expires-in", text]
+    assert run(line) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("s3crypt: ")

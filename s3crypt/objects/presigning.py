@@ -32,7 +32,8 @@ from .opened import Demand
 
 Method: TypeAlias = Literal["GET", "PUT"]
 
-# S3's limit: a week.
+# S3's limits: bytes of a name, and a week.
+_MAX_NAME = 1024
 MAX_SECONDS = 7 * 24 * 60 * 60
 _OPERATIONS = {"GET": ("get_object", "GetObject"), "PUT": ("put_object", "PutObject")}
 # Header arguments that contain the customer key, or a hash of it.
@@ -87,6 +88,8 @@ def presign_put(objects: Objects, location: Location, mode: Mode, seconds: int) 
     _check_seconds(seconds)
     if location.is_prefix:
         raise ConfigError(f"{location} names a prefix, not an object.", hint="Add a name to it.")
+    if len(location.name.encode()) > _MAX_NAME:
+        raise ConfigError(f"{location}: the name is too long; 1,024 bytes are S3's limit.")
     if isinstance(mode, ClientSide):
         raise ConfigError(
             f"{location}: mode client has no URL to put an object: the holder of the URL would "
@@ -120,10 +123,8 @@ def _refuse_client_side_prefix(objects: Objects, location: Location) -> None:
 
     Objects that the caller may not read are passed over.
     """
-    parent = Location(location.bucket, location.name[: location.name.rfind("/") + 1])
     try:
-        level = islice(objects.list_level(parent), _LEVEL)
-        beside = next((each.uri for each in level if isinstance(each, ListedObject)), None)
+        beside = _beside(objects, location)
     except StorageError as error:
         if not _is_hidden(error):
             raise
@@ -135,6 +136,24 @@ def _refuse_client_side_prefix(objects: Objects, location: Location) -> None:
                 "plaintext there.",
                 hint="Choose another prefix, or have the holder put it with s3crypt and the key.",
             )
+
+
+def _beside(objects: Objects, location: Location) -> str | None:
+    """Return the URI of the first object of the same prefix, or None if there is none.
+
+    If the prefix has no object, the next prefix above that has any counts, except for the bucket.
+    """
+    parent = _above(location.name)
+    level = islice(objects.list_level(Location(location.bucket, parent)), _LEVEL)
+    found = next((each for each in level if isinstance(each, ListedObject)), None)
+    while found is None and parent:
+        found = objects.first(Location(location.bucket, parent))
+        parent = _above(parent[:-1])
+    return found.uri if found else None
+
+
+def _above(name: str) -> str:
+    return name[: name.rfind("/") + 1]
 
 
 def _is_sealed(objects: Objects, location: Location) -> bool:
