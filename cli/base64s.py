@@ -2,6 +2,7 @@
 """Base64 around messages, as a stream: written as one line, read with any line breaks."""
 
 import binascii
+import re
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -9,6 +10,7 @@ from s3crypt.errors import FormatError
 
 _CHUNK = 2**16
 _BLANKS = b" \t\r\n"
+_DIGITS = re.compile(rb"[A-Za-z0-9+/]*=?")
 
 
 class Encoder:
@@ -38,6 +40,7 @@ class Decoder:
         self.name = name
         self._text = b""
         self._ready = b""
+        self._is_padded = False
         self._has_ended = False
 
     def read(self, length: int = -1) -> bytes:
@@ -47,17 +50,33 @@ class Decoder:
             FormatError: The file is not base64.
         """
         while not self._has_ended and (length < 0 or len(self._ready) < length):
-            chunk = self._file.read(_CHUNK) or b""
+            chunk = self._file.read(_CHUNK)
+            if chunk is None:
+                # A pipe that does not block had no bytes; it has not ended.
+                continue
             self._has_ended = not chunk
             self._text += chunk.translate(None, _BLANKS)
-            end = len(self._text) if self._has_ended else len(self._text) // 4 * 4
-            try:
-                self._ready += binascii.a2b_base64(self._text[:end], strict_mode=True)
-            except binascii.Error as error:
+            end = len(self._text) // 4 * 4
+            is_cut = self._has_ended and end < len(self._text) and not self._is_padded
+            if is_cut and _DIGITS.fullmatch(self._text):
                 raise FormatError(
-                    f"{self.name} is not base64: {error}.", hint="Leave --decode out."
-                ) from error
+                    f"{self.name} ends within a group of four base64 digits: it was cut off.",
+                    hint="Get the whole of it, with the = at its end.",
+                )
+            self._ready += self._decoded(self._text if self._has_ended else self._text[:end])
             self._text = self._text[end:]
         end = len(self._ready) if length < 0 else length
         found, self._ready = self._ready[:end], self._ready[end:]
         return found
+
+    def _decoded(self, text: bytes) -> bytes:
+        if self._is_padded and text:
+            raise self._other("Excess data after padding")
+        self._is_padded = self._is_padded or text.endswith(b"=")
+        try:
+            return binascii.a2b_base64(text, strict_mode=True)
+        except binascii.Error as error:
+            raise self._other(error) from error
+
+    def _other(self, reason: object) -> FormatError:
+        return FormatError(f"{self.name} is not base64: {reason}.", hint="Leave --decode out.")

@@ -115,7 +115,8 @@ def encrypt(settings: Settings, *, options: ModeOptions, **given: Any) -> None:
         _output(conversion, ciphertext=not conversion.encode) as output,
     ):
         reader = message.EncryptingReader(file, keyring, length=length, **chosen)
-        _pump(reader, output, length, conversion)
+        written = _pump(reader, output, length, conversion)
+    _tell(conversion, written)
 
 
 @click.command(cls=FilteringCommand)
@@ -171,7 +172,8 @@ def decrypt(
     with named, _opened(conversion) as (file, length):
         reader = message.DecryptingReader(file, keyring, **chosen)
         with _output(conversion, ciphertext=False) as output:
-            _pump(reader, output, length, conversion)
+            written = _pump(reader, output, length, conversion)
+    _tell(conversion, written)
 
 
 @click.command(cls=DocumentedCommand)
@@ -322,7 +324,8 @@ def _pump(
     output: "BinaryIO | Output",
     total: int | None,
     conversion: _Conversion,
-) -> None:
+) -> int:
+    """Write what the reader yields; return its number of bytes."""
     written = 0
     buffer = memoryview(bytearray(_CHUNK))
     quiet = conversion.settings.silent
@@ -336,7 +339,7 @@ def _pump(
                 advance(count)
         if encoder:
             encoder.finish()
-    _tell(conversion, written)
+    return written
 
 
 @contextmanager
@@ -345,7 +348,8 @@ def _opened(conversion: _Conversion) -> Iterator[tuple[BinaryIO, int | None]]:
     source = conversion.source
     with standard_input() if source == "-" else Path(source).open("rb") as opened:
         if conversion.decode:
-            yield cast("BinaryIO", Decoder(opened, source)), None
+            name = "standard input" if source == "-" else source
+            yield cast("BinaryIO", Decoder(opened, name)), None
         else:
             yield opened, _length(opened)
 
