@@ -3,7 +3,6 @@
 
 import contextlib
 import os
-import re
 import secrets
 import shlex
 from pathlib import Path
@@ -111,12 +110,14 @@ def keygen(*, file: Path, json: bool, quiet: bool, rsa: str | None) -> None:
     else:
         private_text, public_text = _rsa_pair(int(rsa))
         _write_new({file: private_text, public: public_text})
-    spelling = f"{'aes' if rsa is None else 'rsa'}:{_NAMESPACE}/{_name(file)}"
-    uses = {"key": f"--key {shlex.quote(f'{spelling}={file}')}"}
+    # The options take a ~ at the beginning for a home directory.
+    tilde = "./" if str(file).startswith("~") else ""
+    spelling = f"{'aes' if rsa is None else 'rsa'}:{_NAMESPACE}/{_name(file)}={tilde}"
+    uses = {"key": f"--key {shlex.quote(f'{spelling}{file}')}"}
     if rsa is None:
-        uses["sse_c"] = f"--sse-c-key-file {shlex.quote(str(file))}"
+        uses["sse_c"] = f"--sse-c-key-file {shlex.quote(f'{tilde}{file}')}"
     else:
-        uses["public"] = f"--key {shlex.quote(f'{spelling}={public}')}"
+        uses["public"] = f"--key {shlex.quote(f'{spelling}{public}')}"
     if json:
         print_json({"file": str(file), "public_file": str(public) if rsa else None, **uses})
     elif not quiet:
@@ -127,8 +128,11 @@ def keygen(*, file: Path, json: bool, quiet: bool, rsa: str | None) -> None:
 
 
 def _name(file: Path) -> str:
-    """Return a name for the key: the file's name without its suffix and without delimiters."""
-    return re.sub("[/=]", "-", file.stem) or "key"
+    """Return a name for the key: the file's, without its suffix and without delimiters.
+
+    A character that is not shown as it is cannot be copied from what is printed.
+    """
+    return "".join("-" if c in "/=" or not c.isprintable() else c for c in file.stem) or "key"
 
 
 def _rsa_pair(bits: int) -> tuple[bytes, bytes]:
@@ -162,6 +166,8 @@ def _write_new(contents: dict[Path, bytes]) -> None:
             # O_EXCL follows no link and overwrites nothing.
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             made.append(path)
+            # The umask may have taken the owner's permissions.
+            os.fchmod(descriptor, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import stat
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -130,6 +132,32 @@ def test_a_raw_key(
         assert run(["put", "plain", f"s3://{bucket}/x", *use.split()]) == 0
         assert run(["get", f"s3://{bucket}/x", "back", *use.split()]) == 0
         assert (tmp_path / "back").read_bytes() == b"plain"
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o277, 0o777])
+def test_a_key_file_has_one_mode(umask: int, tmp_path: Path) -> None:
+    """Whatever the umask is."""
+    before = os.umask(umask)
+    try:
+        assert run(["keygen", str(tmp_path / "k"), "-q"]) == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "k").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("file", ["a\nb", "a\x1b[31mb", "caf\udce9", "a=b", "~", "a b", "-k", ".k"])
+def test_the_options_of_a_key_work_for_every_file(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    """The name of the key has only characters that are shown as they are."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plain").write_bytes(b"plain")
+    assert run(["keygen", "--json", "--", file]) == 0
+    option, key = shlex.split(json.loads(capsys.readouterr().out)["key"])
+    assert key.partition("=")[0].isprintable()
+    assert run(["encrypt", "plain", "sealed", option, key]) == 0
+    assert run(["decrypt", "sealed", "back", option, key]) == 0
+    assert (tmp_path / "back").read_bytes() == b"plain"
 
 
 @pytest.mark.parametrize(("options", "bits"), [(["2048"], 2048), ([], 4096)])
