@@ -5,6 +5,7 @@ This module must not import boto3 or cryptography; the commands' modules import 
 functions.
 """
 
+import io
 import os
 import signal
 import sys
@@ -21,7 +22,7 @@ from click.shell_completion import get_completion_class
 import s3crypt
 from s3crypt.errors import ConfigError, KeyFileWarning, S3CryptError
 
-from .completion import register
+from .completion import VARIABLE, leave_terminal, register
 from .help import DocumentedCommand, DocumentedGroup
 from .options import logging_options, quoted_variables
 from .output import (
@@ -32,7 +33,7 @@ from .output import (
     print_script,
     report,
     say,
-    silence_stdout,
+    silence,
 )
 from .remedies import remember_words, reword, suggest_doctor
 
@@ -196,7 +197,7 @@ def completion(shell: str) -> None:
     script = get_completion_class(shell)
     if script is None:
         raise AssertionError("unreachable: click completes these shells")
-    print_script(script(cli, {}, "s3crypt", "_S3CRYPT_COMPLETE").source())
+    print_script(script(cli, {}, "s3crypt", VARIABLE).source())
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -213,7 +214,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         print_notes(error.__cause__ if isinstance(error, click.Abort) else error)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        silence_stdout()
+        silence(sys.stdout)
         return BROKEN_PIPE
     except (S3CryptError, OSError) as error:
         _name_variables(error)
@@ -225,12 +226,17 @@ def main() -> NoReturn:
     """Run the process's command line; SIGTERM cleans up just as ctrl-C does."""
     signal.signal(signal.SIGTERM, _interrupt)
     _open_closed_streams()
+    _escape_other_characters()
+    if VARIABLE in os.environ:
+        leave_terminal()
     code = run()
-    try:
-        sys.stdout.flush()
-    except OSError:
-        # The error was reported already; Python would print it again at exit, with a traceback.
-        silence_stdout()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            # The error was reported already; Python would print it again at exit, with a
+            # traceback, and exit with 120.
+            silence(stream)
     sys.exit(code)
 
 
@@ -292,6 +298,12 @@ def _open_closed_streams() -> None:
             # The lowest free number is taken, which is the stream's own.
             number = os.open(os.devnull, flags)
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def _escape_other_characters() -> None:
+    """Have names that the encoding of stdout lacks printed escaped, as on stderr."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -14,7 +14,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -104,6 +104,12 @@ def print_table(
         _print(_join(row, widths, right))
 
 
+def print_heading(text: str) -> None:
+    """Print the names of columns on a terminal; a pipe gets the rows alone."""
+    if sys.stdout.isatty():
+        _print(click.style(text, bold=True))
+
+
 def _columns() -> int:
     return shutil.get_terminal_size().columns
 
@@ -127,8 +133,13 @@ def print_csv(cells: Sequence[str]) -> None:
 def say(text: str) -> None:
     """Print one line of talk on stderr, above a progress bar if there is one."""
     # click.echo would bypass the stream that rich puts in place of stderr while it draws a bar.
-    sys.stderr.write(f"{_printable(text)}\n")
-    sys.stderr.flush()
+    try:
+        sys.stderr.write(f"{_printable(text)}\n")
+        sys.stderr.flush()
+    except OSError:
+        # The disk is full, or the pipe's reader ended. The talk is lost, as on a closed stderr; the
+        # command's work and its exit code stay.
+        silence(sys.stderr)
 
 
 def print_error(message: str, hint: str | None = None) -> None:
@@ -249,10 +260,10 @@ class Output:
         return False
 
 
-def silence_stdout() -> None:
-    """Redirect stdout to the null device, so that the flush at exit cannot fail a second time."""
+def silence(stream: IO[str]) -> None:
+    """Redirect a stream to the null device, so that the flush at exit cannot fail a second time."""
     try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     except (OSError, ValueError):
         return
 
@@ -263,7 +274,7 @@ def _ending_with_the_pipe() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        silence_stdout()
+        silence(sys.stdout)
         raise click.exceptions.Exit(BROKEN_PIPE) from None
 
 

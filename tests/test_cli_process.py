@@ -208,6 +208,43 @@ def test_a_full_disk_is_one_line(directory: Path) -> None:
     assert (done.returncode, done.stderr) == (5, b"s3crypt: No space left on device\n")
 
 
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [("decrypt absent out --key " + _KEY, 5), ("decrypt text.sealed out --key " + _KEY, 0)],
+)
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&1 >/dev/null | true"])
+def test_a_stderr_that_takes_nothing_keeps_the_exit_code(
+    directory: Path, line: str, code: int, redirection: str
+) -> None:
+    """What is said is lost, as on a closed stderr, without a traceback."""
+    command = f"{sys.executable} -X faulthandler -m s3crypt_cli {line}"
+    script = f"{{ {command}; echo $? > code; }} {redirection}"
+    subprocess.run(["bash", "-c", script], cwd=directory, capture_output=True, check=False)
+    found = int((directory / "code").read_text())
+    assert found == code
+    assert (directory / "out").exists() is (code == 0)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
+def test_names_that_stdout_cannot_encode_are_escaped(
+    directory: Path, bucket: str, s3: Any, encoding: str
+) -> None:
+    """As on stderr; --json is ASCII."""
+    s3.put_object(Bucket=bucket, Key="grüße/日", Body=b"")
+    for command in ("ls -r", "ls -r --json", "inspect -r -q"):
+        done = subprocess.run(
+            [*COMMAND, *command.split(), f"s3://{bucket}/"],
+            cwd=directory,
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        if "ls" in command:
+            escapes = "json" in command or encoding != "utf-8"
+            assert (b"\\u65e5" in done.stdout) is escapes
+
+
 def test_a_name_that_is_not_utf8_is_refused(directory: Path) -> None:
     """S3 has no such names, so nothing of the directory is stored."""
     (directory / "tree").mkdir()
