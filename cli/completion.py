@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Completion of the names of buckets and objects, and bash's script for it.
+"""Completion of the names of buckets and objects, and the shells' scripts for it.
 
 The shell waits for the answer. The answer therefore has at most one page of names, comes within
 seconds, and is empty after an error. Without credentials, no request is made.
 """
 
+import fcntl
 import itertools
 import os
 import re
+import termios
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 
 import click
 from click.shell_completion import (
     BashComplete,
     CompletionItem,
+    FishComplete,
+    ZshComplete,
     add_completion_class,
     split_arg_string,
 )
@@ -23,7 +28,9 @@ from .options import settings_of
 from .places import make_store
 
 _SCHEME = "s3://"
-# The number of names on one page of an S3 listing.
+# The variable by which a shell's script asks for names.
+VARIABLE = "_S3CRYPT_COMPLETE"
+# S3 lists as many names at once.
 _MOST = 1000
 _WAIT_SECONDS = "1"
 _TIMEOUTS = ("S3CRYPT_CONNECT_TIMEOUT", "S3CRYPT_READ_TIMEOUT", "S3CRYPT_RETRY_SECONDS")
@@ -120,6 +127,95 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
         return f"{item.type},{quoted}"
 
 
+class _Zsh(ZshComplete):
+    """zsh's completion: no blank follows a bucket or a prefix, and no error is shown."""
+
+    source_template = """\
+#compdef %(prog_name)s
+
+%(complete_func)s() {
+    local -a completions prefixes described response
+    local type key descr
+    (( ! $+commands[%(prog_name)s] )) && return 1
+
+    response=("${(@f)$(env COMP_WORDS="${words[*]}" COMP_CWORD=$((CURRENT-1)) \
+        %(complete_var)s=zsh_complete %(prog_name)s 2>/dev/null)}")
+
+    for type key descr in "${(@)response}"; do
+        if [[ "$type" == "plain" ]]; then
+            if [[ "$descr" != "_" ]]; then
+                described+=("$key":"$descr")
+            elif [[ "$key" == */ ]]; then
+                prefixes+=("$key")
+            else
+                completions+=("$key")
+            fi
+        elif [[ "$type" == "dir" ]]; then
+            _path_files -/
+        elif [[ "$type" == "file" ]]; then
+            _path_files -f
+        fi
+    done
+
+    if [ -n "$described" ]; then
+        _describe -V unsorted described -U
+    fi
+    if [ -n "$prefixes" ]; then
+        compadd -U -S '' -V unsorted -a prefixes
+    fi
+    if [ -n "$completions" ]; then
+        compadd -U -V unsorted -a completions
+    fi
+}
+
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+    %(complete_func)s "$@"
+else
+    compdef %(complete_func)s %(prog_name)s
+fi
+"""
+
+
+class _Fish(FishComplete):
+    """fish's completion: names with commas are whole, and no error is shown."""
+
+    source_template = """\
+function %(complete_func)s
+    set -l response (env %(complete_var)s=fish_complete COMP_WORDS=(commandline -cp) \
+        COMP_CWORD=(commandline -ct) %(prog_name)s 2>/dev/null)
+
+    for completion in $response
+        set -l metadata (string split --max 1 "," $completion)
+
+        if test $metadata[1] = "dir"
+            __fish_complete_directories $metadata[2]
+        else if test $metadata[1] = "file"
+            __fish_complete_path $metadata[2]
+        else if test $metadata[1] = "plain"
+            echo $metadata[2]
+        end
+    end
+end
+
+complete --no-files --keep-order --command %(prog_name)s --arguments \
+    "(%(complete_func)s)"
+"""
+
+
 def register() -> None:
-    """Register our script for bash with click."""
-    add_completion_class(_Bash)
+    """Have click use our scripts."""
+    for script in (_Bash, _Zsh, _Fish):
+        add_completion_class(script)
+
+
+def leave_terminal() -> None:
+    """Make any question for a password fail, such as that for an MFA token.
+
+    A question would be printed into the user's command line, and the shell would wait for ever.
+    """
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    if os.getsid(0) == os.getpid():
+        # The kernel would end all processes of the terminal.
+        return
+    with suppress(OSError):
+        fcntl.ioctl(os.open("/dev/tty", os.O_RDWR), termios.TIOCNOTTY)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -170,3 +171,41 @@ def test_the_page_of_names_is_one_request(
     requests_log.clear()
     complete(f"s3crypt ls s3://{filled}/2", monkeypatch)
     assert len(requests_log.list()) == 1
+
+
+def test_no_shell_waits_for_an_mfa_token(tmp_path: Path) -> None:
+    """A question for it would appear in the user's command line; it fails without one."""
+    (tmp_path / "config").write_text(
+        "[profile base]\naws_access_key_id = a\naws_secret_access_key = b\n"
+        "[profile mfa]\nrole_arn = arn:aws:iam::123456789012:role/x\nsource_profile = base\n"
+        "mfa_serial = arn:aws:iam::123456789012:mfa/me\n"
+    )
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    asking = f"{sys.executable} -m s3crypt 2>/dev/null; echo ended"
+    on_terminal = "import pty, sys; pty.spawn(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", on_terminal, "bash", "-c", asking],
+        env=kept
+        | {
+            "AWS_CONFIG_FILE": str(tmp_path / "config"),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "_S3CRYPT_COMPLETE": "bash_complete",
+            "COMP_LINE": "s3crypt ls --profile mfa s3://bucket/",
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert done.stdout.split() == ["ended"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_script_shows_no_errors(shell: str) -> None:
+    """What goes to stderr would appear in the user's command line."""
+    script = get_completion_class(shell)
+    assert script is not None
+    source = script(cli, {}, "s3crypt", "_S3CRYPT_COMPLETE").source()
+    [asking] = re.findall(rf"{shell}_complete [^\n]*", source.replace("\\\n", ""))
+    assert "2>/dev/null)" in asking
