@@ -21,6 +21,7 @@ from .output import (
     counted,
     exit_code,
     print_error,
+    print_heading,
     print_json,
     print_line,
     report,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 _human_option = option(
     "--human-readable", "-H", is_flag=True, help="Sizes as 1.5 MiB. (-h is --help.)"
 )
+# S3's replies to a HEAD that it refuses, which have no body and thus no other code.
+_REFUSALS = ("400", "403")
 _WITHOUT_TIME = " " * 19
 _STAT_HELP = """Show one object's size, mode, keys and headers.
 
@@ -66,8 +69,9 @@ s3crypt du --depth 2 --versions s3://acme/2026/
 """
 _LS_HELP = """List objects below a prefix, or the buckets.
 
-A line has when it was stored, the bytes stored, and the name. With -l it also has the plaintext
-bytes, who encrypts, and the key. Of a key's ARN a terminal shows the beginning of its id.
+A line has when it was stored, the bytes stored, and the name; a terminal shows the names of the
+columns above. S3 lists no plaintext sizes: with -l a line also has the plaintext bytes, who
+encrypts, and the key. Of a key's ARN a terminal shows the beginning of its id.
 
 Without -r one level only, with what is deeper as prefixes. The exit code is 1 if nothing has
 such a name, and 0 for an empty bucket.
@@ -112,7 +116,7 @@ def ls(
     if not long:
         refuse_job_options(jobs=jobs, hint="It goes with -l.")
     store = make_store(options.mode_for(settings), settings)
-    printer = _Printer(settings, human_readable=human_readable, long=long)
+    printer = _Printer(settings, human_readable=human_readable, long=long, versions=versions)
     if uri is None:
         if recursive or versions:
             raise ConfigError("-r and --versions need a bucket.", hint="s3crypt ls s3://BUCKET")
@@ -146,11 +150,14 @@ class _Printer:
         count: The number of printed entries.
     """
 
-    def __init__(self, settings: Settings, *, human_readable: bool, long: bool) -> None:
+    def __init__(
+        self, settings: Settings, *, human_readable: bool, long: bool, versions: bool
+    ) -> None:
         self.count = 0
         self._settings = settings
         self._size = size_text if human_readable else str
         self._long = long
+        self._versions = versions
         self._objects = self._stored = self._plain = self._unknown = 0
         self._codes: list[int] = []
 
@@ -191,6 +198,9 @@ class _Printer:
         if self._settings.json:
             print_json({"bucket": name, "created": created, **fields})
         else:
+            if self.count == 1:
+                facts = f"{'mode':<8}  key  " if self._long else ""
+                print_heading(f"{'made at':<19}  {facts}name")
             print_line(f"{when}  {text}s3://{name}")
 
     def failed(self, error: S3CryptError) -> None:
@@ -211,6 +221,8 @@ class _Printer:
         if self._settings.json:
             print_json(fields)
             return
+        if self.count == 1:
+            self._head()
         facts = ""
         if self._long:
             is_known = info is not None or is_marker or "prefix" in fields
@@ -219,6 +231,12 @@ class _Printer:
             size = size if is_known else "?"
             facts = f"  {size:>12}  {mode:<8}  {_key_text(info) if info else '-':<15}"
         print_line(f"{when}  {stored:>{12 if self._long else 14}}{facts}  {name}")
+
+    def _head(self) -> None:
+        facts = f"  {'plaintext':>12}  {'mode':<8}  {'key':<15}" if self._long else ""
+        version = f"{'version':<32}  {'state':<7}  " if self._versions else ""
+        stored = f"{'bytes stored':>{12 if self._long else 14}}"
+        print_heading(f"{'stored at':<19}  {stored}{facts}  {version}name")
 
     def summarize(self, unit: str) -> None:
         """Print the number of entries and their bytes."""
@@ -352,8 +370,8 @@ def _head(store: "S3Crypt", uri: str, version_id: str | None) -> "ObjectInfo":
         return store.head(uri, version_id=version_id)
     except ObjectNotFoundError:
         raise
-    except StorageError:
-        if version_id is not None:
+    except StorageError as error:
+        if version_id is not None or error.code not in _REFUSALS:
             raise
         # S3 demands the customer key of such an object. A listing needs no key.
         listed = next(iter(store.list(uri)), None)
@@ -366,10 +384,17 @@ def _head(store: "S3Crypt", uri: str, version_id: str | None) -> "ObjectInfo":
 
 
 def _usage_printer(settings: Settings, size: Callable[[int], str]) -> "Callable[[Usage], None]":
+    is_first = True
+
     def show(usage: "Usage") -> None:
+        nonlocal is_first
         if settings.json:
             print_json(dataclasses.asdict(usage))
             return
+        if is_first:
+            plain = "" if usage.size is None else f"  {'plaintext':>14}"
+            print_heading(f"{'bytes stored':>14}{plain}  {'objects':>9}  prefix")
+        is_first = False
         plain = "" if usage.size is None else f"  {size(usage.size):>14}"
         markers = f" + {counted(usage.delete_markers, 'marker')}" if usage.delete_markers else ""
         print_line(
