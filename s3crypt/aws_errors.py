@@ -103,11 +103,18 @@ def translate(
         return failure(f"Could not reach the service for {subject}: {error}", hint=hint)
     for kinds, message, advice in _LOCAL:
         if isinstance(error, kinds):
-            told = message.format(subject=subject, error=_in_one_line(str(error)))
+            told = message.format(subject=subject, error=_in_one_line(_shortened(error)))
             return ConfigError(told, **_advised(advice))
     if isinstance(error, _OF_SETTINGS) or failure is ConfigError:
         return _settings_error(error)
     return failure(f"{subject}: {error}")
+
+
+def _shortened(error: BotoCoreError) -> str:
+    """Return an error's text without botocore's regular expressions for the names of buckets."""
+    found = _BAD_BUCKET.search(str(error))
+    names = "3 to 63 lower-case letters, digits, hyphens and dots"
+    return f"{found[1]!r} is no name of a bucket: {names}." if found else str(error)
 
 
 def raise_settings(error: OSError | ValueError) -> NoReturn:
@@ -301,6 +308,7 @@ _LOCAL: tuple[tuple[tuple[type[BotoCoreError], ...], str, _Advice], ...] = (
     ((NoRegionError,), "{error}", "Set AWS_DEFAULT_REGION or AWS_PROFILE."),
     ((ParamValidationError,), "{subject}: {error}", None),
 )
+_BAD_BUCKET = re.compile(r'Invalid bucket name "(.*?)": Bucket name must match', re.DOTALL)
 # Errors that the configuration, the environment or the source of credentials causes.
 _OF_SETTINGS = (
     ConfigNotFound,

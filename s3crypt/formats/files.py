@@ -26,17 +26,24 @@ def inspect_file(path: str | Path) -> Facts:
         LocalFileNotFoundError: The file does not exist.
         StorageError: The file cannot be read.
     """
+    if Path(path).is_fifo():
+        # To open it would wait for a writer.
+        raise _not_regular(path)
     with opening(path) as file:
         if not is_regular(file):
-            raise FormatError(
-                f"{path} is not a regular file.", hint="Write what the pipe has into a file first."
-            )
+            raise _not_regular(path)
         try:
             stored = _Stored(file)
             return read({}, stored).facts(stored)
         except FormatError as error:
             error.args = (f"{path}: {error}",)
             raise
+
+
+def _not_regular(path: str | Path) -> FormatError:
+    return FormatError(
+        f"{path} is not a regular file.", hint="Write what the pipe has into a file first."
+    )
 
 
 class _Stored:

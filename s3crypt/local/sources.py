@@ -187,7 +187,8 @@ def opening(path: str | Path, *, or_content: bool = False) -> Iterator[BinaryIO]
         hint = "Check the path and its permissions."
         if or_content and isinstance(path, str):
             hint += " Text is a path; to store it, encode it: text.encode()."
-        raise kind(f"Cannot read {_shown(name)}: {error.strerror}.", hint=hint) from error
+        shown = _shown(name) if or_content else name
+        raise kind(f"Cannot read {shown}: {error.strerror}.", hint=hint) from error
     with file:
         yield file
 
