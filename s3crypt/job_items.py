@@ -21,6 +21,7 @@ from .transfer import Progress
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 Source: TypeAlias = str | Path | bytes
+"""The content of an object to store: the path of a file, or bytes."""
 # A URI, or an item of `S3Crypt.list` or of `list_with_neighbours`. An item of the latter saves a
 # request for some objects that are read without a mode.
 Object: TypeAlias = str | ListedObject | tuple[ListedObject, Neighbour | None]
@@ -43,11 +44,13 @@ class JobOptions(TypedDict, total=False):
 
 
 class PutOptions(JobOptions, Described, total=False):
-    """Options that apply to all objects to store; see `S3Crypt.put`.
+    """Options that apply to all objects to store.
 
-    With `dry_run` files are only opened, and nothing is stored. With `move` each file is removed
-    once its object is stored; see `S3Crypt.move`. With `preserve` the modification times of files
-    are stored as the metadata entry `mtime`.
+    Attributes:
+        mode, if_absent, progress: As for `S3Crypt.put`.
+        move: Remove each file once its object is stored; see `S3Crypt.move`.
+        preserve: Store the modification times of files as the metadata entry `mtime`.
+        dry_run: Only open the files, and store nothing.
     """
 
     mode: Mode | str | None
@@ -59,12 +62,16 @@ class PutOptions(JobOptions, Described, total=False):
 
 
 class GetOptions(JobOptions, total=False):
-    """Options that apply to all objects to fetch; see `S3Crypt.get`.
+    """Options that apply to all objects to fetch.
 
-    With `dry_run` no file is written: each object's mode is checked, and whether its key opens the
-    header. `version_id` and `written_as` are for a single object. With `move` each object is
-    deleted once its file is written; see `S3Crypt.move`. With `preserve` each file gets the
-    modification time that the object's metadata has, or else the time at which it was stored.
+    Attributes:
+        mode, written_in, if_absent, progress: As for `S3Crypt.get`.
+        version_id, written_as: As for `S3Crypt.get`, and only for a single object.
+        allow_uncommitted, allow_unsigned, allow_unverified_signature: As for `S3Crypt.get`.
+        move: Delete each object once its file is written; see `S3Crypt.move`.
+        preserve: Give each file the modification time that the object's metadata has, or else the
+            time at which the object was stored.
+        dry_run: Write no file. Only check each object's mode, and whether its key opens the header.
     """
 
     mode: Mode | str | None
@@ -82,10 +89,14 @@ class GetOptions(JobOptions, total=False):
 
 
 class CopyOptions(JobOptions, Described, total=False):
-    """Options that apply to all objects to copy; see `S3Crypt.copy`.
+    """Options that apply to all objects to copy.
 
-    With `dry_run` objects are only inspected. With `move` each source is deleted once its copy is
-    stored; see `S3Crypt.move`.
+    Attributes:
+        to, if_absent: As for `S3Crypt.copy`.
+        written_as, written_in, allow_unsigned: As for `S3Crypt.copy`.
+        allow_unencrypted, drop_annotations: As for `S3Crypt.rotate`.
+        move: Delete each source once its copy is stored; see `S3Crypt.move`.
+        dry_run: Only inspect the objects.
     """
 
     to: Mode | str | None

@@ -247,6 +247,7 @@ class ClientSide:
 
 ServerSide = SSES3 | SSEKMS | DSSEKMS | SSEC
 Mode = ServerSide | ClientSide
+"""Any of the five modes: `SSES3`, `SSEKMS`, `DSSEKMS`, `SSEC` and `ClientSide`."""
 
 # The value that S3 reports in x-amz-server-side-encryption for each mode. SSE-C has its own header.
 REPORTED = {"sse-s3": "AES256", "sse-kms": "aws:kms", "dsse-kms": "aws:kms:dsse"}

@@ -141,6 +141,7 @@ class Applied:
     """A change that was made and verified by reading the policy back.
 
     Attributes:
+        plan: The plan that was carried out.
         saved: The file with the policy before the change, or None if no change was needed. If there
             was no policy, the file has a policy without statements.
     """

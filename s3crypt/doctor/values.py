@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from s3crypt.modes import Mode
 
 Purpose: TypeAlias = Literal["put", "get", "rotate"]
+"""The call that fails, or will be made."""
 
 
 class Outcome(StrEnum):

@@ -42,6 +42,7 @@ OBSTACLES: Mapping[ObstacleName, str] = {
     "service-writers": "an AWS service writes to the bucket",
     "sse-c-objects": "objects are under customer keys (SSE-C)",
 }
+"""The reasons to leave a part of a bucket as it is, by name."""
 ROLE_PATH = "/s3crypt/"
 TAG = "s3crypt:bucket"
 """The tag of the KMS keys and roles that s3crypt made for a bucket. Its value is the bucket."""
@@ -344,7 +345,12 @@ class Obstacle:
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
-    """A control that the bucket will not pass after the plan, with the reason."""
+    """A control that the bucket will not pass after the plan, with the reason.
+
+    Attributes:
+        control: The id of the control.
+        why: The reason, as a sentence.
+    """
 
     control: str
     why: str

@@ -56,7 +56,13 @@ class WantedRole:
 
 @dataclass(frozen=True, slots=True)
 class WantedGroup:
-    """The wanted state of a group in IAM: below `PATH`, with one inline policy of s3crypt."""
+    """The wanted state of a group in IAM: below `PATH`, with one inline policy of s3crypt.
+
+    Attributes:
+        name: The name of the group.
+        policy_name: The name of the inline policy.
+        policy: The inline policy.
+    """
 
     name: str
     policy_name: str

@@ -121,7 +121,13 @@ class NotLookedAt:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """An estimate with its bounds, from below and from above."""
+    """An estimate with its bounds.
+
+    Attributes:
+        low: The lower bound.
+        estimate: The estimate.
+        high: The upper bound.
+    """
 
     low: int
     estimate: int

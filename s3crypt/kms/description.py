@@ -67,14 +67,28 @@ class Key:
     """A KMS key as it was when read; strings such as `state` are AWS's own (`Enabled`).
 
     Attributes:
+        arn: The key's ARN.
+        key_id: The last part of the ARN.
+        aliases: The names of the key's aliases, such as `alias/reports`.
+        description: The description.
+        state: The key's state; `Enabled` keys can be used.
+        spec: The type of key, such as `SYMMETRIC_DEFAULT`.
+        usage: The operations that the key is for, such as `ENCRYPT_DECRYPT`.
+        origin: The source of the key material: `AWS_KMS`, or `EXTERNAL` for imported material.
+        manager: `CUSTOMER`, or `AWS` for a key that an AWS service manages.
+        multi_region: Whether the key is a multi-Region key.
         replica_of: The primary key's ARN, if this is a multi-Region replica.
+        created: The time at which the key was created.
         deletion_date: The time at which KMS deletes the key. None if no deletion is scheduled, and
             for a primary key that waits for the deletion of its replicas.
         material_id: The id of the current key material, if KMS reports it.
         rotation_enabled: Whether KMS rotates the key automatically; None if the key cannot be
             rotated or KMS did not report it.
+        rotation_period_days: The period of the automatic rotation in days, or None.
+        next_rotation: The time of the next automatic rotation, or None.
         rotating_since: The begin of an on-demand rotation that is not finished yet, or None.
         on_demand_rotations: The used number of the `MAX_ON_DEMAND_ROTATIONS`, or None.
+        tags: The tags.
         not_permitted: IAM actions that KMS refused; the fields that they fill are empty or None.
         replicas: The ARNs of the key's replicas in other Regions.
         pending_window_days: The waiting period that begins when the last replica of a primary key
@@ -132,7 +146,13 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """One completed rotation; `type` is `AUTOMATIC` or `ON_DEMAND`."""
+    """One completed rotation.
+
+    Attributes:
+        date: The time at which the rotation was completed.
+        type: `AUTOMATIC` or `ON_DEMAND`.
+        material_id: The id of the key material since this rotation, if KMS reported it.
+    """
 
     date: datetime
     type: str

@@ -19,7 +19,9 @@ from .description import PENDING_DELETION, Key, KeyReader, check_own, utc
 from .service import KMS, iam_action
 
 MIN_WAITING_DAYS = 7
+"""The shortest waiting period before KMS deletes a key."""
 MAX_WAITING_DAYS = 30
+"""The longest waiting period before KMS deletes a key."""
 
 # Operation -> the states in which KMS accepts it.
 # https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html

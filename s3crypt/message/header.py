@@ -25,7 +25,9 @@ PUBLIC_KEY_PAIR = "aws-crypto-public-key"
 RESERVED_PREFIX = "aws-crypto-"
 
 MAX_EDKS = 10
+"""The default maximum of wrapped data keys that a reader accepts in a header."""
 MAX_FRAME_LENGTH = 64 * 2**20
+"""The default maximum of plaintext bytes per frame that a reader accepts."""
 # A full context is 64 KiB and an EDK under 1.5 KiB (KMS: ~400 bytes; RSA-8192: ~1.2 KiB), so
 # twice the size of ten EDKs and a full context fits. Without a bound, ten EDKs could claim 2 MiB.
 MAX_HEADER_LENGTH = 160 * 2**10

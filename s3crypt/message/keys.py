@@ -33,7 +33,12 @@ class EncryptedDataKey:
 
 @dataclass(frozen=True, slots=True)
 class DataKey:
-    """A data key in the clear, with all its wrapped forms."""
+    """A data key in the clear, with all its wrapped forms.
+
+    Attributes:
+        plaintext: The data key. It is in no `repr`.
+        edks: The wrapped forms, one per wrapping key.
+    """
 
     plaintext: bytes = field(repr=False)
     edks: tuple[EncryptedDataKey, ...]

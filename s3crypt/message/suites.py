@@ -96,3 +96,4 @@ SUITES = {
         COMMITTING_SIGNED,
     )
 }
+"""The algorithm suites that s3crypt reads, by id."""

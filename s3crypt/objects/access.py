@@ -78,7 +78,12 @@ _RANGE_WORKERS = 10
 class ListedObject:
     """An object as S3 lists it. S3's listings never say how an object is encrypted.
 
-    The ETag has no quotes around it.
+    Attributes:
+        uri: The object's URI.
+        stored_size: Bytes in S3: of a client-side object, those of the message.
+        etag: S3's tag of this content, without quotes.
+        last_modified: The time at which the object was stored.
+        storage_class: The storage class, as S3 names it.
     """
 
     uri: str
@@ -90,7 +95,11 @@ class ListedObject:
 
 @dataclass(frozen=True, slots=True)
 class ListedPrefix:
-    """The common prefix of several objects' names, up to and including a slash."""
+    """The common prefix of several objects' names, up to and including a slash.
+
+    Attributes:
+        uri: The prefix's URI.
+    """
 
     uri: str
 

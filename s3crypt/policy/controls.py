@@ -69,7 +69,8 @@ class Finding:
 
     Attributes:
         control: `KMS.1`, `KMS.2` or `KMS.5`.
-        statement: The Sid or the number of the statement that this result is about, or None.
+        status: Whether the document passes the control.
+        statement: The Sid or the number of the statement that decides; None if no statement does.
         reason: The explanation, as a sentence.
     """
 

@@ -28,6 +28,7 @@ OWN_SID = "S3crypt"
 """The Sid of every statement that s3crypt writes begins with this."""
 
 Effect: TypeAlias = Literal["Allow", "Deny"]
+"""The effect of a statement."""
 
 _STATEMENT_ELEMENTS = frozenset(
     {
@@ -116,8 +117,14 @@ class Statement:
     `not_resources`, and for `principals` and `not_principals`.
 
     Attributes:
-        unknown: The names of elements that are not in the grammar. s3crypt does not understand a
-            statement with such an element.
+        effect: Whether the statement allows or denies.
+        sid: The statement's id, or None.
+        principals, not_principals: The callers that the statement is about, or is not about.
+        actions, not_actions: The actions, such as `s3:GetObject` or `kms:*`.
+        resources, not_resources: The ARNs of the resources; `*` and `?` are wildcards.
+        conditions: The conditions, all of which must hold.
+        unknown: The names of elements that are not in the grammar. A statement with such an element
+            is not understood.
     """
 
     effect: Effect

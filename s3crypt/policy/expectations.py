@@ -26,11 +26,12 @@ class Expectation:
     """A request with its expected decision.
 
     Attributes:
-        words: A description of the request, as shown in reports.
-        held_by: The documents that must each deny the request on their own, even if all other
-            documents allow it.
-        granted: Whether to assume that a policy outside s3crypt allows the request: another policy
-            of the caller or, for a service or an anonymous caller, another statement in the bucket
+        request: The request.
+        words: A description of the request, for people.
+        verdict: The expected verdict.
+        held_by: The documents each of which alone suffices to deny the request.
+        granted: Whether a policy that is not s3crypt's also allows the request: another policy of
+            the caller or, for a service or an anonymous caller, another statement of the bucket
             policy.
     """
 

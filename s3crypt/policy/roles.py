@@ -39,6 +39,7 @@ OTHERS: Final = "others"
 """All callers without a role: administrators, services, replication, anonymous callers."""
 
 Who: TypeAlias = Role | Literal["others"]
+"""A role, or all callers without one."""
 
 
 def expectations(who: Who, scope: Scope) -> tuple[Expectation, ...]:

@@ -60,6 +60,7 @@ __all__ = [
 ]
 
 REGION = "us-east-1"
+"""The Region that `environment` sets for boto3."""
 # The bucket and the key of a started sandbox; the documentation's examples use them.
 EXAMPLE_BUCKET = "acme"
 EXAMPLE_ALIAS = "alias/reports"
@@ -85,7 +86,13 @@ _PACKAGE = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A running sandbox. `token` is the secret for stopping it and for reading its log."""
+    """A running sandbox.
+
+    Attributes:
+        endpoint_url: The address of its S3, KMS and other services.
+        pid: The id of its process.
+        token: Allows stopping the sandbox and reading its log.
+    """
 
     endpoint_url: str
     pid: int

@@ -8,7 +8,9 @@ from typing import Literal, TypeAlias
 from .records import NOWHERE, Event, Place, Principal, is_denial
 
 Level: TypeAlias = Literal["object", "bucket", "key"]
+"""How exactly an access is known: the object, only its bucket, or only the key."""
 Outcome: TypeAlias = Literal["allowed", "denied", "failed"]
+"""The service's answer to a request: done, refused by permissions, or another error."""
 
 
 @dataclass(frozen=True, slots=True)
