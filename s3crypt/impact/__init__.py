@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The objects, versions and bytes whose only way in is one KMS key.
+"""Find the objects, versions and bytes that can be decrypted only with one given KMS key.
 
     from s3crypt.impact import find_dependents
 
     report = find_dependents("alias/reports", ["s3://acme/"])
     print(report.only.versions, report.only.stored_bytes, report.undecided)
 
-The walk lists all versions of objects and looks at each: at S3's reply, and at the header of a
-client-side object. It reads settings too. It sends only requests that read, and never asks KMS to
-unwrap a data key.
+The walk lists all versions of objects and examines each version: S3's reply, and the header of a
+client-side object. It also reads settings of buckets. It sends only requests that read, and never
+asks KMS to unwrap a data key.
 """
 
 from collections.abc import Sequence
@@ -64,21 +64,22 @@ def find_dependents(
 ) -> Report:
     """Return the report on the objects and settings that depend on a key.
 
-    A bucket that vanishes, or an inventory that is damaged, is a failure in the report. An object
-    that the caller may not look at is unknown in the report, never left out.
+    A bucket that vanishes during the walk, or a damaged inventory, becomes a failure in the report.
+    An object that the caller may not examine is counted as unknown; it is never left out.
 
     Args:
         key: A key id, a key ARN or `alias/NAME`.
         uris: The URIs of buckets, or of prefixes that end with a slash.
-        account: Look at every bucket of the caller's account, at its table buckets and its vector
-            buckets.
-        session: The boto3 session; by default boto3's default session.
-        options: The source of the objects, a sample, and how the walk is carried out.
+        account: Whether to examine every bucket of the caller's account, and its table buckets and
+            vector buckets.
+        session: The boto3 session. None for boto3's default session.
+        options: The options of the walk, such as inventories and a sample size; see `Options`.
 
     Raises:
         ConfigError: The arguments contradict each other, or there are no credentials.
-        KeyUnavailableError: KMS knows no such key, or the key cannot encrypt objects.
-        ObjectNotFoundError: One of the named buckets does not exist.
-        StorageError: S3 refuses to list the buckets of the account, or the journal fails.
+        KeyUnavailableError: The key does not exist, or it cannot encrypt objects.
+        ObjectNotFoundError: A bucket in `uris` does not exist.
+        StorageError: S3 refuses to list the buckets of the account, or the journal cannot be
+            written.
     """
     return Walk(key, uris, account, session, options).report()

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decides what one key means to one object: its only way in, one of several, none, or unknown.
+"""Decide whether an object needs a key: it is the only key, one of several keys, or not needed.
 
-An object that S3 encrypts under the key cannot be read without it, whatever is inside. Any other
-object depends on the key only if its client-side data key does: each key that wrapped the data key
-opens the object alone. The functions are pure but for the states of other keys, which KMS tells.
+If S3 encrypts an object under the key, the object cannot be read without the key, whatever its
+content is. Any other object depends on the key only if its client-side data key is wrapped under
+the key. If several keys wrap the data key, each of them alone opens the object. The functions make
+no request except to ask KMS for the states of other keys.
 """
 
 from collections.abc import Callable
@@ -27,14 +28,14 @@ _OF_KMS = frozenset({"sse-kms", "dsse-kms"})
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a key means to one object.
+    """The relation of an object to the key.
 
     Attributes:
-        kind: The meaning.
-        mode: How the object depends on the key: `sse-kms`, `dsse-kms`, `client (header)`,
-            `client (metadata)` or `s3ec`; empty if it does not.
-        hidden: Why the meaning is unknown, in a clause.
-        denied: The IAM actions that the caller lacks to decide it.
+        kind: The relation.
+        mode: How the object is encrypted under the key: `sse-kms`, `dsse-kms`, `client (header)`,
+            `client (metadata)` or `s3ec`. Empty if the object does not depend on the key.
+        hidden: If `kind` is `unknown`, the reason, as a clause.
+        denied: The IAM actions that the caller would need so that the relation can be decided.
         others: The providers of the other keys that open the object, such as `kms` or `aes`.
     """
 
@@ -50,13 +51,15 @@ _OTHER = Decision("other")
 
 @dataclass(frozen=True, slots=True)
 class Decider:
-    """Decides what a key means to objects.
+    """Decides how objects depend on the key.
 
     Attributes:
         target: The key.
-        siblings: The keys in other Regions that have the same material, and will keep it.
-        state_of: Returns the state of another KMS key.
-        arn_of: Returns the ARN of the key that an alias names now, or why it is unknown.
+        siblings: The ARNs of multi-Region keys in other Regions that have the same material and are
+            not about to lose it.
+        state_of: Returns the state of another KMS key, given its ARN or id.
+        arn_of: Returns the ARN of the key to which an alias points now, or a `KeyState` with the
+            reason why it is unknown.
     """
 
     target: Target
@@ -65,7 +68,7 @@ class Decider:
     arn_of: Callable[[str], str | KeyState]
 
     def decide(self, seen: Sighting) -> Decision:
-        """Return what the key means to an object."""
+        """Return how an object depends on the key."""
         by_server = self._of_server(seen)
         if by_server is not None:
             return by_server
@@ -80,7 +83,10 @@ class Decider:
         return self._of_keys(f"client ({seen.key_location or 'header'})", seen.keys)
 
     def _of_server(self, seen: Sighting) -> Decision | None:
-        """Decide by the key under which S3 encrypts an object; None if it is another key."""
+        """Decide by the key with which S3 encrypts the object.
+
+        Return None if S3 uses no KMS key, or another one: then the client-side keys decide.
+        """
         if seen.server_mode not in _OF_KMS:
             return None
         if seen.kms_key is None:
@@ -91,13 +97,13 @@ class Decider:
         return Decision("unknown", hidden=_NAMED_BY_ALIAS) if is_alias else None
 
     def _of_keys(self, mode: str, names: tuple[str, ...]) -> Decision:
-        """Decide by the names of all keys that wrapped a client-side data key."""
+        """Decide by the names of all keys under which the client-side data key is wrapped."""
         ways = _Ways()
         for name in dict.fromkeys(names):
             self._sort(name, ways)
         if not ways.is_under_key:
-            # Only a branch key or an alias may lead to the key unseen. Any other key opens the
-            # object alone.
+            # Only a branch key or an alias can hide a use of the target key. If any other key wraps
+            # the data key, it opens the object alone.
             return ways.unknown() if ways.doubt and not ways.others else _OTHER
         if ways.others:
             return Decision("shared", mode, others=tuple(dict.fromkeys(ways.others)))
@@ -106,7 +112,7 @@ class Decider:
         return Decision("replica" if self.siblings else "only", mode)
 
     def _sort(self, name: str, ways: "_Ways") -> None:
-        """Add one key that wrapped a data key to the ways into the object."""
+        """Add one of the keys that wrapped the data key to `ways`."""
         provider, _, key = name.partition(":")
         if provider == _BRANCH:
             ways.doubt = _BRANCH_KEY
@@ -127,12 +133,15 @@ class Decider:
                 ways.others.append(provider)
 
     def _leads_here(self, alias: str) -> bool:
-        """Return whether an alias leads to the key now. Before, it may have led to another."""
+        """Return whether an alias points to the key now.
+
+        An object that names an alias may have been written when the alias pointed to another key.
+        """
         arn = self.arn_of(alias)
         return isinstance(arn, str) and self.target.is_named_by(arn)
 
     def _of_s3ec(self, seen: Sighting) -> Decision:
-        """Decide about an object of the S3 Encryption Client, which has one wrapping key."""
+        """Decide about an object of the S3 Encryption Client. Its data key has one wrapping key."""
         if seen.wrap == "raw":
             return _OTHER
         if seen.named_key is None:
@@ -147,7 +156,7 @@ class Decider:
 
 @dataclass(slots=True)
 class _Ways:
-    """The ways into one object, as they are found."""
+    """The keys that open one object, as far as they have been sorted."""
 
     is_under_key: bool = False
     doubt: str = ""
@@ -155,7 +164,11 @@ class _Ways:
     hidden: list[KeyState] = field(default_factory=list)
 
     def unknown(self) -> Decision:
-        """Return the decision if a key that wrapped the data key may be the key, or be gone."""
+        """Return the decision `unknown`, with the reason.
+
+        The reason is that a branch key or an alias may stand for the target key, or that the state
+        of another key cannot be read.
+        """
         if self.doubt:
             return Decision("unknown", hidden=self.doubt)
         denied = tuple(dict.fromkeys(action for state in self.hidden for action in state.denied))
@@ -174,7 +187,7 @@ _SSE_C = "it is under a customer key (SSE-C) that was not given, and its content
 
 
 def _why(seen: Sighting) -> str:
-    """Return why it is unknown what is inside an object, in a clause."""
+    """Return the reason why the encryption of an object's content is unknown, as a clause."""
     if seen.server_mode == "sse-c":
         return _SSE_C
     return seen.hidden or "no reply shows which key wrapped its data key"

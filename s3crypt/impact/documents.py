@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A report as a document of JSON, written and read.
+"""Write a report as a JSON document, and read it back.
 
-The form is versioned: a reader refuses a version that it does not know. The totals in a document
-are for its readers. `read_report` computes them again.
+The document states the version of its form, and `read_report` refuses a version that it does not
+know. The totals in a document are for other programs; `read_report` computes them again.
 """
 
 import json
@@ -22,7 +22,7 @@ FORMAT, VERSION = "s3crypt-key-impact", 1
 
 
 def document_of(report: Report) -> dict[str, Any]:
-    """Return a report in values of JSON."""
+    """Return a report as values that JSON can represent."""
     totals = ("dependents", "undecided", "covers_account", "only", "shared", "replica")
     names = (*totals, *(each.name for each in fields(report)))
     values = {name: _plain(getattr(report, name)) for name in names}
@@ -35,7 +35,7 @@ def read_report(path: str | os.PathLike[str]) -> Report:
     Raises:
         LocalFileNotFoundError: The file does not exist.
         StorageError: The file cannot be read.
-        FormatError: The file is no report, or has a version that this s3crypt does not read.
+        FormatError: The file is not a report, or has a version that this s3crypt does not read.
     """
     try:
         said = json.loads(Path(path).read_bytes())
@@ -75,11 +75,10 @@ def _plain(value: Any) -> Any:
 
 
 def _typed(kind: Any, value: Any) -> Any:
-    """Return a value of JSON as a value of a type.
+    """Return a value that was read from JSON, converted to the type `kind`.
 
     Raises:
-        ValueError, TypeError, KeyError, AttributeError: The value does not have the form of the
-            type.
+        ValueError, TypeError, KeyError, AttributeError: The value does not fit the type.
     """
     if is_dataclass(kind):
         hints = get_type_hints(kind)
@@ -98,7 +97,7 @@ def _typed(kind: Any, value: Any) -> Any:
 
 
 def _composed(origin: Any, inner: tuple[Any, ...], value: Any) -> Any:
-    """Return a value of JSON as a tuple, a mapping, an optional value or one of several words."""
+    """Convert a JSON value to a tuple, a mapping, an optional value or a `Literal`."""
     if origin is Literal:
         if value not in inner:
             raise ValueError("another word")

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report on one key's dependents, as values. Makes no request; `documents` has its JSON."""
+"""The report on the dependents of one key, as dataclasses.
+
+This module makes no request. The module `documents` converts a report to JSON.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,10 +22,10 @@ FailureKind: TypeAlias = Literal["integrity", "storage"]
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Numbers of objects.
+    """Numbers of objects, versions and bytes.
 
     Attributes:
-        objects: The number of current versions.
+        objects: The number of current versions, which is the number of objects.
         versions: The number of all versions, including the current ones.
         stored_bytes: The number of bytes that S3 stores for all versions.
     """
@@ -41,13 +44,13 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The objects that depend on the key in one mode.
+    """The objects that are encrypted under the key in one mode.
 
     Attributes:
         mode: `sse-kms`, `dsse-kms`, `client (header)`, `client (metadata)` or `s3ec`.
-        only: The objects whose only way in is the key.
+        only: The objects that only this key opens.
         shared: The objects that another key opens, too.
-        replica: The objects that the key's replica in another Region opens, too, and no other key.
+        replica: The objects that only this key and its replicas in other Regions open.
     """
 
     mode: str
@@ -72,14 +75,14 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Items whose dependence on the key could not be decided, for one reason.
+    """Items for which one reason leaves unknown whether they depend on the key.
 
     Attributes:
         what: The kind of the items: `version`, `upload`, `bucket`, `setting` or `inventory`.
-        hidden: The reason, in a clause.
+        hidden: The reason, as a clause.
         count: The number of the items.
-        denied: The IAM actions that the caller lacks to decide it.
-        examples: The names of a few items.
+        denied: The IAM actions that the caller would need so that the items can be decided.
+        examples: The names of at most `MAX_EXAMPLES` of the items.
     """
 
     what: str
@@ -91,12 +94,12 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A bucket or inventory that failed while it was looked at.
+    """A bucket or an inventory that could not be examined to its end.
 
     Attributes:
-        subject: The URI.
+        subject: The URI or the path.
         reason: The error's message.
-        kind: Whether a checksum or a format was wrong, or the storage failed.
+        kind: `integrity` if a checksum or a format was wrong, `storage` if a request failed.
     """
 
     subject: str
@@ -106,7 +109,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class NotLookedAt:
-    """A place that the walk does not cover, and that may depend on the key.
+    """A place that may depend on the key, and that the walk does not examine.
 
     Attributes:
         what: The kind of the place, such as `other buckets`.
@@ -121,13 +124,7 @@ class NotLookedAt:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """An estimate with its bounds.
-
-    Attributes:
-        low: The lower bound.
-        estimate: The estimate.
-        high: The upper bound.
-    """
+    """An estimate with its lower and upper bound."""
 
     low: int
     estimate: int
@@ -136,16 +133,16 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """A random sample, and the bounds on the dependents of the whole.
+    """A random sample, and the bounds for all versions in the scope that follow from it.
 
     Attributes:
-        size: The number of versions in the sample.
+        size: The number of versions in the sample that were examined.
         population: The number of versions in the scope.
-        seed: The seed, which reproduces the sample.
-        versions: The versions in the scope whose only way in is the key. The upper bound counts
-            each undecided version of the sample as a dependent.
-        stored_bytes: The stored bytes of these versions; None if a listing has no sizes.
-        method: How the bounds were computed.
+        seed: The seed of the random numbers. The same seed draws the same sample again.
+        versions: The number of versions in the scope that only the key opens. The upper bound
+            assumes that every undecided version in the sample depends on the key.
+        stored_bytes: The stored bytes of these versions. None if a size in the scope is unknown.
+        method: A text for the report about how the bounds were computed.
     """
 
     size: int
@@ -158,13 +155,15 @@ class Sampled:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The places that were looked at.
+    """The places that the walk examined.
 
     Attributes:
         account: Whether every bucket of the caller's account was in the scope.
         uris: The URIs of the buckets and prefixes.
-        inventories: The URIs of the S3 Inventory manifests that replaced a listing.
-        metadata_tables: The exports of S3 Metadata tables that replaced a listing.
+        inventories: The URIs of the S3 Inventory manifests that were read instead of listing a
+            bucket.
+        metadata_tables: The paths or URIs of the exports of S3 Metadata tables that were read
+            instead of listing a bucket.
     """
 
     account: bool
@@ -175,25 +174,27 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The dependents of one key.
+    """The objects and settings that depend on one key.
 
     Attributes:
         key: The key.
-        account: The caller's account, whose buckets were looked at.
-        caller: The ARN of the identity that looked.
-        scope: The places that were looked at.
-        as_of: The time since which the facts may be out of date: the begin of the walk, of the
-            walk that a journal resumed, or of the oldest inventory.
+        account: The caller's account. Its buckets were examined.
+        caller: The ARN of the identity that made the report.
+        scope: The places that the walk examined.
+        as_of: The time up to which the report is complete. Later changes may be missing. It is the
+            start of the walk (of the first run, if a journal resumed the walk), or the time of the
+            oldest inventory if that is earlier.
         ended: The time at which the walk ended.
-        buckets: The number of buckets that were looked at.
-        looked_at: All versions that were looked at, dependents or not.
-        groups: The dependent objects by mode.
-        other_providers: The number of versions that another key opens, by that key's provider.
+        buckets: The number of buckets that were examined.
+        looked_at: All versions that were examined, whether they depend on the key or not.
+        groups: The objects that depend on the key, one group per mode.
+        other_providers: For each provider of another key, such as `aes`, the number of dependent
+            versions that a key of this provider opens, too.
         settings: The settings that name the key.
-        unknown: The items that could not be decided.
-        sample: The sample and its bounds; None if every object was looked at.
-        not_looked_at: The places that the walk does not cover.
-        failures: The buckets and inventories that failed meanwhile.
+        unknown: The items for which it is unknown whether they depend on the key.
+        sample: The sample and its bounds. None if every version was examined.
+        not_looked_at: The places that may depend on the key, and that the walk does not examine.
+        failures: The buckets and inventories that could not be examined to their end.
     """
 
     key: Target
@@ -214,7 +215,7 @@ class Report:
 
     @property
     def only(self) -> Counts:
-        """The objects whose only way in is the key."""
+        """The objects that only the key opens."""
         return sum((group.only for group in self.groups), Counts())
 
     @property
@@ -224,26 +225,26 @@ class Report:
 
     @property
     def replica(self) -> Counts:
-        """The objects that the key's replica in another Region opens, too."""
+        """The objects that only the key and its replicas in other Regions open."""
         return sum((group.replica for group in self.groups), Counts())
 
     @property
     def dependents(self) -> int:
-        """The number of versions and settings whose only way in is the key."""
+        """The number of versions that only the key opens, plus the number of settings."""
         return self.only.versions + len(self.settings)
 
     @property
     def undecided(self) -> int:
-        """The number of items that could not be decided, and of failures."""
+        """The number of undecided items, plus the number of failures."""
         return sum(each.count for each in self.unknown) + len(self.failures)
 
     @property
     def covers_account(self) -> bool:
-        """Whether every bucket of the key's account was in the scope, and none failed."""
+        """Whether the scope was every bucket of the account that owns the key, without a failure."""
         return self.scope.account and self.account == self.key.account and not self.failures
 
     def clearance(self) -> Clearance:
-        """Return the evidence that this report gives to the deletion of the key."""
+        """Return the evidence from this report that `delete` requires before it deletes the key."""
         return Clearance(
             key_arn=self.key.arn,
             account=self.account,
@@ -257,16 +258,16 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Dependent:
-    """A version of an object that the key opens.
+    """A version of an object that is encrypted under the key.
 
     Attributes:
-        uri: The object.
-        version_id: The version; None in a bucket that never had versioning.
+        uri: The URI of the object.
+        version_id: The version id. None for the current version in a bucket without versions.
         is_latest: Whether the version is the current one.
-        kind: What the key means to it: `only`, `shared` or `replica`.
-        mode: How it depends on the key.
-        stored_bytes: The number of stored bytes; None if unknown.
-        others: The providers of other keys that open it, too.
+        kind: Whether the key is the only key that opens the version; see `Kind`.
+        mode: How the version is encrypted under the key.
+        stored_bytes: The number of stored bytes. None if it is unknown.
+        others: The providers of the other keys that open the version, too.
     """
 
     uri: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sizes of the versions in a sample, and the bounds that they give on the whole scope."""
+"""The sizes of the sampled versions, and the bounds for the whole scope that follow from them."""
 
 from dataclasses import dataclass, field
 
@@ -16,12 +16,12 @@ _METHOD = (
 
 @dataclass(slots=True)
 class Sample:
-    """The versions of a sample that were looked at, by their meaning.
+    """The numbers and sizes of the sampled versions that were examined, by relation to the key.
 
     Attributes:
-        sure: The number of versions whose only way in is the key.
-        possible: The number of these, and of the undecided versions.
-        looked_at: The number of versions.
+        sure: The number of versions that only the key opens.
+        possible: The number of these versions plus the number of undecided versions.
+        looked_at: The number of all versions that were examined.
     """
 
     sure: int = 0
@@ -32,7 +32,7 @@ class Sample:
     _sizes: Sizes = field(default_factory=Sizes)
 
     def add(self, kind: Kind, size: int | None) -> None:
-        """Add a version that was looked at."""
+        """Add a version that was examined. `size` is its stored bytes, or None if unknown."""
         is_sure = kind == "only"
         is_possible = is_sure or kind == "unknown"
         self.looked_at += 1
@@ -45,16 +45,16 @@ class Sample:
             self._possible_sizes.add(size or 0)
 
     def bounds(self, seed: int, count: int, sizes: Sizes | None) -> Sampled:
-        """Return the sample with the bounds that it gives.
+        """Return the sample with the bounds that follow from it.
 
         Args:
-            seed: The seed that drew the sample.
+            seed: The seed with which the sample was drawn.
             count: The number of versions in the scope.
-            sizes: The sizes of the versions in the scope; None if a size is unknown.
+            sizes: The sizes of all versions in the scope. None if a size is unknown.
         """
         looked_at = self.looked_at
         if not looked_at:
-            # Every drawn version was deleted before it was looked at.
+            # Every sampled version was deleted before it was examined.
             return Sampled(0, count, seed, Range(0, 0, count), None, _METHOD)
         versions = Range(
             bounds(self.sure, looked_at, count).low,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The API clients of a walk, created from one session. The walk's requests are read-only."""
+"""The API clients of a walk, created from one session. All requests of the walk only read."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +25,13 @@ class Services:
 
     Attributes:
         identity: The identity whose credentials sign the requests.
-        reader: The reader of KMS keys.
-        examiner: The reader of a key's grants and last use.
+        reader: Reads the descriptions of KMS keys.
+        examiner: Reads the grants and the last use of a key.
 
     Args:
-        session: boto3 session that creates the clients; by default boto3's default session.
+        session: The boto3 session that creates the clients. None for boto3's default session.
         allow_plain_http: Allow requests to other machines over plain HTTP.
-        workers: The number of objects that are looked at at once.
+        workers: The maximum number of objects that are examined at the same time.
 
     Raises:
         ConfigError: There are no credentials, or the session cannot be used.
@@ -60,7 +60,7 @@ class Services:
         return str(self.identity.caller.account)
 
     def s3(self, region: str | None = None) -> "S3Client":
-        """Return the S3 client of a Region; by default of the session's Region."""
+        """Return the S3 client of a Region. None stands for the session's Region."""
         return self._s3.get(region)
 
     def tables(self, region: str) -> BaseClient:
@@ -72,7 +72,7 @@ class Services:
         return self._vectors.get(region)
 
     def objects(self, region: str) -> Objects:
-        """Return the engine for objects in a Region's buckets."""
+        """Return the engine for objects in the buckets of a Region."""
         if region not in self._engines:
             self._engines[region] = Objects(
                 session=None,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings that name the key: of buckets, table buckets, tables, vector buckets and indexes.
+"""Settings that name the key: of buckets, table buckets, tables, vector buckets and indexes.
 
-A setting that the caller may not read is unknown. A setting names a key by its ARN, its id or an
-alias; an alias counts as its present key.
+A setting that the caller may not read is counted as unknown. A setting names a key by its ARN, by
+its id or by an alias. An alias stands for the key to which it points now.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,19 +27,19 @@ from .target import KeyNames, Target
 T = TypeVar("T")
 
 _INVENTORIES = "s3:GetInventoryConfiguration"
-# Codes of a service that does not have an operation.
+# Error codes of a service that does not support an operation.
 _UNSUPPORTED = frozenset({"MethodNotAllowed", "NotImplemented"})
 _REFUSED = frozenset({"403", "AccessDenied", "AccessDeniedException"})
 
 
 @dataclass(frozen=True, slots=True)
 class SettingsReader:
-    """Reads settings, and adds those that name the key to a tally.
+    """Reads settings, and adds each setting that names the key to a tally.
 
     Attributes:
         services: The clients.
         target: The key.
-        names: The keys that settings name.
+        names: Returns the ARNs of the keys that settings name.
         tally: The counts of the walk.
     """
 
@@ -53,7 +53,8 @@ class SettingsReader:
 
         Raises:
             ObjectNotFoundError: The bucket does not exist any more.
-            S3CryptError: The error would fail every other request too.
+            S3CryptError: The request failed for a reason that would make every other request fail,
+                too.
         """
         client, uri = self.services.s3(region), f"s3://{bucket}/"
         encryption = self._read(
@@ -62,7 +63,7 @@ class SettingsReader:
         if encryption is not None and encryption.algorithm != AES256:
             self._check("default encryption", uri, encryption.key, region)
         if Location(bucket, "").is_in_directory_bucket:
-            # It has neither replication rules nor inventories.
+            # A directory bucket has neither replication rules nor inventories.
             return
         replication = self._read(
             Replication.ACTION, uri, lambda: configuration.read(client, bucket, Replication)
@@ -121,11 +122,15 @@ class SettingsReader:
     def _listed(
         self, action: str, subject: str, entries: Callable[[], Iterator[Mapping[str, Any]]]
     ) -> Sequence[Mapping[str, Any]]:
-        """Return the entries of a list. A list that cannot be read counts as unknown."""
+        """Return the entries of a list.
+
+        If the list cannot be read, count it as unknown and return ().
+        """
         try:
             return self._read(action, subject, lambda: list(entries())) or ()
         except ObjectNotFoundError:
-            # A server without S3 Tables or S3 Vectors takes the path for that of an object.
+            # A server without S3 Tables or S3 Vectors takes the request's path for an object's
+            # name, so it replies that the object does not exist.
             hidden = f"the service does not have the operation of {action}"
             self.tally.add_unknown("setting", hidden, subject)
             return ()
@@ -133,7 +138,10 @@ class SettingsReader:
     def _check_encryption(
         self, kind: str, action: str, arn: str, read: Callable[[], Reply]
     ) -> None:
-        """Check the key of a table's or a vector index's encryption; a missing one has no key."""
+        """Add the encryption of a table or a vector index to the tally if it names the key.
+
+        A table or an index without its own encryption setting is skipped.
+        """
         try:
             found = self._read(action, arn, read)
         except ObjectNotFoundError:
@@ -142,7 +150,10 @@ class SettingsReader:
         self._check(kind, arn, encryption.get("kmsKeyArn"), self.target.region)
 
     def _check(self, kind: str, resource: str, key: str | None, region: str) -> None:
-        """Add a setting to the tally if it names the key, or if that is unknown."""
+        """Add a setting to the tally if it names the key.
+
+        Count it as unknown if its key is unknown.
+        """
         if key is None:
             return
         arn = self.names.arn_of(key, region, self.services.account)
@@ -153,7 +164,10 @@ class SettingsReader:
             self.tally.settings.append(Setting(kind, resource))
 
     def _read(self, action: str, subject: str, read: Callable[[], T]) -> T | None:
-        """Return a setting. If it cannot be read, count it as unknown and return None."""
+        """Return a setting. Return None if it does not exist.
+
+        If the setting cannot be read, count it as unknown and return None.
+        """
         try:
             return read()
         except ObjectNotFoundError:
@@ -175,7 +189,7 @@ class SettingsReader:
 
 
 def _replica_key(rule: Mapping[str, Any]) -> str | None:
-    """Return the key under which a replication rule has replicas encrypted."""
+    """Return the KMS key with which a replication rule encrypts replicas, or None."""
     destination = rule.get("Destination") or {}
     key = (destination.get("EncryptionConfiguration") or {}).get("ReplicaKmsKeyID")
     return str(key) if key else None

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The versions of objects in a scope: from a listing, an S3 Inventory, or an S3 Metadata table.
 
-A place that cannot be read to its end is noted in the tally, and does not end the walk.
+If a place cannot be read to its end, the tally gets a failure or an unknown item, and the walk
+continues with the next place.
 """
 
 from collections.abc import Callable, Iterator
@@ -73,7 +74,7 @@ class Inventory:
 
     @property
     def until(self) -> datetime:
-        """The time after which stored versions are missing."""
+        """The creation time of the report. Versions that were stored later are missing."""
         return self.manifest.created
 
     def flaws(self) -> Iterator[str]:
@@ -83,13 +84,13 @@ class Inventory:
             yield "it has no parts"
 
     def batches(self, location: Location) -> Iterator[Batch | Unreadable]:
-        """Yield the rows below a prefix, and the parts that cannot be read."""
+        """Yield the rows below a prefix, and an `Unreadable` for each part that cannot be read."""
         return readable_batches(self.objects, self.manifest, location.name)
 
 
 @dataclass(frozen=True, slots=True)
 class MetadataTable:
-    """An export of the inventory table of S3 Metadata, which was read to its end once.
+    """An export of the inventory table of S3 Metadata. It has been read to its end once.
 
     Attributes:
         export: The export.
@@ -104,7 +105,7 @@ class MetadataTable:
 
     @property
     def until(self) -> datetime:
-        """The time after which stored versions may be missing."""
+        """The time from which stored versions may be missing."""
         return self.export.covers_until
 
     def flaws(self) -> Iterator[str]:
@@ -118,12 +119,13 @@ class MetadataTable:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A bucket or a prefix whose objects are looked at.
+    """A bucket or a prefix whose objects are examined.
 
     Attributes:
         location: The bucket and the prefix.
         objects: The engine for objects in the bucket's Region.
-        table: The inventory or the export that replaces the listing; None to list.
+        table: The inventory or the export that is read instead of a listing. None to list the
+            bucket.
     """
 
     location: Location
@@ -138,14 +140,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A version of an object.
+    """A version of an object, with the facts that the listing or the inventory has about it.
 
     Attributes:
         candidate: The version.
-        objects: The engine for objects in its bucket's Region.
-        is_latest: Whether the version is known to be the current one.
-        size: The number of stored bytes; None if the inventory does not have it.
-        seen: The facts that the inventory has; None if the object must be looked at.
+        objects: The engine for objects in the bucket's Region.
+        is_latest: Whether the version is known to be the current version.
+        size: The number of stored bytes. None if the inventory does not contain it.
+        seen: The facts that decide about the version, taken from the inventory. None if the object
+            must be examined.
     """
 
     candidate: Candidate
@@ -156,18 +159,18 @@ class Item:
 
     @property
     def name(self) -> str:
-        """The URI of the object, with the id of a version that is not the current one."""
+        """The URI of the object. The version id follows if the version is not the current one."""
         version = "" if self.is_latest else f" version {self.candidate.version_id}"
         return f"{self.candidate.location}{version}"
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Rows of an inventory that need no look, because a look would show no more.
+    """Rows of an inventory that are decided without a request, because a request shows no more.
 
     Attributes:
-        seen: The facts about each of the versions.
-        amount: The number of the versions and of their bytes.
+        seen: The facts, which are the same for all of the versions.
+        amount: The number of the versions, and their bytes.
         items: Yields the versions.
     """
 
@@ -183,16 +186,16 @@ class Sources:
     Attributes:
         places: The places.
         target: The key.
-        tally: Gets the places that could not be read to their end.
-        settle: Called with the rows of an inventory that need no look.
-        has_customer_keys: Whether SSE-C objects are looked at. Without their keys, S3 shows no more
-            than an inventory does.
+        tally: Receives the places that could not be read to their end.
+        settle: Is called with rows of an inventory that are decided without a request.
+        has_customer_keys: Whether the caller gave SSE-C keys. Without a key, S3 shows no more about
+            an SSE-C object than an inventory does, so the object is not examined.
         now: The time at which the walk began.
-        reservoir: Draws a sample; None to look at every version.
-        sizes: The sizes of all versions that were found, if a sample is drawn.
-        unsized: The number of versions without a size, if a sample is drawn.
-        oldest: The time of the oldest inventory; None without an inventory.
-        checked: The inventories whose versions were checked.
+        reservoir: Draws a sample. None to examine every version.
+        sizes: If a sample is drawn, the sizes of all versions that were found.
+        unsized: If a sample is drawn, the number of versions without a known size.
+        oldest: The `until` of the oldest inventory. None if no inventory was read.
+        checked: The sources of the inventories that `_check_versions` has checked.
     """
 
     places: tuple[Place, ...]
@@ -208,10 +211,11 @@ class Sources:
     checked: set[str] = field(default_factory=set)
 
     def items(self) -> Iterator[Item]:
-        """Yield the versions to look at.
+        """Yield the versions to examine: all versions in the places, or a sample of them.
 
         Raises:
-            S3CryptError: The error would fail every other request too.
+            S3CryptError: The request failed for a reason that would make every other request fail,
+                too.
         """
         for place in self.places:
             try:
@@ -238,7 +242,7 @@ class Sources:
                 self.reservoir.put(item)
 
     def _count_uploads(self, place: Place) -> None:
-        """Count the unfinished uploads, whose key no request shows."""
+        """Count the unfinished uploads as unknown: no request shows the key of an upload."""
         try:
             for upload in unfinished_uploads(place.objects.client, place.location):
                 name = f"{upload.uri} upload {upload.upload_id}"
@@ -254,7 +258,7 @@ class Sources:
             )
 
     def _give_up(self, place: Place, error: S3CryptError) -> None:
-        """Note that a place could not be read to its end."""
+        """Add an unknown item or a failure for a place that could not be read to its end."""
         uri = str(place.location)
         if http_status(error) == HTTPStatus.FORBIDDEN:
             hidden = "S3 refuses to list it"
@@ -280,7 +284,7 @@ class Sources:
                 self._draw(place, found, self.reservoir)
 
     def _of_batch(self, place: Place, batch: Batch) -> Iterator[Item]:
-        """Yield the rows to look at, and settle the others group by group."""
+        """Yield the rows that must be examined, and pass the other groups of rows to `settle`."""
         for group, amount in batch.groups().items():
             seen = self._seen(group.status, group.kms_key)
             items = partial(_rows, place, batch, group, seen)
@@ -290,7 +294,7 @@ class Sources:
                 self.settle(Settled(seen, amount, items))
 
     def _draw(self, place: Place, batch: Batch, reservoir: Reservoir[Item]) -> None:
-        """Offer all rows to the sample."""
+        """Offer all rows of a batch to the sample, and add their sizes to `sizes`."""
         sizes = batch.sizes()
         self.sizes.update(sizes)
         self.unsized += batch.count - sizes.count
@@ -299,7 +303,7 @@ class Sources:
             reservoir.put(_row_item(place, row, self._seen(row.status, row.kms_key)))
 
     def _check_table(self, table: Inventory | MetadataTable) -> None:
-        """Note the reasons why a table may lack versions of objects."""
+        """Add the reasons why a table may lack versions of objects to the tally."""
         self.oldest = min(self.oldest or table.until, table.until)
         if self.now - table.until > MAX_AGE:
             hidden = f"it is of {table.until:%Y-%m-%d}: newer objects are not in it"
@@ -308,7 +312,11 @@ class Sources:
             self.tally.add_unknown("inventory", flaw, table.source)
 
     def _check_versions(self, place: Place, inventory: Inventory, batch: Batch) -> None:
-        """Note once that an inventory of current versions lacks the others, if there may be any."""
+        """Add an unknown item once if noncurrent versions may be missing from an inventory.
+
+        This is the case if the inventory lists only current versions, and the bucket has or may
+        have versioning.
+        """
         if inventory.source in self.checked or not batch.count:
             return
         self.checked.add(inventory.source)
@@ -324,7 +332,7 @@ class Sources:
             self.tally.add_unknown("inventory", hidden, inventory.source)
 
     def _seen(self, status: str | None, kms_key: str | None) -> Sighting | None:
-        """Return the facts in a row if a look would show no more."""
+        """Return the facts in a row if they decide. Return None if the object must be examined."""
         mode = mode_of(status)
         if kms_key is not None and self.target.is_named_by(kms_key):
             return Sighting(server_mode=mode, kms_key=kms_key)
@@ -334,18 +342,19 @@ class Sources:
 
 
 def reason_of(error: S3CryptError, bucket: str) -> str:
-    """Return the reason why a bucket could not be looked at to its end."""
+    """Return the reason why a bucket could not be examined to its end."""
     if isinstance(error, ObjectNotFoundError) or error.code == "NoSuchBucket":
         return VANISHED
     return without_subject(error, bucket)
 
 
 def _listed(place: Place) -> Iterator[Item]:
-    """Yield the versions that S3 lists. Directory buckets have no versions."""
+    """Yield the versions that S3 lists. In a directory bucket, yield the objects."""
     if not place.location.is_in_directory_bucket:
         client = place.objects.client
         for version, neighbour in versions_with_neighbours(client, place.location):
-            # The id `null` needs a permission of its own, and is not needed for a current version.
+            # A request with the version id `null` needs another permission. The current version can
+            # be requested without the id.
             null = None if version.is_latest else _UNVERSIONED
             yield _item(place, version, version.version_id or null, neighbour)
         return

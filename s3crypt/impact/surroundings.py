@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The places that a walk over buckets does not cover, and that may depend on the key.
+"""Places that may depend on the key, and that a walk over buckets does not examine.
 
-KMS tells of grants, replicas and the last use of a key. Files and messages outside S3 name their
-keys themselves, and no service lists them.
+KMS shows the grants, the replicas and the last use of a key. Files and messages outside S3 name
+their keys only inside, and no service lists them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,13 +33,14 @@ _ALWAYS = (
 def not_looked_at(
     services: Services, target: Target, scope: Scope, others: Sequence[str] | Unseen
 ) -> Iterator[NotLookedAt]:
-    """Yield the places that the walk did not cover.
+    """Yield the places that the walk did not examine.
 
     Args:
         services: The clients.
         target: The key.
-        scope: The places that were looked at.
-        others: The URIs of the account's buckets outside the scope, or why they are unknown.
+        scope: The places that the walk examined.
+        others: The URIs of the account's buckets outside the scope, or an `Unseen` if they may not
+            be listed.
     """
     if isinstance(others, Unseen):
         yield NotLookedAt(
@@ -64,7 +65,7 @@ def not_looked_at(
 
 
 def _by_key(services: Services, target: Target) -> Iterator[NotLookedAt]:
-    """Yield the places that the key's grants and its last use point to."""
+    """Yield the places to which the key's grants and its last use point."""
     try:
         found = services.examiner.examine(target.arn)
     except S3CryptError as error:
@@ -89,7 +90,7 @@ def _of_grants(target: Target, found: Examined) -> Iterator[NotLookedAt]:
 
 
 def _account(grant: Grant) -> str:
-    """Return the account of a grantee, or an empty text if its ARN has none."""
+    """Return the account in a grantee's ARN. Return an empty text if the ARN has no account."""
     return "".join(grant.grantee.split(":")[4:5])
 
 

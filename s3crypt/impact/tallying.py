@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts decisions about objects, in memory that does not grow with the number of objects."""
+"""Count decisions about objects, in memory that does not grow with the number of objects."""
 
 import threading
 from collections import Counter
@@ -14,10 +14,10 @@ _ORDER = ("sse-kms", "dsse-kms", "client (header)", "client (metadata)", "s3ec")
 
 @dataclass(slots=True)
 class Tally:
-    """The counts of one walk, which several threads may change.
+    """The counts of one walk. Several threads may change them at the same time.
 
     Attributes:
-        looked_at: All versions that were looked at.
+        looked_at: All versions that were examined.
         settings: The settings that name the key.
         failures: The buckets and inventories that failed.
     """
@@ -31,7 +31,10 @@ class Tally:
     _unknown: dict[tuple[str, str, tuple[str, ...]], Unknown] = field(default_factory=dict)
 
     def add(self, decision: Decision, counts: Counts, name: str) -> None:
-        """Count versions to which the key has the same meaning; `name` is one of them."""
+        """Count versions for which the decision is the same.
+
+        `counts` has their numbers, and `name` is the name of one of them, for the examples.
+        """
         where, count = (decision.mode, decision.kind), counts.versions
         with self._lock:
             self.looked_at += counts
@@ -52,7 +55,10 @@ class Tally:
         denied: tuple[str, ...] = (),
         count: int = 1,
     ) -> None:
-        """Count items that cannot be decided."""
+        """Count items for which it is unknown whether they depend on the key.
+
+        `Unknown` describes the arguments; `name` is the name of one of the items.
+        """
         where = what, hidden, denied
         with self._lock:
             known = self._unknown.get(where) or Unknown(what, hidden, 0, denied)
@@ -62,19 +68,19 @@ class Tally:
             self._unknown[where] = replace(known, count=known.count + count, examples=examples)
 
     def fail(self, subject: str, reason: str, kind: FailureKind) -> None:
-        """Note the first failure of a bucket or an inventory."""
+        """Add a failure of a bucket or an inventory, unless `subject` already has a failure."""
         with self._lock:
             if all(each.subject != subject for each in self.failures):
                 self.failures.append(Failure(subject, reason, kind))
 
     def count_of(self, kind: Kind) -> Counts:
-        """Return the versions to which the key has a meaning, in all modes."""
+        """Return the number of versions with this relation to the key, over all modes."""
         found = (counts for (_, each), counts in self._found.items() if each == kind)
         return sum(found, Counts())
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """The dependents by mode."""
+        """The objects that depend on the key, one group per mode."""
         return tuple(self._groups())
 
     def _groups(self) -> Iterator[Group]:
@@ -85,10 +91,10 @@ class Tally:
 
     @property
     def providers(self) -> dict[str, int]:
-        """The number of versions that another key opens, too, by that key's provider."""
+        """For each provider, the number of dependent versions that another key of it opens, too."""
         return dict(sorted(self._providers.items()))
 
     @property
     def unknown(self) -> tuple[Unknown, ...]:
-        """The items that could not be decided, the most frequent reason first."""
+        """The undecided items, one entry per reason. The reason with the most items is first."""
         return tuple(sorted(self._unknown.values(), key=lambda each: (-each.count, each.hidden)))

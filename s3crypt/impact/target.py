@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The key whose dependents are sought: its names, and the replicas that have the same material.
 
-This module sends requests to KMS that only read. It knows no objects.
+This module sends only requests that read, and only to KMS. It does not use S3.
 """
 
 from collections.abc import Iterator
@@ -28,8 +28,8 @@ class Target:
     Attributes:
         arn: The key's ARN.
         state: The key state by KMS's name, such as `Enabled`.
-        manager: The manager of the key, `CUSTOMER` or `AWS`.
-        deletion: The time at which KMS deletes the key, or None.
+        manager: The party that manages the key, `CUSTOMER` or `AWS`.
+        deletion: The time at which KMS will delete the key. None if no deletion is scheduled.
         siblings: The ARNs of the keys in other Regions that have the same material: the replicas
             of a multi-Region key, or its primary key and the other replicas.
     """
@@ -61,18 +61,21 @@ class Target:
         return self.arn.split(":")[1]
 
     def is_named_by(self, name: str) -> bool:
-        """Return whether a key ARN or a key id names this key; an alias never does."""
+        """Return whether a text is this key's ARN or its key id.
+
+        For an alias, the result is False even if the alias points to the key.
+        """
         return name in (self.arn, self.key_id)
 
     def is_sibling(self, name: str) -> bool:
-        """Return whether an ARN is that of the same multi-Region key in another Region."""
+        """Return whether an ARN names the same multi-Region key in another Region."""
         if not self.key_id.startswith("mrk-") or name == self.arn:
             return False
         mine, others = self.arn.split(":"), name.split(":")
         return mine[:3] + mine[4:] == others[:3] + others[4:]
 
     def live_siblings(self, states: KeyStates) -> Iterator[str]:
-        """Yield the siblings that KMS describes, and that have material and will keep it."""
+        """Yield the siblings whose material exists and will not be deleted, as far as KMS shows."""
         for arn in self.siblings:
             state = states.of(arn).state
             if state is not None and state not in NO_WAY_IN:
@@ -80,11 +83,11 @@ class Target:
 
 
 def find_target(reader: KeyReader, name: str) -> Target:
-    """Return the key that an id, an ARN or an alias names.
+    """Return the key with this id, ARN or alias.
 
     Raises:
-        KeyUnavailableError: KMS knows no such key or refuses to describe it, or the key cannot
-            encrypt objects: it is asymmetric, or makes codes (HMAC).
+        KeyUnavailableError: The key does not exist, KMS refuses to describe it, or it cannot
+            encrypt objects because it is asymmetric or an HMAC key.
     """
     try:
         found = reader.metadata(name)
@@ -110,7 +113,7 @@ def find_target(reader: KeyReader, name: str) -> Target:
 
 
 def _family(metadata: Any) -> Iterator[str]:
-    """Yield the ARNs of a multi-Region key in all Regions; nothing for any other key."""
+    """Yield the ARNs of a multi-Region key in all Regions. Yield nothing for any other key."""
     regions = metadata.get("MultiRegionConfiguration") or {}
     for entry in (regions.get("PrimaryKey"), *(regions.get("ReplicaKeys") or ())):
         if entry and entry.get("Arn"):
@@ -118,9 +121,9 @@ def _family(metadata: Any) -> Iterator[str]:
 
 
 class KeyNames:
-    """The keys that settings and material descriptions name: by an ARN, an id or an alias.
+    """Finds the ARNs of keys that settings and material descriptions name by ARN, id or alias.
 
-    An alias is resolved by KMS, once. The answer is the alias's present key.
+    KMS resolves an alias to the key to which it points now. Each alias is resolved once.
     """
 
     def __init__(self, reader: KeyReader, target: Target) -> None:
@@ -129,12 +132,12 @@ class KeyNames:
         self._known: dict[str, str | KeyState] = {}
 
     def arn_of(self, name: str, region: str, account: str) -> str | KeyState:
-        """Return the ARN of a named key, or the state that says why it is unknown.
+        """Return the ARN of a key by its name, or a `KeyState` with the reason why it is unknown.
 
         Args:
             name: An ARN, an id, `alias/NAME`, or an alias's ARN.
-            region: The Region of the setting that has the name.
-            account: The account of that setting.
+            region: The Region of the setting that contains the name.
+            account: The account of the setting that contains the name.
         """
         if ":key/" in name:
             return name

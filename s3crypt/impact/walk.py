@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The walk over all places of a scope, and the report that it makes.
+"""The walk over all places of a scope. It returns the report.
 
 No data key is ever unwrapped: the walk reads listings, headers, the first bytes of objects, and
 settings. Its memory does not grow with the number of objects.
@@ -64,17 +64,19 @@ class Options(TypedDict, total=False):
     """The options of a walk.
 
     Attributes:
-        inventories: The URIs of S3 Inventory manifests. Each replaces the listing of its bucket.
-        metadata_tables: Paths or URIs of exports of the inventory table of S3 Metadata. Each
-            replaces the listing of its buckets.
-        sample: The number of versions to look at, drawn at random from all; by default all.
-        seed: The seed of the sample, which reproduces it; it is reported with the sample.
-        customer_keys: Keys to try on SSE-C objects, whose content is not visible without.
-        journal: Stores the properties of each version. A resumed walk lists again, and looks only
-            at versions that the journal does not have.
-        jobs: The maximum number of objects that are looked at at once.
-        each: Called with each version that the key opens.
-        progress: Called with the number of versions that have been looked at so far.
+        inventories: The URIs of S3 Inventory manifests. Each is read instead of listing its bucket.
+        metadata_tables: Paths or URIs of exports of the inventory table of S3 Metadata. Each is
+            read instead of listing its buckets.
+        sample: The number of versions to examine, drawn at random. None to examine all versions.
+        seed: The seed of the sample; the same seed draws the same sample. None for a random seed.
+            The report contains the seed.
+        customer_keys: Keys to try on SSE-C objects. Without its key, the content of an SSE-C object
+            cannot be examined.
+        journal: Records the facts about each version. A resumed walk lists all versions again, and
+            examines only versions that are not in the journal.
+        jobs: The maximum number of objects that are examined at the same time.
+        each: Is called with each version that is encrypted under the key.
+        progress: Is called with the number of versions that have been examined so far.
         allow_plain_http: Allow requests to other machines over plain HTTP.
     """
 
@@ -92,18 +94,18 @@ class Options(TypedDict, total=False):
 
 @dataclass(slots=True)
 class Walk:
-    """One walk.
+    """One walk: its arguments and its counts.
 
     Attributes:
-        key: The name of the key.
+        key: The id, ARN or alias of the key, as the caller gave it.
         uris: The URIs of buckets and prefixes.
         account: Whether every bucket of the account is in the scope.
         session: The boto3 session; None for boto3's default session.
         options: The options.
         tally: The counts.
-        sample: The sizes of the versions that were looked at.
-        gone: The buckets with a version that was gone when it was looked at.
-        lock: Guards the counts, which several threads change.
+        sample: The numbers and sizes of the versions that were examined.
+        gone: The buckets in which a version no longer existed when it was to be examined.
+        lock: Protects the counts, which several threads change.
     """
 
     key: str
@@ -117,7 +119,7 @@ class Walk:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def report(self) -> Report:
-        """Walk, and return the report."""
+        """Examine all places of the scope, and return the report."""
         scope = self._scope()
         services = self._services()
         target = find_target(services.reader, self.key)
@@ -177,7 +179,10 @@ class Walk:
         )
 
     def _begin(self, now: datetime) -> datetime:
-        """Return the time at which the walk began: that of the first run of a resumed walk."""
+        """Return the time at which the walk began.
+
+        For a resumed walk, this is the start of its first run.
+        """
         journal = self.options.get("journal")
         if journal is None:
             return now
@@ -188,7 +193,10 @@ class Walk:
         return datetime.fromisoformat(noted)
 
     def _buckets(self, services: Services) -> tuple[str, ...] | Unseen:
-        """Return the names of the account's buckets. With --account, a refusal is an error."""
+        """Return the names of the account's buckets, or an `Unseen` if S3 refuses to list them.
+
+        If the scope is the whole account, a refusal is raised as an error.
+        """
         try:
             return tuple(buckets.names(services.s3()))
         except S3CryptError as error:
@@ -199,7 +207,10 @@ class Walk:
     def _note_directory_buckets(
         self, services: Services, region: str, places: Sequence[Place]
     ) -> None:
-        """Note the directory buckets in the key's Region that are not, as a whole, in the scope.
+        """Count each directory bucket of the key's Region as unknown if not all of it is in the scope.
+
+        A directory bucket may be encrypted under the key, but S3's list of buckets does not contain
+        directory buckets.
 
         Any of them may be under the key. The list of buckets lacks them.
         """
@@ -217,7 +228,7 @@ class Walk:
             self.tally.add_unknown("bucket", hidden, denied=denied)
 
     def _places(self, services: Services, scope: Scope, mine: Sequence[str]) -> tuple[Place, ...]:
-        """Return the places of the scope, each with the source of its versions."""
+        """Return the places of the scope, each with the engine and the inventory for its bucket."""
         tables = _by_bucket(self._tables(services, scope))
         named = [Location.parse(uri) for uri in scope.uris]
         known = {at.bucket for at in named}
@@ -234,7 +245,10 @@ class Walk:
         )
 
     def _tables(self, services: Services, scope: Scope) -> Iterator[tuple[str, Table]]:
-        """Yield the inventories and exports by bucket. An unusable one is noted as a failure."""
+        """Yield each inventory and export with the name of its bucket.
+
+        An inventory or an export that is damaged is added to the failures.
+        """
         for source in (*scope.inventories, *scope.metadata_tables):
             read = self._inventory if source in scope.inventories else self._exports
             try:
@@ -248,7 +262,10 @@ class Walk:
         yield manifest.source, Inventory(manifest, objects)
 
     def _exports(self, services: Services, source: str) -> Iterator[tuple[str, Table]]:
-        """Yield an export by each of its buckets. It is read to its end, which finds damage."""
+        """Yield an export once per bucket in it.
+
+        The export is read to its end, which detects a damaged file.
+        """
         is_local = not source.startswith("s3://")
         region = services.s3().meta.region_name
         objects = services.objects(region)
@@ -265,7 +282,11 @@ class Walk:
     def _regions(
         self, services: Services, names: Sequence[str], *, is_listed: bool
     ) -> dict[str, str]:
-        """Return the Regions of buckets. A bucket that was listed may have vanished since."""
+        """Return the Region of each bucket.
+
+        A bucket that does not exist is an error. If the bucket was listed before (`is_listed`), it
+        is added to the failures instead.
+        """
         session_region = services.s3().meta.region_name
 
         def region_of(name: str) -> str | None:
@@ -285,7 +306,7 @@ class Walk:
     # --- looking ---------------------------------------------------------------------------------
 
     def _read_settings(self, reader: SettingsReader, places: Sequence[Place]) -> None:
-        """Read the settings of all buckets, and with --account of tables and vectors."""
+        """Read the settings of all buckets. For a whole account, also read tables and vectors."""
         regions = {each.location.bucket: each.region for each in places}
 
         def read(name: str) -> None:
@@ -316,7 +337,10 @@ class Walk:
         )
 
     def _seed(self) -> int:
-        """Return the seed of the sample; a resumed walk draws the same sample again."""
+        """Return the seed of the sample.
+
+        A resumed walk has the same seed, so it draws the same sample.
+        """
         journal, seed = self.options.get("journal"), self.options.get("seed")
         if seed is None:
             noted = journal.detail_of(_SEED) if journal else None
@@ -326,7 +350,7 @@ class Walk:
         return seed
 
     def _look(self, sources: Sources, decider: Decider) -> None:
-        """Look at the versions in parallel, and count what the key means to them."""
+        """Examine the versions in parallel, and count their relations to the key."""
         progress = self.options.get("progress")
         outcomes = run(
             sources.items(),
@@ -339,7 +363,8 @@ class Walk:
             if outcome.error is not None:
                 bucket = f"s3://{outcome.item.candidate.location.bucket}/"
                 self.tally.fail(bucket, reason_of(outcome.error, bucket), "storage")
-                # It may be a dependent, which the upper bound of a sample must count.
+                # The version could not be examined. It may depend on the key, so it counts in the
+                # upper bound of a sample.
                 self.sample.add("unknown", outcome.item.size)
             elif outcome.result is None:
                 self.gone.add(outcome.item.candidate.location.bucket)
@@ -349,7 +374,7 @@ class Walk:
                 progress(self.tally.looked_at.versions)
 
     def _decided(self, decider: Decider, item: Item) -> tuple[Decision, int | None] | None:
-        """Return what the key means to a version, and its size; None if it is gone."""
+        """Return the decision about a version and its size. Return None if the version is gone."""
         seen = item.seen or sight_once(
             item.objects,
             item.candidate,
@@ -361,7 +386,11 @@ class Walk:
         return decider.decide(seen), item.size if seen.size is None else seen.size
 
     def _settle(self, decider: Decider, rows: Settled) -> None:
-        """Count rows that need no look, without a value per row unless a caller lists them."""
+        """Count rows that are decided without a request.
+
+        If the caller wants each version (`each`), the rows are counted one by one. Otherwise they
+        are counted without creating an object per row.
+        """
         decision = decider.decide(rows.seen)
         if self.options.get("each") and decision.kind != "unknown":
             for item in rows.items():
@@ -372,7 +401,7 @@ class Walk:
         self.tally.add(decision, counts, first.name)
 
     def _count(self, item: Item, decision: Decision, size: int | None) -> None:
-        """Count one version, and tell the caller of it if the key opens it."""
+        """Count one version. Pass it to the caller's `each` if it is encrypted under the key."""
         with self.lock:
             self._counted(item, decision, size)
 
@@ -387,12 +416,15 @@ class Walk:
             each(Dependent(uri, at.version_id, item.is_latest, kind, mode, size, others))
 
     def _check_gone(self, services: Services) -> None:
-        """Note the buckets that vanished: their objects look as if they had been deleted."""
+        """Add a failure for each bucket that vanished.
+
+        The versions of such a bucket look as if they had been deleted one by one.
+        """
         for name in sorted(self.gone):
             self._regions(services, [name], is_listed=True)
 
     def _sampled(self, sources: Sources) -> Sampled | None:
-        """Return the sample with its bounds; None if every version was looked at."""
+        """Return the sample with its bounds. Return None if every version was examined."""
         reservoir = sources.reservoir
         if reservoir is None or len(reservoir.items) == reservoir.seen:
             return None
@@ -401,11 +433,11 @@ class Walk:
 
 
 def _by_bucket(tables: Iterator[tuple[str, Table]]) -> dict[str, Table]:
-    """Return the inventories and exports by bucket.
+    """Return a dictionary from the buckets to their inventories or exports.
 
     Raises:
-        ConfigError: Two of them are of the same bucket: neither may be left out, and their common
-            objects must not count twice.
+        ConfigError: Two inventories are of the same bucket. Neither may be left out, and their
+            common objects must not count twice.
     """
     found: dict[str, Table] = {}
     for bucket, table in tables:
@@ -419,10 +451,10 @@ def _by_bucket(tables: Iterator[tuple[str, Table]]) -> dict[str, Table]:
 
 
 def _without_nested(uris: Sequence[str]) -> tuple[str, ...]:
-    """Return the URIs of places, each once, without places inside another.
+    """Return the URIs of the places. A place that is inside another place is left out.
 
     Raises:
-        ConfigError: A URI names an object.
+        ConfigError: A URI names an object instead of a bucket or a prefix.
     """
     found: dict[str, None] = {}
     for uri in uris:
@@ -436,6 +468,6 @@ def _without_nested(uris: Sequence[str]) -> tuple[str, ...]:
 
 
 def _others(mine: Sequence[str], places: Sequence[Place]) -> tuple[str, ...]:
-    """Return the URIs of the account's buckets that are not, or not as a whole, in the scope."""
+    """Return the URIs of the account's buckets that are not completely in the scope."""
     whole = {each.location.bucket for each in places if not each.location.name}
     return tuple(f"s3://{name}/" for name in mine if name not in whole)

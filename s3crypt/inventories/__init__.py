@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reports of a bucket's objects that AWS writes, and random samples of them.
+"""Read reports of a bucket's objects that AWS writes, and draw random samples of the objects.
 
     manifest = read_manifest(objects, "s3://reports/acme-data/daily/2026-04-12T01-00Z/manifest.json")
     for part in manifest.parts:
@@ -7,7 +7,8 @@
             for batch in batches(manifest, file, prefix=""):
                 print(batch.statuses())
 
-A report is read in bounded memory, and its checksums are verified. The package judges nothing.
+A report is read in bounded memory, and its checksums are verified. The package does not judge
+whether an object is encrypted as it should be.
 """
 
 from .batch import BATCH_ROWS, Amount, Batch, Group, Row, as_batch, mode_of

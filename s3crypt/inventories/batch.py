@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of a report, one per version of an object, and what a batch of them counts.
+"""The rows of a report, one per version of an object, and the counts of a batch of rows.
 
 A batch counts its rows by encryption status and by KMS key. This module reads no file.
 """
@@ -19,7 +19,7 @@ BATCH_ROWS = 2**16
 FLAGS = frozenset({"islatest", "isdeletemarker"})
 """The `plain` names of the columns of truth values that are read."""
 
-# An object of S3 has 50 TB at most. The sizes of a batch have a sum below 2**63.
+# An object in S3 has at most 50 TB, so the sum of a batch's sizes stays below 2**63.
 _SIZES = range(2**47)
 
 UNENCRYPTED = "NOT-SSE"
@@ -49,14 +49,14 @@ class Row:
     Attributes:
         bucket: The object's bucket.
         name: The object's name.
-        version_id: The version; None in a report of current versions only.
-        is_latest: Whether the version is known to have been the current one.
-        etag: The ETag, in quotes as in S3's replies; empty if the report does not contain it.
-        storage_class: The storage class; empty if the report does not contain it.
-        status: The encryption status in the report's spelling; None if the report does not contain
-            it.
-        size: The size in bytes; None if the report does not contain it.
-        kms_key: The ARN of the KMS key of the server-side encryption; None if the report does not
+        version_id: The version id. None if the report lists only current versions.
+        is_latest: Whether the report says, or implies, that this is the current version.
+        etag: The ETag in quotes, as S3's replies contain it. Empty if the report has no ETags.
+        storage_class: The storage class. Empty if the report has no storage classes.
+        status: The encryption status in the report's spelling. None if the report has no encryption
+            statuses.
+        size: The size in bytes. None if the report has no sizes.
+        kms_key: The ARN of the KMS key of the server-side encryption. None if the report does not
             contain it. S3 Inventory never contains it.
     """
 
@@ -73,24 +73,24 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The rows of a report that are wanted.
+    """The selection of rows that the caller wants from a report.
 
     Attributes:
-        prefix: The beginning of the objects' names.
-        bucket: The bucket; None for every bucket in the report.
+        prefix: The prefix of the wanted objects' names. Empty for all names.
+        bucket: The wanted bucket. None for every bucket in the report.
     """
 
     prefix: str = ""
     bucket: str | None = None
 
     def has(self, row: Row) -> bool:
-        """Return whether a row is wanted."""
+        """Return whether a row has the wanted prefix and the wanted bucket."""
         return row.name.startswith(self.prefix) and self.bucket in (None, row.bucket)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The properties that the rows of a group share, as in `Row`."""
+    """A combination of bucket, encryption status and KMS key. `Row` describes the attributes."""
 
     bucket: str
     status: str | None
@@ -118,12 +118,12 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """The columns that a report must have, and what it means by a value that it leaves out.
+    """The columns that a report must have, and the meaning of the values that it omits.
 
     Attributes:
-        bucket: The bucket of all rows; None if a column names it.
+        bucket: The bucket of all rows. None if the report has a column with the bucket.
         status: The meaning of an empty encryption status.
-        is_latest: Whether the version is the current one if no column says so.
+        is_latest: Whether a version counts as the current version if the report has no such column.
         needed: The `plain` names of the columns without which the report cannot be used.
     """
 
@@ -133,23 +133,23 @@ class Dialect:
     needed: tuple[str, ...] = ("key",)
 
     def check(self, columns: Collection[str]) -> None:
-        """Raise a FormatError if columns with these `plain` names are not those of the report."""
+        """Raise a FormatError if the report cannot be used with columns of these `plain` names."""
         if missing := [name for name in self.needed if name not in columns]:
             raise FormatError(f"it has no column {_SPELLED.get(missing[0], missing[0])}")
         if len(set(columns)) < len(columns):
             raise FormatError("a column is there twice")
-        # A journal has a row per change. An object's older rows would count as objects.
+        # A journal table has one row per change. Old changes of an object would count as objects.
         if "recordtype" in columns:
             raise FormatError("it is of a journal table, not of an inventory table")
 
     def row(self, said: Mapping[str, Any]) -> Row:
-        """Return a row from values under `plain` names."""
+        """Return the row with these values. The keys of `said` are `plain` names of columns."""
         etag = (said.get("etag") or "").strip('"')
         is_latest = self.is_latest if said.get("islatest") is None else said["islatest"]
         return Row(
             bucket=self.bucket if self.bucket is not None else said["bucket"],
             name=said["key"],
-            # In a report, the version id of the null version is an empty field.
+            # In a report, the null version has an empty version id.
             version_id=(said["versionid"] or "null") if "versionid" in said else None,
             is_latest=is_latest,
             etag=f'"{etag}"' if etag else "",
@@ -160,12 +160,12 @@ class Dialect:
         )
 
     def status_of(self, value: str | None) -> str | None:
-        """Return the encryption status that a value of its column means."""
+        """Return the encryption status for a value of the status column, which may be empty."""
         return value or self.status
 
 
 class Batch(Protocol):
-    """Rows of a report, without delete markers."""
+    """Rows of a report. Delete markers are left out."""
 
     @property
     def count(self) -> int:
@@ -202,13 +202,17 @@ class Batch(Protocol):
 
 
 def check_size(size: int) -> None:
-    """Raise a FormatError unless an object can have this size in bytes."""
+    """Raise a FormatError if S3 cannot store an object of this size in bytes."""
     if size not in _SIZES:
         raise FormatError("a size is not one that S3 writes")
 
 
 def mode_of(status: str | None) -> str | None:
-    """Return the server-side mode of an encryption status, None for no encryption, or `unknown`."""
+    """Return the server-side mode for an encryption status.
+
+    The result is None for an unencrypted object, and `unknown` for a status that this version does
+    not know.
+    """
     return _MODES.get((status or "").upper(), UNSEEN)
 
 

@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounds on a whole population from a simple random sample of it, drawn without replacement.
+"""Bounds for a whole population, computed from a simple random sample without replacement.
 
-`bounds` is about numbers of objects, `byte_bounds` about their bytes. Both hold for any population:
-no distribution is assumed. Each result of its own is right with the stated confidence or more; the
-confidence that several results are right at once is lower.
+`bounds` limits the number of objects with a property (the hits), `byte_bounds` the sum of their
+bytes. Both hold for any population: no distribution is assumed. Each single result is right with
+the stated confidence or more. The confidence that several results are all right is lower.
 """
 
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-# `lgamma` is right to a few units in the last place; nine terms are added.
+# The logarithm of a probability is a sum of nine `lgamma` values, each exact to a few units in the
+# last place. This number of units covers the error of the sum.
 _ROUNDING = 32
 _NEGLIGIBLE = 2.0**-60
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The least and the greatest value that a sample leaves credible, both inclusive."""
+    """The smallest and the largest value that the sample leaves credible. Both are inclusive."""
 
     low: int
     high: int
@@ -34,12 +35,13 @@ class Bounds:
 def bounds(hits: int, sample: int, population: int, confidence: float = 0.99) -> Bounds:
     """Return bounds on the number of hits in a population.
 
-    The bounds are those of Clopper and Pearson for the hypergeometric distribution: the tail beyond
-    each bound has half of the permitted error. They are exact if the sample is the population.
+    These are the Clopper-Pearson bounds for the hypergeometric distribution: the tail beyond each
+    bound gets half of the permitted error. Both bounds are the exact number if the sample is the
+    whole population.
 
     Raises:
-        ValueError: The numbers are no sample of a population, or the confidence is not between 0
-            and 1.
+        ValueError: The sample cannot come from the population (a count is too large or negative),
+            or the confidence is not between 0 and 1.
     """
     _check(confidence)
     if not 0 <= hits <= sample <= population:
@@ -57,10 +59,14 @@ def _check(confidence: float) -> None:
 
 
 def _least(hits: int, sample: int, population: int, tail: float) -> int:
-    """Return the least number of hits under which a sample with this many hits is credible."""
+    """Return the smallest number of hits in the population that makes the sample credible.
+
+    A number is credible if a sample with this many hits or more has a probability above `tail`.
+    """
     if sample == population or not hits:
         return hits
-    # At `high`, the expected hits are the observed ones or more, so that the tail is half or more.
+    # With `high` hits in the population, the sample's expected number of hits is at least the
+    # observed number, so the tail is at least half.
     low, high = hits, -(-hits * population // sample)
     while low < high:
         middle = (low + high) // 2
@@ -72,9 +78,10 @@ def _least(hits: int, sample: int, population: int, tail: float) -> int:
 
 
 def _tail(least: int, sample: int, hits: int, population: int) -> float:
-    """Return the probability that a sample has at least so many hits, rounded up.
+    """Return the probability that a sample contains at least `least` hits, rounded up.
 
-    The expected number of hits is at most `least`, so that the terms decrease.
+    The caller makes sure that the expected number of hits is at most `least`, so the terms of the
+    sum decrease.
     """
     misses = population - hits
     log = _log_choose(hits, least) + _log_choose(misses, sample - least)
@@ -101,7 +108,7 @@ def _log_choose(total: int, chosen: int) -> float:
 
 @dataclass(slots=True)
 class _Class:
-    """The sizes from a power of two to the next: their number, sum, least and greatest."""
+    """The sizes with one bit length: their number, their sum, the smallest and the largest size."""
 
     count: int = 0
     total: int = 0
@@ -119,7 +126,10 @@ class _Class:
 
 @dataclass(slots=True)
 class Sizes:
-    """A histogram of the sizes of objects in bytes, by power of two, in constant memory."""
+    """A histogram of object sizes in bytes, with one class per bit length.
+
+    Its memory is constant.
+    """
 
     _classes: dict[int, _Class] = field(default_factory=dict)
 
@@ -146,13 +156,13 @@ class Sizes:
         self.add_class(size, size, count=1, total=size)
 
     def add_class(self, least: int, greatest: int, *, count: int, total: int) -> None:
-        """Add objects whose sizes have the same highest bit.
+        """Add objects whose sizes have the same bit length.
 
         Args:
-            least: The size of the smallest.
-            greatest: The size of the largest.
+            least: The smallest of the sizes.
+            greatest: The largest of the sizes.
             count: The number of objects.
-            total: The sum of their sizes.
+            total: The sum of the sizes.
         """
         if least < 0 or least.bit_length() != greatest.bit_length():
             raise ValueError(f"{least} and {greatest} are not sizes of one class")
@@ -165,25 +175,28 @@ class Sizes:
             self._classes.setdefault(bits, _Class()).add(each)
 
     def classes(self) -> Iterator[tuple[int, _Class]]:
-        """Yield the number of bits of the sizes of each class and the class, largest first."""
+        """Yield each class with the bit length of its sizes, largest sizes first."""
         for bits in sorted(self._classes, reverse=True):
             yield bits, self._classes[bits]
 
     def class_of(self, bits: int) -> _Class:
-        """Return the class of the sizes with so many bits."""
+        """Return the class of the sizes with this bit length.
+
+        It is empty if there are no such sizes.
+        """
         return self._classes.get(bits, _Class())
 
 
 @dataclass(frozen=True, slots=True)
 class _Unseen:
-    """The objects of a class that are not in the sample.
+    """The objects of one class of sizes that are not in the sample.
 
     Attributes:
         count: The number of objects.
-        total: The sum of their sizes.
-        least: A size that none of them is below.
-        greatest: A size that none of them is above.
-        hits: Bounds on how many of them are hits.
+        total: The sum of their sizes, in bytes.
+        least: A lower bound of their sizes.
+        greatest: An upper bound of their sizes.
+        hits: Bounds on the number of hits among these objects.
     """
 
     count: int
@@ -193,22 +206,24 @@ class _Unseen:
     hits: Bounds
 
     def most(self, hits: int) -> int:
-        """Return the greatest possible sum of the sizes of so many hits."""
+        """Return the largest possible sum of the sizes of this many hits."""
         return min(hits * self.greatest, self.total - (self.count - hits) * self.least)
 
     def fewest(self, hits: int) -> int:
-        """Return the least possible sum of the sizes of so many hits."""
+        """Return the smallest possible sum of the sizes of this many hits."""
         return max(hits * self.least, self.total - (self.count - hits) * self.greatest)
 
 
 def byte_bounds(hits: Sizes, sample: Sizes, population: Sizes, confidence: float = 0.99) -> Bounds:
-    """Return bounds on the bytes of the hits in a population whose sizes are all known.
+    """Return bounds on the bytes of the hits in a population. All sizes must be known.
 
-    The sizes of the objects outside the sample are known, only their membership is not. Half of the
-    permitted error is that of a bound on the number of all hits, the other half is divided between
-    the classes of sizes, in each of which the sample is a random one, too. Within both limits the
-    unseen hits are the largest possible objects, or the smallest. A few large objects that are not
-    in the sample are therefore within the bounds and not estimated away.
+    The sizes of the objects outside the sample are known; it is not known which of them are hits.
+    Half of the permitted error is used to bound the number of hits in the population. The other
+    half is divided equally between the classes of sizes, and bounds the number of hits per class.
+    This is valid because the sampled objects of a class are a random sample of the class. The upper
+    bound assumes that the largest objects are hits, as far as both kinds of bounds allow it. The
+    lower bound assumes the same of the smallest objects. The bounds therefore allow for a few large
+    objects that are not in the sample.
 
     Args:
         hits: The sizes of the hits in the sample.
@@ -217,7 +232,7 @@ def byte_bounds(hits: Sizes, sample: Sizes, population: Sizes, confidence: float
         confidence: The probability with which the bounds hold.
 
     Raises:
-        ValueError: The histograms are no sample of a population, or the confidence is not between 0
+        ValueError: The sample cannot come from the population, or the confidence is not between 0
             and 1.
     """
     _check(confidence)
@@ -229,9 +244,9 @@ def byte_bounds(hits: Sizes, sample: Sizes, population: Sizes, confidence: float
 
 
 def _unseen(hits: Sizes, sample: Sizes, population: Sizes, confidence: float) -> list[_Unseen]:
-    """Return the unseen objects of each class, largest first.
+    """Return the objects of each class that are not in the sample, classes of large sizes first.
 
-    The confidence is that of all classes together.
+    `confidence` is the probability that the bounds of all classes hold together.
     """
     every = [
         (each, sample.class_of(bits), hits.class_of(bits)) for bits, each in population.classes()
@@ -248,7 +263,10 @@ def _unseen(hits: Sizes, sample: Sizes, population: Sizes, confidence: float) ->
 
 
 def _most(unseen: list[_Unseen], hits: int) -> int:
-    """Return the greatest sum of sizes of at most so many hits, each class within its bounds."""
+    """Return the largest possible sum of sizes of at most `hits` hits.
+
+    The number of hits in each class stays within the bounds of the class.
+    """
     total, rest = 0, hits - sum(each.hits.low for each in unseen)
     for each in unseen:
         more = max(0, min(rest, each.hits.high - each.hits.low))
@@ -258,7 +276,10 @@ def _most(unseen: list[_Unseen], hits: int) -> int:
 
 
 def _fewest(unseen: list[_Unseen], hits: int) -> int:
-    """Return the least sum of sizes of at least so many hits, each class within its bounds."""
+    """Return the smallest possible sum of sizes of at least `hits` hits.
+
+    The number of hits in each class stays within the bounds of the class.
+    """
     total, rest = 0, hits - sum(each.hits.low for each in unseen)
     for each in reversed(unseen):
         more = max(0, min(rest, each.hits.high - each.hits.low))

@@ -4,10 +4,10 @@
     manifest.json       source bucket, time, format, columns, and each part with its size and MD5
     manifest.checksum   the MD5 of manifest.json, in hex
 
-The schema of the report defines the order of the columns. A part is fetched to a temporary file and
-its MD5 is verified before a row is read. MD5 detects damage, not forgery: any principal with write
-access to the destination bucket can write a report. `rows` reads the rows. This module judges
-nothing.
+The schema of the report defines the order of the columns. A part is fetched to a temporary file,
+and its MD5 is verified before a row is read. The MD5 detects damage, not forgery: any principal
+with write access to the destination bucket can write a report. The module `rows` reads the rows.
+This module does not judge the objects.
 
 Layout: https://docs.aws.amazon.com/AmazonS3/latest/userguide/storage-inventory-location.html
 """
@@ -32,7 +32,8 @@ Format: TypeAlias = Literal["CSV", "ORC", "Parquet"]
 
 _MAX_MANIFEST_LENGTH = 64 * 2**20
 _LONGEST_NAME = 1024
-# The clocks of S3's servers differ, and `LastModified` is in whole seconds.
+# A manifest may seem older than its creation time by this much: the clocks of S3's servers differ,
+# and `LastModified` is in whole seconds.
 _SLACK = timedelta(minutes=5)
 _HEX_MD5 = re.compile("[0-9a-f]{32}")
 
@@ -54,12 +55,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A report's manifest, whose checksum was verified.
+    """The manifest of a report. Its checksum has been verified.
 
     Attributes:
         location: The bucket and name of the manifest.
         source: The bucket that was listed.
-        created: When the listing began.
+        created: The time at which S3 began to list the bucket.
         format: The format of the parts.
         columns: The columns of a CSV part, in order. Empty for ORC and Parquet, whose parts contain
             their schema.
@@ -78,7 +79,7 @@ def read_manifest(objects: Objects, uri: str) -> Manifest:
     """Return a report's manifest after verifying its MD5 against `manifest.checksum`.
 
     Raises:
-        ConfigError: The URI is not that of a manifest.
+        ConfigError: The URI does not end in `/manifest.json`.
         ObjectNotFoundError: The manifest does not exist.
         IntegrityError: The MD5 differs, `manifest.checksum` cannot be read, or the manifest was
             stored before the creation time that it states.
@@ -106,14 +107,17 @@ def read_manifest(objects: Objects, uri: str) -> Manifest:
 
 
 def _small(objects: Objects, location: Location) -> tuple[bytes, datetime | None]:
-    """Return the bytes of a small object, and the time at which it was stored."""
+    """Return the bytes of a small object, and the time at which it was stored if S3 states it.
+
+    Raises FormatError if the object is longer than a manifest may be.
+    """
     target = _Limited(io.BytesIO(), _MAX_MANIFEST_LENGTH)
     info = objects.fetch(location, Demand(None), cast("BinaryIO", target))
     return target.file.getvalue(), info.last_modified
 
 
 class _Limited(io.RawIOBase):
-    """An in-memory target that raises a FormatError if it would grow beyond a limit."""
+    """An in-memory file that raises a FormatError if a write would exceed a limit."""
 
     def __init__(self, file: io.BytesIO, limit: int) -> None:
         super().__init__()
@@ -165,9 +169,9 @@ def _is_name(text: str) -> bool:
 
 
 def plain(column: str) -> str:
-    """Return the name of a column without underscores, in lower case: `encryptionstatus`.
+    """Return a column's name without underscores and in lower case, such as `encryptionstatus`.
 
-    The formats spell the columns' names differently; the result is the same for all formats.
+    The formats spell the column names differently. The result is the same for all formats.
     """
     return column.strip().replace("_", "").lower()
 
@@ -180,7 +184,7 @@ def opened_part(objects: Objects, manifest: Manifest, part: Part) -> Iterator[Bi
         ObjectNotFoundError: The part is missing.
         IntegrityError: The size or the MD5 differs, or the part is older than the manifest.
     """
-    # The manifest names its destination bucket, too. It is ignored: the manifest of a copied report
+    # The destination bucket in the manifest is ignored, because the manifest of a copied report
     # still names the original bucket.
     location = Location(manifest.location.bucket, part.key)
     with tempfile.TemporaryFile() as file:
@@ -195,7 +199,7 @@ def opened_part(objects: Objects, manifest: Manifest, part: Part) -> Iterator[Bi
 
 
 class _Hashed(io.RawIOBase):
-    """A target that counts and hashes the bytes that are written to it."""
+    """A target that counts and hashes the bytes written to it, and passes them to a file."""
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__()

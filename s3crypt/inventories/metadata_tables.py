@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exports of the inventory table of S3 Metadata, which alone names the KMS key of each object.
+"""Exports of the inventory table of S3 Metadata, the only report with the KMS key of each object.
 
-The table is an Iceberg table in a table bucket. An export is the result of a query over it, such as
-Athena's `UNLOAD` or a CSV result: files of Parquet, CSV with a header or JSON lines, also gzipped,
-in a local folder or below a prefix in S3. AWS defines the columns and no file names, so that each
-file's format is recognised by its first bytes.
+The table is an Iceberg table in a table bucket. An export is the result of a query over the table,
+such as Athena's `UNLOAD` or a CSV result. It consists of files in a local folder or below a prefix
+in S3. Each file is Parquet, ORC, CSV with a header, or JSON lines; the text formats may be gzipped.
+AWS defines the columns but no file names, so the format of each file is recognised by its first
+bytes.
 
-An export has no manifest and no checksums: a file that is missing from it is not noticed. The table
-contains a new version about an hour after it was stored.
+An export has no manifest and no checksums, so a missing file is not detected. A version appears in
+the table about an hour after it was stored.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/metadata-tables-inventory-schema.html
 """
@@ -68,20 +69,21 @@ _DIALECT = Dialect(
     needed=tuple(plain(name) for name in _NEEDED),
 )
 _GZIP, _PARQUET, _ORC = b"\x1f\x8b", b"PAR1", b"ORC"
-# Athena stores these files beside its results, Spark the ones that begin with `_` or a dot.
+# Files that are not data: Athena stores `.metadata` and manifest files beside its results, and
+# Spark stores files whose names begin with `_` or a dot.
 _BESIDE = re.compile(r"[._].*|.*\.metadata|.*-manifest\.csv")
-# Tags and user metadata have 2 KB each; a longer line is none of the table's.
+# Tags and user metadata have at most 2 KB each, so a longer line does not come from the table.
 _LONGEST_LINE = 2**16
 
 
 @dataclass(frozen=True, slots=True)
 class ExportFile:
-    """A file of an export.
+    """A file of an export. Its content is not read until `open` is called.
 
     Attributes:
-        name: The path or URI.
-        stored: When the file was stored.
-        open: Opens the file, with the position at its beginning.
+        name: The file's path or URI.
+        stored: The time at which the file was stored.
+        open: Opens the file at its beginning.
     """
 
     name: str
@@ -91,11 +93,11 @@ class ExportFile:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """An export of the inventory table of S3 Metadata.
+    """An export of the inventory table of S3 Metadata. It has at least one file.
 
     Attributes:
-        source: The path or URI.
-        files: The files, of which there is one at least.
+        source: The path or URI that the caller gave.
+        files: The files, at least one.
     """
 
     source: str
@@ -103,18 +105,22 @@ class Export:
 
     @property
     def covers_until(self) -> datetime:
-        """The time after which stored versions may be missing: `TABLE_LAG` before the oldest file.
+        """The time from which stored versions may be missing: `TABLE_LAG` before the oldest file.
 
-        It is too late if the files were copied after the query.
+        If the files were copied after the query, this time is too late: versions stored earlier may
+        be missing too.
         """
         return min(file.stored for file in self.files) - TABLE_LAG
 
     def batches(self, *, bucket: str | None = None, prefix: str = "") -> Iterator[Batch]:
-        """Yield the rows of all files, without delete markers; by default of every bucket.
+        """Yield the rows of all files. Delete markers are left out.
+
+        Only rows of `bucket` are yielded, or rows of every bucket if it is None. `prefix` is the
+        prefix of the wanted names.
 
         Raises:
             IntegrityError: A file cannot be read to its end.
-            FormatError: A file is no export of the inventory table.
+            FormatError: A file is not an export of the inventory table.
             ConfigError: A file is in Parquet, and pyarrow is not installed.
             StorageError: A file cannot be fetched.
         """
@@ -251,7 +257,7 @@ def _json(text: TextIO) -> Iterator[dict[str, Any]]:
 
 
 def _checked(said: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a row if they have the types of the table's columns."""
+    """Return the values of a row after checking that they have the types of the table's columns."""
     kinds = {**dict.fromkeys(_TEXTS, str), **dict.fromkeys(FLAGS, bool), "size": int}
     for name in kinds.keys() & said.keys():
         if said[name] is not None and type(said[name]) is not kinds[name]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of all parts of an S3 Inventory report; an unreadable part does not end them."""
+"""The rows of all parts of an S3 Inventory report. After an unreadable part, reading continues."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ from .rows import batches
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A part whose rows are missing, or end early.
+    """A part that could not be read. Some or all of its rows are missing.
 
     Attributes:
         part: The part's file name.
-        why: The reason, in a clause.
-        is_damaged: Whether the part's checksum or format is wrong. Otherwise it is missing, or S3
-            refuses it.
+        why: The reason, as a clause without a subject's name.
+        is_damaged: Whether the checksum or the format of the part is wrong. If False, the part is
+            missing, or S3 refused the request.
     """
 
     part: str
@@ -38,10 +38,10 @@ class Unreadable:
 def readable_batches(
     objects: Objects, manifest: Manifest, prefix: str
 ) -> Iterator[Batch | Unreadable]:
-    """Yield the rows of all parts, and each part that cannot be read.
+    """Yield the rows of all parts, and an `Unreadable` for each part that could not be read.
 
     Raises:
-        StorageError: S3 failed otherwise than by refusing a part.
+        StorageError: A request failed for another reason than a missing or a refused part.
         ConfigError: The format needs pyarrow, which is not installed.
     """
     for part in manifest.parts:
@@ -58,7 +58,7 @@ def readable_batches(
 
 
 def without_subject(error: S3CryptError, subject: str) -> str:
-    """Return an error's message without the subject at its beginning."""
+    """Return an error's message without `subject` at its beginning and without the final dot."""
     text = str(error)
     for begin in (subject, f"s3://{subject}"):
         text = text.removeprefix(f"{begin}: ")

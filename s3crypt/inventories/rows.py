@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of a part of an S3 Inventory report: CSV, ORC and Parquet, in bounded memory.
+"""The rows of one part of an S3 Inventory report (CSV, ORC or Parquet), in bounded memory.
 
-Delete markers are omitted. `manifest` fetches and verifies the parts; this module makes no request.
+Delete markers are left out. The module `manifest` fetches and verifies the parts; this module makes
+no request.
 """
 
 import csv
@@ -18,14 +19,14 @@ from .batch import BATCH_ROWS, FLAGS, Batch, Dialect, Scope, as_batch, check_siz
 from .manifest import Manifest
 from .tables import table_batches
 
-# A name of 1024 bytes has up to 3072 characters when URL-encoded; the other columns have some
-# hundreds.
+# A name of 1024 bytes has up to 3072 characters when it is URL-encoded. The other columns have a
+# few hundred characters.
 _LONGEST_LINE = 2**16
 _LONGEST_SIZE = 15
 
 
 def batches(manifest: Manifest, file: BinaryIO, prefix: str) -> Iterator[Batch]:
-    """Yield the rows of a part whose names begin with a prefix.
+    """Yield the rows of a part whose object names begin with `prefix`.
 
     Raises:
         IntegrityError: The part cannot be read to its end, or a row does not match the schema.
@@ -58,16 +59,19 @@ def _said(manifest: Manifest, line: Sequence[str]) -> dict[str, Any]:
 
 def csv_lines(text: TextIO) -> Iterator[list[str]]:
     """Return the fields of each line of a CSV file, in bounded memory."""
-    # `readline` cuts a longer line within a row. The row then lacks fields and is refused.
+    # `readline` splits a line that is too long into two rows. Both rows lack fields and are
+    # refused.
     return csv.reader(iter(lambda: text.readline(_LONGEST_LINE), ""), strict=True)
 
 
 def fields(columns: Sequence[str], line: Sequence[str]) -> dict[str, Any]:
-    """Return the values of a line under the names of their columns, with flags and sizes parsed.
+    """Return a dictionary from the columns' names to the values of a line.
+
+    Flags become bool and sizes become int. An empty flag or size becomes None.
 
     Raises:
         IntegrityError: The line has more or fewer fields than the schema.
-        FormatError: A size is no number, or too large.
+        FormatError: A size is not a number, or is too large.
     """
     if len(line) != len(columns):
         raise IntegrityError("a row has more or fewer fields than the schema")
@@ -82,7 +86,7 @@ def fields(columns: Sequence[str], line: Sequence[str]) -> dict[str, Any]:
 def _size(text: str) -> int | None:
     if not text:
         return None
-    # `int` accepts signs, spaces and underscores; a size has digits only, 15 at most.
+    # `int` accepts signs, spaces and underscores. A size has only digits, at most 15.
     is_number = text.isascii() and text.isdigit() and len(text) <= _LONGEST_SIZE
     size = int(text) if is_number else -1
     check_size(size)
@@ -92,7 +96,7 @@ def _size(text: str) -> int | None:
 def batches_of(
     lines: Iterator[Mapping[str, Any]], dialect: Dialect, scope: Scope
 ) -> Iterator[Batch]:
-    """Yield the wanted rows of lines, without delete markers."""
+    """Yield the rows of `lines` that are in the scope, in batches. Delete markers are left out."""
     made = (dialect.row(said) for said in lines if not said.get("isdeletemarker"))
     rows = filter(scope.has, made)
     while batch := list(islice(rows, BATCH_ROWS)):

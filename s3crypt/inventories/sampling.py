@@ -13,15 +13,16 @@ T = TypeVar("T")
 
 
 class Reservoir(Generic[T]):
-    """A sample that contains each item of the stream with the same probability.
+    """A random sample of a stream: each item of the stream is in it with the same probability.
 
     The class implements algorithm L of Kim-Hung Li (1994). The algorithm draws random numbers only
-    for items that enter the sample, and skips all items between them without a random number.
+    for items that enter the sample. It skips all other items without drawing a random number.
 
     Attributes:
-        seed: The seed, which reproduces the sample if the stream is the same.
-        seen: The number of items in the stream so far.
-        items: The sample.
+        seed: The seed of the random numbers. The same seed and the same stream give the same
+            sample.
+        seen: The number of items of the stream so far.
+        items: The items in the sample.
     """
 
     def __init__(self, size: int, *, seed: int | None = None) -> None:
@@ -36,7 +37,7 @@ class Reservoir(Generic[T]):
         self._weight = 1.0
 
     def places(self, count: int) -> Iterator[int]:
-        """Yield the indices, among the next `count` items, of the items that enter the sample.
+        """Yield the indices of the items that enter the sample, among the next `count` items.
 
         The caller must call `put` with each of these items before it requests the next index.
         """
@@ -45,7 +46,7 @@ class Reservoir(Generic[T]):
             yield self._next - begin
 
     def put(self, item: T) -> None:
-        """Add the item whose index `places` has just yielded to the sample."""
+        """Put an item into the sample. It must be the item whose index `places` yielded last."""
         if len(self.items) < self._size:
             self.items.append(item)
         else:
@@ -56,5 +57,5 @@ class Reservoir(Generic[T]):
             self._next += int(math.log(self._uniform()) / math.log1p(-self._weight))
 
     def _uniform(self) -> float:
-        """Return a random number above 0 and below 1."""
+        """Return a random number greater than 0 and less than 1."""
         return (self._random.getrandbits(53) + 0.5) / 2**53

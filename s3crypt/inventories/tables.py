@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of ORC and Parquet files, counted in Arrow columns in bounded memory.
+"""The rows of ORC and Parquet files. They are counted in Arrow columns, in bounded memory.
 
-pyarrow, an extra, is imported when a file is read. A `Row` is created only for the rows that the
-caller requests. This module makes no request.
+The package pyarrow is an extra. It is imported only when a file is read. A `Row` is created only
+for the rows that the caller requests. This module makes no request.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,19 +19,21 @@ from .manifest import plain
 Columnar: TypeAlias = Literal["ORC", "Parquet"]
 
 _TEXTS = frozenset({"bucket", "key", "versionid", "etag"})
-# The columns with few different values are read as dictionaries, which are counted faster.
+# These columns have few different values. They are read as dictionaries, because pyarrow counts
+# dictionaries faster.
 _REPEATED = frozenset({"storageclass", "encryptionstatus", "kmskeyarn"})
 _SIZE = "size"
 _WANTED = _TEXTS | _REPEATED | FLAGS | {_SIZE}
 _GROUPED = ("bucket", "encryptionstatus", "kmskeyarn")
-# The first rows are often enough; each further slice is twice as long, up to _MOST_AT_ONCE.
+# A caller often needs only the first rows. Rows are created in slices; each slice has twice as many
+# rows as the slice before, up to _MOST_AT_ONCE.
 _FEWEST_AT_ONCE, _MOST_AT_ONCE = 16, 1024
 
 
 def table_batches(
     kind: Columnar, file: BinaryIO, dialect: Dialect, scope: Scope
 ) -> Iterator[Batch]:
-    """Yield the wanted rows of a file, without delete markers.
+    """Yield the rows of a file that are in the scope, in batches. Delete markers are left out.
 
     Raises:
         IntegrityError: The file cannot be read to its end.
@@ -55,14 +57,14 @@ def table_batches(
 
 
 def _wanted(names: Sequence[str], dialect: Dialect) -> list[str]:
-    """Return the names, as the file spells them, of the columns to read."""
+    """Return the names of the columns to read, as the file spells them."""
     dialect.check([plain(name) for name in names])
     unread = frozenset() if dialect.bucket is None else {"bucket"}
     return [name for name in names if plain(name) in _WANTED - unread]
 
 
 class _Table:
-    """A batch in an Arrow table, whose columns have `plain` names."""
+    """A batch of rows in an Arrow table. The columns of the table have `plain` names."""
 
     def __init__(self, table: Any, dialect: Dialect, scope: Scope) -> None:
         from pyarrow import compute  # noqa: PLC0415
@@ -71,11 +73,11 @@ class _Table:
         self._table = table
         self._names = frozenset(table.schema.names)
         self._dialect = dialect
-        # The rows that belong to the batch, as truth values; None if all do. Copying the columns
-        # of these rows would cost more than all that is counted.
+        # A column of bool: whether each row of the table belongs to the batch. None if all rows do.
+        # A copy of only these rows would take longer than all the counting.
         self._kept = self._chosen(scope)
-        # The indices of the rows of each status, and the first of these rows. A caller that judges
-        # the same rows by several rules requests them once per rule.
+        # For each status: the indices of its rows, and its first rows. They are kept because a
+        # caller that applies several rules requests the same rows once per rule.
         self._begun: dict[str | None, tuple[Any, list[Row]]] = {}
 
     def _chosen(self, scope: Scope) -> Any:
@@ -114,7 +116,7 @@ class _Table:
         if _SIZE in self._names:
             wanted += [(_SIZE, "sum"), (_SIZE, "count")]
         found: dict[Group, Amount] = {}
-        # One thread groups the rows of one batch faster than several.
+        # With one thread, pyarrow groups the rows of one batch faster than with several.
         for said in table.group_by(names, use_threads=False).aggregate(wanted).to_pylist():
             count, sized = said["count_all"], said.get("size_count", 0)
             amount = Amount(count, said.get("size_sum") or 0, count - sized)
@@ -140,8 +142,9 @@ class _Table:
         if _SIZE not in self._names:
             return made
         compute, column = self._compute, self._column(_SIZE).drop_null()
-        # The number of bits of a size, less one; -1 for 0. A double has the logarithms of whole
-        # numbers below 2**48 with enough digits to keep them apart from the next power of two.
+        # The bit length of each size minus 1, or -1 for the size 0. Sizes are below 2**48. A double
+        # is precise enough for their logarithms: the largest size below a power of two still gets a
+        # logarithm below that of the power.
         bits = compute.floor(compute.log2(compute.max_element_wise(column, 0.5)))
         table = self._kept_of([_SIZE]).drop_null().append_column("bits", bits)
         wanted = [(_SIZE, name) for name in ("min", "max", "count", "sum")]
@@ -183,12 +186,12 @@ class _Table:
         return column if self._kept is None else column.filter(self._kept)
 
     def _kept_of(self, names: Sequence[str]) -> Any:
-        """Return columns of the rows that belong to the batch."""
+        """Return these columns, with only the rows that belong to the batch."""
         table = self._table.select(names)
         return table if self._kept is None else table.filter(self._kept)
 
     def _written(self, status: str | None) -> list[str | None]:
-        """Return the values of its column that mean an encryption status."""
+        """Return the values in the status column that mean this encryption status."""
         if status != self._dialect.status_of(None):
             return [status]
         return [status, *_either(None)] if status else _either(None)
@@ -201,7 +204,10 @@ class _Table:
         return self._compute.indices_nonzero(self._kept)
 
     def _places(self, values: Mapping[str, Sequence[str | None]]) -> Any:
-        """Return the indices of the rows that have one of the values in each of the columns."""
+        """Return the indices of the batch's rows whose columns all have one of the wanted values.
+
+        `values` has the wanted values of each column. A column that the table lacks counts as null.
+        """
         import pyarrow as pa  # noqa: PLC0415
 
         compute, found = self._compute, self._kept
@@ -223,15 +229,18 @@ class _Table:
 
 
 def _either(text: str | None) -> list[str | None]:
-    """Return the values of a column that mean a text: null and the empty one mean None."""
+    """Return the values in a column that mean this text.
+
+    None is written as null or as an empty text.
+    """
     return [text] if text else [None, ""]
 
 
 def _as_written(table: Any) -> Any:
-    """Return the table under `plain` names, its columns cast to the types that S3 writes.
+    """Return the table with `plain` column names, and with its columns cast to the types of S3.
 
     Raises:
-        FormatError: A column has another type, a size is not one of S3's, or a row has no
+        FormatError: A column has another type, a size is not one that S3 writes, or a row has no
             name.
     """
     import pyarrow as pa  # noqa: PLC0415
@@ -242,7 +251,7 @@ def _as_written(table: Any) -> Any:
     try:
         fields = [pa.field(each.name, _type_of(pa, each)) for each in table.schema]
         table = table.cast(pa.schema(fields))
-        # Reading does not verify that a text is UTF-8.
+        # pyarrow does not verify while reading that a text is UTF-8.
         table.validate(full=True)
     except (pa.ArrowException, ValueError) as error:
         raise FormatError("a column has another type than S3 writes") from error
