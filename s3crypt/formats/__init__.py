@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Client-side formats: recognises an object's format by its metadata and first bytes.
+"""Client-side formats. An object's format is recognised by its metadata and first bytes.
 
-The engine uses formats through the protocols in `seam`, and knows no codec. New objects are AWS
-Encryption SDK messages. Amazon S3 Encryption Client objects are recognised and refused.
+The engine uses formats through the protocols in the module `seam`, and does not know how a format
+stores bytes. New objects are AWS Encryption SDK messages. Amazon S3 Encryption Client objects are
+recognised and refused.
 """
 
 from collections.abc import Mapping
@@ -53,23 +54,23 @@ __all__ = [
     "unsigned",
 ]
 
-# The formats in the order in which they are tried. New objects have the first format.
+# The formats in the order in which they are tried. New objects are written in the first format.
 FORMATS: tuple[Format, ...] = (messages.MESSAGES,)
 
 
 def claims_client_side(metadata: Mapping[str, str]) -> bool:
-    """Return whether the metadata marks the body as ciphertext, of s3crypt or another client."""
+    """Return whether the metadata says that s3crypt or another client encrypted the body."""
     return is_marked(metadata) or any(one.claims(metadata) for one in FORMATS)
 
 
 def classify(metadata: Mapping[str, str], stored: Stored) -> Envelope | None:
     """Return the envelope of a client-side object, or None for an object of another kind.
 
-    In the latter case, `stored` is back at its first byte.
+    If the result is None, `stored` is back at its first byte.
 
     Raises:
-        FormatError, IntegrityError: The object is encrypted client-side, and cannot be read. It is
-            not treated as plain, because its ciphertext would be mistaken for plaintext.
+        FormatError, IntegrityError: The object is encrypted client-side, but cannot be read. It is
+            not treated as unencrypted, because the caller would take its ciphertext for plaintext.
     """
     refuse_s3ec(metadata)
     envelope = _first(metadata, stored)
@@ -100,7 +101,11 @@ def read(metadata: Mapping[str, str], stored: Stored) -> Envelope:
 
 
 def measure(metadata: Mapping[str, str], stored_size: int) -> Facts | None:
-    """Return the facts that a client-side object's metadata claims, or None if they are too few."""
+    """Return the facts that a client-side object's metadata states.
+
+    Return None if the metadata does not contain the lengths of a format. The facts are not
+    verified.
+    """
     found = (one.measure(metadata, stored_size) for one in FORMATS)
     return next(filter(None, found), None)
 
@@ -111,7 +116,7 @@ def seal(
     plaintext_length: int | None,
     digest: Digest | None = None,
 ) -> Sealing:
-    """Begin an object in the format of new objects; see `Format.seal`."""
+    """Begin a new object in the first format. `Format.seal` documents the arguments."""
     return FORMATS[0].seal(mode, context, plaintext_length, digest)
 
 
@@ -126,7 +131,9 @@ def _first(metadata: Mapping[str, str], stored: Stored) -> Envelope | None:
 
 
 def of_metadata(metadata: Mapping[str, str]) -> Envelope | None:
-    """Return the envelope of an object if its metadata contains the whole envelope, or None.
+    """Return the envelope of an object if its metadata contains the whole envelope.
+
+    Return None otherwise.
 
     Raises:
         FormatError: The metadata is malformed.

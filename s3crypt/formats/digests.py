@@ -4,9 +4,9 @@
     s3crypt-digest   base64 of a random salt of 16 bytes and HMAC-SHA256 of the plaintext, under a
                      key that HKDF derives from the data key and the salt
 
-Without the data key the entry shows nothing of the plaintext, not even whether two objects are
-alike. A rewrap and a copy inside S3 keep the data key and the entry. A re-encryption has another
-data key, and drops the entry.
+Without the data key, the entry reveals nothing about the plaintext, not even whether two objects
+have the same plaintext. A rewrap and a copy within S3 keep the data key and the entry. A
+re-encryption uses another data key and removes the entry.
 """
 
 from base64 import b64decode, b64encode
@@ -21,11 +21,12 @@ _LENGTH = SALT_LENGTH + 32
 
 
 class DigestKeyring:
-    """Derives a digest key from the data key that another keyring generates or unwraps.
+    """A keyring that passes every call to another keyring, and derives the digest key from the data key.
 
     Attributes:
-        salt: The salt.
-        key: The digest key; empty before a data key was generated, or was proved by a header.
+        salt: The salt from which the digest key is derived.
+        key: The digest key. Empty until a data key was generated, or was unwrapped and verified by
+            a header.
     """
 
     def __init__(self, keyring: Keyring, salt: bytes) -> None:
@@ -36,19 +37,19 @@ class DigestKeyring:
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
-        """Return the other keyring's data key."""
+        """Generate a data key with the other keyring, and derive the digest key."""
         data_key = self._keyring.generate(length, context, plaintext_length=plaintext_length)
         self.key = digest_key(data_key.plaintext, self.salt)
         return data_key
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-        """Return the other keyring's wrapped forms."""
+        """Return the data key wrapped by the other keyring."""
         return self._keyring.wrap(data_key, context)
 
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the other keyring's data key."""
+        """Unwrap a data key with the other keyring, and derive the digest key."""
         return self.unwrap_fitting(edks, context, length, lambda _: True)
 
     def unwrap_fitting(
@@ -58,7 +59,7 @@ class DigestKeyring:
         length: int,
         fits: Callable[[bytes], bool],
     ) -> bytes:
-        """Return the other keyring's data key that fits."""
+        """Unwrap a data key for which `fits` is true, and derive the digest key."""
 
         def opens(data_key: bytes) -> bool:
             if not fits(data_key):
@@ -69,19 +70,19 @@ class DigestKeyring:
         return unwrap_fitting(self._keyring, edks, context, length, opens)
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Return whether the other keyring wrote the EDKs."""
+        """Return whether the other keyring wrapped the EDKs."""
         return self._keyring.wrote(edks)
 
 
 def dump_digest(salt: bytes, digest: bytes) -> str:
-    """Return a salt and a digest as the entry's text."""
+    """Return the text of the entry for a salt and a digest."""
     return b64encode(salt + digest).decode()
 
 
 def load_digest(metadata: Mapping[str, str]) -> tuple[bytes, bytes] | None:
-    """Return the salt and the digest in an object's metadata, or None if there is no valid entry.
+    """Return the salt and the digest in an object's metadata.
 
-    An invalid entry is no error: the object then counts as one without.
+    Return None if there is no valid entry. An invalid entry is treated like a missing entry.
     """
     try:
         found = b64decode(metadata.get(DIGEST, ""), validate=True)

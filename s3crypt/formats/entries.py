@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The S3 metadata entries of messages, and the keyring that stores the object key in them.
+"""The S3 metadata entries of messages, and a keyring that stores the object key in these entries.
 
     s3crypt-header-length   bytes before the first frame        } hints: with these a HEAD shows
     s3crypt-frame-length    plaintext bytes of a frame          } the plaintext's size; compared
@@ -10,16 +10,17 @@
     s3crypt-digest          a keyed digest of the plaintext, for comparisons: see `digests`
 
 `s3crypt-edks`, `s3crypt-context` and `s3crypt-material` exist only with `key_location="metadata"`.
-The message's header then has one EDK, of a raw AES key that was generated for this object (the
-*object key*). A change of the keys that wrap the object key changes only metadata; a message's
-header is never rewritten.
+The message's header then has one EDK: the data key wrapped by a raw AES key that was generated for
+this object (the *object key*). When the keys that wrap the object key are changed, only the
+metadata changes. The header of a message is never rewritten.
 
-`s3crypt-material` has the ids in the order of `s3crypt-edks`, separated by commas, empty for a key
-without an id. It is not authenticated, and is for reports only: reading does not depend on it.
+`s3crypt-material` has one id per wrapped key, in the order of `s3crypt-edks`, separated by commas.
+The id is empty if it is unknown. The entry is not authenticated. It is only for reports: reading an
+object does not depend on it.
 
-With a `CachingKeyring`, objects with the same context share an object key, and each has a data key
-of its own under it. The IVs of these wrappings are random. NIST SP 800-38D 8.3 limits them to
-2**32 under one key, which is also the maximum number of messages that a cached key can serve.
+With a `CachingKeyring`, objects with the same context share an object key, and the object key wraps
+a separate data key for each object. These wrappings use random IVs. NIST SP 800-38D 8.3 limits
+random IVs to 2**32 under one key, and a cached key never serves more messages than this.
 """
 
 import json
@@ -42,17 +43,18 @@ EDKS = "s3crypt-edks"
 CONTEXT = "s3crypt-context"
 MATERIAL = "s3crypt-material"
 
-# The header's only EDK names this raw AES key. Any SDK with the unwrapped object key can open it.
+# The header's only EDK names this raw AES key. Any AWS Encryption SDK can open the message with the
+# unwrapped object key.
 OBJECT_KEY = ("s3crypt", "object-key")
 OBJECT_KEY_LENGTH = 32
 
 
 class ObjectKeyring:
-    """Wraps the data key with an object key, and the object key with a keyring.
+    """A keyring that wraps the data key with an object key, and the object key with another keyring.
 
     Args:
-        keyring: Wraps the object key.
-        wrapped: The wrapped object key of an existing object.
+        keyring: The keyring that wraps the object key.
+        wrapped: The wrapped object key of an existing object. Empty for a new object.
     """
 
     def __init__(self, keyring: Keyring, wrapped: Sequence[EncryptedDataKey] = ()) -> None:
@@ -62,7 +64,10 @@ class ObjectKeyring:
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
-        """Return a data key wrapped by a new object key; store the wrapped object key."""
+        """Generate an object key, and return a data key wrapped by it.
+
+        The wrapped object key is then in `wrapped`.
+        """
         object_key = self._keyring.generate(
             OBJECT_KEY_LENGTH, context, plaintext_length=plaintext_length
         )
@@ -70,13 +75,13 @@ class ObjectKeyring:
         return AESKeyring(*OBJECT_KEY, object_key.plaintext).generate(length, context)
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-        """Refuse: an object key belongs to one object."""
+        """Raise a ConfigError: an object key wraps only the data key of its own object."""
         raise ConfigError("An object key wraps the data key of its own object only.")
 
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Unwrap the object key, and return the data key that it unwraps."""
+        """Unwrap the object key, and return the data key that the object key unwraps."""
         return self.unwrap_fitting(edks, context, length, lambda _: True)
 
     def unwrap_fitting(
@@ -86,7 +91,10 @@ class ObjectKeyring:
         length: int,
         fits: Callable[[bytes], bool],
     ) -> bytes:
-        """Return the data key that fits, unwrapped by one of the unwrapped object keys."""
+        """Return a data key for which `fits` is true.
+
+        `wrapped` may contain several object keys. Each of them is tried.
+        """
         opened: list[bytes] = []
 
         def opens(object_key: bytes) -> bool:
@@ -106,12 +114,15 @@ class ObjectKeyring:
         return opened[0]
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Return whether the header's only EDK was wrapped by an object key."""
+        """Return whether an object key wrapped the header's only EDK."""
         return len(edks) == 1 and edks[0].provider == OBJECT_KEY[0]
 
 
 def described(header: Header, keyring: ObjectKeyring | None) -> dict[str, str]:
-    """Return the metadata of a new object with this header."""
+    """Return the metadata entries of a new object.
+
+    `keyring` is None if the header contains the data key's EDKs.
+    """
     entries = _lengths(header)
     if keyring:
         entries[EDKS] = dump_edks(keyring.wrapped)
@@ -128,12 +139,12 @@ def _lengths(header: Header) -> dict[str, str]:
 
 
 def recorded_geometry(metadata: Mapping[str, str]) -> tuple[Geometry, int] | None:
-    """Return the frames' geometry and the footer's length that an object's metadata records.
+    """Return the frames' geometry and the footer's length from an object's metadata.
 
-    Return None if an entry is missing or is not a valid length.
+    Return None if an entry is missing or is not a valid length. The values are not verified.
     """
     texts = [metadata.get(name, "") for name in (HEADER_LENGTH, FRAME_LENGTH, FOOTER_LENGTH)]
-    # Longer numbers are not valid lengths, and int() must not parse arbitrarily long text from an
+    # No length has 12 digits. The limit also keeps int() from parsing a very long text of an
     # untrusted writer.
     if not all(text.isascii() and text.isdigit() and len(text) < 12 for text in texts):
         return None
@@ -142,7 +153,10 @@ def recorded_geometry(metadata: Mapping[str, str]) -> tuple[Geometry, int] | Non
 
 
 def check_recorded(metadata: Mapping[str, str], header: Header) -> None:
-    """Refuse metadata whose lengths differ from the header's: reported sizes depend on them.
+    """Refuse metadata whose lengths differ from the header's lengths.
+
+    Listings compute the sizes of objects from the metadata, so a wrong length would be a wrong
+    size.
 
     Raises:
         IntegrityError: A length differs.
@@ -156,7 +170,7 @@ def check_recorded(metadata: Mapping[str, str], header: Header) -> None:
 
 
 def dump_edks(edks: Sequence[EncryptedDataKey]) -> str:
-    """Return wrapped keys as one line of ASCII."""
+    """Return wrapped keys as one line of ASCII text."""
     entries = [
         {
             "provider": edk.provider,
@@ -169,26 +183,31 @@ def dump_edks(edks: Sequence[EncryptedDataKey]) -> str:
 
 
 def dump_materials(edks: Sequence[EncryptedDataKey]) -> dict[str, str]:
-    """Return the metadata entry with the ids of the material of these EDKs; {} without an id."""
+    """Return the metadata entry with the ids of the key material of these EDKs.
+
+    Return {} if no EDK has an id.
+    """
     ids = (edk.material_id or "" for edk in edks)
     text = ",".join(text if is_material_id(text) else "" for text in ids).rstrip(",")
     return {MATERIAL: text} if text else {}
 
 
 def _load_materials(metadata: Mapping[str, str], count: int) -> list[str | None]:
-    """Return the recorded material id of each of the EDKs, None for an EDK without a valid id."""
+    """Return the recorded material id of each EDK. The id is None for an EDK without a valid id."""
     found = metadata.get(MATERIAL, "").split(",")
     if len(found) > count:
-        # The entry is not of these EDKs.
+        # The entry belongs to other EDKs.
         found = []
     ids = [text if is_material_id(text) else None for text in found]
     return [*ids, *[None] * (count - len(ids))]
 
 
 def load_edks(metadata: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-    """Return the wrapped object key in an object's metadata, or () if the header has the key.
+    """Return the wrapped object key in an object's metadata.
 
-    The ids of key material are as the metadata claims; an entry of another form is ignored.
+    Return () if there is no such entry: then the header contains the wrapped data key.
+
+    The ids of key material are not verified. An id that is not valid is ignored.
 
     Raises:
         FormatError: The entry does not have the form that `dump_edks` writes, or has too many keys.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Client-side objects in local files, described without keys."""
+"""Describe client-side objects in local files, without keys."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +18,10 @@ _BEGINNING_LENGTH = 4096
 
 
 def inspect_file(path: str | Path) -> Facts:
-    """Return the facts that a message in a local file shows without keys; none is verified.
+    """Return the facts that a message in a local file shows without keys. They are not verified.
 
     Raises:
-        FormatError: The file is no message.
+        FormatError: The file is not a message.
         IntegrityError: The file ends within its header.
         LocalFileNotFoundError: The file does not exist.
         StorageError: The file cannot be read.
@@ -47,7 +47,7 @@ def _not_regular(path: str | Path) -> FormatError:
 
 
 class _Stored:
-    """An open file as the stored bytes of an object."""
+    """An open local file that implements `Stored`."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

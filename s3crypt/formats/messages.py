@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AWS Encryption SDK messages as objects, with the wrapped keys in the header or the metadata."""
+"""AWS Encryption SDK messages as objects.
+
+The wrapped keys are in the message's header or in the object's metadata.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,9 +43,9 @@ class MessageEnvelope:
     """A message's header, and the entries of its object's metadata.
 
     Attributes:
-        metadata: The object's metadata.
-        wrapped: The wrapped object key; empty if the metadata does not have one.
-        header: The header; None if it was not fetched because `wrapped` is enough.
+        metadata: The object's metadata, with names in lower case.
+        wrapped: The wrapped object key. Empty if the header contains the wrapped data key.
+        header: The header. None if it was not fetched, because a rewrap needs only `wrapped`.
     """
 
     metadata: Mapping[str, str]
@@ -56,12 +59,15 @@ class MessageEnvelope:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Return the keys that wrap the object's key, as written on the command line."""
+        """Return the names of the keys in `edks`, as they are written on the command line."""
         return key_names(self.edks)
 
     @property
     def key_materials(self) -> Mapping[str, str]:
-        """Return the ids of the key material that wrapped the object's key, as metadata claims."""
+        """Return the ids of the key material that wrapped the object key.
+
+        The ids come from the metadata and are not verified.
+        """
         return key_materials(self.wrapped)
 
     @property
@@ -76,11 +82,14 @@ class MessageEnvelope:
 
     @property
     def key_location(self) -> str:
-        """Return `header` or `metadata`."""
+        """Return the place of the wrapped key, `header` or `metadata`."""
         return "metadata" if self.wrapped else "header"
 
     def facts(self, stored: Stored) -> Facts:
-        """Return all facts that the envelope shows; the size is computed from the stored size."""
+        """Return all facts that the envelope shows.
+
+        The size of the plaintext is computed from the number of stored bytes.
+        """
         header = self._known
         entries.check_recorded(self.metadata, header)
         size, frames = _extent(header, self.metadata, stored)
@@ -95,7 +104,10 @@ class MessageEnvelope:
         signed: bool,
         allow_uncommitted: bool,
     ) -> "OpenMessage":
-        """Unwrap the data key and verify the header of a message read up to its first frame."""
+        """Unwrap the data key, and verify the header.
+
+        `stored` must be positioned after the header.
+        """
         entries.check_recorded(self.metadata, self._known)
         keyring: Keyring = mode.keyring
         if self.wrapped:
@@ -114,12 +126,13 @@ class MessageEnvelope:
         return OpenMessage(reader, stored, self.metadata, known)
 
     def difference(self, mode: ClientSide, context: Mapping[str, str]) -> Difference:
-        """Return the difference between this object and one that `mode` writes under `context`."""
+        """Return how this object differs from an object that `mode` writes under `context`."""
         is_alike = (
             mode.key_location == self.key_location
             and mode.signed == self.is_signed
             and context.items() <= self.context.items()
-            # Only s3crypt stores keys in the metadata, and it writes only suites with commitment.
+            # A missing header means that the metadata contains the key. Only s3crypt writes such
+            # objects, and always with a suite with key commitment.
             and (self.header is None or self.header.suite.committing)
         )
         if not is_alike:
@@ -130,13 +143,13 @@ class MessageEnvelope:
 
     def rewrapped(self, source: ClientSide, target: ClientSide, fetch: Fetch) -> Rewrapping:
         """Return the metadata with the object key wrapped by the target's keyring."""
-        # KMS unwraps the object key only under the context that it was wrapped with, so the
-        # header's context need not be compared.
+        # KMS unwraps the object key only under the context with which it was wrapped, so the
+        # metadata's context need not be compared with the header's.
         wrapped = rewrap(self.wrapped, self.context, source=source.keyring, target=target.keyring)
         if wrapped is None:
             wrapped = self._rewrapped_here(source.keyring, target.keyring, fetch)
         mark = {entries.EDKS: entries.dump_edks(wrapped)}
-        # The material of the earlier wrapping did not wrap this one.
+        # The recorded material belongs to the earlier wrapping, so it is removed.
         kept = {name: text for name, text in self.metadata.items() if name != entries.MATERIAL}
         materials = entries.dump_materials(wrapped)
         return Rewrapping(mark, {**kept, **mark}, materials, key_materials(wrapped))
@@ -144,13 +157,13 @@ class MessageEnvelope:
     def _rewrapped_here(
         self, source: Keyring, target: Keyring, fetch: Fetch
     ) -> tuple[EncryptedDataKey, ...]:
-        """Return the object key wrapped again, after verifying that it opens the header."""
+        """Unwrap the object key here, verify that it opens the header, and wrap it again."""
         with fetch() as stored:
             header = find_header(stored)
         context = self.context
         if header is None or dict(header.context) != dict(context):
-            # RSA binds no context, so no other check would detect the mismatch here, and readers
-            # of the rewrapped object would fail.
+            # RSA does not bind the context, so only this check detects a mismatch. Without it, the
+            # rewrapped object could not be read.
             raise IntegrityError("The object's metadata and its header contradict each other.")
 
         def opens(object_key: bytes) -> bool:
@@ -172,7 +185,7 @@ class MessageEnvelope:
 
 
 class OpenMessage:
-    """A message whose header was verified."""
+    """A message whose data key was unwrapped and whose header was verified."""
 
     def __init__(
         self,
@@ -193,21 +206,27 @@ class OpenMessage:
 
     @property
     def is_sequential(self) -> bool:
-        """Return whether the message must be read from end to end: it is signed, or one block."""
+        """Return whether the message must be read from end to end.
+
+        This is so if it is signed, or consists of one block instead of frames.
+        """
         return self.reader.header.is_in_order
 
     def matches(self, digest: Digest) -> bool | None:
-        """Return whether the stored digest is that of another plaintext; None without one."""
+        """Return whether a plaintext has the stored digest. Return None if no digest is stored."""
         if self._digest is None:
             return None
         key, expected = self._digest
         return compare_digest(digest(key), expected)
 
     def seekable(self, *, allow_unverified_signature: bool) -> tuple[RunOpener, int] | None:
-        """Return an opener of frames in any order, or None for a message of one block."""
+        """Return an opener for frames in any order, and the footer's length.
+
+        Return None for a message of one block.
+        """
         header = self.reader.header
         if not header.frame_length:
-            # The signature is verified with the block.
+            # A block is verified only as a whole.
             return None
         if header.suite.curve and not allow_unverified_signature:
             raise PolicyError(
@@ -222,16 +241,16 @@ class OpenMessage:
 
 
 class _Messages:
-    """The format of AWS Encryption SDK messages; it has no state."""
+    """The format of AWS Encryption SDK messages. The class has no state."""
 
     def claims(self, metadata: Mapping[str, str]) -> bool:
-        """Return whether the metadata has an entry that only messages have."""
+        """Return whether the metadata has an entry that only objects of this format have."""
         return entries.FRAME_LENGTH in metadata or entries.EDKS in metadata
 
     def classify(
         self, metadata: Mapping[str, str], stored: Stored | None
     ) -> MessageEnvelope | None:
-        """Return the envelope of a message, or None."""
+        """Return the envelope of a message. Return None if the object is not a message."""
         if stored is None:
             wrapped = entries.load_edks(metadata)
             return MessageEnvelope(metadata, wrapped, None) if wrapped else None
@@ -241,7 +260,10 @@ class _Messages:
         return MessageEnvelope(metadata, entries.load_edks(metadata), header)
 
     def measure(self, metadata: Mapping[str, str], stored_size: int) -> Facts | None:
-        """Return the facts that the recorded lengths show."""
+        """Return the facts that follow from the lengths in the metadata.
+
+        Return None if the metadata does not contain the lengths.
+        """
         recorded = entries.recorded_geometry(metadata)
         if recorded is None:
             return None
@@ -265,7 +287,7 @@ class _Messages:
         plaintext_length: int | None,
         digest: Digest | None = None,
     ) -> Sealing:
-        """Begin a message."""
+        """Begin a message; see `Format.seal`."""
         keyring: Keyring = mode.keyring
         object_keyring = None
         if mode.key_location == "metadata":
@@ -290,7 +312,7 @@ MESSAGES = _Messages()
 
 
 def refuse(stored: Stored) -> NoReturn:
-    """Raise a FormatError that describes the first bytes of an object that is not a message."""
+    """Raise a FormatError for an object that is not a message. It describes the first bytes."""
     stored.rewind()
     read_header(stored)
     raise AssertionError("unreachable: the object is no message")
@@ -317,7 +339,10 @@ def _facts(header: Header, wrapped: tuple[EncryptedDataKey, ...], **more: Any) -
 def _extent(
     header: Header, metadata: Mapping[str, str], stored: Stored
 ) -> tuple[int | None, int | None]:
-    """Return the numbers of plaintext bytes and frames, computed from the stored size."""
+    """Return the numbers of plaintext bytes and of frames, computed from the stored size.
+
+    A number is None if it does not follow from the stored size.
+    """
     footer_length = _footer_length(header, metadata, stored)
     if footer_length is None:
         return None, None
@@ -337,17 +362,18 @@ def _size_of(geometry: Geometry, length: int) -> tuple[int | None, int | None]:
 
 
 def _footer_length(header: Header, metadata: Mapping[str, str], stored: Stored) -> int | None:
-    """Return the number of bytes after the final frame, or None if they are not a signature.
+    """Return the number of bytes after the final frame. Return None if they are not a signature.
 
-    The object's metadata or its last bytes claim this number. It is proved when the final frame has
-    been opened at the position that follows from it.
+    The number comes from the metadata or from the object's last bytes. It is verified only when the
+    final frame has been opened at the position that follows from the number.
     """
     if header.suite.curve is None:
         return 0
     recorded = entries.recorded_geometry(metadata)
     if recorded:
         return recorded[1]
-    # In a footer, the footer's own length field and DER's length field agree.
+    # A footer is a length field and a signature in DER, which has its own length field. Search for
+    # a position at which the two lengths agree.
     start = max(0, stored.size - MAX_FOOTER_LENGTH)
     end = bytearray(stored.size - start)
     with stored.section(start, stored.size) as tail, memoryview(end) as view:

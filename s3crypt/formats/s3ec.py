@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Amazon S3 Encryption Client objects: recognised, and refused, since they cannot be read yet.
+"""Amazon S3 Encryption Client objects: they are recognised and refused.
 
-`s3crypt.s3ec` has the marks of such objects.
+This version cannot read them. The module `s3crypt.s3ec` has the marks of such objects.
 """
 
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ def refuse_s3ec(metadata: Mapping[str, str]) -> None:
     """Refuse an object whose metadata has entries of the Amazon S3 Encryption Client.
 
     Raises:
-        FormatError: The metadata has such entries: the object is that client's or an instruction
-            file, or other readers would mistake it for one of these.
+        FormatError: The metadata has such entries. The object belongs to that client or is its
+            instruction file. Even if it is neither, other readers would treat it so.
     """
     names = s3ec.marks(metadata)
     if not names:
@@ -42,7 +42,7 @@ def refuse_s3ec(metadata: Mapping[str, str]) -> None:
 
 
 def instruction_file_error(hint: str = "") -> FormatError:
-    """Return the error for an instruction file."""
+    """Return the error for an instruction file. `hint` is added to the error's hint."""
     return FormatError(
         "The object is an instruction file of the Amazon S3 Encryption Client: it holds the key "
         "of another object, which this version does not read.",
@@ -51,7 +51,7 @@ def instruction_file_error(hint: str = "") -> FormatError:
 
 
 def is_instruction_file(metadata: Mapping[str, str], stored: "Stored") -> bool:
-    """Return whether an object's metadata or whole body identifies it as an instruction file."""
+    """Return whether an object is an instruction file, by its metadata or by its whole body."""
     if s3ec.INSTRUCTION_MARK in metadata:
         return True
     if stored.size > s3ec.MAX_INSTRUCTION_LENGTH or not s3ec.may_begin_instruction_file(

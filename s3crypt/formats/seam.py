@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine's interface to client-side formats: protocols, and the values that they exchange.
 
-A format recognises an object by its metadata and first bytes, describes it without keys, seals,
-opens and rewraps.
+A format recognises an object by its metadata and first bytes. It describes an object without keys,
+and seals, opens and rewraps objects.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,43 +14,44 @@ from s3crypt.framing import PartSealer, RunOpener
 from s3crypt.local.readers import ByteReader
 from s3crypt.modes import ClientSide
 
-# The difference between an object and one that a mode would write: `wrapping` if only the wrapping
-# keys of its data key differ, `content` if more differs.
+# How an object differs from an object that a mode would write. `nothing`: it does not differ.
+# `wrapping`: only the keys that wrap its object key differ. `content`: something else differs, so
+# the object must be encrypted again.
 Difference = Literal["nothing", "wrapping", "content"]
 
 
 class Stored(ByteReader, Protocol):
-    """An object's stored bytes, readable sequentially from the first byte, and by ranges."""
+    """The stored bytes of an object. They can be read from the first byte on, and by ranges."""
 
     @property
     def size(self) -> int:
-        """Return the number of stored bytes."""
+        """Return the total number of stored bytes."""
         ...
 
     @property
     def beginning(self) -> bytes:
-        """Return the first 4 KiB, or all bytes of a shorter object."""
+        """Return the first 4 KiB of the object, or all bytes if the object is shorter."""
         ...
 
     def rewind(self) -> None:
-        """Go back to the first byte."""
+        """Continue reading at the first byte."""
         ...
 
     def take(self, length: int) -> memoryview:
-        """Return the next bytes."""
+        """Read and return the next `length` bytes, or fewer at the end of the object."""
         ...
 
     def section(self, start: int, end: int) -> AbstractContextManager[ByteReader]:
-        """Return the bytes from `start` to before `end`, with a request of their own."""
+        """Open the bytes from `start` to before `end`. S3 receives a separate request for them."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """The facts that a client-side object shows without keys; `ObjectInfo` explains the fields.
+    """The facts that a client-side object shows without keys. `ObjectInfo` explains the fields.
 
     Attributes:
-        committing: Whether the suite commits to the data key; None if the suite is not known.
+        committing: Whether the suite commits to the data key. None if the suite is unknown.
     """
 
     size: int | None = None
@@ -71,9 +72,10 @@ class Sealing:
 
     Attributes:
         sealer: Produces the object's stored bytes.
-        metadata: Entries of the format in the object's metadata.
-        facts: Returns the facts about the object, given the number of sealed plaintext bytes.
-        advisory: Further entries, left out if the object's metadata has no room for them.
+        metadata: The entries that the format adds to the object's metadata.
+        facts: Returns the facts about the object. The argument is the number of plaintext bytes
+            that were sealed.
+        advisory: Further metadata entries. They are left out if the metadata has no room for them.
     """
 
     sealer: PartSealer
@@ -84,13 +86,15 @@ class Sealing:
 
 @dataclass(frozen=True, slots=True)
 class Rewrapping:
-    """An object whose key was wrapped again; its body stays.
+    """The new metadata of an object whose object key was wrapped again. Its body does not change.
 
     Attributes:
-        mark: The entries with the newly wrapped key, which no other writer's object can have.
-        metadata: The complete metadata of the object, with `mark`.
-        advisory: Further entries, left out if the object's metadata has no room for them.
-        key_materials: The key material that wrapped the key now; `ObjectInfo` explains the field.
+        mark: The entries with the newly wrapped key. No other writer can produce the same entries,
+            so they identify this rewrap.
+        metadata: The complete metadata of the object, including `mark`.
+        advisory: Further metadata entries. They are left out if the metadata has no room for them.
+        key_materials: The ids of the key material that wrapped the key now. `ObjectInfo` explains
+            the field.
     """
 
     mark: Mapping[str, str]
@@ -100,7 +104,7 @@ class Rewrapping:
 
 
 class OpenObject(Protocol):
-    """An object whose key was unwrapped and whose header was verified."""
+    """An object whose data key was unwrapped and whose header was verified."""
 
     @property
     def opener(self) -> RunOpener:
@@ -109,55 +113,68 @@ class OpenObject(Protocol):
 
     @property
     def is_sequential(self) -> bool:
-        """Return whether the object must be read from end to end, by `reader`."""
+        """Return whether the object must be read from end to end with `reader`."""
         ...
 
     @property
     def reader(self) -> "PlaintextReader":
-        """Return the plaintext sequentially; it ends only after all bytes are verified."""
+        """Return a reader of the plaintext.
+
+        It reports the end only after all bytes are verified.
+        """
         ...
 
     def matches(self, digest: "Digest") -> bool | None:
-        """Return whether the stored digest of the plaintext is that of another plaintext.
+        """Return whether the plaintext that `digest` stands for has the stored digest.
 
-        Return None if no digest is stored; `digest` is then not called.
+        Return None if no digest is stored. `digest` is not called in this case.
         """
         ...
 
     def seekable(self, *, allow_unverified_signature: bool) -> tuple[RunOpener, int] | None:
-        """Return an opener of frames in any order, and the number of bytes after the final frame.
+        """Return an opener for frames in any order, and the number of bytes after the final frame.
 
-        Return None if no byte is verified before all bytes are.
+        Return None if the format can verify only the whole object at once.
 
         Raises:
-            PolicyError: The object is signed, and frames alone do not verify its signature.
+            PolicyError: The object is signed, and `allow_unverified_signature` is False: the
+                signature can be verified only by reading the whole object.
         """
         ...
 
 
 class PlaintextReader(ByteReader, Protocol):
-    """Sequential plaintext."""
+    """A reader of plaintext from the beginning to the end."""
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Fill `buffer` with the next verified bytes; return their number, 0 at the end."""
+        """Fill `buffer` with the next verified bytes.
+
+        Return their number, which is 0 at the end.
+        """
         ...
 
     def readall(self) -> bytes:
-        """Return the remaining bytes."""
+        """Return all remaining bytes, verified."""
         ...
 
 
 class Envelope(Protocol):
-    """A client-side object's description of itself, which is not verified before `open`."""
+    """The description of a client-side object, before any key is used.
+
+    The contents are not verified before `open`.
+    """
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Return the keys that wrap the object's key, as written on the command line."""
+        """Return the names of the keys that wrap the object's key, as on the command line."""
         ...
 
     @property
     def key_materials(self) -> Mapping[str, str]:
-        """Return the ids of the key material that wrapped the object's key, as metadata claims."""
+        """Return the ids of the key material that wrapped the object's key.
+
+        The ids come from the metadata and are not verified.
+        """
         ...
 
     @property
@@ -171,7 +188,7 @@ class Envelope(Protocol):
         ...
 
     def facts(self, stored: Stored) -> Facts:
-        """Return all facts that the envelope shows.
+        """Return all facts that the envelope shows. They are not verified.
 
         Raises:
             IntegrityError: The object's metadata and its header contradict each other.
@@ -187,34 +204,38 @@ class Envelope(Protocol):
         signed: bool,
         allow_uncommitted: bool,
     ) -> OpenObject:
-        """Unwrap the key and verify the header of an object that was read up to its first frame.
+        """Unwrap the data key, and verify the header.
+
+        `stored` must be positioned at the first frame.
 
         Args:
             stored: The object.
-            mode: The mode whose keyring unwraps the key.
-            context: Pairs that the object's context must contain.
-            signed: Whether to demand a signature.
+            mode: The mode whose keyring unwraps the data key.
+            context: Pairs that the object's encryption context must contain.
+            signed: Whether the object must have a signature.
             allow_uncommitted: Whether to accept suites without key commitment.
 
         Raises:
-            IntegrityError, FormatError, PolicyError, KeyUnavailableError: As `message.decrypt`.
+            IntegrityError, FormatError, PolicyError, KeyUnavailableError: For the reasons that
+                `message.decrypt` documents.
         """
         ...
 
     def difference(self, mode: ClientSide, context: Mapping[str, str]) -> Difference:
-        """Return the difference between this object and one that `mode` writes under `context`."""
+        """Return how this object differs from an object that `mode` writes under `context`."""
         ...
 
     def rewrapped(self, source: ClientSide, target: ClientSide, fetch: "Fetch") -> Rewrapping:
-        """Return the metadata of the same object with its key wrapped by `target`.
+        """Return the object's metadata with its object key wrapped by the keyring of `target`.
 
-        The difference must be `wrapping`. `fetch` opens the stored object if it is needed.
+        `difference` must have returned `wrapping`. `fetch` opens the stored object; it is called
+        only if the header is needed.
         """
         ...
 
 
 Fetch = Callable[[], AbstractContextManager[Stored]]
-# Returns the HMAC-SHA256 of a plaintext under a key.
+# Returns the HMAC-SHA256 of a certain plaintext under the key in the argument.
 Digest = Callable[[bytes], bytes]
 
 
@@ -222,23 +243,28 @@ class Format(Protocol):
     """A format of client-side objects."""
 
     def claims(self, metadata: Mapping[str, str]) -> bool:
-        """Return whether an object's metadata says that its body is of this format."""
+        """Return whether the metadata says that the object's body has this format."""
         ...
 
     def classify(self, metadata: Mapping[str, str], stored: Stored | None) -> "Envelope | None":
-        """Return the envelope of an object of this format, read up to its first frame.
+        """Return the envelope of an object. Return None if it does not have this format.
+
+        `stored` is then positioned after the header.
 
         Args:
             metadata: The object's metadata, with names in lower case.
-            stored: The object at its first byte; None to use the metadata alone.
+            stored: The object at its first byte. None to use only the metadata.
 
         Raises:
-            FormatError, IntegrityError: The object has this format, and cannot be read.
+            FormatError, IntegrityError: The object has this format, but cannot be read.
         """
         ...
 
     def measure(self, metadata: Mapping[str, str], stored_size: int) -> Facts | None:
-        """Return the facts and sizes that the metadata claims, or None if it has no sizes."""
+        """Return the facts that the metadata states, with sizes.
+
+        Return None if the metadata has no sizes. The facts are not verified.
+        """
         ...
 
     def seal(
@@ -248,10 +274,12 @@ class Format(Protocol):
         plaintext_length: int | None,
         digest: "Digest | None" = None,
     ) -> Sealing:
-        """Begin an object under this context; `plaintext_length` is None if it is unknown.
+        """Begin a new object with this encryption context.
+
+        `plaintext_length` is the number of plaintext bytes, or None if it is unknown.
 
         `digest` returns the HMAC-SHA256 of the plaintext under a key. If it is given, it is called
-        once, and the result is stored for later comparisons.
+        once, and its result is stored in the metadata for later comparisons.
 
         Raises:
             KeyUnavailableError: A wrapping key cannot be used.

@@ -240,7 +240,7 @@ class Report:
 
     @property
     def covers_account(self) -> bool:
-        """Whether the scope was every bucket of the account that owns the key, without a failure."""
+        """Whether the scope was every bucket of the key's own account, without a failure."""
         return self.scope.account and self.account == self.key.account and not self.failures
 
     def clearance(self) -> Clearance:

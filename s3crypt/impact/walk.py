@@ -207,7 +207,7 @@ class Walk:
     def _note_directory_buckets(
         self, services: Services, region: str, places: Sequence[Place]
     ) -> None:
-        """Count each directory bucket of the key's Region as unknown if not all of it is in the scope.
+        """Count directory buckets of the key's Region as unknown if they are not in the scope.
 
         A directory bucket may be encrypted under the key, but S3's list of buckets does not contain
         directory buckets.

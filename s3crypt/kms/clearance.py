@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The evidence that nothing depends on a key, which a scheduled deletion demands.
+"""The evidence that no object depends on a key. A scheduled deletion requires it.
 
-A report on the objects of an account makes the evidence. This module only judges it: it knows no
-objects and makes no request.
+A report on the objects of an account provides the evidence. This module only decides whether the
+evidence is sufficient: it makes no request and does not know objects.
 """
 
 from dataclasses import dataclass
@@ -21,12 +21,13 @@ class Clearance:
     Attributes:
         key_arn: The ARN of the key that the report is about.
         account: The account whose buckets the report covers.
-        made: The time at which the report's walk began, with a time zone.
+        made: The time at which the report's walk began, with a time zone. Changes after it may be
+            missing from the report.
         covers_account: Whether every bucket of the account was looked at.
         is_sampled: Whether only a sample of the objects was looked at.
         unknown: The number of buckets, objects and settings that could not be looked at.
-        dependents: The number of objects, versions, uploads and bucket defaults whose only way in
-            is the key.
+        dependents: The number of objects, versions, uploads and settings that depend on the key
+            alone.
     """
 
     key_arn: str
@@ -38,9 +39,9 @@ class Clearance:
     dependents: int
 
     def objections(self, arn: str, now: datetime) -> tuple[str, ...]:
-        """Return the reasons why the report does not clear the deletion of a key.
+        """Return the reasons why the report does not permit the deletion of a key.
 
-        An empty tuple means that the report clears it.
+        An empty tuple means that the report permits the deletion.
 
         Args:
             arn: The ARN of the key that is to be deleted.
@@ -67,7 +68,8 @@ class Clearance:
 
 
 def _hours(age: timedelta) -> str:
-    # Rounded down, "24 hours old" would contradict the bound that it breaks.
+    # An age of 24.01 hours is shown as 24.1, because "24 hours old, and 24 are the most" would be a
+    # contradiction.
     return f"{max(age.total_seconds() / 3600, 24.1):,.1f}"
 
 

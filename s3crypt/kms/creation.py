@@ -29,7 +29,10 @@ class KeyCreator:
     def create(
         self, request: Mapping[str, Any], *, alias: str | None, rotation_period_days: int | None
     ) -> Key:
-        """Create a key by a request of `creation`; `KeyManager.create` documents the rest."""
+        """Create a key with a request that `creation` returned.
+
+        `KeyManager.create` documents the other arguments and the errors.
+        """
         name = None if alias is None else alias_name(alias)
         if rotation_period_days is not None:
             check_period(rotation_period_days)
@@ -59,7 +62,7 @@ class KeyCreator:
         )
 
     def _finish(self, arn: str, alias: str | None, period_days: int | None) -> None:
-        # The alias is made last, so a key that has its alias is complete.
+        # The alias is made last, so every key with an alias from here is complete.
         steps: list[tuple[str, Callable[[], None]]] = []
         if period_days is not None:
             command = f"s3crypt keys enable-rotation {arn} --period-days {period_days}"
@@ -83,7 +86,7 @@ class KeyCreator:
         if period_days is None:
             return {"KeyRotationEnabled": False}
         asked: Mapping[str, Any] = {}
-        # The key is complete, so a failure to read its next rotation is ignored.
+        # The key is complete. If its next rotation date cannot be read, the date is left out.
         with suppress(S3CryptError):
             asked = patiently(lambda: self._kms.ask("get_key_rotation_status", arn, KeyId=arn))
         return {**asked, "KeyRotationEnabled": True, "RotationPeriodInDays": period_days}
@@ -96,7 +99,10 @@ def creation(
     *,
     multi_region: bool,
 ) -> dict[str, Any]:
-    """Return the request of CreateKey for a symmetric key; `KeyManager.create` documents it."""
+    """Return the request of CreateKey for a symmetric key.
+
+    `KeyManager.create` documents the arguments.
+    """
     check_description(description)
     request: dict[str, Any] = {
         "Description": description,

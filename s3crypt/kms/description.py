@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Descriptions of single KMS keys: the key itself, its materials, its completed rotations.
 
-Every request here only reads. `listing` reads all keys of an account, `examination` the parts of a
-key that say who may use it, and the other modules of the package change keys.
+Every request here only reads. The module `listing` reads all keys of an account. The module
+`examination` reads who may use a key. The other modules of the package change keys.
 """
 
 import re
@@ -27,14 +27,15 @@ class Material:
     """One key material of a key, as ListKeyRotations reports it.
 
     Attributes:
-        id: The id of the key material; replies to Decrypt name it too.
+        id: The id of the key material. KMS's replies to Decrypt name the material by this id.
         state: `CURRENT`, `NON_CURRENT`, `PENDING_ROTATION` or
             `PENDING_MULTI_REGION_IMPORT_AND_ROTATION`.
-        since: The time at which the rotation to this material completed; None for the first
-            material and for a material that waits for its rotation.
-        rotation_type: `AUTOMATIC` or `ON_DEMAND`, or None without a rotation.
-        is_present: Whether imported material is in KMS; None for material that KMS generated.
-        expires: The time at which KMS deletes imported material, or None.
+        since: The time at which the rotation to this material completed. None for the first
+            material, and for a material that waits for its rotation.
+        rotation_type: The type of the rotation to this material, `AUTOMATIC` or `ON_DEMAND`. None
+            if no rotation led to it.
+        is_present: Whether imported material is in KMS now. None for material that KMS generated.
+        expires: The time at which KMS deletes imported material. None if it does not expire.
         description: The description that the material was imported with.
     """
 
@@ -52,7 +53,7 @@ class LastUse:
     """The last cryptographic use of a key.
 
     Attributes:
-        moment: The time of the use; None if there was no use since `tracked_since`.
+        moment: The time of the use. None if the key was not used after `tracked_since`.
         operation: The operation that used the key, or None.
         tracked_since: The time since which KMS records uses of the key.
     """
@@ -64,42 +65,36 @@ class LastUse:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A KMS key as it was when read; strings such as `state` are AWS's own (`Enabled`).
+    """The description of a KMS key at the time it was read.
+
+    `state` and similar texts are KMS's own.
 
     Attributes:
-        arn: The key's ARN.
-        key_id: The last part of the ARN.
-        aliases: The names of the key's aliases, such as `alias/reports`.
-        description: The description.
-        state: The key's state; `Enabled` keys can be used.
-        spec: The type of key, such as `SYMMETRIC_DEFAULT`.
-        usage: The operations that the key is for, such as `ENCRYPT_DECRYPT`.
-        origin: The source of the key material: `AWS_KMS`, or `EXTERNAL` for imported material.
-        manager: `CUSTOMER`, or `AWS` for a key that an AWS service manages.
-        multi_region: Whether the key is a multi-Region key.
-        replica_of: The primary key's ARN, if this is a multi-Region replica.
-        created: The time at which the key was created.
+        replica_of: The ARN of the primary key if this key is a multi-Region replica, otherwise
+            None.
         deletion_date: The time at which KMS deletes the key. None if no deletion is scheduled, and
             for a primary key that waits for the deletion of its replicas.
         material_id: The id of the current key material, if KMS reports it.
         rotation_enabled: Whether KMS rotates the key automatically; None if the key cannot be
             rotated or KMS did not report it.
-        rotation_period_days: The period of the automatic rotation in days, or None.
-        next_rotation: The time of the next automatic rotation, or None.
-        rotating_since: The begin of an on-demand rotation that is not finished yet, or None.
-        on_demand_rotations: The used number of the `MAX_ON_DEMAND_ROTATIONS`, or None.
-        tags: The tags.
-        not_permitted: IAM actions that KMS refused; the fields that they fill are empty or None.
+        rotating_since: The start of an on-demand rotation that KMS has not finished yet, or None.
+        on_demand_rotations: The number of on-demand rotations so far, of at most
+            `MAX_ON_DEMAND_ROTATIONS`. None if it is unknown.
+        not_permitted: The IAM actions that KMS refused. The fields that need these actions are
+            empty or None.
         replicas: The ARNs of the key's replicas in other Regions.
-        pending_window_days: The waiting period that begins when the last replica of a primary key
-            is deleted; None unless the deletion of such a key is scheduled.
+        pending_window_days: The waiting period in days of a primary key that waits for the deletion
+            of its replicas. The period begins when the last replica is deleted. None for any other
+            key.
         custom_key_store: The id of the custom key store that holds the key, or None.
         material_expires: The earliest time at which imported key material expires, or None.
         materials: The key materials, newest first; empty for a key without rotations, None if KMS
             refused to list them.
-        policy: The key policy as JSON text. Only `show` reads it; None elsewhere.
-        grants: The grants of the key. Only `show` reads them; None elsewhere.
-        last_use: The last use of the key. Only `show` reads it; None elsewhere.
+        policy: The key policy as JSON text. Only `KeyManager.show` reads it; other methods leave
+            None.
+        grants: The grants of the key. Only `KeyManager.show` reads them; other methods leave None.
+        last_use: The last use of the key. Only `KeyManager.show` reads it; other methods leave
+            None.
     """
 
     arn: str
@@ -146,13 +141,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """One completed rotation.
-
-    Attributes:
-        date: The time at which the rotation was completed.
-        type: `AUTOMATIC` or `ON_DEMAND`.
-        material_id: The id of the key material since this rotation, if KMS reported it.
-    """
+    """One completed rotation. `type` is `AUTOMATIC` or `ON_DEMAND`."""
 
     date: datetime
     type: str
@@ -160,10 +149,10 @@ class Rotation:
 
 
 class KeyReader:
-    """Reads descriptions of keys from KMS, and changes nothing.
+    """Reads descriptions of keys from KMS. It changes nothing.
 
-    A key is named by its id, its ARN, `alias/NAME` or an alias's ARN; a request about an ARN is
-    sent to the ARN's Region.
+    A key is named by its id, its ARN, `alias/NAME` or an alias's ARN. For an ARN, the request is
+    sent to the Region in the ARN, otherwise to the session's Region.
 
     Args:
         kms: Makes the requests.
@@ -175,7 +164,7 @@ class KeyReader:
     def show(self, key: str) -> Key:
         """Return a key without its policy, grants and last use.
 
-        Actions that KMS refuses are in `not_permitted`.
+        The IAM actions that KMS refused are in `not_permitted`.
         """
         metadata = self.metadata(key)
         arn = metadata["Arn"]
@@ -196,7 +185,10 @@ class KeyReader:
         return rotations_of(self._materials(self.metadata(key)))
 
     def materials(self, key: str) -> tuple[Material, ...]:
-        """Return the key materials of `key`, newest first; empty for a key that cannot rotate."""
+        """Return the key materials of `key`, newest first.
+
+        The result is empty if it cannot rotate.
+        """
         return self._materials(self.metadata(key))
 
     def tags(self, arn: str) -> dict[str, str]:
@@ -214,7 +206,10 @@ class KeyReader:
         return self._kms.ask("describe_key", key, KeyId=key)["KeyMetadata"]
 
     def rotation_status(self, metadata: Any, refused: set[str]) -> Mapping[str, Any]:
-        """Return KMS's reply about the rotation of a key; empty for a key that cannot rotate."""
+        """Return KMS's reply about the rotation of a key. It is empty for a key that cannot rotate.
+
+        If KMS refuses the request, its action is added to `refused`.
+        """
         if unrotatable(metadata) is not None:
             return {}
         arn = metadata["Arn"]
@@ -240,7 +235,7 @@ class KeyReader:
 
 
 def is_aws_alias(name: str) -> bool:
-    """Return whether an alias is of a key that AWS manages."""
+    """Return whether an alias belongs to a key that AWS manages."""
     return name.startswith("alias/aws/")
 
 
@@ -261,7 +256,7 @@ def unrotatable(metadata: Any) -> str | None:
 
 
 def replica_of(metadata: Any) -> str | None:
-    """Return the ARN of a replica's primary key, None for any other key."""
+    """Return the ARN of the primary key of a replica. Return None for any other key."""
     regions = metadata.get("MultiRegionConfiguration") or {}
     if regions.get("MultiRegionKeyType") != "REPLICA":
         return None
@@ -269,13 +264,13 @@ def replica_of(metadata: Any) -> str | None:
 
 
 def replicas_of(metadata: Any) -> tuple[str, ...]:
-    """Return the ARNs of the replicas of a multi-Region key; empty for any other key."""
+    """Return the ARNs of the replicas of a multi-Region key. Return () for any other key."""
     regions = metadata.get("MultiRegionConfiguration") or {}
     return tuple(sorted(str(each["Arn"]) for each in regions.get("ReplicaKeys") or ()))
 
 
 def check_own(metadata: Any, action: str) -> None:
-    """Refuse a key that AWS manages, whose settings nobody else may change.
+    """Refuse a key that AWS manages: only AWS can change its settings.
 
     Raises:
         KeyUnavailableError: AWS manages the key.
@@ -307,7 +302,8 @@ def described(
 ) -> Key:
     """Return a key's description, combined from KMS's replies.
 
-    `refused` are the IAM actions that KMS did not permit; `materials` are None if they are unknown.
+    `refused` has the IAM actions that KMS refused. `materials` is None if KMS refused to list the
+    materials.
     """
     manager = metadata.get("KeyManager", "")
     on_demand = None
@@ -344,7 +340,7 @@ def described(
 
 
 def expiry_of(metadata: Any) -> datetime | None:
-    """Return the time at which the first imported material of a key expires, or None."""
+    """Return the earliest time at which imported material of a key expires, or None."""
     if metadata.get("ExpirationModel") != "KEY_MATERIAL_EXPIRES":
         return None
     return utc(metadata.get("ValidTo"))
@@ -363,7 +359,8 @@ def _material(entry: Mapping[str, Any]) -> Material:
     )
 
 
-# Material that waits for its rotation is newer than all others; the first material has no date.
+# The sort key for the age of a material. Material that waits for its rotation is newer than all
+# other material. The first material has no date, so it is the oldest.
 def _age_order(material: Material) -> tuple[bool, float, bool]:
     is_waiting = material.state.startswith("PENDING_")
     seconds = material.since.timestamp() if material.since else 0.0
@@ -371,12 +368,16 @@ def _age_order(material: Material) -> tuple[bool, float, bool]:
 
 
 def utc(moment: datetime | None) -> datetime | None:
-    """Return a time in UTC; None stays None."""
+    """Return a time in UTC. Return None for None."""
     return None if moment is None else moment.astimezone(UTC)
 
 
 def unless_refused(refused: set[str], action: str, read: Callable[[], T], otherwise: T) -> T:
-    """Return the result of a read. If KMS refuses the action, note that and return `otherwise`."""
+    """Return the result of `read`.
+
+    If KMS refuses the action, add it to `refused` and return `otherwise`. Return `otherwise` also
+    if the request does not apply to the key.
+    """
     try:
         return read()
     except KeyUnavailableError as error:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads all facts about a key, for an audit and for people: policy, grants, last use and the rest.
+"""Read all facts about a key: its description, policy, grants and last use.
 
-Every request is read-only, and a part that KMS refuses to show is `Unseen` for an audit, and named
-in `Key.not_permitted` for people. This module does not judge the facts.
+Every request only reads. If KMS refuses to show a fact, `examine` returns `Unseen` in its place,
+and `show` adds the IAM action to `Key.not_permitted`. This module does not judge the facts.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,8 +21,8 @@ from .service import KMS, MAX_KEYS
 
 T = TypeVar("T")
 
-# Requests per second, below KMS's quotas of 5 and 100 per account, because the requests reach KMS
-# at uneven intervals and other processes may need a share of the quota.
+# Requests per second. The numbers are below KMS's quotas of 5 and 100 per account, because the
+# requests reach KMS at uneven intervals, and other processes may need a part of the quota.
 # https://docs.aws.amazon.com/kms/latest/developerguide/requests-per-second.html
 _LAST_USES_PER_SECOND = 4.0
 _GRANT_LISTS_PER_SECOND = 50.0
@@ -30,7 +30,7 @@ _GRANT_LISTS_PER_SECOND = 50.0
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A key as KMS shows it; each part that KMS refused to show is `Unseen`.
+    """A key as KMS shows it. Each part that KMS refused to show is `Unseen`.
 
     Attributes:
         arn: The key's ARN, which contains its account and Region.
@@ -39,13 +39,15 @@ class Examined:
         spec: The key spec, such as `SYMMETRIC_DEFAULT`.
         origin: The origin of the key material, such as `AWS_KMS` or `EXTERNAL`.
         created: The time of creation.
-        deletion: The time at which KMS deletes the key, or None.
-        expiry: The time at which KMS deletes the imported key material, or None.
-        rotates: Whether KMS rotates the key automatically; None if KMS cannot rotate it.
+        deletion: The time at which KMS will delete the key. None if no deletion is scheduled.
+        expiry: The time at which KMS will delete the imported key material. None if it does not
+            expire.
+        rotates: Whether KMS rotates the key automatically. None if the kind or the state of the key
+            excludes rotation.
         policy: The key policy, as JSON text.
         grants: The key's grants.
-        last_use: The last use; None if it was not requested because the key cannot be used.
-        primary: The ARN of the primary key if this key is a replica, or None.
+        last_use: The last use. It is only requested if the key is enabled; otherwise None.
+        primary: The ARN of the primary key if this key is a replica, otherwise None.
     """
 
     arn: str
@@ -131,7 +133,7 @@ class KeyExaminer:
         )
 
     def show(self, key: str) -> Key:
-        """Return a key in full, with its policy, grants and last use."""
+        """Return a key with all attributes, including its policy, grants and last use."""
         found = self._reader.show(key)
         arn = found.arn
         policy = _shown("kms:GetKeyPolicy", lambda: self._policies.read_text(arn))
@@ -148,7 +150,10 @@ class KeyExaminer:
         )
 
     def _rotates(self, arn: str, metadata: Any) -> bool | Unseen | None:
-        """Return whether KMS rotates a key; None if the key's kind or state excludes rotation."""
+        """Return whether KMS rotates a key.
+
+        Return None if the kind or the state of the key excludes rotation.
+        """
         kind = (metadata.get("KeySpec"), metadata.get("Origin"))
         if kind != ("SYMMETRIC_DEFAULT", "AWS_KMS") or metadata.get("KeyState") not in _USABLE:
             return None
@@ -183,7 +188,9 @@ _USABLE = ("Enabled", "Disabled")
 
 
 def _shown(action: str, read: Callable[[], T]) -> T | Unseen:
-    """Return the result of a read, or `Unseen` if KMS refuses or does not know the operation.
+    """Return the result of `read`.
+
+    Return `Unseen` if KMS refuses the action, or does not support it.
 
     Raises:
         KeyUnavailableError: The key no longer exists.

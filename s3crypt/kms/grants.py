@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grants of a key: created, listed, revoked and retired.
+"""Create, list, revoke and retire the grants of keys.
 
-A grant gives a principal or a service the use of a key without a change of the key policy. KMS
-makes a second grant for a repeated request without a name. Hence every request from here has a
-name: the caller's, or one that follows from the grant's rights. Policies are not decided here.
+A grant permits a principal or a service to use the key, without a change of the key policy. If a
+request without a name is repeated, KMS makes a second grant. Every request from here therefore has
+a name: the caller's name, or a name that is computed from the grant's rights. This module does not
+interpret policies.
 """
 
 import hashlib
@@ -22,12 +23,13 @@ from .service import KMS, patiently, retold
 OPENING = frozenset({"Decrypt", "ReEncryptFrom", "DeriveSharedSecret", "Decapsulate"})
 """The operations by which a grantee can read what the key protects."""
 
-# An account, a user, a role, a federated user or a session, as KMS takes a principal of a grant.
+# The ARNs that KMS accepts as the principal of a grant: an account, a user, a role, a federated
+# user or a session.
 _PRINCIPAL = re.compile(
     r"arn:aws[a-z-]*:(iam::[0-9]{12}:(root|user/.+|role/.+)"
     r"|sts::[0-9]{12}:(assumed-role|federated-user)/.+)"
 )
-# The pattern of botocore's model.
+# These patterns are from botocore's model of the KMS API.
 _SERVICE = re.compile(r"[A-Za-z0-9-]+\.[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _NAME = re.compile(r"[a-zA-Z0-9:/_-]{1,256}")
 _SOURCE_ARN = re.compile(r"arn:aws[a-z0-9-]*:[a-z0-9-]+:[a-z0-9-]*:[0-9]{12}:.+")
@@ -42,13 +44,13 @@ class Grant:
 
     Attributes:
         id: The grant's id.
-        grantee: The ARN or the service principal that may use the key.
+        grantee: The ARN or the service principal that the grant permits to use the key.
         is_service: Whether the grantee is a service principal.
-        operations: The allowed operations, by KMS's names, such as `Decrypt`.
+        operations: The permitted operations by KMS's names, such as `Decrypt`.
         constraints: The grant's constraints in KMS's form; empty without constraints.
-        created: The time of creation, or None if KMS does not report it.
+        created: The time of creation. None if KMS does not report it.
         name: The grant's name; empty for a grant without one.
-        retiring: The ARN or the service principal that may retire the grant, or None.
+        retiring: The ARN or the service principal that may retire the grant. None if there is none.
     """
 
     id: str
@@ -62,18 +64,24 @@ class Grant:
 
     @property
     def is_constrained(self) -> bool:
-        """Whether a constraint restricts the grant; an empty encryption context does not."""
+        """Whether a constraint restricts the grant.
+
+        An empty encryption context does not restrict it.
+        """
         return any(self.constraints.values())
 
     @property
     def opens_everything(self) -> bool:
-        """Whether a principal may open everything under the key: what S3CRYPT.12 reports."""
+        """Whether a principal may decrypt everything under the key.
+
+        Control S3CRYPT.12 reports this.
+        """
         opens = bool(OPENING & set(self.operations))
         return opens and not self.is_service and not self.is_constrained
 
     @property
     def serves_any_source(self) -> bool:
-        """Whether a service may use the key for any resource: what S3CRYPT.13 reports."""
+        """Whether a service may use the key for any resource. Control S3CRYPT.13 reports this."""
         return self.is_service and not self.constraints.get("SourceArn")
 
     @property
@@ -84,7 +92,7 @@ class Grant:
 
     @property
     def words(self) -> str:
-        """The grant's rights on one line."""
+        """The grant's rights as one line of text."""
         constraints = _given(self.constraints)
         limited = f" within {json.dumps(constraints, sort_keys=True)}" if constraints else ""
         retiring = f", retired by {self.retiring}" if self.retiring else ""
@@ -93,15 +101,15 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class GrantRequest:
-    """A grant to be created, checked before any request.
+    """A grant to be created. Its values are checked before any request.
 
     Attributes:
         grantee: The ARN of a user, role or account, or a service's name.
         operations: The operations by KMS's names.
         constraints: The constraints in KMS's form: `EncryptionContextEquals`,
             `EncryptionContextSubset` (mappings) and `SourceArn`.
-        retiring: The ARN or service that may retire the grant. A grant to a service needs one.
-        name: The name; by default it follows from the rights.
+        retiring: The ARN or the service that may retire the grant. A grant to a service needs this.
+        name: The name. None for a name that is computed from the rights.
 
     Raises:
         ConfigError: A value cannot be part of a grant.
@@ -129,7 +137,7 @@ class GrantRequest:
 
     @property
     def as_grant(self) -> Grant:
-        """The grant, without an id."""
+        """The grant with these values. Its id is empty."""
         unnamed = Grant(
             id="",
             grantee=self.grantee,
@@ -162,11 +170,11 @@ class CreatedGrant:
     """The result of creating a grant.
 
     Attributes:
-        key_arn: The key.
+        key_arn: The ARN of the key.
         grant: The grant.
-        token: The grant token, by which the grantee can use the grant before all of KMS knows it.
-            KMS documents it as not secret: only the grantee can use it.
-        existed: Whether the grant existed before; None if the caller may not list grants.
+        token: The grant token. With it, the grantee can use the grant before the grant has reached
+            all of KMS. KMS documents that the token is not secret: only the grantee can use it.
+        existed: Whether the grant existed before. None if the caller may not list grants.
     """
 
     key_arn: str
@@ -176,7 +184,7 @@ class CreatedGrant:
 
 
 class KeyGrants:
-    """Creates, lists, revokes and retires the grants of keys, which are given by their ARNs.
+    """Creates, lists, revokes and retires the grants of keys. Keys are named by their ARNs.
 
     Args:
         kms: Sends the requests.
@@ -194,16 +202,20 @@ class KeyGrants:
         return tuple(map(_grant, self._kms.pages("list_grants", arn, "Grants", KeyId=arn)))
 
     def create(self, arn: str, wanted: GrantRequest) -> CreatedGrant:
-        """Create a grant, or return the existing grant of that name with the same rights.
+        """Create a grant.
+
+        If a grant with the same name and the same rights exists, return this grant instead.
 
         Raises:
             ConfigError: KMS has no such operation.
-            KeyUnavailableError: A grant of that name has other rights, and nothing was changed.
+            KeyUnavailableError: KMS refused, or a grant of that name has other rights. Nothing was
+                changed.
         """
         self._check_operations(arn, wanted.operations)
         before = self._named(arn, wanted)
-        # The name makes a repetition after a lost reply safe: KMS returns the first grant. It does
-        # so for identical parameters, so an existing grant's operations are sent in their order.
+        # The name makes it safe to repeat the request after a lost reply: for a request with
+        # identical parameters, KMS returns the first grant. The order of the operations counts too,
+        # so the operations of an existing grant are sent in the order that it has.
         operations = before[0].operations if before else tuple(sorted(set(wanted.operations)))
         arguments = replace(wanted, operations=operations).arguments()
         reply = patiently(lambda: self._kms.ask("create_grant", arn, KeyId=arn, **arguments))
@@ -213,7 +225,9 @@ class KeyGrants:
         return CreatedGrant(arn, earlier or made, str(reply["GrantToken"]), existed)
 
     def find(self, arn: str, reference: str) -> Grant:
-        """Return the grant with an id, or the only grant with a name.
+        """Return the grant with this id.
+
+        If there is no such id, return the only grant with this name.
 
         Raises:
             KeyUnavailableError: There is no such grant.
@@ -234,18 +248,18 @@ class KeyGrants:
         return found[0]
 
     def revoke(self, arn: str, grant_id: str) -> None:
-        """End a grant by the right to administer its key (kms:RevokeGrant)."""
+        """Revoke a grant. The caller administers the key (kms:RevokeGrant)."""
         look = self._look_for_end(arn, grant_id)
         self._kms.ask("revoke_grant", arn, look=look, KeyId=arn, GrantId=grant_id)
 
     def retire(self, arn: str, grant_id: str) -> None:
-        """End a grant by the grant's own right.
+        """Retire a grant. The grant itself gives the caller the right to do so.
 
-        The retiring principal, a grantee with the operation RetireGrant, and the grant's account
-        have this right.
+        The retiring principal, a grantee with the operation RetireGrant, and the account in which
+        the grant was made have this right.
 
         Raises:
-            ConfigError: The key is not named by its ARN, as KMS demands here.
+            ConfigError: The key is not named by its ARN. KMS requires the ARN here.
         """
         if not arn.startswith("arn:") or ":key/" not in arn:
             raise ConfigError(
@@ -256,13 +270,16 @@ class KeyGrants:
         self._kms.ask("retire_grant", arn, look=look, KeyId=arn, GrantId=grant_id)
 
     def retire_by_token(self, token: str) -> None:
-        """End the grant with this token, in the Region of the session."""
+        """Retire the grant with this token, in the session's Region."""
         self._kms.ask("retire_grant", "the grant of this token", GrantToken=token)
 
     def _named(self, arn: str, wanted: GrantRequest) -> tuple[Grant, ...] | None:
-        """Return the existing grants with the wanted name; None if the caller may not list.
+        """Return the existing grants with the wanted name.
 
-        A generated name cannot belong to other rights, so only a given name needs the list.
+        Return None if the caller may not list grants and no name was given.
+
+        The list may be missing only for a computed name, because a grant with other rights cannot
+        have it. A name that the caller gave may belong to another grant.
         """
         try:
             grants = patiently(lambda: self.list(arn))
@@ -297,7 +314,8 @@ class KeyGrants:
 
     def _look_for_end(self, arn: str, grant_id: str) -> Any:
         def look(attempts: Attempts) -> Reply | None:
-            # If the grant is gone at the second attempt, the first attempt has ended it.
+            # If the grant no longer exists at the second attempt, the first attempt has ended it,
+            # although its reply was lost.
             client, request = self._kms.client(arn), {"KeyId": arn}
             found: Reply = {"Truncated": True}
             while found.get("Truncated"):
@@ -327,7 +345,7 @@ def _check_same(arn: str, existing: Grant, wanted: Grant) -> None:
 
 
 def _given(constraints: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the constraints that restrict a grant: KMS ignores empty ones."""
+    """Return the constraints that restrict a grant. KMS ignores empty constraints."""
     return {name: value for name, value in constraints.items() if value}
 
 
@@ -380,7 +398,7 @@ def _grant(entry: Mapping[str, Any]) -> Grant:
     return Grant(
         id=str(entry["GrantId"]),
         grantee=grantee,
-        # KMS shows the grantee of some older grants of services as a plain principal.
+        # For some older grants to services, KMS returns the service as a plain principal.
         is_service=bool(service) or grantee.endswith((".amazonaws.com", ".amazonaws.com.cn")),
         operations=tuple(entry.get("Operations") or ()),
         constraints=dict(entry.get("Constraints") or {}),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The states of keys: enabled, disabled, and scheduled for deletion.
 
-A deletion is scheduled only with the evidence that nothing depends on the key, or with the key's
-name, which a person types.
+A deletion is scheduled only with evidence that nothing depends on the key, or if the caller
+confirms the key's name.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ MIN_WAITING_DAYS = 7
 MAX_WAITING_DAYS = 30
 """The longest waiting period before KMS deletes a key."""
 
-# Operation -> the states in which KMS accepts it.
+# The states in which KMS accepts each operation.
 # https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html
 _ACCEPTED: Mapping[KMSOperation, frozenset[str]] = {
     "enable_key": frozenset({"Disabled", "Enabled"}),
@@ -31,7 +31,7 @@ _ACCEPTED: Mapping[KMSOperation, frozenset[str]] = {
     "schedule_key_deletion": frozenset({"Disabled", "Enabled", "PendingImport", "Unavailable"}),
     "cancel_key_deletion": PENDING_DELETION,
 }
-# State -> the command that ends it.
+# For each state, the advice how to get the key out of it.
 _WAYS_OUT = {
     "Creating": "Wait until KMS has made the key: `s3crypt keys show {arn}`.",
     "Updating": "Wait until KMS has finished: `s3crypt keys show {arn}`.",
@@ -54,17 +54,23 @@ class KeyLifecycle:
         self._reader = KeyReader(kms)
 
     def enable(self, key: str) -> Key:
-        """Let a disabled key be used again; an enabled key stays as it is."""
+        """Enable a disabled key, so requests can use it again. An enabled key does not change."""
         return self._set(key, "enable_key", "Enabled")
 
     def disable(self, key: str) -> Key:
-        """Let no request use a key until it is enabled; a disabled key stays as it is."""
+        """Disable a key: no request can use it until it is enabled.
+
+        A disabled key does not change.
+        """
         return self._set(key, "disable_key", "Disabled")
 
     def schedule_deletion(
         self, key: str, *, days: int, clearance: Clearance | None, confirmed_name: str | None
     ) -> Key:
-        """Schedule the deletion of a key; `KeyManager.schedule_deletion` documents it."""
+        """Schedule the deletion of a key.
+
+        `KeyManager.schedule_deletion` documents the arguments and the errors.
+        """
         _check_days(days)
         shown = self._reader.show(key)
         check_own({"Arn": shown.arn, "KeyManager": shown.manager}, "kms:ScheduleKeyDeletion")
@@ -82,9 +88,9 @@ class KeyLifecycle:
         return self._as_scheduled(shown.arn, reply, days)
 
     def cancel_deletion(self, key: str) -> Key:
-        """Cancel the scheduled deletion of a key, which is disabled afterwards.
+        """Cancel the scheduled deletion of a key. The key is disabled afterwards.
 
-        A key whose deletion is not scheduled stays as it is.
+        If no deletion is scheduled, nothing changes.
         """
         shown = self._reader.show(key)
         check_own({"Arn": shown.arn, "KeyManager": shown.manager}, "kms:CancelKeyDeletion")
@@ -97,7 +103,7 @@ class KeyLifecycle:
             look=lambda attempts: self._cancelled(arn, attempts),
             KeyId=arn,
         )
-        # KMS may still report the previous state.
+        # KMS may still report the state before the change.
         after = self._reader.show(arn)
         return replace(after, state="Disabled", deletion_date=None, pending_window_days=None)
 
@@ -109,24 +115,30 @@ class KeyLifecycle:
             return shown
         _check_state(operation, shown)
         self._kms.ask(operation, shown.arn, KeyId=shown.arn)
-        # KMS may still report the previous state.
+        # KMS may still report the state before the change.
         return replace(self._reader.show(shown.arn), state=state)
 
     def _as_scheduled(self, arn: str, reply: Mapping[str, Any], days: int) -> Key:
         shown = self._reader.show(arn)
         date = utc(reply.get("DeletionDate"))
-        # Only a primary key with replicas gets no date.
+        # KMS omits the date only for a primary key that still has replicas.
         state = "PendingReplicaDeletion" if date is None else "PendingDeletion"
         window = days if date is None else None
         return replace(shown, state=state, deletion_date=date, pending_window_days=window)
 
     def _scheduled(self, arn: str, attempts: Attempts) -> Reply | None:
-        """Return the key's metadata if an attempt whose reply was lost scheduled the deletion."""
+        """Return the key's metadata if an earlier attempt has scheduled the deletion.
+
+        The reply to that attempt was lost. Return None if no deletion is scheduled.
+        """
         metadata = self._looked_at(arn, attempts)
         return metadata if metadata.get("KeyState") in PENDING_DELETION else None
 
     def _cancelled(self, arn: str, attempts: Attempts) -> Reply | None:
-        """Return the key's metadata if an attempt whose reply was lost cancelled the deletion."""
+        """Return the key's metadata if an earlier attempt has cancelled the deletion.
+
+        The reply to that attempt was lost. Return None if the deletion is still scheduled.
+        """
         metadata = self._looked_at(arn, attempts)
         return metadata if metadata.get("KeyState") == "Disabled" else None
 
@@ -138,11 +150,13 @@ class KeyLifecycle:
 
 
 def check_cleared(key: Key, clearance: Clearance | None, confirmed_name: str | None) -> None:
-    """Refuse the deletion of a key without a report that clears it, and without its name.
+    """Refuse the deletion of a key without evidence.
+
+    Evidence is a report that permits the deletion, or the key's name as confirmation.
 
     Raises:
-        ConfigError: The report does not clear the deletion, or there is none, and the name was not
-            given, or is not one of the key's names.
+        ConfigError: The confirmed name is not one of the key's names. Or no name was given, and
+            there is no report or it does not permit the deletion.
     """
     if confirmed_name is not None:
         if confirmed_name not in key.names:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The KMS keys of an account and Region, a line per key. Every request here only reads."""
+"""The KMS keys of an account and Region, as one summary per key. Every request only reads."""
 
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,18 +28,10 @@ _READERS = 8
 
 @dataclass(frozen=True, slots=True)
 class KeySummary:
-    """One line about a key; a field is None if KMS refused to show it or it does not apply.
+    """A short description of a key. A field is None if KMS refused to show it, or does not apply.
 
     Attributes:
-        arn: The key's ARN.
-        key_id: The last part of the ARN.
-        aliases: The names of the key's aliases.
-        description: The description.
-        state: The key's state, one of `KEY_STATES`.
-        multi_region: Whether the key is a multi-Region key.
-        rotation_enabled: Whether KMS rotates the key automatically.
-        rotation_period_days: The period of the automatic rotation in days.
-        tags: The tags, which are read only for a listing by tags; None otherwise.
+        tags: The tags. They are read only for a listing by tags; otherwise None.
     """
 
     arn: str
@@ -55,7 +47,7 @@ class KeySummary:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """The states and tags of the wanted keys; empty for all keys."""
+    """The states and tags of the wanted keys. Empty values select all keys."""
 
     states: frozenset[str]
     tags: Mapping[str, str]
@@ -85,7 +77,7 @@ class KeyLister:
         states: Collection[str] = (),
         tags: Mapping[str, str] | None = None,
     ) -> Iterator[KeySummary]:
-        """Yield the keys in the session's Region; `KeyManager.list` documents the arguments."""
+        """Yield the keys in the session's Region. `KeyManager.list` documents the arguments."""
         unknown = sorted(set(states) - set(KEY_STATES))
         if unknown:
             raise ConfigError(
@@ -98,7 +90,7 @@ class KeyLister:
     def unnamed(self, description: str) -> Iterator[Key]:
         """Yield the enabled keys with this description and without an alias.
 
-        One request per key without an alias, besides the listings of keys and aliases.
+        This makes one request per key without an alias, in addition to listing keys and aliases.
         """
         aliases = self._kms.pages("list_aliases", "the KMS aliases", "Aliases")
         named = {alias.get("TargetKeyId") for alias in aliases}
@@ -112,7 +104,7 @@ class KeyLister:
     def _own(self) -> Iterator[tuple[str, str, set[str]]]:
         aliases: dict[str, set[str]] = {}
         for alias in self._kms.pages("list_aliases", "the KMS aliases", "Aliases"):
-            # AWS reserves an alias without a target for a key that AWS has not made yet.
+            # An alias without a target is reserved for a key that AWS has not created yet.
             aliases.setdefault(alias.get("TargetKeyId", ""), set()).add(alias["AliasName"])
         managed = {key for key, names in aliases.items() if any(map(is_aws_alias, names))}
         for entry in self._kms.pages("list_keys", "the KMS keys", "Keys", Limit=MAX_KEYS):
@@ -120,7 +112,7 @@ class KeyLister:
                 yield entry["KeyArn"], entry["KeyId"], aliases.get(entry["KeyId"], set())
 
     def _shared(self) -> Iterator[tuple[str, str, set[str]]]:
-        # Aliases belong to the account of the key, and only that account sees them.
+        # Only the account that owns a key sees its aliases, so shared keys have none here.
         for entry in self._kms.pages(
             "list_keys", "the shared KMS keys", "Keys", Limit=MAX_KEYS, ResourceOwners=[_SHARED]
         ):
@@ -134,7 +126,7 @@ class KeyLister:
             found = pool.map(lambda key: self._summary(key, wanted), tuple(keys))
             yield from (summary for summary in found if summary is not None)
         finally:
-            # A caller that stops iterating does not wait for the rest.
+            # If the caller stops iterating, the requests that have not begun are cancelled.
             pool.shutdown(cancel_futures=True)
 
     def _summary(self, key: tuple[str, str, set[str]], wanted: _Wanted) -> KeySummary | None:
@@ -164,7 +156,10 @@ class KeyLister:
         return unless_refused(set(), "kms:ListResourceTags", lambda: self._reader.tags(arn), None)
 
     def _described_if_possible(self, arn: str) -> Any:
-        """Return the key's metadata, an empty mapping if refused, None if the key was deleted."""
+        """Return the metadata of a key.
+
+        Return an empty mapping if KMS refuses to describe the key, and None if it was deleted.
+        """
         try:
             return unless_refused(set(), "kms:DescribeKey", lambda: self._reader.metadata(arn), {})
         except KeyUnavailableError as error:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one face of the package: every verb on a KMS key.
+"""The public class of the package: one method per operation on KMS keys.
 
-A method documents what it guarantees; the modules of the package do it.
+The methods document their guarantees. The other modules of the package implement them.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -34,13 +34,14 @@ if TYPE_CHECKING:
 class KeyManager:
     """Create, inspect, name, rotate, disable and delete KMS keys.
 
-    A key is named by its id, its ARN, `alias/NAME` or an alias's ARN; a request about an ARN is
-    sent to the ARN's Region. A method that changes a key returns the key as it is afterwards.
+    A key is named by its id, its ARN, `alias/NAME` or an alias's ARN. For an ARN, the request is
+    sent to the Region in the ARN, otherwise to the session's Region. A method that changes a key
+    returns the key as it is after the change.
 
     Args:
-        session: The boto3 session that makes the KMS clients; by default the default session.
-        client: A KMS client to use instead of making one.
-        allow_plain_http: Let requests go to other machines over plain HTTP.
+        session: The boto3 session that creates the KMS clients. None for boto3's default session.
+        client: A KMS client to use instead of creating one.
+        allow_plain_http: Allow requests to other machines over plain HTTP.
 
     Raises from every method:
         ConfigError: An argument is wrong; nothing was changed.
@@ -80,13 +81,13 @@ class KeyManager:
         rotation_period_days: int | None = 365,
         imported_material: bool = False,
     ) -> Key:
-        """Create a symmetric key that rotates itself every `rotation_period_days` (None: never).
+        """Create a symmetric key. KMS rotates it every `rotation_period_days` (None for never).
 
-        An alias in use is detected before the key is created. If a later step fails, the key
-        exists; the error names it, and its hint says how to finish.
+        If the alias is in use, no key is created. If a later step fails, the key exists: the error
+        names it, and the hint tells how to finish it.
 
-        A key with `imported_material` is `PendingImport` until `import_material`, and never rotates
-        itself.
+        A key with `imported_material` is in the state `PendingImport` until `import_material` is
+        called. KMS never rotates such a key automatically.
         """
         request = creation(description, tags, policy, multi_region=multi_region)
         if imported_material:
@@ -102,29 +103,29 @@ class KeyManager:
     ) -> Iterator[KeySummary]:
         """Yield the account's own keys in the session's Region, without keys that AWS manages.
 
-        Two requests per key, eight in parallel; keys that the caller may list but not describe have
-        no state.
+        The method makes two requests per key, eight of them in parallel. A key that the caller may
+        list but not describe has the state None.
 
         Args:
             shared: Yield the keys that other accounts share through AWS RAM instead. KMS describes
-                such a key, and may refuse everything else about it.
-            states: Only keys in one of these states, by KMS's names.
-            tags: Only keys with all of these tags, which takes one more request per key.
+                these keys, and may refuse all other requests about them.
+            states: Yield only keys in one of these states, by KMS's names. Empty for all states.
+            tags: Yield only keys with all of these tags. This takes one more request per key.
 
-        A key whose state or tags KMS refuses to show is yielded too, with None for them: it may be
-        one of the wanted keys.
+        If KMS refuses to show the state or the tags of a key, the key is yielded with None for
+        them, because it may be one of the wanted keys.
         """
         return self._lister.list(shared=shared, states=states, tags=tags)
 
     def unnamed(self, description: str) -> Iterator[Key]:
         """Yield the enabled keys with this description and without an alias.
 
-        `create` makes the alias last, so an interrupted `create` leaves such a key.
+        `create` makes the alias last, so an interrupted `create` leaves a key without an alias.
         """
         return self._lister.unnamed(description)
 
     def show(self, key: str) -> Key:
-        """Return a key in full; actions that KMS refuses are in `not_permitted`.
+        """Return a key with all attributes. IAM actions that KMS refused are in `not_permitted`.
 
         The other methods return a key without its policy, grants and last use.
         """
@@ -133,35 +134,41 @@ class KeyManager:
     # --- names
 
     def describe_as(self, key: str, text: str) -> Key:
-        """Replace the description of `key`; an empty text removes it."""
+        """Replace the description of `key`. An empty text removes the description."""
         return self._naming.describe_as(key, text)
 
     def tag(self, key: str, tags: Mapping[str, str]) -> Key:
-        """Add tags to `key`, or replace their values; its other tags stay."""
+        """Add tags to `key`, or replace their values. Other tags of the key do not change."""
         return self._naming.tag(key, tags)
 
     def untag(self, key: str, names: Collection[str]) -> Key:
-        """Remove the tags with these names from `key`; a missing tag is no error."""
+        """Remove the tags with these names from `key`.
+
+        A tag that the key does not have is ignored.
+        """
         return self._naming.untag(key, names)
 
     def add_alias(self, key: str, alias: str) -> Key:
-        """Give `key` another alias, which no other key has, and return the key."""
+        """Give `key` another alias, and return the key. No other key may have the alias."""
         return self._reader.show(self._naming.add_alias(key, alias))
 
     def move_alias(
         self, alias: str, to: str, *, was: str | None = None, dry_run: bool = False
     ) -> AliasChange:
-        """Let `alias` name the key `to`, and return the keys that it named and names.
+        """Move `alias` to the key `to`.
 
-        S3 objects name the ARN of their key and stay readable. A keyring or mode that names its key
-        by the alias uses only the alias's present key, and then refuses what was written under the
-        key before. KMS takes up to some minutes until every request finds the new key.
+        Return the ARN of the key that the alias named before, and of the new key.
+
+        Objects in S3 name the ARN of their key, so they stay readable. A keyring or mode that names
+        its key by the alias uses only the new key from now on, and refuses objects that were
+        written under the old key. It may take some minutes until every request finds the new key.
 
         Args:
             alias: An existing alias, or its ARN.
             to: A key of the same account, Region, type and usage.
-            was: The ARN of the key that the alias must still name: a ConflictError otherwise.
-            dry_run: Check everything, and change nothing.
+            was: The ARN of the key that the caller expects the alias to name now. If the alias
+                names another key, a ConflictError is raised. None for no check.
+            dry_run: Make all checks, and change nothing.
         """
         change = self._naming.planned_move(alias, to)
         check_unmoved(change, was)
@@ -172,12 +179,15 @@ class KeyManager:
     def delete_alias(
         self, alias: str, *, was: str | None = None, dry_run: bool = False
     ) -> AliasChange:
-        """Delete `alias`, and return the key that it named; the key itself stays as it is.
+        """Delete `alias`, and return the ARN of the key that it named.
+
+        The key itself does not change.
 
         Args:
             alias: An existing alias, or its ARN.
-            was: The ARN of the key that the alias must still name: a ConflictError otherwise.
-            dry_run: Check everything, and change nothing.
+            was: The ARN of the key that the caller expects the alias to name now. If the alias
+                names another key, a ConflictError is raised. None for no check.
+            dry_run: Make all checks, and change nothing.
         """
         change = self._naming.planned_deletion(alias)
         check_unmoved(change, was)
@@ -188,13 +198,14 @@ class KeyManager:
     # --- state
 
     def enable(self, key: str) -> Key:
-        """Let a disabled `key` be used again; an enabled key stays as it is."""
+        """Enable `key`, so requests can use it again. An enabled key does not change."""
         return self._lifecycle.enable(key)
 
     def disable(self, key: str) -> Key:
-        """Let no request use `key` until it is enabled; a disabled key stays as it is.
+        """Disable `key`: no request can use it until it is enabled. A disabled key does not change.
 
-        Until then, no object whose data key only `key` unwraps can be read or written.
+        While the key is disabled, an object whose data key can be unwrapped only with `key` cannot
+        be read.
         """
         return self._lifecycle.disable(key)
 
@@ -206,40 +217,43 @@ class KeyManager:
         clearance: Clearance | None = None,
         confirmed_name: str | None = None,
     ) -> Key:
-        """Schedule the deletion of `key`, which no request can use from now on.
+        """Schedule the deletion of `key`. No request can use the key from now on.
 
-        After the deletion, nothing under the key can be read again. A primary key with replicas
-        waits for the deletion of its last replica (`PendingReplicaDeletion`), and has no date until
-        then. A deletion that is scheduled already stays as it is, with its own date.
+        After the deletion, data that is encrypted under the key cannot be read again. A primary key
+        with replicas has the state `PendingReplicaDeletion` and no deletion date until its last
+        replica is deleted. If a deletion is already scheduled, nothing changes, and the earlier
+        date remains.
 
         Args:
             key: The key.
             days: The waiting period, 7 to 30 days, in which the deletion can be cancelled.
             clearance: The evidence that nothing depends on the key, from `s3crypt.impact`.
-            confirmed_name: One of the names in `Key.names`, which takes the place of evidence.
+            confirmed_name: One of the names in `Key.names`. It replaces the evidence.
         """
         return self._lifecycle.schedule_deletion(
             key, days=days, clearance=clearance, confirmed_name=confirmed_name
         )
 
     def cancel_deletion(self, key: str) -> Key:
-        """Cancel the scheduled deletion of `key`, which is `Disabled` afterwards: `enable` it.
+        """Cancel the scheduled deletion of `key`. The key is `Disabled` afterwards: use `enable`.
 
-        A key whose deletion is not scheduled stays as it is.
+        If no deletion is scheduled, nothing changes.
         """
         return self._lifecycle.cancel_deletion(key)
 
     # --- rotation
 
     def rotate(self, key: str, *, wait: bool = False) -> Key:
-        """Give `key` new key material now; KMS finishes in the background (`rotating_since`).
+        """Give `key` new key material now.
+
+        KMS finishes in the background; until then `rotating_since` is set.
 
         A key can be rotated on demand 25 times in its life. The schedule of automatic rotation is
         unchanged. Objects already in S3 keep their data keys, and stay readable.
 
         Args:
             key: The key.
-            wait: Return once KMS has finished, within ten minutes.
+            wait: Return only after KMS has finished. KeyUnavailableError after ten minutes.
         """
         return self._rotator.rotate(key, wait=wait)
 
@@ -248,7 +262,7 @@ class KeyManager:
         return self._rotator.enable_schedule(key, period_days=period_days)
 
     def disable_rotation(self, key: str) -> Key:
-        """Stop the automatic rotation of `key`; `rotate` still works."""
+        """Stop the automatic rotation of `key`. `rotate` can still be called."""
         return self._rotator.disable_schedule(key)
 
     def rotations(self, key: str) -> tuple[Rotation, ...]:
@@ -267,7 +281,9 @@ class KeyManager:
         retiring: str | None = None,
         name: str | None = None,
     ) -> CreatedGrant:
-        """Let a principal or a service use `key`; return the new grant, or the same existing one.
+        """Permit a principal or a service to use `key`.
+
+        Return the new grant, or the existing grant with the same name and rights.
 
         Args:
             key: The key.
@@ -275,9 +291,10 @@ class KeyManager:
             operations: The operations by KMS's names, such as `Decrypt`.
             constraints: `EncryptionContextEquals` or `EncryptionContextSubset` (a mapping), and
                 `SourceArn`, which a grant to a service needs.
-            retiring: The ARN or service that may retire the grant; a grant to a service needs one.
-            name: The grant's name. A grant of that name with other rights is an error. By default
-                the name follows from the rights, so a repetition makes no second grant.
+            retiring: The ARN or service that may retire the grant. A grant to a service needs this.
+            name: The grant's name. If a grant of that name has other rights, KeyUnavailableError is
+                raised. By default the name is computed from the rights, so a repeated call makes no
+                second grant.
         """
         wanted = GrantRequest(grantee, tuple(operations), dict(constraints or {}), retiring, name)
         return self._grants.create(self._reader.metadata(key)["Arn"], wanted)
@@ -287,22 +304,25 @@ class KeyManager:
         return self._grants.list(self._reader.metadata(key)["Arn"])
 
     def find_grant(self, key: str, reference: str) -> Grant:
-        """Return the grant of `key` with an id, or the only one with a name."""
+        """Return the grant of `key` with this id, or the only grant with this name."""
         return self._grants.find(self._reader.metadata(key)["Arn"], reference)
 
     def revoke_grant(self, key: str, grant_id: str) -> None:
-        """End a grant of `key`, as its administrator; KMS may honour it for some minutes."""
+        """Revoke a grant of `key`. The caller administers the key.
+
+        KMS may still accept the grant for some minutes.
+        """
         self._grants.revoke(self._reader.metadata(key)["Arn"], grant_id)
 
     def retire_grant(self, key_arn: str, grant_id: str) -> None:
-        """End a grant by its own right: as its retiring principal, grantee or account.
+        """Retire a grant. The caller is its retiring principal, its grantee, or the account.
 
-        The key is named by its ARN, since such a caller may not be allowed to describe it.
+        The key is named by its ARN, because such a caller may not be allowed to describe the key.
         """
         self._grants.retire(key_arn, grant_id)
 
     def retire_grant_of(self, token: str) -> None:
-        """End the grant that has a grant token, in the session's Region."""
+        """Retire the grant that has this grant token, in the session's Region."""
         self._grants.retire_by_token(token)
 
     def policy(self, key: str) -> Document:
@@ -310,16 +330,22 @@ class KeyManager:
         return self._policies.read(self._policies.resolve(key))
 
     def check_policy(self, key: str) -> KeyPolicyCheck:
-        """Return who may administer, use and grant `key` by its policy, and what is wrong there."""
+        """Return the rights that the policy of `key` gives to principals, and the policy's flaws."""
         arn = self._policies.resolve(key)
         return check_key_policy(self._policies.read(arn), arn)
 
     def materials(self, key: str) -> tuple[Material, ...]:
-        """Return the key materials of `key`, newest first; empty for a key that cannot rotate."""
+        """Return the key materials of `key`, newest first.
+
+        The result is empty if it cannot rotate.
+        """
         return self._materials.list(key)
 
     def import_parameters(self, key: str) -> ImportParameters:
-        """Return a public key and a token to wrap material elsewhere, valid for 24 hours."""
+        """Return a public key and a token for wrapping material elsewhere.
+
+        KMS accepts them for 24 hours.
+        """
         return self._materials.parameters(key)
 
     def import_material(
@@ -331,14 +357,17 @@ class KeyManager:
         is_new: bool = False,
         description: str | None = None,
     ) -> Imported:
-        """Import the 32 bytes in a file as the material of `key`, wrapped on this machine.
+        """Import the 32 bytes in a file as the material of `key`.
+
+        The material is wrapped on this machine.
 
         Args:
             key: A key of the origin EXTERNAL: `create(imported_material=True)`.
             file: The file, which should be readable by its owner alone.
-            expires: The time at which KMS deletes the material; None for never.
-            is_new: Whether the material is new to a key that has some. `rotate` makes it current.
-            description: A description of the material.
+            expires: The time at which KMS deletes the material. None for never.
+            is_new: Whether this is new material for a key that already has material. `rotate` makes
+                it the current material.
+            description: A description of the material. None keeps the earlier description.
         """
         how = Importing(expires=expires, is_new=is_new, description=description)
         return self._materials.import_file(key, file, how)
@@ -346,19 +375,19 @@ class KeyManager:
     def import_wrapped_material(
         self, key: str, wrapped: bytes, token: bytes, how: Importing | None = None
     ) -> Imported:
-        """Import material that was wrapped elsewhere, with the token of `import_parameters`."""
+        """Import material that was wrapped elsewhere. `token` comes from `import_parameters`."""
         return self._materials.import_wrapped(key, wrapped, token, how or Importing())
 
     def delete_material(
         self, key: str, material_id: str | None = None, *, dry_run: bool = False
     ) -> str:
-        """Delete imported material of `key` at once, by default the current; return the ARN.
+        """Delete imported material of `key` at once, and return the ARN of the key.
 
-        Nothing that needs the material can be opened until the same bytes are imported again.
+        Data that needs the material cannot be decrypted until the same bytes are imported again.
 
         Args:
             key: A key with imported material.
-            material_id: The id of another material than the current one.
+            material_id: The id of the material to delete. None for the current material.
             dry_run: Check that the key has such material, and change nothing.
         """
         if dry_run:
@@ -366,20 +395,21 @@ class KeyManager:
         return self._materials.delete(key, material_id)
 
     def replicas(self, key: str) -> tuple[RegionalKey, ...]:
-        """Return the keys of a multi-Region key's set, the primary key first."""
+        """Return all keys of the set of a multi-Region key, the primary key first."""
         return self._regions.list(key)
 
     def replicate(self, key: str, region: str) -> Key:
-        """Make a replica of a multi-Region key in another Region, and return it once it is usable.
+        """Make a replica of a multi-Region key in another Region. Return it when it can be used.
 
-        An existing replica is returned unchanged. A new one has the default key policy, and neither
-        aliases, grants nor tags: KMS synchronises none of these.
+        If the replica exists, it is returned unchanged. A new replica has the default key policy
+        and no aliases, grants or tags, because KMS does not copy these.
         """
         return self._reader.show(self._regions.replicate(key, region))
 
     def set_primary(self, key: str, region: str, *, wait: bool = False) -> Key:
-        """Make the replica in a Region the primary key of its set, and return it.
+        """Make the replica in a Region the primary key of its set, and return this key.
 
-        KMS finishes in some seconds. Until then, both keys are `Updating`, and can be used.
+        KMS finishes the change in some seconds. Until then both keys have the state `Updating`, and
+        can be used.
         """
         return self._reader.show(self._regions.set_primary(key, region, wait=wait))

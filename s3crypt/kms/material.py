@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Key material that its owner brings: wrapped here, imported, listed, expired and deleted.
+"""Key material that the caller provides: wrapped here, imported, listed and deleted.
 
-Only keys of the origin EXTERNAL have such material, and only symmetric ones are handled. The bytes
-of the material are never logged, printed or sent: KMS gets them wrapped by RSAES_OAEP_SHA_256 under
-a public key of its own. Which objects need a material is not known here.
+Only keys of the origin EXTERNAL have imported material, and only symmetric keys are handled. The
+bytes of the material are never logged, printed or sent: they are wrapped by RSAES_OAEP_SHA_256
+under a public key of KMS before they are sent. This module does not know which objects need a
+material.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,13 +38,13 @@ _EXPIRES = "KEY_MATERIAL_EXPIRES"
 
 @dataclass(frozen=True, slots=True)
 class ImportParameters:
-    """The public key that wraps material for one key, and the token that belongs to it.
+    """The public key for wrapping the material of one key, and the import token that belongs to it.
 
     Attributes:
-        key_arn: The key that the material is for.
+        key_arn: The ARN of the key into which the material will be imported.
         public_key: The RSA public key, as DER of a SubjectPublicKeyInfo.
         token: The import token.
-        expires: The time until which KMS accepts both.
+        expires: The time until which KMS accepts the public key and the token.
     """
 
     key_arn: str
@@ -54,13 +55,14 @@ class ImportParameters:
 
 @dataclass(frozen=True, slots=True)
 class Importing:
-    """The manner of an import.
+    """The options of an import.
 
     Attributes:
-        expires: The time at which KMS deletes the material, in any zone; None for never.
-        is_new: Whether the material is new to a key that has material already. It becomes current
-            by a rotation. Otherwise the material must be the key's first or an earlier one.
-        description: A description of the material; None keeps the earlier one.
+        expires: The time at which KMS deletes the material, with any time zone. None for never.
+        is_new: Whether this is new material for a key that already has material. A rotation makes
+            it current. If False, the material must be the key's first material, or a material that
+            the key had before.
+        description: A description of the material. None keeps the earlier description.
 
     Raises:
         ConfigError: KMS does not accept the expiry or the description.
@@ -71,7 +73,7 @@ class Importing:
     description: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the expiry against this machine's clock."""
+        """Check by this machine's clock that the expiry is in the future and within `MAX_EXPIRY`."""
         if self.expires is None:
             return
         if self.expires.tzinfo is None:
@@ -91,7 +93,8 @@ class Importing:
         if self.is_new:
             found["ImportType"] = "NEW_KEY_MATERIAL"
         elif is_replica:
-            # Without a type, KMS would take the first import into a replica for new material.
+            # Without an import type, KMS would treat the first import into a replica as new
+            # material.
             found["ImportType"] = "EXISTING_KEY_MATERIAL"
         if self.description is not None:
             found["KeyMaterialDescription"] = self.description
@@ -103,10 +106,10 @@ class Imported:
     """The result of an import.
 
     Attributes:
-        key_arn: The key.
-        material: The imported material; None if the caller may not list it.
-        primary_arn: The key that is rotated to new material: the primary key of a multi-Region
-            set, otherwise the key itself.
+        key_arn: The ARN of the key into which the material was imported.
+        material: The imported material. None if the caller may not list materials.
+        primary_arn: The ARN of the key that must be rotated to use new material: the primary key of
+            a multi-Region set, otherwise the key itself.
         missing_in: The ARNs of the replicas into which the same material must be imported before
             the primary key can be rotated to it.
     """
@@ -134,20 +137,20 @@ class KeyMaterials:
         self._reader = KeyReader(kms)
 
     def list(self, key: str) -> tuple[Material, ...]:
-        """Return every material of a key, newest first: the pending, current and earlier ones."""
+        """Return the pending, current and earlier materials of a key, newest first."""
         return self._reader.materials(key)
 
     def parameters(self, key: str) -> ImportParameters:
-        """Return a public key and a token for an import, which are valid for 24 hours."""
+        """Return a public key and a token for an import. KMS accepts them for 24 hours."""
         metadata = patiently(lambda: self._reader.metadata(key))
         _check_takes_material(metadata)
         return self._parameters(str(metadata["Arn"]))
 
     def import_file(self, key: str, file: str | Path, how: Importing) -> Imported:
-        """Import the 32 bytes in a file, wrapped here.
+        """Import the 32 bytes in a file. They are wrapped on this machine.
 
-        The file is read before the first request, and its permissions are checked as those of every
-        key file.
+        The file is read before the first request. Its permissions are checked as for every key
+        file.
         """
         material = read_material(file)
         try:
@@ -159,13 +162,15 @@ class KeyMaterials:
         return self._import(metadata, wrapped, offer.token, how)
 
     def import_wrapped(self, key: str, wrapped: bytes, token: bytes, how: Importing) -> Imported:
-        """Import material that was wrapped elsewhere under the public key of `parameters`."""
+        """Import material that was wrapped elsewhere under the public key from `parameters`."""
         return self._import(self._checked(key, how), wrapped, token, how)
 
     def delete(self, key: str, material_id: str | None = None) -> str:
-        """Delete imported material at once, by default the current one; return the key's ARN.
+        """Delete imported material at once, and return the key's ARN.
 
-        What was encrypted under the key cannot be opened until the same bytes are imported again.
+        None for the current material.
+
+        Data that needs the material cannot be decrypted until the same bytes are imported again.
         """
         arn = self.check_deletable(key, material_id)
         named = {} if material_id is None else {"KeyMaterialId": material_id}
@@ -174,7 +179,7 @@ class KeyMaterials:
         return arn
 
     def check_deletable(self, key: str, material_id: str | None = None) -> str:
-        """Return the ARN of a key whose imported material can be deleted; change nothing."""
+        """Return the ARN of the key if its imported material can be deleted. Change nothing."""
         metadata = self._reader.metadata(key)
         _check_takes_material(metadata, deletes=True)
         arn = str(metadata["Arn"])
@@ -186,7 +191,7 @@ class KeyMaterials:
         return arn
 
     def _checked(self, key: str, how: Importing) -> Any:
-        """Return the key's metadata if it takes this material now."""
+        """Return the key's metadata after checking that the key accepts this import now."""
         metadata = patiently(lambda: self._reader.metadata(key))
         _check_takes_material(metadata)
         if not how.is_new:
@@ -248,7 +253,7 @@ class KeyMaterials:
         return Imported(arn, replica_of(metadata) or arn, material, replicas)
 
     def _seen(self, arn: str) -> tuple[Material, ...] | None:
-        """Return the materials of a key, or None if the caller may not list them."""
+        """Return the materials of a key. Return None if the caller may not list them."""
         try:
             return self._reader.materials(arn)
         except KeyUnavailableError as error:
@@ -258,7 +263,8 @@ class KeyMaterials:
 
     def _look_for_new(self, arn: str, before: set[str]) -> Callable[[Attempts], Reply | None]:
         def look(attempts: Attempts) -> Reply | None:
-            # If there is a pending material that was not there before, a lost attempt imported it.
+            # If a material exists that was not there before, an earlier attempt has imported it,
+            # although its reply was lost.
             request = {"KeyId": arn, "IncludeKeyMaterial": "ALL_KEY_MATERIAL"}
             found = self._look(arn, "list_key_rotations", request, attempts)
             ids = [each["KeyMaterialId"] for each in found["Rotations"]]
@@ -316,7 +322,7 @@ _REFUSING_STATES: Mapping[str, str] = {
 
 
 def _explained(error: S3CryptError, arn: str, how: Importing) -> S3CryptError:
-    """Return KMS's refusal of an import with its cause and the next command."""
+    """Return an error that explains why KMS refused an import, and names the next command."""
     code = "NewKeyMaterial" if how.is_new and error.code == _INCORRECT else error.code
     if code not in _REFUSALS or is_unsure(error):
         return error
@@ -337,7 +343,7 @@ _NOT_UNWRAPPED = (
     "KMS cannot unwrap the material: it was wrapped under another public key than the token's, not"
     f" by {WRAPPING_ALGORITHM}, or has not {MATERIAL_LENGTH} bytes"
 )
-# KMS's code -> (description, advice).
+# KMS's error code -> (description, advice).
 _REFUSALS: Mapping[str, tuple[str, str]] = {
     _INCORRECT: (
         "it is not material that the key had before",

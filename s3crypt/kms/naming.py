@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The names by which people find keys: aliases, descriptions and tags.
+"""Aliases, descriptions and tags of keys: the names by which people find them.
 
-An alias is a name of a key within one account and Region, and not a part of the key: moving it
-changes no key. S3 objects name the ARN of their key, so they stay readable when an alias moves.
+An alias is a name for a key within one account and Region. It is not a part of the key, so moving
+an alias changes no key. S3 objects name the ARN of their key, so they stay readable when an alias
+moves.
 """
 
 import re
@@ -22,13 +23,14 @@ _ALIAS_ARN = re.compile(r"arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:(alias/.+)")
 
 @dataclass(frozen=True, slots=True)
 class AliasChange:
-    """An alias that is moved or deleted.
+    """A change of an alias: it is moved to another key, or deleted.
 
     Attributes:
         alias: The alias, with `alias/`.
         alias_arn: The ARN of the alias.
         was: The ARN of the key that the alias names before the change.
-        becomes: The ARN of the key that it names afterwards; None if the alias is deleted.
+        becomes: The ARN of the key that the alias names after the change. None if the alias is
+            deleted.
     """
 
     alias: str
@@ -38,7 +40,7 @@ class AliasChange:
 
     @property
     def is_change(self) -> bool:
-        """Whether there is anything to change."""
+        """Whether the change has an effect. It has none if the alias already names the key."""
         return self.was != self.becomes
 
 
@@ -54,7 +56,10 @@ class KeyNaming:
         self._reader = KeyReader(kms)
 
     def add_alias(self, key: str, alias: str) -> str:
-        """Give a key an alias and return the key's ARN; an alias of this key stays as it is."""
+        """Give a key an alias, and return the key's ARN.
+
+        If the key has the alias, nothing changes.
+        """
         name = alias_name(alias)
         metadata = self._reader.metadata(key)
         check_own(metadata, "kms:CreateAlias")
@@ -74,7 +79,7 @@ class KeyNaming:
         return arn
 
     def planned_move(self, alias: str, to: str) -> AliasChange:
-        """Return the change that a move would make, once all of KMS's rules allow it."""
+        """Return the change for moving an alias to another key, if KMS's rules permit the move."""
         name, current = self._current(alias)
         target = self._reader.metadata(to)
         _check_move(name, current, target)
@@ -83,12 +88,12 @@ class KeyNaming:
         )
 
     def planned_deletion(self, alias: str) -> AliasChange:
-        """Return the change that the deletion of an alias would make."""
+        """Return the change for deleting an alias."""
         name, current = self._current(alias)
         return AliasChange(name, _in_region_of(current["Arn"], name), str(current["Arn"]), None)
 
     def make(self, change: AliasChange) -> None:
-        """Make a planned change; nothing is sent if there is nothing to change."""
+        """Make a planned change. If it has no effect, no request is sent."""
         if change.becomes is None:
             self._delete(change)
         elif change.is_change:
@@ -96,14 +101,14 @@ class KeyNaming:
             patiently(lambda: self._kms.ask("update_alias", arn, AliasName=name, TargetKeyId=arn))
 
     def describe_as(self, key: str, text: str) -> Key:
-        """Replace the description of a key; an empty text removes it."""
+        """Replace the description of a key. An empty text removes the description."""
         check_description(text)
         arn = self._changeable(key, "kms:UpdateKeyDescription")
         self._kms.ask("update_key_description", arn, KeyId=arn, Description=text)
         return replace(self._reader.show(arn), description=text)
 
     def tag(self, key: str, tags: Mapping[str, str]) -> Key:
-        """Add tags to a key, or replace their values; other tags stay."""
+        """Add tags to a key, or replace their values. Other tags of the key do not change."""
         if not tags:
             raise ConfigError("There is no tag to add.", hint="Give at least one name and value.")
         check_tags(tags)
@@ -112,7 +117,7 @@ class KeyNaming:
         return self._with_tags(arn, added=tags)
 
     def untag(self, key: str, names: Collection[str]) -> Key:
-        """Remove tags from a key; a tag that the key does not have is no error."""
+        """Remove tags from a key. A tag that the key does not have is ignored."""
         if not names or isinstance(names, str):
             raise ConfigError("There is no tag to remove.", hint="Give at least one name.")
         check_tags(dict.fromkeys(names, ""))
@@ -123,7 +128,7 @@ class KeyNaming:
     def _with_tags(
         self, arn: str, *, added: Mapping[str, str] | None = None, removed: Collection[str] = ()
     ) -> Key:
-        # KMS may still report the previous tags.
+        # KMS may still report the tags before the change.
         shown = self._reader.show(arn)
         if "kms:ListResourceTags" in shown.not_permitted:
             return shown
@@ -136,7 +141,7 @@ class KeyNaming:
         return str(metadata["Arn"])
 
     def _current(self, alias: str) -> tuple[str, Any]:
-        """Return the name of an alias, and the metadata of the key that it names.
+        """Return an alias with the prefix `alias/`, and the metadata of the key that it names.
 
         Raises:
             KeyUnavailableError: There is no such alias.
@@ -156,7 +161,8 @@ class KeyNaming:
 
     def _delete(self, change: AliasChange) -> None:
         def look(attempts: Attempts) -> Reply | None:
-            # If the alias is gone at the second attempt, the first attempt may have deleted it.
+            # If the alias no longer exists at the second attempt, the first attempt may have
+            # deleted it.
             client, request = self._kms.client(change.was), {"KeyId": change.was}
             found = call(client, "list_aliases", request, change.was, within=attempts, is_look=True)
             names = {each["AliasName"] for each in found["Aliases"]}
@@ -166,12 +172,12 @@ class KeyNaming:
 
 
 def check_unmoved(change: AliasChange, was: str | None) -> None:
-    """Refuse a change of an alias that names another key than the caller expects.
+    """Raise a ConflictError if the alias names another key than the caller expects (`was`).
 
-    KMS has no conditional change of an alias, so an alias that moves after this check is not seen.
+    KMS has no conditional change of an alias, so a move after this check is not detected.
 
     Raises:
-        ConflictError: The alias was moved meanwhile. Nothing was changed.
+        ConflictError: The alias names another key than `was`. Nothing was changed.
     """
     if was is not None and was != change.was and change.is_change:
         raise ConflictError(
@@ -181,7 +187,10 @@ def check_unmoved(change: AliasChange, was: str | None) -> None:
 
 
 def create_alias(kms: KMS, arn: str, alias: str) -> None:
-    """Make an alias of a key. An alias that a lost attempt made is a success."""
+    """Make an alias for a key.
+
+    If an earlier attempt made the alias although its reply was lost, this is a success.
+    """
 
     def look(attempts: Attempts) -> Reply | None:
         # If the alias exists at the second attempt, the first attempt may have made it.
@@ -193,10 +202,10 @@ def create_alias(kms: KMS, arn: str, alias: str) -> None:
 
 
 def alias_name(alias: str) -> str:
-    """Return an alias with `alias/`.
+    """Return an alias with the prefix `alias/`.
 
     Raises:
-        ConfigError: KMS takes no such alias, or it belongs to AWS.
+        ConfigError: KMS does not accept the alias, or the alias belongs to AWS.
     """
     name = alias if alias.startswith("alias/") else f"alias/{alias}"
     if is_aws_alias(name):
@@ -221,7 +230,7 @@ def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def check_tags(tags: Mapping[str, str]) -> None:
-    """Refuse tags that KMS does not take."""
+    """Refuse tags that KMS does not accept."""
     if len(tags) > 50:
         raise ConfigError("A key takes at most 50 tags.")
     for name, value in tags.items():
@@ -237,7 +246,7 @@ def check_tags(tags: Mapping[str, str]) -> None:
 
 
 def _check_move(alias: str, current: Any, target: Any) -> None:
-    """Refuse a move that UpdateAlias would refuse, naming the rule."""
+    """Refuse a move that UpdateAlias would refuse. The error names the broken rule."""
     check_own(target, "kms:UpdateAlias")
     was, becomes = str(current["Arn"]), str(target["Arn"])
     rule = _broken_rule(current, target)
@@ -265,7 +274,7 @@ def _broken_rule(current: Any, target: Any) -> str | None:
 
 
 def _kind(metadata: Any) -> tuple[str, str]:
-    # UpdateAlias takes any spec of the same type.
+    # UpdateAlias permits a move between key specs of the same type.
     spec = str(metadata.get("KeySpec"))
     types = {"SYMMETRIC": "symmetric", "HMAC": "HMAC"}
     return types.get(spec.partition("_")[0], "asymmetric"), str(metadata.get("KeyUsage"))

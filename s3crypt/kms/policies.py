@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The policy of a KMS key: read and written.
 
-`s3crypt.policy` decides the statements of a policy, and `s3crypt.policy_changes` decides whether it
-may be written. `BypassPolicyLockoutSafetyCheck` is never sent, so KMS always checks that a new
-policy does not lock its author out of the key.
+The package `s3crypt.policy` interprets the statements of a policy. The module
+`s3crypt.policy_changes` decides whether a policy may be written. `BypassPolicyLockoutSafetyCheck`
+is never sent, so KMS always checks that a new policy does not lock its author out of the key.
 """
 
 from s3crypt.errors import KeyUnavailableError
@@ -29,43 +29,43 @@ class KeyPolicies:
         self._reader = KeyReader(kms)
 
     def resolve(self, key: str) -> str:
-        """Return the ARN of a key that is named by its id, its ARN, `alias/NAME` or an alias's ARN.
+        """Return the ARN of a key by its id, its ARN, `alias/NAME` or an alias's ARN.
 
-        KMS reads and writes policies by a key's id or ARN only.
+        KMS reads and writes policies only by a key's id or ARN, not by an alias.
 
         Raises:
             ConfigError: The text cannot be the name of a key.
-            KeyUnavailableError: The key does not exist, or KMS refused to describe it. A key that
-                is named by its own ARN is not described.
+            KeyUnavailableError: The key does not exist, or KMS refused to describe it. No request
+                is made for a key's own ARN.
         """
         if key.startswith("arn:") and key.split(":", 5)[-1].startswith("key/"):
             return key
         return str(self._reader.metadata(key)["Arn"])
 
     def read_text(self, arn: str) -> str:
-        """Return the policy of a key as KMS sends it.
+        """Return the policy of a key as the text that KMS sends.
 
         Raises:
-            KeyUnavailableError: There is no such key, or KMS refused.
+            KeyUnavailableError: The key does not exist, or KMS refused.
         """
         reply = self._kms.ask("get_key_policy", arn, KeyId=arn, PolicyName=_NAME)
         return str(reply["Policy"])
 
     def read(self, arn: str) -> Document:
-        """Return the policy of a key.
+        """Return the policy of a key, parsed.
 
         Raises:
-            KeyUnavailableError: There is no such key, or KMS refused.
-            ConfigError: The policy has elements that the grammar of policies does not have.
+            KeyUnavailableError: The key does not exist, or KMS refused.
+            ConfigError: The policy does not follow the grammar of policies.
         """
         return Document.parse(self.read_text(arn))
 
     def write(self, arn: str, document: Document) -> None:
-        """Replace the policy of a key. The caller reads it back.
+        """Replace the policy of a key. The caller should read the policy back to verify the change.
 
         Raises:
-            KeyUnavailableError: KMS refused. If the effect of the request is unknown, the message
-                says so.
+            KeyUnavailableError: KMS refused. If it is unknown whether the policy was replaced, the
+                message says so.
         """
         text = document.render(indent=None)
         try:

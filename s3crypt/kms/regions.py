@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Multi-Region keys: replicas made and listed, and the primary key changed.
+"""Multi-Region keys: make and list replicas, and change the primary key.
 
-The keys of a set have the same id and key material. Their policies, grants, aliases, tags and
-descriptions are separate: KMS synchronises none of them. Objects, and which Region they are in, are
-unknown here.
+All keys of a set have the same id and key material. Their policies, grants, aliases, tags and
+descriptions are separate, and KMS does not copy them. This module does not know objects or their
+Regions.
 """
 
 import re
@@ -19,7 +19,8 @@ from .description import KeyReader, replica_of
 from .service import KMS, SETTLING_SECONDS, patiently
 
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
-# Making a replica, or changing the primary key, takes some seconds: a minute is waited in all.
+# KMS needs some seconds to make a replica or to change the primary key. The code waits for up to a
+# minute.
 _ASYNCHRONOUS_SECONDS = (*SETTLING_SECONDS, *(6.4,) * 8)
 
 
@@ -30,8 +31,8 @@ class RegionalKey:
     Attributes:
         arn: The key's ARN.
         is_primary: Whether it is the primary key.
-        state: Its state by KMS's name; None if it could not be read.
-        reason: The reason why the state could not be read; empty otherwise.
+        state: The key state by KMS's name. None if it could not be read.
+        reason: The reason why the state could not be read. Empty if it was read.
     """
 
     arn: str
@@ -61,7 +62,7 @@ class KeyRegions:
         self._reader = KeyReader(kms)
 
     def list(self, key: str) -> tuple[RegionalKey, ...]:
-        """Return the keys of a key's set, the primary key first."""
+        """Return all keys of the set to which a key belongs, the primary key first."""
         metadata = self._multi_region(key)
         regions = metadata["MultiRegionConfiguration"]
         primary = str(regions["PrimaryKey"]["Arn"])
@@ -69,9 +70,9 @@ class KeyRegions:
         return tuple(self._regional(arn, primary, metadata) for arn in (primary, *replicas))
 
     def replicate(self, key: str, region: str) -> str:
-        """Make a replica in another Region, and return its ARN once it is usable.
+        """Make a replica in another Region, and return its ARN when it can be used.
 
-        An existing replica is returned unchanged. KMS gives a new replica the default key policy.
+        If the replica exists, nothing changes. A new replica gets the default key policy.
         """
         metadata = self._multi_region(key)
         primary = replica_of(metadata) or str(metadata["Arn"])
@@ -90,13 +91,14 @@ class KeyRegions:
     def set_primary(self, key: str, region: str, *, wait: bool = False) -> str:
         """Make the replica in a Region the primary key, and return its ARN.
 
-        KMS finishes in some seconds; until then both keys are `Updating`, and encrypt and decrypt.
-        Nothing is sent if the key in that Region is the primary key already.
+        KMS finishes the change in some seconds. Until then both keys have the state `Updating`, and
+        can encrypt and decrypt. If the key in that Region is already the primary key, no request to
+        change it is sent.
 
         Args:
             key: Any key of the set.
             region: The Region of the replica.
-            wait: Whether to return only when KMS has finished.
+            wait: Return only after KMS has finished.
         """
         metadata = self._multi_region(key)
         primary = replica_of(metadata) or str(metadata["Arn"])
@@ -145,7 +147,8 @@ class KeyRegions:
 
     def _look_for(self, wanted: str) -> Callable[[Attempts], Reply | None]:
         def look(attempts: Attempts) -> Reply | None:
-            # If the replica is the primary key now, an attempt whose reply was lost has done it.
+            # If the replica is the primary key now, an earlier attempt has changed it, although its
+            # reply was lost.
             client, request = self._kms.client(wanted), {"KeyId": wanted}
             found = call(client, "describe_key", request, wanted, within=attempts, is_look=True)
             return found if replica_of(found["KeyMetadata"]) is None else None
@@ -153,7 +156,10 @@ class KeyRegions:
         return look
 
     def _wait_for_update(self, metadata: Any, primary: str) -> None:
-        """Wait until an earlier change of the primary key is finished: KMS refuses another one."""
+        """Wait until KMS has finished an earlier change of the primary key.
+
+        During such a change, KMS refuses replication and another change.
+        """
         if metadata.get("KeyState") == "Updating":
             self._wait(primary, _is_settled, "an earlier change of the primary key")
 

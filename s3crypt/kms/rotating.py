@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotation of keys: now, and on a schedule. A rotation gives a key new key material.
+"""Rotation of keys, on demand and on a schedule. A rotation gives a key new key material.
 
-The key keeps its id, and KMS keeps the old material, so nothing in S3 changes.
+The key keeps its id, and KMS keeps the old material for decryption. Nothing in S3 changes.
 """
 
 import time
@@ -17,8 +17,8 @@ from .service import KMS, NEW_KEY_HINT, retold
 MIN_ROTATION_PERIOD_DAYS = 90
 """The shortest period of automatic rotation that KMS accepts."""
 MAX_ROTATION_PERIOD_DAYS = 2560
-"""The longest period of automatic rotation that KMS accepts."""
-# KMS finishes a rotation in the background, usually within seconds: polled for ten minutes.
+# KMS finishes a rotation in the background, usually within seconds. The state is polled for up to
+# ten minutes.
 _POLLING_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, *(15.0,) * 39)
 
 
@@ -34,7 +34,7 @@ class KeyRotator:
         self._reader = KeyReader(kms)
 
     def rotate(self, key: str, *, wait: bool) -> Key:
-        """Give a key new key material now; `KeyManager.rotate` documents it."""
+        """Give a key new key material now. `KeyManager.rotate` documents the arguments."""
         before = self._reader.metadata(key)
         _check_rotatable(before, _ON_DEMAND)
         arn = str(before["Arn"])
@@ -64,7 +64,7 @@ class KeyRotator:
         metadata = self._reader.metadata(key)
         _check_rotatable(metadata, "kms:EnableKeyRotation")
         enable_rotation(self._kms, metadata["Arn"], period_days)
-        # KMS may still report the previous schedule, so the new schedule is filled in.
+        # KMS may still report the schedule before the change, so the result gets the new schedule.
         shown = self._reader.show(metadata["Arn"])
         return replace(shown, rotation_enabled=True, rotation_period_days=period_days)
 
@@ -80,7 +80,8 @@ class KeyRotator:
         try:
             return self._reader.show(arn)
         except S3CryptError as error:
-            # The key is rotated, and a repetition would use up another of the 25 rotations.
+            # The rotation has begun. A repeated call would use up another of the 25 rotations, so
+            # the hint advises against it.
             raise retold(
                 error,
                 f"{arn} was rotated, but could not be shown: {error}",
@@ -88,7 +89,10 @@ class KeyRotator:
             ) from error.__cause__
 
     def _begun(self, before: Any, attempts: Attempts) -> Reply | None:
-        """Return a reply that proves that an attempt whose reply was lost began a rotation."""
+        """Return a reply that proves that an earlier attempt began a rotation.
+
+        The reply to that attempt was lost. Return None if no rotation was begun.
+        """
         arn = str(before["Arn"])
         client, request = self._kms.client(arn), {"KeyId": arn}
         how: dict[str, Any] = {"within": attempts, "is_look": True}
@@ -100,12 +104,12 @@ class KeyRotator:
 
 
 def enable_rotation(kms: KMS, arn: str, period_days: int) -> None:
-    """Let KMS rotate a key every `period_days` days."""
+    """Make KMS rotate a key every `period_days` days."""
     kms.ask("enable_key_rotation", arn, KeyId=arn, RotationPeriodInDays=period_days)
 
 
 def check_period(days: int) -> None:
-    """Refuse a number of days that KMS does not take as the period of rotation."""
+    """Refuse a rotation period that KMS does not accept."""
     whole = isinstance(days, int) and not isinstance(days, bool)
     if not whole or not MIN_ROTATION_PERIOD_DAYS <= days <= MAX_ROTATION_PERIOD_DAYS:
         raise ConfigError(
@@ -117,12 +121,16 @@ def check_period(days: int) -> None:
 def _is_finished(before: Any, now: Key) -> bool:
     if now.rotating_since is not None:
         return False
-    # KMS may not show yet that a rotation has begun. Some services have no ids of materials.
+    # KMS may not report yet that a rotation has begun, so the id of the material is compared. Some
+    # KMS-compatible services have no ids of materials; for them the rotation counts as finished.
     return before.get(_MATERIAL) is None or _is_new(before, now.material_id)
 
 
 def _is_new(before: Any, material_id: str | None) -> bool:
-    """Return whether a key has another material than its earlier metadata names."""
+    """Return whether `material_id` is another material than the one in the key's earlier metadata.
+
+    Return False if one of the ids is unknown.
+    """
     return None not in {material_id, before.get(_MATERIAL)} and material_id != before[_MATERIAL]
 
 

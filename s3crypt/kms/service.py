@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests about KMS keys, each to the key's own Region, and explanations of KMS's errors.
+"""Requests about KMS keys, and explanations of KMS's errors.
 
-This module decides nothing: its callers choose the requests.
+Each request is sent to the key's own Region. The callers decide which requests to make.
 """
 
 import time
@@ -28,17 +28,17 @@ NEW_KEY_HINT = "Create another key and rotate the objects to it."
 
 
 class KMS:
-    """Sends requests about keys, which are given by name, to KMS.
+    """Sends requests about keys to KMS. Keys are given by name.
 
     Args:
-        clients: Makes a client for each Region.
+        clients: Creates a client for each Region.
     """
 
     def __init__(self, clients: "Clients[KMSClient]") -> None:
         self._clients = clients
 
     def client(self, key: str) -> "KMSClient":
-        """Return the client of the Region in an ARN, or of the session's Region for other names."""
+        """Return the client for the Region in an ARN. For other names, use the session's Region."""
         return self._clients.get(_region(key))
 
     def ask(
@@ -66,19 +66,21 @@ class KMS:
 
 
 def retold(error: S3CryptError, message: str, hint: str) -> S3CryptError:
-    """Return an error of the same type, code and request with another message and hint."""
+    """Return an error of the same type, code and request id with another message and hint."""
     return type(error)(message, hint=hint, code=error.code, request_id=error.request_id)
 
 
-# KMS is eventually consistent: for a few seconds, requests may not find a new key.
+# KMS is eventually consistent: for a few seconds, a request may not find a new key. `patiently`
+# waits for these numbers of seconds between its attempts.
 SETTLING_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
 
 def patiently(step: Callable[[], T]) -> T:
-    """Return the result of a step that KMS may refuse for some seconds, because a key is new.
+    """Return the result of `step`. Repeat it for some seconds while KMS does not find the new key.
 
     Raises:
-        KeyUnavailableError: KMS refused for another reason, or still does not find the key.
+        KeyUnavailableError: KMS refused for another reason, or still does not find the key at the
+            end.
     """
     for seconds in SETTLING_SECONDS:
         try:
@@ -95,8 +97,8 @@ def _region(key: str) -> str | None:
     return parts[3] if parts[0] == "arn" and len(parts) >= 6 else None
 
 
-# (operation, KMS's code) -> (description, advice), if the operation allows a more precise
-# explanation than the code alone.
+# (operation, KMS's error code) -> (description, advice). Listed here are the errors that can be
+# explained better if the operation is known.
 _EXPLANATIONS = {
     ("create_key", "LimitExceededException"): (
         "the account has as many KMS keys in this region as its quota allows",
@@ -163,7 +165,8 @@ _EXPLANATIONS = {
 }
 
 
-# Codes by which KMS refuses a request because of the caller, the kind or the state of a key.
+# Error codes with which KMS refuses a request because of the caller, or because of the kind or the
+# state of the key.
 _REFUSALS = frozenset(
     {
         "AccessDeniedException",
@@ -172,7 +175,7 @@ _REFUSALS = frozenset(
         "UnsupportedOperationException",
     }
 )
-# Operations that KMS allows to other accounts than the key's.
+# Operations that KMS permits to callers of other accounts than the key's account.
 # https://docs.aws.amazon.com/kms/latest/developerguide/kms-api-permissions-reference.html
 _ACROSS_ACCOUNTS: frozenset[KMSOperation] = frozenset(
     {
@@ -193,7 +196,8 @@ def iam_action(operation: KMSOperation) -> str:
 
 def _explained(error: S3CryptError, operation: KMSOperation, subject: str) -> S3CryptError:
     if is_unsure(error):
-        # The refusal may come from the effect of an earlier attempt, whose reply was lost.
+        # The refusal may be caused by an earlier attempt that succeeded although its reply was
+        # lost, so the error is not explained further.
         return error
     if (operation, error.code) in _EXPLANATIONS:
         what, hint = _EXPLANATIONS[operation, str(error.code)]

@@ -21,7 +21,8 @@ GONE = "Gone"
 
 _DENIED, _NOT_FOUND = "AccessDeniedException", "NotFoundException"
 _DESCRIBE, _LIST = ("kms:DescribeKey",), ("kms:ListKeyRotations",)
-# Objects can be under any number of keys. The cache of their states is cleared at this size.
+# A bucket can contain objects under any number of keys. The cache is cleared when it has this many
+# keys.
 _MOST_KEYS = 10_000
 
 
@@ -30,10 +31,10 @@ class MaterialAge:
     """The age of one key material.
 
     Attributes:
-        by: A time at which the material existed already, or None if there is no such time.
-        is_exact: Whether the material did not exist before `by`. Imported and replicated material
-            may be older.
-        is_current: Whether the material wraps new data keys.
+        by: The latest possible time of creation, or None if it is unknown.
+        is_exact: Whether `by` is the time of creation. If False, the material may be older. This is
+            the case for imported and replicated material.
+        is_current: Whether KMS wraps new data keys with this material.
     """
 
     by: datetime | None
@@ -43,12 +44,12 @@ class MaterialAge:
 
 @dataclass(frozen=True, slots=True)
 class KeyMaterials:
-    """The materials of a KMS key that have wrapped data keys.
+    """The materials of a KMS key that wrap, or have wrapped, data keys.
 
     Attributes:
         ages: The age of each material, by its id.
-        hidden: Why the materials are unknown, in a clause.
-        denied: The IAM actions that the caller lacks to list the materials.
+        hidden: The reason why the materials are unknown, as a clause. Empty if they are known.
+        denied: The IAM actions that the caller would need to list the materials.
     """
 
     ages: Mapping[str, MaterialAge] = field(default_factory=dict)
@@ -61,12 +62,12 @@ class KeyState:
     """The state of a KMS key.
 
     Attributes:
-        state: The state in KMS's spelling, or `Gone`, or None if the state is unknown.
-        made: A time before which no material of the key existed, or None if the age of its
-            material is unknown.
-        hidden: Why the state is unknown, in a clause.
-        denied: The IAM actions that the caller lacks to read the state.
-        materials: The key's materials; None if they were not requested.
+        state: The state in KMS's spelling, or `Gone`. None if the state is unknown.
+        made: The time of the key's creation, if all its material is as old or younger. None if the
+            material may be older than the key.
+        hidden: The reason why the state is unknown, as a clause. Empty if it is known.
+        denied: The IAM actions that the caller would need to read the state.
+        materials: The key's materials. None if they were not requested.
     """
 
     state: str | None = None
@@ -77,7 +78,7 @@ class KeyState:
 
 
 class _Known(Generic[T]):
-    """A bounded, thread-safe cache, which makes the request about each key once."""
+    """A bounded, thread-safe cache. It calls `ask` once per key."""
 
     def __init__(self) -> None:
         self._known: dict[str, T] = {}
@@ -85,7 +86,7 @@ class _Known(Generic[T]):
         self._lock = threading.Lock()
 
     def get(self, arn: str, ask: Callable[[str], T]) -> T:
-        """Return the known value, or the result of `ask`."""
+        """Return the cached value of a key. If there is none, call `ask` and cache its result."""
         known = self._known.get(arn)
         if known is not None:
             return known
@@ -95,7 +96,7 @@ class _Known(Generic[T]):
                 self._locks.clear()
             lock = self._locks.setdefault(arn, threading.Lock())
         with lock:
-            # Another thread may have fetched the value while this one waited for the lock.
+            # Another thread may have cached the value while this thread waited for the lock.
             known = self._known.get(arn) or ask(arn)
             self._known[arn] = known
         return known
@@ -115,16 +116,16 @@ class KeyStates:
         self._unreachable: set[str] = set()
 
     def of(self, arn: str) -> KeyState:
-        """Return the state of a key. Each key is described once."""
+        """Return the state of a key. KMS is asked once per key."""
         return self._states.get(arn, self._asked)
 
     def materials(self, arn: str) -> KeyMaterials:
-        """Return the materials of a key. They are listed once per key."""
+        """Return the materials of a key. KMS is asked once per key."""
         return self._materials.get(arn, self._listed)
 
     def _asked(self, arn: str) -> KeyState:
         # The writer of an object chooses the ARNs in its header. A request to a Region that does
-        # not exist takes a minute to fail, so that each Region is tried only once.
+        # not exist takes a minute to fail, so each Region is tried only once.
         region = "".join(arn.split(":")[3:4])
         if region in self._unreachable:
             return KeyState(hidden=f"KMS of {region} cannot be reached")
@@ -159,11 +160,13 @@ class KeyStates:
 
 
 def _age(material: Material, metadata: Any) -> MaterialAge:
-    """Return the age of a material that is, or was, a key's current material.
+    """Return the age of a material of `metadata`'s key. The material is or was the current one.
 
-    KMS generates the material of a rotation at that time, and the first material with the key. The
-    primary key's rotation generates a replica's material. Only its first may be older than the
-    replica. Imported material is older than its rotation, and the date of its import is unknown.
+    KMS generates the first material together with the key, and every later material during its
+    rotation. A replica gets the material of its primary key: later materials during the rotation of
+    the primary key, and the first one when the replica is made. Therefore only a replica's first
+    material may be older than the replica. Imported material is older than its rotation, and the
+    time of its import is unknown.
     """
     is_generated = metadata.get("Origin") == "AWS_KMS"
     created = metadata["CreationDate"].astimezone(UTC) if is_generated else None
@@ -172,9 +175,10 @@ def _age(material: Material, metadata: Any) -> MaterialAge:
 
 
 def _has_own_material(metadata: Any) -> bool:
-    """Return whether no material of a key is older than the key itself.
+    """Return whether all material of a key is as old as the key or younger.
 
     Imported material and the material in a custom or external key store can be of any age. A
-    replica has the material of its primary key, and a primary key may have been a replica before.
+    replica has the material of its primary key, and a primary key may have been a replica in the
+    past.
     """
     return metadata.get("Origin") == "AWS_KMS" and not metadata.get("MultiRegion")

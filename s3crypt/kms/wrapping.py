@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bytes of key material: read from a file, wrapped for KMS, and erased.
+"""The bytes of key material: read them from a file, wrap them for KMS, and erase them.
 
-The bytes stay in one buffer, which the caller erases. This module makes no requests.
+The bytes stay in one buffer, which the caller must erase. This module makes no requests.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ MATERIAL_LENGTH = 32
 
 
 def read_material(file: str | Path) -> bytearray:
-    """Return the 32 bytes in a file, as a buffer that the caller erases.
+    """Return the 32 bytes in a file, in a buffer that the caller must erase.
 
     Raises:
         ConfigError: The file cannot be read, has another length, or other users can write to it.
@@ -27,7 +27,7 @@ def read_material(file: str | Path) -> bytearray:
     try:
         with path.open("rb", buffering=0) as source:
             check_is_private(path, source)
-            # A pipe may return fewer bytes than it was asked for.
+            # A read from a pipe may return fewer bytes than requested.
             while length < len(buffer) and (count := source.readinto(memoryview(buffer)[length:])):
                 length += count
     except OSError as error:
@@ -47,8 +47,8 @@ def read_material(file: str | Path) -> bytearray:
 
 
 def wrap(material: bytearray, public_key: bytes) -> bytes:
-    """Return material wrapped by RSAES_OAEP_SHA_256 under a public key in DER."""
-    # cryptography takes 100 ms to load, and only an import needs it.
+    """Return material that is wrapped by RSAES_OAEP_SHA_256 under a public key in DER."""
+    # The import of cryptography takes 100 ms, and only this function needs it here.
     from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric import padding, rsa  # noqa: PLC0415
     from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
@@ -58,10 +58,11 @@ def wrap(material: bytearray, public_key: bytes) -> bytes:
     key = load_der_public_key(public_key)
     assert isinstance(key, rsa.RSAPublicKey), "KMS was asked for an RSA key"
     scheme = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
-    # cryptography takes only `bytes`, which cannot be erased: this copy lives for the call alone.
+    # cryptography accepts only `bytes`, which cannot be erased. This copy exists only during the
+    # call.
     return key.encrypt(bytes(material), scheme)
 
 
 def erase(buffer: bytearray) -> None:
-    """Overwrite material in memory."""
+    """Overwrite the buffer with zeros."""
     buffer[:] = bytes(len(buffer))
