@@ -27,6 +27,9 @@ from s3crypt.local import distance
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Without byte code, each process that a test starts would compile all its modules anew: half a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Here, a request that keeps failing is given up after two seconds instead of a minute.
 os.environ["S3CRYPT_RETRY_SECONDS"] = "2"
 # Hundreds of tests break a reply, and no test needs a longer pause.
