@@ -437,10 +437,7 @@ class Many:
         """Change the mode or key of all objects below a prefix; see `S3Crypt.rotate`.
 
         The outcome of a failed object has its `error`; no `RotationError` is raised. `names`
-        selects objects by the rest of the name.
-
-        Raises:
-            ObjectNotFoundError: No object is below the prefix, or `names` selects no object.
+        selects objects, as for `list`.
         """
         from . import rotation  # noqa: PLC0415 - eight modules that puts and gets do without
 

@@ -628,24 +628,12 @@ class S3Crypt:
     ) -> "tuple[SyncOutcome, ...]":
         """Make a folder or prefix like another one: copy what differs in size or time.
 
-        `many.sync` does the same, and yields each outcome instead. docs/sync.md has the rules.
-
-        Args:
-            source, target: Folders and prefixes; one of them at least is a prefix.
-            on_outcome: Called with each name's outcome as soon as it is known, also of names that
-                are unchanged.
-            options: Those of `many.sync`: `to`, `names`, `delete`, `size_only`, `checksum`,
-                `no_overwrite`, `dry_run`, options of objects that are read or written, and those of
-                every job.
-
-        Returns:
-            The outcomes of the names that were copied, deleted or skipped, in the order of names.
+        The arguments are those of `many.sync`; docs/sync.md has the rules. `on_outcome` is called
+        with every outcome as soon as it is known. The result has the outcomes of all names but the
+        unchanged ones, in the order of names.
 
         Raises:
-            ConfigError: One place is inside the other, or an option does not apply.
-            LocalFileNotFoundError, ObjectNotFoundError: There is no source, or no selected name.
-            SyncError: Names failed: its `outcomes` have the errors. Or `delete` was given, and
-                nothing was deleted, since the source is not known or was not copied as a whole.
+            SyncError: Names failed, or nothing was deleted; `outcomes` has the errors.
         """
         from .syncing import completed  # noqa: PLC0415 - modules that one object does without
 

@@ -64,5 +64,5 @@ def test_the_public_face_is_small() -> None:
         "buckets", "client", "copy", "delete", "exists", "get", "head", "inspect", "list",
         "list_level", "list_versions", "list_versions_level", "list_with_neighbours",
         "make_bucket", "many", "move", "needs_rotation", "open", "presign", "put", "read",
-        "remove_bucket", "rotate", "written_in",
+        "remove_bucket", "rotate", "sync", "written_in",
     }  # fmt: skip

@@ -114,9 +114,8 @@ ALLOWED = {
         "location", "modes", "moves", "objects", "requests", "rotation", "syncing", "transfer",
     },
     "store": {
-        "arguments", "buckets", "errors", "files", "formats", "local", "location", "many", "modes",
-        "moves",
-        "objects", "rotation", "transfer",
+        "arguments", "buckets", "errors", "files", "formats", "job_items", "local", "location",
+        "many", "modes", "moves", "objects", "rotation", "syncing", "transfer",
     },
     "filesystem": {
         "arguments", "aws", "aws_errors", "buckets", "errors", "jobs", "key_references", "local",

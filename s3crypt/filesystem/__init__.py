@@ -545,24 +545,22 @@ class S3CryptFileSystem(NamesFileSystem):
         """Move objects: copy all of them, then remove exactly the objects that were copied.
 
         Raises:
-            ConflictError: An object was replaced after it was copied, and the new object is kept;
-                or a copy is the object itself, by another name of its bucket.
+            ConflictError: An object is its own copy, or was replaced after the copy; it stays.
             ValueError: As `copy`; nothing was copied.
         """
         pairs = self._pairs(path1, path2, recursive, maxdepth)
         moved = [pair for pair in pairs if pair[0] != pair[1]]
-        mode = self._connection.mode_of(options.get("mode"))
-        tags = [(*pair, self._copy_one(*pair, options)) for pair in moved]
-        copied = [(source, target, tag, mode) for source, target, tag in tags if tag is not None]
+        tags = [(pair, self._copy_one(*pair, options)) for pair in moved]
+        copied = [(*pair, tag, options.get("mode")) for pair, tag in tags if tag is not None]
         if moved == pairs and not copied:
             raise IsADirectoryError(f"{path1} is a directory: move it with recursive=True.")
         parallel_map(self._connection, lambda one: self._remove_copied(*one), copied)
 
-    def _remove_copied(self, path: str, target: str, tag: str, mode: "Mode | None") -> None:
-        location, other = Location.parse_object(uri_of(path)), Location.parse_object(uri_of(target))
-        client, source_mode = self._connection.client, self._connection.mode
+    def _remove_copied(self, path: str, target: str, tag: str, mode: "Mode | str | None") -> None:
+        location, other = (Location.parse_object(uri_of(each)) for each in (path, target))
+        client, to = self._connection.client, demanded(self._connection.mode_of(mode))
         try:
-            check_is_other(client, location, other, demanded(mode), source_mode=source_mode)
+            check_is_other(client, location, other, to, source_mode=self._connection.mode)
             delete_unchanged(client, location, tag, {})
         finally:
             self._forget([path])

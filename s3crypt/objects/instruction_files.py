@@ -13,6 +13,7 @@ from s3crypt.transfer.conditions import head
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
+SUFFIX = s3ec.SUFFIX
 # HEAD has no body to carry a code.
 _UNREADABLE = ("400", "403", "404", "AccessDenied", "InvalidObjectState", "InvalidRequest")
 

@@ -12,7 +12,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from s3crypt import s3ec
 from s3crypt.errors import S3CryptError, StorageError, SyncError
 from s3crypt.jobs import (
     FoundFile,
@@ -25,6 +24,7 @@ from s3crypt.jobs import (
 )
 from s3crypt.objects.access import ListedObject
 from s3crypt.objects.info import ObjectInfo
+from s3crypt.objects.instruction_files import SUFFIX
 
 from . import rules
 from .pairs import Extras, Item, Pair, merged
@@ -149,7 +149,7 @@ class Sync:
             for outcome in run(told, work):
                 self._failed += outcome.error is not None
                 if outcome.result is not None and outcome.result.action == "copied":
-                    self._instruction_files.discard(outcome.item.name + s3ec.SUFFIX)
+                    self._instruction_files.discard(outcome.item.name + SUFFIX)
                 yield self._told(outcome)
             if self._extras is not None:
                 self._check_whole(self._extras)
@@ -180,7 +180,7 @@ class Sync:
         """Note the name of the instruction file of a target that stays, if one is listed."""
         is_listed = isinstance(target, tuple) and target[1] is not None and target[1].is_there
         if is_listed and self._extras is not None:
-            self._instruction_files.add(name + s3ec.SUFFIX)
+            self._instruction_files.add(name + SUFFIX)
 
     def _is_instruction_file(self, name: str, item: FoundFile | ListedObject) -> bool:
         """Return whether an object must stay, because an object that stays is unreadable without.
@@ -188,7 +188,7 @@ class Sync:
         A name that the source's walk skipped stays, too.
         """
         may_be = name in self._instruction_files or (
-            name.endswith(s3ec.SUFFIX) and self._source.has_skipped(name.removesuffix(s3ec.SUFFIX))
+            name.endswith(SUFFIX) and self._source.has_skipped(name.removesuffix(SUFFIX))
         )
         return may_be and isinstance(self._target, Prefix) and self._target.must_keep(item)
 
