@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 _human_option = option(
     "--human-readable", "-H", is_flag=True, help="Sizes as 1.5 MiB. (-h is --help.)"
 )
-# S3's replies to a HEAD that it refuses, which have no body and thus no other code.
-_REFUSALS = ("400", "403")
 _WITHOUT_TIME = " " * 19
 _STAT_HELP = """Show one object's size, mode, keys and headers.
 
@@ -371,7 +369,8 @@ def _head(store: "S3Crypt", uri: str, version_id: str | None) -> "ObjectInfo":
     except ObjectNotFoundError:
         raise
     except StorageError as error:
-        if version_id is not None or error.code not in _REFUSALS:
+        # Without a code there was no reply, and the listing would wait for the service as long.
+        if version_id is not None or error.code is None:
             raise
         # S3 demands the customer key of such an object. A listing needs no key.
         listed = next(iter(store.list(uri)), None)

@@ -13,11 +13,11 @@ from relay import Answer, relaying
 from s3crypt_cli.main import run
 from samples import CUSTOMER_KEY, MODES, aes, connect, make_mode
 
-from s3crypt import SSEC, SSES3, ClientSide, ListedPrefix, Outcome, StorageError
+from s3crypt import SSEC, SSES3, ClientSide, ListedPrefix, Outcome, S3Crypt, StorageError
 from s3crypt.jobs import run_in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from conftest import RequestsLog
@@ -258,3 +258,19 @@ def test_an_early_end_is_raised_after_the_outcomes() -> None:
     with pytest.raises(StorageError, match="for all"):
         seen.extend(run_in_order(range(1000), work, most=1, stops_at=lambda _: True))
     assert [outcome.item for outcome in seen] == list(range(30))
+
+
+def test_stat_waits_once_for_a_service_that_is_not_there(
+    blocked_bucket: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The listing, which needs no customer key, is asked for after a refusal only."""
+    asked: list[str] = []
+
+    def listed(_store: S3Crypt, uri: str) -> Iterator[None]:
+        asked.append(uri)
+        return iter(())
+
+    monkeypatch.setattr(S3Crypt, "list", listed)
+    assert run(["stat", f"s3://{blocked_bucket}/x", "--endpoint-url", "http://127.0.0.1:9"]) == 5
+    assert asked == []
+    assert "Could not reach" in capsys.readouterr().err
