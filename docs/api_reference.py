@@ -298,6 +298,7 @@ def all_of(module: str) -> list[str]:
     return [f"{module}.{name}" for name in import_module(module).__all__]
 
 
+@cache
 def pages() -> dict[str, str]:
     """Return the text of each page by its file's name."""
     return {"README.md": _index(), **{page.name: _page(page) for page in PAGES}}
@@ -308,7 +309,7 @@ def _index() -> str:
         "# Reference of the Python package",
         "",
         "Which classes, functions and errors are public, and where is each described? These pages",
-        "are made from the docstrings (`python docs/api_reference.py`), and say what `help()` says.",
+        "are made from the docstrings (`python docs/api_reference.py`), which `help()` shows too.",
         "",
         "A name without a module is in `s3crypt`: `from s3crypt import S3Crypt`. Other names are",
         "imported from their modules: `from s3crypt.audit import Auditor`. Names that are not on",
@@ -417,6 +418,11 @@ def _shared(member: Member) -> Iterator[str]:
         title = member.owner.title
         texts = ", ".join(f"`{each}`" for each in rest)
         yield from (f"Shared arguments, described at [`{title}`](#{slug(title)}): {texts}.", "")
+
+
+def attributes_of(doc: str) -> set[str]:
+    """Return the names that the section Attributes of a docstring describes."""
+    return _described(dict(_SECTION.findall(doc)).get("Attributes", ""))
 
 
 def _described(section: str) -> set[str]:

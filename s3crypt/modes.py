@@ -122,7 +122,12 @@ class SSEC:
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
-        """Return the mode with the key in a file: 32 raw bytes, or their hex or base64."""
+        """Return the mode with the key in a file: 32 raw bytes, or their hex or base64.
+
+        Raises:
+            KeyFileNotFoundError: The file does not exist.
+            ConfigError: The file cannot be read, holds no such key, or other users can write to it.
+        """
         return cls(read_key_file(path))
 
     def write_arguments(self) -> dict[str, object]:
@@ -168,6 +173,10 @@ class ClientSide:
         bind_bucket: Bind the bucket too, so that objects of the same name cannot be swapped between
             buckets. A reader then refuses objects that are not bound to a bucket. After replication
             or failover the bucket differs: `written_in` names the bucket an object is bound to.
+
+    Raises:
+        ConfigError: An argument is invalid, or a `CachingKeyring` is combined with `bind_name` or
+            `signed`.
     """
 
     keyring: Keyring

@@ -71,7 +71,12 @@ class WantedGroup:
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """The wanted roles and group of the people who share a bucket."""
+    """The wanted roles and group of the people who share a bucket.
+
+    Attributes:
+        roles: The roles.
+        group: The group of the auditors, or None if no role needs it.
+    """
 
     roles: tuple[WantedRole, ...]
     group: WantedGroup | None

@@ -42,6 +42,7 @@ _ANEW = "Delete it and run the job again: all items are then done again, which i
 class Journal:
     """The noted items of one job, used by one process and any of its threads.
 
+    A job that gets an open journal as `journal` skips the items that an earlier run has completed.
     Memory does not grow with the number of items. A process that forks keeps its journal, and the
     child can only close it.
     """

@@ -128,7 +128,13 @@ class KMSKeyring:
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the data key from the first EDK that KMS unwraps with this key."""
+        """Return the data key from the first EDK that KMS unwraps with this key.
+
+        Raises:
+            IntegrityError: KMS refused the wrapped key or its context.
+            KeyUnavailableError: No EDK names this key, or KMS refused the request.
+            StorageError: KMS could not be reached.
+        """
         candidates = [(self._key, edk) for edk in edks if self.opens(edk)]
         return _first_opened(candidates, context, length, edks)
 

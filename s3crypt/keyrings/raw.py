@@ -65,7 +65,12 @@ class AESKeyring:
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the data key from the first EDK of this name that the key unwraps."""
+        """Return the data key from the first EDK of this name that the key unwraps.
+
+        Raises:
+            IntegrityError: The key unwraps no EDK of this name.
+            KeyUnavailableError: No EDK has this name.
+        """
         aad = serialize_context(context)
         for edk in filter(self.opens, edks):
             try:

@@ -86,8 +86,17 @@ class KeyManager:
         If the alias is in use, no key is created. If a later step fails, the key exists: the error
         names it, and the hint tells how to finish it.
 
-        A key with `imported_material` is in the state `PendingImport` until `import_material` is
-        called. KMS never rotates such a key automatically.
+        Args:
+            alias: The alias of the key, with or without `alias/`; without one, the key has only its
+                id.
+            description: A text for people.
+            tags: The tags of the key.
+            policy: The key policy as JSON text or as a mapping. KMS's default policy lets IAM
+                policies of the account decide.
+            multi_region: Create a primary key that `replicate` can copy to other Regions.
+            rotation_period_days: The period of the automatic rotation, 90 to 2560 days, or None.
+            imported_material: Create a key without material. It is `PendingImport` until
+                `import_material`, and never rotates itself.
         """
         request = creation(description, tags, policy, multi_region=multi_region)
         if imported_material:

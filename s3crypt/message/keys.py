@@ -48,7 +48,8 @@ class Keyring(Protocol):
     """Wraps and unwraps data keys; `AESKeyring` is a short example of a keyring.
 
     `context` is the message's encryption context. It is authenticated with the wrapped key if the
-    wrapping algorithm supports that, and it is never secret.
+    wrapping algorithm supports that, and it is never secret. `edks` are the wrapped data keys in
+    the message's header. Lengths are in bytes.
     """
 
     def generate(

@@ -40,6 +40,7 @@ class Request:
     """A request that is to be decided.
 
     Attributes:
+        caller: The caller.
         action: The action as policies name it, such as `s3:PutObject`.
         resource: The ARN of the object, bucket or key, or `*` for an action without a resource.
         owner: The account of the bucket or key.
@@ -71,6 +72,7 @@ class Decision:
     """A verdict and the statements that lead to it.
 
     Attributes:
+        verdict: The verdict.
         statements: The statements with their documents, such as
             `bucket policy: S3cryptDenyInsecureTransport`. For a denied request, these are the Deny
             statements; there are none if the request is denied because no statement allows it. If
