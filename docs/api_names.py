@@ -17,6 +17,14 @@ from typing import Any, is_typeddict
 
 _WIDTH = 88
 _PLAIN_BASES = {"IntEnum", "Protocol", "StrEnum", "TypedDict", "object"}
+# Methods return these objects; their constructors are not for users.
+_NOT_CONSTRUCTED = {
+    "s3crypt.Journal",
+    "s3crypt.Many",
+    "s3crypt.ObjectReader",
+    "s3crypt.ObjectWriter",
+    "s3crypt.trails.Search",
+}
 _Function = ast.FunctionDef
 
 
@@ -104,16 +112,27 @@ class Name:
 
     def _class_signature(self, node: ast.ClassDef) -> list[str]:
         if isinstance(self.value, type(Enum)):
-            return [f"class {self.short}:", *(f"    {e.name} = {e.value!r}" for e in self.value)]
+            return [
+                f"class {self.short}:",
+                *(f"    {e.name} = {_repr(e.value)}" for e in self.value),
+            ]
         if is_typeddict(self.value):
             keys = [f"    {name}: {_annotation(type_)}" for name, type_ in self.keys()]
             return [f"class {self.short}:", *keys]
-        made = [each for each in node.body if getattr(each, "name", "") == "__init__"]
-        if made and isinstance(made[0], _Function):
-            return _call(self.short, made[0], self.home, method=True)
+        if (made := self._constructor(node)) is not None:
+            return _call(self.short, made, self.home, method=True)
+        if self.path in _NOT_CONSTRUCTED:
+            return [f"class {self.short}"]
         if hasattr(self.value, "__dataclass_fields__"):
             return _wrapped(self.short, list(_parameters(node, self.home)), "")
         return [ast.unparse(node).partition(":\n")[0].rpartition("\n")[2]]
+
+    def _constructor(self, node: ast.ClassDef) -> _Function | None:
+        """Return the constructor that users call, if the class has one."""
+        if self.path in _NOT_CONSTRUCTED:
+            return None
+        made = (each for each in node.body if isinstance(each, _Function))
+        return next((each for each in made if each.name == "__init__"), None)
 
     @property
     def bases(self) -> tuple[str, ...]:
@@ -132,7 +151,7 @@ class Name:
             return _names_in(self.node)
         found: set[str] = set()
         if isinstance(self.node, ast.ClassDef):
-            inits = [each for each in self.node.body if getattr(each, "name", "") == "__init__"]
+            inits = [made] if (made := self._constructor(self.node)) else []
             annotations = [type_ for _, type_, _ in _assigned(self.node)]
             for each in [*inits, *annotations]:
                 found |= _names_in(each)
@@ -313,7 +332,18 @@ def _default(node: ast.expr, module: str) -> str:
     if isinstance(node, ast.Lambda):
         return "..."
     value = getattr(import_module(module), node.id, None) if isinstance(node, ast.Name) else None
-    return repr(value) if isinstance(value, int | float) else ast.unparse(node)
+    return repr(value) if isinstance(value, int | float) else _text(node)
+
+
+def _text(node: ast.AST) -> str:
+    """Return the source of a node with the quotes that ruff prefers."""
+    text = ast.unparse(node)
+    return text if '"' in text else text.replace("'", '"')
+
+
+def _repr(value: object) -> str:
+    text = repr(value)
+    return text if '"' in text else text.replace("'", '"')
 
 
 def _wrapped(name: str, parts: Sequence[str], end: str) -> list[str]:
@@ -330,17 +360,23 @@ def _decorators(node: _Function) -> set[str]:
 def _value(name: str, node: ast.expr, value: object) -> list[str]:
     """Return the lines of an assignment, with the value itself where that is a constant."""
     if isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
-        return [f"{name} = {{", *(f"    {key!r}: {item!r}," for key, item in value.items()), "}"]
+        return [
+            f"{name} = {{",
+            *(f"    {_repr(key)}: {_repr(item)}," for key, item in value.items()),
+            "}",
+        ]
     if isinstance(value, dict):
         key, item = next(iter(value.items()))
         return [f"{name}: dict[{type(key).__name__}, {type(item).__name__}]"]
-    shown = repr(value) if isinstance(value, int | str | tuple) else ast.unparse(node)
+    if isinstance(value, tuple):
+        return _wrapped(f"{name} = ", [_repr(item) for item in value], "")
+    shown = _repr(value) if isinstance(value, int | str) else _text(node)
     return [f"{name} = {shown}"]
 
 
 def _annotation(node: ast.expr) -> str:
     """Return an annotation without the quotes around names of types."""
-    return ast.unparse(_Unquoted().visit(node))
+    return _text(_Unquoted().visit(node))
 
 
 def _names_in(node: ast.AST) -> set[str]:

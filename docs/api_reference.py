@@ -272,13 +272,19 @@ PAGES = (
 
 
 @cache
+def name_of(path: str) -> Name:
+    """Return the public name with a path."""
+    return Name(path)
+
+
+@cache
 def names() -> dict[str, str]:
     """Return the page of each public name, in the order of the pages."""
     given = [path for page in PAGES for path in page.names]
-    classes = {id(Name(path).value) for path in given if not path.endswith(".*")}
+    classes = {id(name_of(path).value) for path in given if not path.endswith(".*")}
 
     def is_elsewhere(path: str) -> bool:
-        value = Name(path).value
+        value = name_of(path).value
         return path in given or (inspect.isclass(value) and id(value) in classes)
 
     found: dict[str, str] = {}
@@ -335,12 +341,12 @@ def _page(page: Page) -> str:
 
 
 def _on(page: Page) -> list[Name]:
-    return [Name(path) for path, where in names().items() if where == page.name]
+    return [name_of(path) for path, where in names().items() if where == page.name]
 
 
 def error_types() -> list[type[S3CryptError]]:
     """Return the errors on the page of errors, in its order."""
-    found = [Name(path).value for path, page in names().items() if page == "errors.md"]
+    found = [name_of(path).value for path, page in names().items() if page == "errors.md"]
     return [each for each in found if issubclass(each, S3CryptError)]
 
 
@@ -358,7 +364,7 @@ def _exit_codes() -> Iterator[str]:
         "|---|---|",
     )
     for each in error_types():
-        path = next(path for path in names() if Name(path).value is each)
+        path = next(path for path in names() if name_of(path).value is each)
         if each is not S3CryptError:
             yield f"| {_link(path, 'errors.md')} | {exit_code(each(''))} |"
     yield ""
@@ -366,21 +372,21 @@ def _exit_codes() -> Iterator[str]:
 
 def _entry(name: Name, page: str) -> Iterator[str]:
     yield from (f"## {name.title}", "", "```py", *name.signature, "```", "")
-    yield from _types(name, name, page)
+    if name.bases:
+        bases = [_type(base, name) or base for base in name.bases]
+        yield from (f"Base: {', '.join(_link(base, page) for base in bases)}.", "")
     yield from _text(name.doc, name, page)
+    yield from _types(name, name, page)
     for member in name.members:
         if member.doc:
             yield from (f"### {member.title}", "", "```py", *member.signature, "```", "")
-            yield from _types(member, name, page)
             yield from _text(member.doc, name, page)
             yield from _shared(member)
+            yield from _types(member, name, page)
 
 
 def _types(of: Name | Member, name: Name, page: str) -> Iterator[str]:
-    """Yield links to the base classes and the types in a signature, and the values of literals."""
-    if isinstance(of, Name) and of.bases:
-        bases = [_type(base, name) or base for base in of.bases]
-        yield from (f"Base: {', '.join(_link(base, page) for base in bases)}.", "")
+    """Yield links to the types in a signature, and the values of its literals."""
     found = [path for text in sorted(of.types) if (path := _type(text, name))]
     links = [_link(path, page) for path in dict.fromkeys(found) if path != name.path]
     if links:
@@ -405,7 +411,7 @@ def _type(text: str, name: Name) -> str | None:
 
 @cache
 def _paths() -> dict[int, str]:
-    return {id(Name(path).value): path for path in names()}
+    return {id(name_of(path).value): path for path in names()}
 
 
 def _shared(member: Member) -> Iterator[str]:
@@ -492,9 +498,9 @@ def _find(text: str, name: Name, *, members: bool = True) -> str | None:
 @cache
 def _members() -> dict[str, tuple[str, str]]:
     """Return the page and the heading of each public name and of each member of one."""
-    found = {path: (page, Name(path).title) for path, page in names().items()}
+    found = {path: (page, name_of(path).title) for path, page in names().items()}
     for path, page in names().items():
-        for member in Name(path).members:
+        for member in name_of(path).members:
             if member.doc:
                 found[f"{path}.{member.name}"] = page, member.title
     return found

@@ -40,7 +40,7 @@ def test_the_pages_are_what_the_docstrings_say(reference: Any) -> None:
 
 def test_every_public_name_has_an_entry(reference: Any) -> None:
     """Each name in the `__all__` of s3crypt, and of its public packages, is on a page."""
-    described = {id(reference.Name(path).value) for path in reference.names()}
+    described = {id(reference.name_of(path).value) for path in reference.names()}
     packages = {
         path.removesuffix(".*") for page in reference.PAGES for path in page.names if "*" in path
     }
@@ -58,7 +58,7 @@ def test_every_error_has_an_entry(reference: Any) -> None:
         for value in vars(errors).values()
         if isinstance(value, type) and issubclass(value, Exception)
     }
-    described = {reference.Name(path).value for path in reference.names() if "Error" in path}
+    described = {reference.name_of(path).value for path in reference.names() if "Error" in path}
     assert every <= described | {errors.KeyFileWarning}
     assert "s3crypt.errors.KeyFileWarning" in reference.names()
 
@@ -66,7 +66,7 @@ def test_every_error_has_an_entry(reference: Any) -> None:
 def test_every_name_is_described(reference: Any) -> None:
     """Each public name, method and property has a docstring, unless Python's own class has it."""
     for path in reference.names():
-        name = reference.Name(path)
+        name = reference.name_of(path)
         assert name.doc, path
         for member in name.members:
             assert member.doc or member.is_override, f"{path}.{member.name}"
@@ -75,7 +75,7 @@ def test_every_name_is_described(reference: Any) -> None:
 def test_every_field_is_described(reference: Any) -> None:
     """Each field of a public value is in the section Attributes of its class."""
     for path in reference.names():
-        name = reference.Name(path)
+        name = reference.name_of(path)
         described = reference.attributes_of(name.doc)
         assert set(name.fields) <= described, path
 

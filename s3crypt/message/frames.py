@@ -93,6 +93,12 @@ class Sealer:
     A sealer cannot be copied, and seals only in the process that made it: two copies would not
     know of each other's frames, and would seal different plaintexts with the same nonce.
 
+    Args:
+        keyring: Makes and wraps the message's data key.
+        context, signed, frame_length: As for `encrypt`.
+        plaintext_length: The length of the whole plaintext in bytes, or None if it is unknown.
+            Only a keyring that reuses data keys needs it.
+
     Attributes:
         header: The serialized header, the message's first bytes. It does not change any more.
         geometry: The positions of the message's frames.
@@ -346,6 +352,11 @@ class Opener:
     """Opens one message's frames after its header has been verified.
 
     Runs of an unsigned message may be opened in any order and from several threads.
+
+    Args:
+        header: The header, as `read_header` returns it.
+        keyring: Unwraps the message's data key.
+        context, signed, allow_uncommitted: As for `decrypt`.
 
     Attributes:
         header: The verified header.
