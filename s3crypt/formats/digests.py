@@ -21,7 +21,7 @@ _LENGTH = SALT_LENGTH + 32
 
 
 class DigestKeyring:
-    """A keyring that passes every call to another keyring, and derives the digest key from the data key.
+    """A keyring that calls another keyring, and derives the digest key from each data key.
 
     Attributes:
         salt: The salt from which the digest key is derived.

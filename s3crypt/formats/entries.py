@@ -50,7 +50,7 @@ OBJECT_KEY_LENGTH = 32
 
 
 class ObjectKeyring:
-    """A keyring that wraps the data key with an object key, and the object key with another keyring.
+    """A keyring that wraps data keys with an object key, and the object key with another keyring.
 
     Args:
         keyring: The keyring that wraps the object key.

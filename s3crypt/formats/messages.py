@@ -54,7 +54,7 @@ class MessageEnvelope:
 
     @property
     def edks(self) -> tuple[EncryptedDataKey, ...]:
-        """Return the wrapped key that the mode's keyring unwraps."""
+        """Return the EDKs that the mode's keyring can unwrap: of the object key or data key."""
         return self.wrapped or self._known.edks
 
     @property
@@ -142,7 +142,7 @@ class MessageEnvelope:
         return "wrapping" if self.wrapped else "content"
 
     def rewrapped(self, source: ClientSide, target: ClientSide, fetch: Fetch) -> Rewrapping:
-        """Return the metadata with the object key wrapped by the target's keyring."""
+        """Return the object's metadata with the object key wrapped by the target's keyring."""
         # KMS unwraps the object key only under the context with which it was wrapped, so the
         # metadata's context need not be compared with the header's.
         wrapped = rewrap(self.wrapped, self.context, source=source.keyring, target=target.keyring)

@@ -339,7 +339,7 @@ class KeyManager:
         return self._policies.read(self._policies.resolve(key))
 
     def check_policy(self, key: str) -> KeyPolicyCheck:
-        """Return the rights that the policy of `key` gives to principals, and the policy's flaws."""
+        """Return the rights that the policy of `key` gives, and the flaws of the policy."""
         arn = self._policies.resolve(key)
         return check_key_policy(self._policies.read(arn), arn)
 

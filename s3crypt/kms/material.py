@@ -73,7 +73,7 @@ class Importing:
     description: str | None = None
 
     def __post_init__(self) -> None:
-        """Check by this machine's clock that the expiry is in the future and within `MAX_EXPIRY`."""
+        """Check the expiry by this machine's clock: it must be within the next `MAX_EXPIRY`."""
         if self.expires is None:
             return
         if self.expires.tzinfo is None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine: objects written, read, copied, listed and deleted, by location and typed values.
+"""The engine: write, read, copy, list and delete objects, by location and typed values.
 
-This module must know neither the spelling of an argument nor a default mode: these belong to the
-public face in `s3crypt.store`. It decides which requests are sent to S3 and which replies are
-accepted. `transfer` moves the bytes, and `message` has the ciphers.
+This module must not know the spelling of an argument or a default mode: these belong to the public
+class in `s3crypt.store`. This module decides which requests are sent to S3 and which replies are
+accepted. `transfer` moves the bytes, and `message` encrypts and decrypts them.
 """
 
 import os
@@ -64,26 +64,22 @@ if TYPE_CHECKING:
 
     from s3crypt.aws import Observer
 
-# Longer than the headers of almost all messages.
+# The first request of a check fetches this many bytes. Almost all headers are shorter.
 _HEAD_LENGTH = 16 * 2**10
-# A distant service delivers some 25 to 90 MB/s per connection.
+# A distant service delivers about 25 to 90 MB/s per connection, so many connections are needed.
 DEFAULT_WORKERS = 32
-# For one job: 64 objects at a time, with three concurrent requests per object during a rotation.
+# Enough connections for one job: 64 objects at the same time, and three concurrent requests per
+# object during a rotation.
 _CONNECTIONS = 192
-# Threads that fetch ranges of one open file in parallel.
+# The number of threads that fetch ranges of one open file in parallel.
 _RANGE_WORKERS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class ListedObject:
-    """An object as S3 lists it. S3's listings never say how an object is encrypted.
+    """An object as S3 lists it. A listing does not say how an object is encrypted.
 
-    Attributes:
-        uri: The object's URI.
-        stored_size: Bytes in S3: of a client-side object, those of the message.
-        etag: S3's tag of this content, without quotes.
-        last_modified: The time at which the object was stored.
-        storage_class: The storage class, as S3 names it.
+    The ETag is stored here without quotes.
     """
 
     uri: str
@@ -95,19 +91,17 @@ class ListedObject:
 
 @dataclass(frozen=True, slots=True)
 class ListedPrefix:
-    """The common prefix of several objects' names, up to and including a slash.
-
-    Attributes:
-        uri: The prefix's URI.
-    """
+    """The common prefix of several objects' names. It ends with a slash."""
 
     uri: str
 
 
 class Objects:
-    """The S3 objects that one store can access; usable from several threads, and after a fork.
+    """The S3 objects that one store can access.
 
-    The arguments are those of `S3Crypt`, except for the mode.
+    Several threads may use an instance, also after a fork.
+
+    The arguments are those of `S3Crypt`, without the mode.
     """
 
     def __init__(  # noqa: PLR0913 - how it reaches AWS, by name
@@ -128,7 +122,8 @@ class Objects:
         self.written_in = written_in
         self.workers = workers
         self._max_memory = default_limit() if max_memory is None else max_memory
-        # One per process: during a fork, another thread of the parent may hold the memory's lock.
+        # Each process has its own `Memory`. During a fork, another thread of the parent may hold
+        # the lock of the parent's `Memory`, and the lock would never be released in the child.
         self._memories: dict[int, Memory] = {}
         self._clients = Clients(
             "s3",
@@ -156,13 +151,13 @@ class Objects:
 
     @property
     def resources(self) -> Resources:
-        """Return the threads of a transfer, and the memory of all transfers in this process."""
+        """Return the threads for one transfer, and the memory for all transfers in this process."""
         memory = self._memories.setdefault(os.getpid(), Memory(self._max_memory))
         return Resources(self.workers, memory)
 
     @property
     def is_far(self) -> bool:
-        """Return whether the service is known to be far away."""
+        """Return whether measurements have shown that the service is far away."""
         return is_far(self.client)
 
     def write(  # noqa: PLR0913 - by name
@@ -178,12 +173,13 @@ class Objects:
         complete: Callable[[], "Description"] | None = None,
         digest: "formats.Digest | None" = None,
     ) -> ObjectInfo:
-        """Store plaintext at `location` under `conditions`, with the description `described`.
+        """Encrypt plaintext and store it at `location`, if the `conditions` hold.
 
-        With `IfMatch`, the write replaces an object that must not be lost. `written_in` is the
-        bucket behind an access point. If `described` is still incomplete, `complete` returns the
-        whole description. It is called right before the request that creates the object. `digest`
-        is that of `Format.seal`.
+        With `IfMatch`, the write replaces an object that must not be lost, so S3 must first confirm
+        that it encrypts. `written_in` is the bucket behind an access point. `described` has the
+        metadata, tags and headers. If it is still incomplete, `complete` returns the whole
+        description; it is called right before the request that creates the object. `digest` is
+        documented in `Format.seal`.
         """
         mode = self._with_session(mode)
         sealing, ours = None, {}
@@ -193,7 +189,8 @@ class Objects:
             ours = dict(sealing.metadata)
         mark = None
         if conditions and not sealing:
-            # The content alone could not distinguish this object from another writer's.
+            # The token tells whether a stored object comes from this write. The content does not:
+            # another writer may store the same content.
             ours = entries.new_token(described.metadata)
             mark = Mark(metadata=ours) if ours else None
 
@@ -234,20 +231,24 @@ class Objects:
         mode: Mode,
         described: Mapping[str, Any],
     ) -> tuple[ObjectInfo, ObjectInfo]:
-        """Verify an object and store it under another name; return the facts about both.
+        """Verify an object, and store it under another name.
+
+        Return the facts about source and copy.
 
         The object's metadata, tags, content headers and storage class are copied. Its locks, event
-        hold, annotations and ACL are not.
+        hold, annotations and ACL are not copied.
 
         Args:
             source: The object.
-            demand: The demands on the source.
+            demand: The reader's demands on the source.
             target: The location of the copy.
             mode: The mode of the copy.
-            described: Arguments of `describe_target`, for properties in which the copy differs.
+            described: Arguments of `describe_target`, for the properties in which the copy differs
+                from the source.
 
         Raises:
-            ObjectNotFoundError, IntegrityError, PolicyError, ConflictError: As `S3Crypt.get`.
+            ObjectNotFoundError, IntegrityError, PolicyError, ConflictError: For the reasons that
+                `S3Crypt.get` documents.
         """
         with self.reading(source, demand) as reading:
             info, reply = reading.info, reading.stream.reply
@@ -256,7 +257,7 @@ class Objects:
                 formats.refuse_s3ec(info.metadata)
             kept = {
                 "metadata": info.metadata,
-                # S3 reports a count only if the caller may read the tags.
+                # S3 reports the number of tags only if the caller may read the tags.
                 "tags": self.tags(source, info.version_id) if reply.get("TagCount") else None,
             }
             given = describe_target(target, **{**kept, **described})
@@ -277,10 +278,12 @@ class Objects:
         first: int = PART_LENGTH,
         opened: ObjectStream | None = None,
     ) -> "Iterator[Reading]":
-        """Open an object whose encryption is as demanded; the first request fetches `first` bytes.
+        """Open an object after checking that its encryption meets the demand.
 
-        `opened` is a stream that was opened with the arguments of the demanded mode. If it is
-        given, this method sends no new request for the object.
+        The first request fetches `first` bytes.
+
+        `opened` is a stream that was already opened with the arguments of the demanded mode. If it
+        is given, no new request is sent for the object.
         """
         mode = demand.mode and self._with_session(demand.mode)
         context = self.context_demanded(location, demand)
@@ -303,16 +306,16 @@ class Objects:
             yield Reading(location, stream, plain, info, demand)
 
     def check(self, location: Location, demand: Demand) -> ObjectInfo:
-        """Check that an object would be read as demanded: its mode, and that its key opens it.
+        """Check the mode and the key of an object as a read does, and return the facts about it.
 
-        The first bytes are fetched, and of a client-side object the header is verified. No frame of
-        the content is.
+        Only the first bytes are fetched. The header of a client-side object is verified, but its
+        content is not.
         """
         with self.reading(location, demand, first=_HEAD_LENGTH) as reading:
             return reading.info
 
     def look(self, location: Location, demand: Demand, *, first: int = _HEAD_LENGTH) -> ObjectInfo:
-        """Return the facts that an object's headers and first bytes show, without decrypting it."""
+        """Return the facts in an object's headers and first bytes. Nothing is decrypted."""
         arguments = read_arguments(demand.mode, demand.version_id)
         with (
             location.named_in_errors(),
@@ -332,14 +335,17 @@ class Objects:
         *,
         is_strict: bool = False,
     ) -> None:
-        """Refuse an unmarked object whose key is in an instruction file beside it.
+        """Refuse an object whose data key is in an instruction file beside it.
 
-        A listing shows whether to fetch that file. Without a listing, the object's first bytes
-        decide.
+        The metadata of such an object does not show that it is ciphertext.
+
+        If a listing contains the name of an instruction file, the file is fetched. Without a
+        listing, the object's first bytes decide whether to look for the file.
 
         Raises:
-            FormatError: There is such a file.
-            StorageError: `is_strict`, and it cannot be seen whether there is such a file.
+            FormatError: The object has an instruction file.
+            StorageError: `is_strict` is True, and it cannot be determined whether the object has an
+                instruction file.
         """
         if neighbour and neighbour.etag == bare_etag(stream.reply["ETag"]):
             if neighbour.is_there:
@@ -360,9 +366,11 @@ class Objects:
         keeps_time: bool = False,
         progress: Progress | None = None,
     ) -> ObjectInfo:
-        """Write an object's plaintext, or a range of it, to a file; see `S3Crypt.get`.
+        """Write an object's plaintext, or a range of it, to a file.
 
-        With `keeps_time` the file gets the content's modification time; see `modified_ns`.
+        `S3Crypt.get` documents the arguments.
+
+        With `keeps_time`, the file gets the modification time of the content; see `modified_ns`.
         """
         if not isinstance(target, str | os.PathLike):
             return self._read_into(target, location, demand, wanted, progress)
@@ -384,7 +392,7 @@ class Objects:
         allow_unverified_length: bool = False,
         first: int = FIRST_LENGTH_OF_SMALL,
     ) -> ObjectReader:
-        """Open an object to be read at any offset; see `S3Crypt.open`.
+        """Open an object for reads at any offset. `S3Crypt.open` documents the arguments.
 
         The first request fetches `first` bytes.
         """
@@ -404,7 +412,7 @@ class Objects:
         *,
         if_absent: bool,
     ) -> ObjectWriter:
-        """Open an object to be written sequentially; see `S3Crypt.open`."""
+        """Open an object for sequential writing. `S3Crypt.open` documents the arguments."""
         store = partial(
             self.write,
             location=location,
@@ -422,7 +430,7 @@ class Objects:
         wanted: ByteRange | None,
         progress: Progress | None,
     ) -> ObjectInfo:
-        """Write an object's plaintext, or a range of it, in order."""
+        """Write an object's plaintext, or a range of it, to `target` in order."""
         if wanted is None:
             with self.reading(location, demand) as reading:
                 return reading.into_stream(target, progress)
@@ -443,9 +451,9 @@ class Objects:
             return reading.info
 
     def head(self, location: Location, demand: Demand) -> ObjectInfo:
-        """Return an object's size and the other facts in one reply; see `S3Crypt.head`."""
+        """Return an object's size and the other facts with one request; see `S3Crypt.head`."""
         if demand.mode is None:
-            # Only the object's first bytes show its format.
+            # Without a mode, only the object's first bytes show its format.
             return self.look(location, demand)
         with location.named_in_errors(), explaining(demand.mode):
             arguments = read_arguments(demand.mode, demand.version_id)
@@ -456,28 +464,32 @@ class Objects:
         return info or describe_plain(location, reply)
 
     def list(self, location: Location, *, after: str = "") -> Iterator[ListedObject]:
-        """Yield the objects whose URI begins with that of `location`, in S3's order.
+        """Yield the objects whose URI begins with the URI of `location`, in S3's order.
 
-        With `after`, only objects whose names follow it are yielded.
+        If `after` is given, only objects with later names are yielded.
         """
         for found in self._listed(location, **({"StartAfter": after} if after else {})):
             if isinstance(found, ListedObject):
                 yield found
 
     def list_level(self, location: Location) -> Iterator[ListedObject | ListedPrefix]:
-        """Yield like `list`, but yield all names that share a further slash as one prefix."""
+        """Yield the objects and prefixes directly below `location`.
+
+        Names with a further slash are combined into one `ListedPrefix` per common prefix.
+        """
         return self._listed(location, Delimiter="/")
 
     def exists(self, location: Location) -> bool:
-        """Return whether an object has this name.
+        """Return whether an object with this name exists.
 
-        The name is listed, because a HEAD would need the customer key of an SSE-C object.
+        The name is looked up in a listing, because a HEAD of an SSE-C object would need its
+        customer key.
         """
         found = self.first(location)
         return found is not None and found.uri == str(location)
 
     def first(self, location: Location) -> ListedObject | None:
-        """Return the first object whose URI begins with that of `location`."""
+        """Return the first object whose URI begins with the URI of `location`, or None."""
         found = next(self._listed(location, MaxKeys=1), None)
         return found if isinstance(found, ListedObject) else None
 
@@ -498,7 +510,8 @@ class Objects:
                 for listed in page.get("Contents", ())
             ]
             if page.get("CommonPrefixes"):
-                # A page has objects and prefixes apart; each page follows the one before it.
+                # A page has separate lists of objects and prefixes, so they are merged. All names
+                # of a page follow the names of the page before it.
                 found += [
                     ListedPrefix(str(Location(bucket, common["Prefix"])))
                     for common in page["CommonPrefixes"]
@@ -509,20 +522,24 @@ class Objects:
     def list_with_neighbours(
         self, location: Location
     ) -> Iterator[tuple[ListedObject, Neighbour | None]]:
-        """Yield each object that `list` yields, with its neighbour, or None if that is unknown."""
+        """Yield each object that `list` yields, with its `Neighbour`, or None if it is unknown."""
         for listed, is_there in s3ec.with_neighbours(self.list(location), lambda item: item.uri):
-            # A directory bucket's listing is unordered.
+            # The listing of a directory bucket is not sorted, so the neighbour cannot be
+            # determined.
             is_unknown = is_there is None or location.is_in_directory_bucket
             yield listed, None if is_unknown else Neighbour(listed.etag, bool(is_there))
 
     def delete(self, location: Location, version_id: str | None = None) -> None:
-        """Delete an object (in a versioned bucket: hide it), or one version for good."""
+        """Delete an object, or permanently delete the version with this id.
+
+        Without a version id, a versioned bucket only hides the object behind a delete marker.
+        """
         delete_object(self.client, location, version_id)
 
     def pinned(self, mode: Mode) -> Mode:
-        """Return the mode with KMS aliases resolved, so that a moved alias cannot affect a job.
+        """Return the mode with KMS aliases replaced by ARNs, so a moved alias cannot affect a job.
 
-        Keyrings without a session get the store's session.
+        Keyrings without their own session get the store's session.
         """
         mode = self._with_session(mode)
         if isinstance(mode, ClientSide):
@@ -530,7 +547,7 @@ class Objects:
         return self.keys.pinned(mode) if isinstance(mode, SSEKMS | DSSEKMS) else mode
 
     def _with_session(self, mode: Mode) -> Mode:
-        """Return the mode with keyrings that call KMS in the store's session, if it has one."""
+        """Return the mode with keyrings that use the store's session for KMS, if it has one."""
         if self._keyrings is None or not isinstance(mode, ClientSide):
             return mode
         keyring = self._keyrings.of(mode.keyring)
@@ -539,13 +556,13 @@ class Objects:
     def context_here(
         self, mode: ClientSide, location: Location, written_in: str | None = None
     ) -> dict[str, str]:
-        """Return the encryption context for an object that is written at `location`."""
+        """Return the encryption context of an object that is to be written at `location`."""
         behind = written_in if is_access_point(location.bucket) else None
         bucket = self.written_in or behind or location.bucket
         return mode.object_context(location.name, bucket)
 
     def context_demanded(self, location: Location, demand: Demand) -> dict[str, str]:
-        """Return the pairs that the encryption context of the object at `location` must contain."""
+        """Return the pairs that the encryption context of an object at `location` must contain."""
         if demand.written_in:
             check_written_in(demand.mode, demand.written_in)
         if not isinstance(demand.mode, ClientSide):
@@ -557,7 +574,10 @@ class Objects:
 
 
 class _LateArguments(Mapping[str, Any]):
-    """Request arguments that are computed on first use; all attempts of a request share them."""
+    """Request arguments that are computed on first use.
+
+    All attempts of a request use the same values.
+    """
 
     def __init__(self, make: Callable[[], Mapping[str, Any]]) -> None:
         self._made = cache(make)

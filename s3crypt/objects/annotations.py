@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Annotations: named texts that AWS keeps beside an object version, apart from its bytes.
+"""Annotations: named texts that AWS stores with an object version, separate from its bytes.
 
-CopyObject copies them. An object that is put, or copied by parts, has no annotations at first; each
-annotation is then written by a request of its own. This module lists and copies annotations. It
-must know neither modes nor when an object may lose its annotations.
+CopyObject copies annotations. An object that is put, or copied by parts, has no annotations at
+first; each annotation is then written by a separate request. This module lists and copies
+annotations. It must not know modes, or decide when an object may lose its annotations.
 
-A complete copy is noted at its source, in an annotation `copied-to.s3crypt` with the target's
-version id. Without that note, an interrupted copy would look like a complete copy whose annotations
-the user has deleted since.
+When all annotations were copied, the source gets an annotation `copied-to.s3crypt` with the
+target's version id. Without it, an interrupted copy could not be distinguished from a complete copy
+whose annotations the user deleted later.
 """
 
 import contextlib
@@ -24,23 +24,26 @@ from s3crypt.requests import BROKEN, Attempts, BrokenReplyError, call, pages
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
-# The header that identifies the sandbox, which supports annotations.
+# The header that identifies the sandbox. The sandbox supports annotations.
 _SANDBOX = "x-s3crypt-sandbox"
-# AWS's error codes in a Region without annotations.
+# AWS's error codes in a Region that does not support annotations.
 _UNKNOWN = frozenset({"MethodNotAllowed", "NotImplemented"})
-# S3's error codes if the version is gone. Any other 404, such as a proxy's, does not prove that.
+# S3's error codes if the version no longer exists. Another 404, such as one from a proxy, does not
+# prove this.
 _GONE = frozenset({"NoSuchKey", "NoSuchVersion"})
-# Names that begin with "s3" or "aws" are Amazon's.
+# The name does not begin with "s3" or "aws", because such names are reserved for Amazon.
 _COPIED_TO = "copied-to.s3crypt"
 
-# botocore does not retry the read of a body.
+# botocore does not repeat a request if reading the body fails, so this module does.
 _READ_ATTEMPTS = 5
 
 
 def may_exist(client: "S3Client", location: Location, head: Mapping[str, Any]) -> bool:
-    """Return whether an object can have annotations: in AWS and in the sandbox, without SSE-C.
+    """Return whether an object can have annotations.
 
-    Other services mistake a request for an annotation for a request for the object itself.
+    Only AWS and the sandbox support them, and not for SSE-C objects.
+
+    Other services take a request for an annotation as a request for the object itself.
     """
     if head.get("SSECustomerAlgorithm") or not are_taken_at(location):
         return False
@@ -49,12 +52,15 @@ def may_exist(client: "S3Client", location: Location, head: Mapping[str, Any]) -
 
 
 def are_taken_at(location: Location) -> bool:
-    """Return whether objects there may have annotations: directory buckets do not support them."""
+    """Return whether objects in this bucket can have annotations.
+
+    Directory buckets do not support them.
+    """
     return not location.is_in_directory_bucket
 
 
 def names(client: "S3Client", location: Location, version_id: str | None) -> tuple[str, ...]:
-    """Return the sorted names of a version's annotations; an empty tuple if the version is gone.
+    """Return the sorted names of a version's annotations. Return () if the version is gone.
 
     Raises:
         StorageError: S3 refused or failed.
@@ -86,7 +92,7 @@ def copy(
     target: tuple[Location, str | None],
     wanted: Sequence[str],
 ) -> None:
-    """Copy annotations between two versions, each given as a location and a version id, in order.
+    """Copy annotations, in order. Source and target are pairs of a location and a version id.
 
     Raises:
         StorageError: S3 refused or failed. The annotations before the failed one were copied.
@@ -110,9 +116,9 @@ def copy(
 def note_copied(
     client: "S3Client", location: Location, *, source_version: str, target_version: str
 ) -> None:
-    """Note at the source that all its annotations were copied to a later version.
+    """Write an annotation to the source which says that all its annotations were copied.
 
-    Without the note, a later run only has to compare the two versions again.
+    A failure is ignored: without this annotation, a later run only compares the two versions again.
     """
     with contextlib.suppress(StorageError):
         note = _note(location, source_version)
@@ -122,10 +128,11 @@ def note_copied(
 def is_copied(
     client: "S3Client", location: Location, *, source_version: str, target_version: str
 ) -> bool:
-    """Return whether a copy from one version to the other is complete, or its source is gone.
+    """Return whether all annotations were copied to the target version, or the source is gone.
 
     Raises:
-        StorageError: S3 refused or failed, or did not say whether the note or version is missing.
+        StorageError: S3 refused or failed, or it is unknown whether the annotation or the version
+            is missing.
     """
     note, subject = _note(location, source_version), f"{location} (its annotations)"
     try:
@@ -146,7 +153,7 @@ def _write(client: "S3Client", arguments: Mapping[str, Any], payload: bytes, sub
 
 
 def _read(client: "S3Client", arguments: Mapping[str, Any], subject: str) -> bytes:
-    """Return an annotation's text, which is 1 MiB at most, whole."""
+    """Return the complete text of an annotation. It has at most 1 MiB."""
     asked = {**arguments, "ChecksumMode": "ENABLED"}
     attempts = Attempts(client, subject, least=_READ_ATTEMPTS)
     while True:
@@ -154,7 +161,7 @@ def _read(client: "S3Client", arguments: Mapping[str, Any], subject: str) -> byt
         try:
             payload: bytes = reply["AnnotationPayload"].read()
         except (*BROKEN, FlexibleChecksumError, ValueError) as error:
-            # botocore raises ValueError if a checksum is not base64.
+            # botocore raises ValueError for a checksum that is not base64.
             attempts.after(BrokenReplyError(error))
             continue
         if len(payload) == reply["ContentLength"]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of an object, by S3's reply and the object's first bytes, against the reader's demands.
+"""Compare an object with the reader's demands, by S3's reply and the object's first bytes.
 
-This module makes no requests and knows no store: it examines only a reply and its stream.
+This module makes no requests: it examines only a reply and its stream.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,10 @@ from s3crypt.transfer import ObjectStream
 
 
 def check_written_in(mode: Mode | None, written_in: str | None) -> None:
-    """Refuse the name of a bound bucket if the mode does not bind buckets and would ignore it."""
+    """Refuse `written_in`, the name of a bound bucket, if the mode does not bind buckets.
+
+    Otherwise the name would be ignored silently.
+    """
     if written_in and not binds_bucket(mode):
         raise ConfigError(
             "The bucket that objects are bound to was named, and no bucket is bound.",
@@ -37,7 +40,7 @@ def check_written_in(mode: Mode | None, written_in: str | None) -> None:
 
 
 def demanded(mode: Mode | None) -> Mode:
-    """Return the mode to write with.
+    """Return the mode for writing. It must have been given.
 
     Raises:
         ConfigError: No mode was given.
@@ -48,14 +51,14 @@ def demanded(mode: Mode | None) -> Mode:
 
 
 def refuse_client_side(mode: Mode | None, stream: ObjectStream) -> None:
-    """Refuse a client-side encrypted object if its reader has no client-side mode.
+    """Refuse a client-side encrypted object in a read with a server-side mode or without a mode.
 
     Raises:
-        PolicyError: The object's bytes or its metadata show that it is encrypted client-side.
+        PolicyError: The object's metadata or bytes show that it is encrypted client-side.
     """
-    # S3 does not recognise client-side encryption, so a reader without keys would get ciphertext
-    # instead of plaintext. s3crypt's objects are marked in their metadata. Without a mode, the
-    # first bytes of unmarked objects are examined too.
+    # S3 does not recognise client-side encryption, so the caller would get ciphertext instead of
+    # plaintext. Objects that s3crypt writes are marked in their metadata. If the caller gave no
+    # mode, the first bytes of unmarked objects are examined too.
     if mode is not None and not formats.claims_client_side(entries.of_reply(stream.reply)):
         return
     if envelope := classify(stream):
@@ -65,7 +68,10 @@ def refuse_client_side(mode: Mode | None, stream: ObjectStream) -> None:
 
 
 def classify(stream: ObjectStream) -> Envelope | None:
-    """Return the envelope of a client-side object, or None. See `formats.classify`."""
+    """Return the envelope of a client-side object. Return None for any other object.
+
+    `formats.classify` documents the details.
+    """
     return formats.classify(entries.of_reply(stream.reply), stream)
 
 
@@ -75,7 +81,7 @@ class Mismatch:
 
     Attributes:
         what: `mode`, `key`, `bucket key` or `customer key`.
-        wanted: The mode's value: its name, its key's ARN, or the MD5 of its customer key.
+        wanted: The value in the mode: its name, the ARN of its key, or the MD5 of its customer key.
         reported: The value that S3 reports.
     """
 
@@ -85,9 +91,9 @@ class Mismatch:
 
 
 def compare(mode: ServerSide, reply: Mapping[str, Any]) -> tuple[Mismatch, ...]:
-    """Return the differences between the encryption that S3 reports and that of `mode`.
+    """Return the differences between the encryption that S3 reports and the encryption of `mode`.
 
-    KMS keys are compared as text, so an alias or id must be resolved to an ARN beforehand.
+    KMS keys are compared as text, so the caller must resolve an alias or a key id to an ARN first.
     """
     reported = reported_mode(reply)
     if reported != mode.name:
@@ -106,7 +112,7 @@ def compare(mode: ServerSide, reply: Mapping[str, Any]) -> tuple[Mismatch, ...]:
 
 
 def _bare(key: str) -> str:
-    """Return a key's name without the prefix that MinIO adds to the names of its own keys."""
+    """Return a key's name. MinIO puts a prefix before the names of its own keys; it is removed."""
     name = key.removeprefix("arn:aws:kms:")
     return key if ":" in name else name
 
@@ -114,15 +120,16 @@ def _bare(key: str) -> str:
 def check_read(
     mode: ServerSide, reply: Mapping[str, Any], location: Location, *, arn: str | None = None
 ) -> None:
-    """Refuse an object unless S3 reports this mode and this key.
+    """Refuse an object if S3 does not report this mode and this key.
 
-    Customer keys are compared by S3 itself, and bucket keys do not matter to readers.
+    Customer keys are not compared here, because S3 itself compares them. Bucket keys do not matter
+    to readers.
 
     Args:
         mode: The demanded mode.
         reply: S3's reply to a GET or HEAD.
         location: The object.
-        arn: The ARN of the mode's key, if the mode names the key by alias or id.
+        arn: The ARN of the mode's key. None if the mode's key is already an ARN.
 
     Raises:
         PolicyError: The object is in another mode, or under another key.
@@ -142,10 +149,10 @@ def check_read(
 
 
 def check_written(mode: Mode, reply: Mapping[str, Any], location: Location) -> None:
-    """Refuse a reply that does not confirm the encryption that a write asked for.
+    """Refuse a reply that does not confirm the requested encryption of a write.
 
-    Some servers accept the headers, answer 200, and store plaintext. Only the headers in the reply
-    confirm the encryption.
+    Some servers accept the request headers, reply with success, and store plaintext. Only the
+    headers in the reply confirm the encryption.
     """
     if isinstance(mode, ClientSide):
         return
@@ -159,7 +166,7 @@ def check_written(mode: Mode, reply: Mapping[str, Any], location: Location) -> N
 def _is_unconfirmed(found: Mismatch) -> bool:
     if found.what == "key":
         wanted, reported = str(found.wanted), str(found.reported)
-        # A full ARN is compared here. A key id is compared with the end of the reported ARN. An
-        # alias cannot be compared without asking KMS.
+        # A full ARN is compared with the reported ARN. A key id is compared with the end of the
+        # reported ARN. An alias is not compared, because only KMS knows to which key it points.
         return "alias/" not in wanted and wanted != reported.rpartition(":key/")[2]
     return found.what != "bucket key"

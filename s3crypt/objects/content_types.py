@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The content type that a name shows, by a table of our own.
+"""The content type for the suffix of a name, from a table in this module.
 
-Python's `mimetypes` reads the machine's tables, so that one file would get different types on two
-machines. A compressed file gets the type of its compression and no content encoding, because a
-browser would otherwise unpack it, and its bytes would differ from those that were stored.
+Python's `mimetypes` reads tables of the machine, so the same file could get different types on two
+machines. A compressed file gets the type of its compression and no content encoding. With a content
+encoding, a browser would unpack the file, and its bytes would differ from the stored bytes.
 """
 
 from collections.abc import Mapping
@@ -97,6 +97,6 @@ _BY_SUFFIX: Mapping[str, str] = MappingProxyType(
 
 
 def content_type_of(name: str) -> str | None:
-    """Return the content type that the suffix of a name shows, or None if it shows none."""
+    """Return the content type for the suffix of a name. Return None if the suffix is unknown."""
     stem, dot, suffix = name.rpartition("/")[2].rpartition(".")
     return _BY_SUFFIX.get(suffix.lower()) if stem and dot else None

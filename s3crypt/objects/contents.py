@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether an object has the same content as a file, without fetching the content."""
+"""Decide whether an object has the same content as a file, without fetching the content."""
 
 from typing import TYPE_CHECKING
 
@@ -14,21 +14,21 @@ from .opened import Demand, read_arguments
 if TYPE_CHECKING:
     from .access import Objects
 
-# Longer than the headers of almost all messages.
+# The first request fetches this many bytes. Almost all headers are shorter.
 _HEAD_LENGTH = 16 * 2**10
 
 
 def has_digest(
     objects: "Objects", location: Location, demand: Demand, size: int, digest: Digest
 ) -> bool:
-    """Return whether a client-side object has this size and stores the digest of this content.
+    """Return whether a client-side object has this size and stores this digest of its content.
 
-    One request is sent, and one key unwrapped. `digest` is called only if the object has the size
-    and stores a digest. An object that was deleted, or is not encrypted client-side, is unlike any
-    content.
+    The function sends one request and unwraps one key. `digest` is called only if the object has
+    the size and stores a digest. The result is False if the object was deleted or is not encrypted
+    client-side.
 
     Raises:
-        S3CryptError: As for a read.
+        S3CryptError: For the reasons that a read documents.
     """
     try:
         with objects.reading(location, demand, first=_HEAD_LENGTH) as reading:
@@ -40,9 +40,9 @@ def has_digest(
 
 
 def stored_crc(objects: "Objects", location: Location, demand: Demand) -> int | None:
-    """Return the CRC-64/NVME that S3 has of an object's whole content; None if it has none.
+    """Return the CRC-64/NVME of an object's whole content that S3 stores. Return None without one.
 
-    The object is one that S3 decrypts. One HEAD is sent.
+    The object must be one that S3 decrypts. One HEAD is sent.
     """
     arguments = {**read_arguments(demand.mode, demand.version_id), "ChecksumMode": "ENABLED"}
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The encryption that a bucket gives to new objects that ask for none."""
+"""The default encryption of a bucket: S3 uses it for a new object if the request names no mode."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DefaultEncryption:
-    """A bucket's encryption of new objects that ask for none.
+    """A bucket's default encryption of new objects.
 
     Attributes:
-        mode: `sse-s3`, `sse-kms` or `dsse-kms`; None if the service reports another one.
-        kms_key: The key as it was given to S3; None stands for `aws/s3` in the two KMS modes.
-        blocks_sse_c: Whether the bucket refuses objects under customer keys.
+        mode: `sse-s3`, `sse-kms` or `dsse-kms`. None if the service reports another mode.
+        kms_key: The key as it was given to S3. In the KMS modes, None stands for the key `aws/s3`.
+        blocks_sse_c: Whether the bucket refuses to store SSE-C objects.
     """
 
     mode: str | None

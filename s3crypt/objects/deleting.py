@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deletion of objects, singly or up to 1,000 per request.
+"""Delete objects, singly or up to 1,000 per request.
 
-S3 answers DeleteObjects key by key. An object counts as deleted only if the reply names its key;
-each object that the reply omits gets a request of its own. This module decides which keys may
-share a request, how each entry of a reply is interpreted, and which requests are safe to repeat. It
-knows no listing. It runs one batch at a time; callers may run several batches in threads.
+The reply to DeleteObjects has one entry per object. An object counts as deleted only if the reply
+names it; an object that the reply omits gets its own request. This module decides which objects may
+share a request, how each entry of a reply is interpreted, and which requests can be repeated
+safely. It does not list objects. It processes one batch at a time; callers may process several
+batches in threads.
 
-An ETag makes a delete conditional. On the first request only the service checks it, and a service
-that ignores ETags deletes any content: a HEAD for each object would turn one request into 1,001.
-A HEAD precedes every repetition, because a second delete could remove an object that another writer
-has stored since the first.
+An ETag makes a delete conditional: only an unchanged object may be deleted. In the first request
+only the service checks the condition, and a service that ignores ETags deletes any content. A HEAD
+before each delete would prevent this, but would turn one request into 1,001. Before every
+repetition a HEAD is sent, because a second delete could remove an object that another writer has
+stored since the first.
 
-A request names a version only if the caller does: S3 then deletes the version permanently.
+A request names a version only if the caller does. S3 then deletes the version permanently.
 """
 
 import copy
@@ -40,13 +42,14 @@ _log = logger_of(__name__)
 
 Item = TypeVar("Item")
 
-# S3's limit for one request.
+# S3's limit for the number of objects in one request.
 MAX_BATCH = 1000
-# XML 1.0 cannot carry most control characters. Parsers turn a carriage return into a newline, and
-# some strip spaces at the ends: they would delete another object.
+# Names that cannot be sent safely in XML. XML 1.0 cannot contain most control characters. Parsers
+# turn a carriage return into a newline, and some remove spaces at the ends, so another object would
+# be deleted.
 _NOT_IN_XML = re.compile("^$|^\\s|\\s$|[^ -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-# Codes of services that know no DeleteObjects, or no ETags in it, or that demand a Content-MD5:
-# botocore has sent a CRC-32 instead since version 1.36.
+# Error codes of services that do not support DeleteObjects or ETags in it, or that require a
+# Content-MD5. Since version 1.36, botocore sends a CRC-32 instead of a Content-MD5.
 _NOT_TOGETHER = frozenset(
     {
         "EntityTooLarge",
@@ -60,13 +63,11 @@ _NOT_TOGETHER = frozenset(
         "NotImplemented",
     }
 )
-# The minimum number of requests for throttled keys. botocore treats the reply as a success, so the
-# caller's client does not retry the request.
+# The minimum number of attempts for throttled objects. botocore treats the reply as a success, so
+# the client does not repeat the request.
 _ROUNDS = 5
-# Headers of a HEAD's reply in which two objects differ that were written one after the other.
-_SHOWS_A_WRITE = ("ETag", "LastModified", "Metadata", "VersionId")
-# After this many consecutive failures the service is assumed to be down. Each object would use up
-# the whole time of the retry policy, and a batch of 1,000 would take 16 hours.
+# After this many consecutive failures, the remaining objects are not tried. Otherwise each object
+# would use up the whole time of the retry policy, and a batch of 1,000 would take 16 hours.
 _FAILURES_IN_A_ROW = 3
 
 
@@ -75,7 +76,9 @@ def delete_object(
     location: Location,
     version_id: str | None = None,
 ) -> None:
-    """Delete an object (in a versioned bucket: hide it), or one version for good.
+    """Delete an object, or permanently delete the version with this id.
+
+    Without a version id, a versioned bucket only hides the object behind a delete marker.
 
     Raises:
         StorageError: S3 refused or failed.
@@ -83,7 +86,8 @@ def delete_object(
     version = {"VersionId": version_id} if version_id else {}
 
     def look(attempts: Attempts) -> Reply | None:
-        # A second delete would remove an object that another writer has stored since the first.
+        # If the object is gone, the first delete was successful. A second delete would remove an
+        # object that another writer has stored since.
         with suppress(ObjectNotFoundError):
             head(client, location, version, within=attempts)
             return None
@@ -99,28 +103,29 @@ def delete_source(
     etag: str,
     arguments: Mapping[str, object],
 ) -> None:
-    """Delete the source of a move whose target is stored, if the source still has this ETag.
+    """Delete the source of a move if it still has this ETag. The target is already stored.
 
-    A versioned bucket gets a delete marker, because no version is named. If the service may ignore
-    the condition, a HEAD precedes the request.
+    No version is named, so a versioned bucket only gets a delete marker. If the service may ignore
+    the condition, a HEAD is sent first.
 
     Args:
         client: The S3 client.
         source: The object that was read.
-        target: The location or path of the new object or file, for errors.
+        target: The location or path of the new object or file. It is used in error messages.
         etag: The ETag of the bytes that were read.
         arguments: Further arguments of a HEAD: the customer key of SSE-C.
 
     Raises:
-        ConflictError: The source was replaced meanwhile.
-        StorageError: S3 refused or failed. In both cases source and target exist.
+        ConflictError: Another writer replaced the source since it was read.
+        StorageError: S3 refused or failed. After either error, both source and target exist.
     """
     try:
         delete_unchanged(client, source, etag, arguments)
     except S3CryptError as error:
         error.args = (f"{source}: it is stored as {target}, but was not deleted: {error}",)
         error.hint = "Source and target are both there. Delete one of them."
-        # The code would be taken for that of the target's write.
+        # The error code belongs to the deletion. It is removed, because callers would conclude that
+        # writing the target failed.
         error.code = None
         raise
 
@@ -180,11 +185,12 @@ def check_is_other(
 
 
 def batches(items: Iterable[Item], bucket_of: Callable[[Item], str | None]) -> Iterator[list[Item]]:
-    """Yield consecutive items of one bucket in batches that fit into one request.
+    """Yield the items in batches that fit into one request. All items of a batch have one bucket.
 
     Args:
-        items: The items, consumed one batch at a time.
-        bucket_of: Returns an item's bucket, or None for an item that needs a batch of its own.
+        items: The items. One batch is consumed at a time. Only consecutive items of a bucket share
+            a batch.
+        bucket_of: Returns the bucket of an item. Returns None for an item that needs its own batch.
     """
     for bucket, neighbours in groupby(items, key=bucket_of):
         most = 1 if bucket is None else MAX_BATCH
@@ -199,12 +205,15 @@ def delete_batch(
     *,
     workers: int = 1,
 ) -> list[S3CryptError | None]:
-    """Delete up to 1,000 objects of one bucket; return an error or None for each, in order.
+    """Delete up to 1,000 objects of one bucket.
+
+    Return one value per item, in order: None if the object is gone, or the error.
 
     Args:
         client: The S3 client.
         bucket: The bucket.
-        items: Names with ETags, or None to delete any content.
+        items: Pairs of a name and an ETag. The ETag is None to delete the object whatever its
+            content is.
         workers: The maximum number of concurrent requests when objects are deleted singly.
 
     Raises:
@@ -219,14 +228,14 @@ def delete_batch(
 
 
 class _UnknownEffectError(Exception):
-    """The reply to a request is lost, and the request may have deleted any of its objects."""
+    """The reply to a request was lost. The request may have deleted any of its objects."""
 
 
 class _Batch:
     """Objects of one bucket that are being deleted.
 
     Attributes:
-        errors: The error of each object, by its place in the batch; None if it is gone.
+        errors: The error of each object, by its index in the batch. None if the object is gone.
     """
 
     def __init__(
@@ -238,15 +247,20 @@ class _Batch:
         self._bucket = bucket
         self._subject = f"{len(items)} objects of s3://{bucket}"
         self._attempts = Attempts(client, self._subject, least=_ROUNDS, operation="delete_objects")
-        # The place of an object to delete singly -> whether an earlier request may have deleted it.
+        # The index of an object that must be deleted singly -> whether an earlier request may have
+        # deleted it.
         self._single: dict[int, bool] = {}
         self._failures: list[S3CryptError] = []
 
     def delete_together(self) -> None:
-        """Delete the objects that can share a request; leave the rest to `delete_singly`."""
+        """Delete the objects that can share a request.
+
+        The other objects are left to `delete_singly`.
+        """
         waiting: dict[str, int] = {}
         for place, (location, _) in enumerate(self._items):
-            # Of two items with one name, a reply does not say which one an entry is about.
+            # If two items have the same name, it is unknown to which of them an entry in the reply
+            # belongs.
             if _NOT_IN_XML.search(location.name) or location.name in waiting:
                 self._single[place] = False
             else:
@@ -255,7 +269,10 @@ class _Batch:
             waiting = self._ask(waiting)
 
     def _ask(self, waiting: Mapping[str, int]) -> dict[str, int]:
-        """Request the deletion of these objects; return the throttled ones after a pause."""
+        """Request the deletion of these objects.
+
+        Return the objects that were throttled, after a pause.
+        """
         try:
             reply = call(
                 self._client,
@@ -290,7 +307,7 @@ class _Batch:
             self._fail(waiting, error)
 
     def _fail(self, waiting: Mapping[str, int], error: S3CryptError) -> None:
-        """Record the request's error for each of these objects, with the object's own name."""
+        """Record the error of a shared request for each of its objects, with the object's name."""
         for place in waiting.values():
             mine = copy.copy(error)
             text = str(error).replace(self._subject, str(self._items[place][0]), 1)
@@ -299,7 +316,7 @@ class _Batch:
             self.errors[place] = mine
 
     def _read(self, reply: Reply, waiting: Mapping[str, int]) -> dict[str, int]:
-        """Record the results in a reply; return the throttled objects after a pause."""
+        """Record the results in a reply. Return the objects that were throttled, after a pause."""
         refused = {entry["Key"]: entry for entry in reply.get("Errors") or ()}
         deleted = {entry["Key"] for entry in reply.get("Deleted") or ()}
         unnamed = [place for name, place in waiting.items() if name not in refused.keys() | deleted]
@@ -324,14 +341,16 @@ class _Batch:
         return throttled
 
     def _take(self, place: int, code: str, error: ClientError) -> None:
-        """Record a refusal of one object, or leave the object to be deleted singly."""
+        """Record the refusal of one object, or leave the object to be deleted singly."""
         location, etag = self._items[place]
         if code == "NoSuchKey":
-            # S3's reply to a delete with an ETag if another client has deleted the object.
+            # S3 replies with this code to a delete with an ETag if the object does not exist any
+            # more.
             return
         if is_transient(error) or code == "PreconditionFailed":
-            # A HEAD distinguishes another writer's object from a delete marker, which matches no
-            # ETag, and from an unchanged object whose ETag the service compares without its quotes.
+            # A HEAD then distinguishes three cases: another writer's object, a delete marker (no
+            # ETag matches it), and an unchanged object on a service that compares the ETag without
+            # its quotes.
             self._single[place] = True
         elif code in _NOT_TOGETHER:
             self._single[place] = False
@@ -343,13 +362,13 @@ class _Batch:
             self.errors[place] = refused
 
     def _leave(self, places: Iterable[int], why: str, *, is_repeated: bool) -> None:
-        """Leave objects to be deleted singly, for a reason that is logged."""
+        """Leave objects to be deleted singly. The reason `why` is logged."""
         single = dict.fromkeys(places, is_repeated)
         _log.info("s3://%s: %d objects are deleted singly (%s)", self._bucket, len(single), why)
         self._single |= single
 
     def delete_singly(self, workers: int) -> None:
-        """Delete each remaining object by a request of its own."""
+        """Delete each remaining object with its own request."""
         if workers == 1 or len(self._single) < 2:
             for place in self._single:
                 self._delete_single(place)
@@ -382,7 +401,7 @@ def _stop(_: Attempts) -> Reply | None:
 
 
 def _refusal(reply: Reply, entry: Mapping[str, str]) -> ClientError:
-    """Return an entry of a reply's errors as the error of a request."""
+    """Return an entry in a reply's list of errors as an exception of a request."""
     said = {"Code": entry["Code"], "Message": entry.get("Message", "")}
     return ClientError(
         {"Error": said, "ResponseMetadata": reply["ResponseMetadata"]},  # type: ignore[typeddict-item]
@@ -400,10 +419,10 @@ def _delete(client: "S3Client", location: Location, etag: str | None, *, is_repe
 
 
 def _is_gone(client: "S3Client", location: Location, etag: str | None) -> bool:
-    """Return whether there is no object any more, after a request that may have deleted it.
+    """Return whether an object no longer exists, after a request that may have deleted it.
 
     Raises:
-        ConflictError: Another writer's object is there.
+        ConflictError: The name now belongs to an object of another writer.
         StorageError: S3 failed.
     """
     try:
@@ -414,15 +433,15 @@ def _is_gone(client: "S3Client", location: Location, etag: str | None) -> bool:
     except ObjectNotFoundError:
         return True
     except StorageError as error:
-        # A caller who may delete may lack the permission to read, and S3 answers 400 for an object
-        # under a customer key. In these cases the service checks the ETag.
+        # A caller who may delete objects may not be allowed to read them, and S3 replies 400 for an
+        # SSE-C object. In these cases only the service checks the ETag.
         if http_status(error) not in (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN):
             raise
     return False
 
 
 def _has_failed(error: S3CryptError) -> bool:
-    """Return whether a request was given up although a later attempt might have succeeded."""
+    """Return whether a request failed in such a way that a later attempt might succeed."""
     return isinstance(error.__cause__, Exception) and is_transient(error.__cause__)
 
 

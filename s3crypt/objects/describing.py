@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The caller's description of an object to be written, checked and as request arguments."""
+"""The caller's description of an object to be written: it is checked and converted to arguments."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,13 +17,7 @@ LockMode = Literal["GOVERNANCE", "COMPLIANCE"]
 
 
 class Described(TypedDict, total=False):
-    """The properties that a caller can give an object that is written.
-
-    Attributes:
-        metadata, tags, content_type, content_encoding: As for `S3Crypt.put`.
-        cache_control, content_disposition, storage_class: As for `S3Crypt.put`.
-        object_lock_mode, object_lock_retain_until, object_lock_legal_hold: As for `S3Crypt.put`.
-    """
+    """The properties of a new object that a caller can set; see `S3Crypt.put`."""
 
     metadata: Mapping[str, str] | None
     tags: Mapping[str, str] | None
@@ -42,12 +36,12 @@ DESCRIBED = tuple(Described.__annotations__)
 
 
 def described_among(arguments: Mapping[str, Any]) -> Described:
-    """Return the arguments of a method, given by name, that describe an object to be written."""
+    """Return those of a method's arguments (by name) that describe an object to be written."""
     found = {name: value for name, value in arguments.items() if name in DESCRIBED}
     return cast("Described", found)
 
 
-# Argument -> request argument.
+# The name of an argument -> the name of the request argument.
 _HEADERS = {
     "content_type": "ContentType",
     "content_encoding": "ContentEncoding",
@@ -60,12 +54,13 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The properties in which a copy differs from its source; other properties are kept.
+    """The properties in which a copy differs from its source. All other properties are copied.
 
     Attributes:
-        metadata: User metadata in place of the source's; None keeps that.
-        tags: Tags in place of the source's; None keeps those.
-        headers: Content headers, storage class and Object Lock settings, by request argument.
+        metadata: New user metadata. None if the copy keeps the source's metadata.
+        tags: New tags. None if the copy keeps the source's tags.
+        headers: Content headers, storage class and Object Lock settings, by the name of the request
+            argument.
     """
 
     metadata: Mapping[str, str] | None = None
@@ -82,9 +77,9 @@ def describe_target(
     tags: Mapping[str, str] | None = None,
     **headers: Any,
 ) -> Description:
-    """Return the description of an object that is to be written at `location`.
+    """Return the description of an object that will be written at `location`.
 
-    `headers` are the remaining arguments of `Described`.
+    `headers` are the other arguments of `Described`.
 
     Raises:
         ConfigError: The location is a prefix, or S3 cannot store the description.
@@ -103,9 +98,9 @@ def describe_target(
 
 
 def describe_new(location: Location, said: Described, source: object = "") -> Description:
-    """Return the description of a new object, whose content type is guessed if it is not given.
+    """Return the description of a new object. Its content type is guessed if it is not given.
 
-    The object's name shows the type, or else the name of the file that it is made of.
+    The type is guessed from the object's name, or else from the name of the source file.
     """
     guessed = content_type_of(location.name) or content_type_of(str(source))
     whole: Described = {**said, "content_type": said.get("content_type") or guessed}
@@ -113,13 +108,13 @@ def describe_new(location: Location, said: Described, source: object = "") -> De
 
 
 def changes_to(location: Location, said: Described) -> Changes:
-    """Return the changes that a caller demands of a copy at `location`."""
+    """Return the changes that a caller wants for a copy at `location`."""
     described = describe_target(location, **said)
     return Changes(said.get("metadata"), said.get("tags"), described.headers)
 
 
 def _locks(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the Object Lock settings among the given arguments, checked."""
+    """Remove the Object Lock settings from `given`; return them as checked request arguments."""
     mode = given.pop("object_lock_mode", None)
     until = given.pop("object_lock_retain_until", None)
     hold = given.pop("object_lock_legal_hold", None)

@@ -16,8 +16,8 @@ from s3crypt.modes import ClientSide, Mode, reported_mode
 from s3crypt.transfer import ObjectStream
 from s3crypt.transfer.conditions import bare_etag
 
-# Headers that S3 keeps with an object, and drops when the object is rewritten unless the request
-# repeats them.
+# Headers that S3 stores with an object. When an object is rewritten, S3 removes the headers that
+# the request does not repeat.
 DESCRIBING_HEADERS = (
     "CacheControl",
     "ContentDisposition",
@@ -37,25 +37,29 @@ class ObjectInfo:
     Attributes:
         uri: The object's URI.
         mode: `sse-s3`, `sse-kms`, `dsse-kms`, `sse-c` or `client`; None if S3 reports no mode.
-        size: Plaintext bytes, computed from the stored size; None if they cannot be computed.
-        stored_size: Bytes in S3.
-        etag: S3's tag of this content, without quotes.
-        version_id: The version; None in buckets without versioning, and for the version that was
-            written while the bucket had none, which S3 calls `null`.
-        last_modified: The time at which the object was stored; None right after a put.
-        content_type, storage_class, metadata: As given to `put`.
-        kms_key: ARN of the key that S3 encrypts with, in any mode.
+        size: The number of plaintext bytes, computed from the stored size. None if it cannot be
+            computed.
+        stored_size: The number of bytes that S3 stores.
+        etag: The ETag, without quotes. It identifies the content.
+        version_id: The version id. None in a bucket without versioning, and for the version that S3
+            calls `null`, which was written while the bucket had no versioning.
+        last_modified: The time at which the object was stored. None in the result of a put.
+        content_type, storage_class, metadata: The values that were given to `put`.
+        kms_key: The ARN of the KMS key with which S3 encrypts the object. A client-side object can
+            have one, too.
         bucket_key: Whether S3 uses a bucket key.
-        suite: Algorithm suite. This and the following attributes are set for client-side objects.
+        suite: The algorithm suite. This attribute and all following attributes are set only for
+            client-side objects.
         signed: Whether the object has a signature.
-        frame_length: Plaintext bytes per frame.
+        frame_length: The number of plaintext bytes per frame.
         frames: The number of frames.
-        key_location: `header` or `metadata`.
+        key_location: The place of the wrapped keys, `header` or `metadata`.
         keys: The keys that wrap the object's data key, as written on the command line.
-        key_materials: The id of the KMS key material that wrapped the data key, per key in `keys`,
-            where it is known: right after writing, and later for objects with
-            `key_location="metadata"`. Then the metadata claims it, and any writer can change that.
-        context: The encryption context; unverified unless the object was decrypted.
+        key_materials: For each key in `keys`, the id of the KMS key material that wrapped the data
+            key, if it is known. It is known right after writing, and later for objects with
+            `key_location="metadata"`. In the latter case it comes from the metadata, which any
+            writer can change.
+        context: The encryption context. It is verified only if the object was decrypted.
     """
 
     uri: str
@@ -82,12 +86,13 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """The properties that S3 stores beside an object's bytes, as request arguments.
+    """The properties that S3 stores with an object's bytes, as request arguments.
 
     Attributes:
         metadata: User metadata.
         tags: Object tags.
-        headers: Content headers, storage class and Object Lock settings, by request argument.
+        headers: Content headers, storage class and Object Lock settings, by the name of the request
+            argument.
     """
 
     metadata: Mapping[str, str]
@@ -95,7 +100,10 @@ class Description:
     headers: Mapping[str, Any]
 
     def arguments(self, metadata: Mapping[str, str]) -> dict[str, Any]:
-        """Return the arguments of a request that creates the object; `metadata` is complete."""
+        """Return the arguments of a request that creates the object.
+
+        `metadata` is the complete metadata, with the entries of s3crypt.
+        """
         arguments: dict[str, Any] = dict(self.headers)
         if metadata:
             arguments["Metadata"] = dict(metadata)
@@ -105,10 +113,10 @@ class Description:
 
 
 def modified_ns(info: ObjectInfo) -> int | None:
-    """Return the modification time of an object's content in nanoseconds, as far as it is known.
+    """Return the modification time of an object's content in nanoseconds. Return None if unknown.
 
-    It is the file's, if the writer has recorded it, or else the time at which the object was
-    stored.
+    This is the file's modification time if the writer recorded it, otherwise the time at which the
+    object was stored.
     """
     recorded = entries.time_of(info.metadata)
     if recorded is None and info.last_modified is not None:
@@ -117,19 +125,22 @@ def modified_ns(info: ObjectInfo) -> int | None:
 
 
 def time_ns(time: datetime) -> int:
-    """Return a time in nanoseconds since 1970, exact to a microsecond."""
+    """Return a time in nanoseconds since 1970. The result is exact to a microsecond."""
     return round(time.timestamp() * 10**6) * 10**3
 
 
 def copied(info: ObjectInfo | None) -> ObjectInfo:
-    """Return the facts about a copy, which only a dry run has not."""
+    """Return the facts about a copy.
+
+    The argument is None only in a dry run, which must not call this.
+    """
     if info is None:
         raise AssertionError("unreachable: only a dry run stores no copy")
     return info
 
 
 def describing(reply: Mapping[str, Any], more: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return the headers of a reply, with those in `more`, that a new object must have as well."""
+    """Return the headers of a reply that a rewritten object must have too, and those in `more`."""
     return {name: reply[name] for name in (*DESCRIBING_HEADERS, *more) if reply.get(name)}
 
 
@@ -152,15 +163,18 @@ def describe(location: Location, stream: ObjectStream, envelope: Envelope | None
 
 
 def describe_plain(location: Location, head: Mapping[str, Any]) -> ObjectInfo:
-    """Return the facts in a HEAD's reply about an object that S3 decrypts."""
+    """Return the facts in the reply to a HEAD of an object that S3 decrypts."""
     size = head["ContentLength"]
     return ObjectInfo(mode=reported_mode(head), size=size, **_of_reply(location, head, size))
 
 
 def describe_head(location: Location, head: Mapping[str, Any]) -> ObjectInfo | None:
-    """Return the facts in a HEAD's reply about a client-side object, or None if they are too few.
+    """Return the facts in the reply to a HEAD of a client-side object.
 
-    The size is claimed by the metadata. The claim is compared with the header on reading.
+    Return None if its metadata does not contain the lengths.
+
+    The size follows from the metadata. It is verified only by a read, which compares the metadata
+    with the header.
     """
     stored_size = head["ContentLength"]
     facts = formats.measure(entries.of_reply(head), stored_size)
@@ -171,7 +185,10 @@ def describe_head(location: Location, head: Mapping[str, Any]) -> ObjectInfo | N
 
 
 def version_of(reply: Mapping[str, Any]) -> str | None:
-    """Return the version id in a reply or an entry of a listing; None for the version `null`."""
+    """Return the version id in a reply or in a listing's entry.
+
+    Return None for the version `null`.
+    """
     version: str | None = reply.get("VersionId")
     return None if version == "null" else version
 
@@ -211,7 +228,10 @@ def describe_written(
     reply: Mapping[str, Any],
     stored: tuple[int, int, Facts | None],
 ) -> ObjectInfo:
-    """Return the facts about an object that was just written; `stored` has its sizes and facts."""
+    """Return the facts about an object that was just written.
+
+    `stored` has the plaintext size, the stored size, and the format's facts.
+    """
     size, stored_size, facts = stored
     return ObjectInfo(
         uri=str(location),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instruction files: the objects in which the Amazon S3 Encryption Client can store data keys."""
+"""Instruction files: objects in which the Amazon S3 Encryption Client can store data keys."""
 
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,7 @@ from s3crypt.transfer.conditions import head
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
-SUFFIX = s3ec.SUFFIX
-# HEAD has no body to carry a code.
+# The reply to a HEAD has no body with an error code, so status codes are listed too.
 _UNREADABLE = ("400", "403", "404", "AccessDenied", "InvalidObjectState", "InvalidRequest")
 
 
@@ -23,18 +22,19 @@ def refuse_instruction_file_of(
 ) -> None:
     """Refuse an object that has an instruction file of the S3 Encryption Client beside it.
 
-    The neighbour's metadata or body must show that it is an instruction file. A neighbour that
-    the caller may not read is treated as missing.
+    An instruction file of an object has the suffix `.instruction`. Its metadata or body must show
+    that it is one. If the caller may not read it, it is treated as missing.
 
     Args:
         client: The S3 client.
         location: The object.
-        is_listed: A listing contained `NAME.instruction`, so no HEAD is needed.
-        is_strict: Raise the error if the neighbour may not be read, or was listed and is gone.
+        is_listed: Whether a listing contained the name with `.instruction`, so no HEAD is needed.
+        is_strict: Whether to raise an error if that file may not be read, or was listed and is
+            gone.
 
     Raises:
-        FormatError: There is an instruction file: the object is that client's ciphertext.
-        StorageError: `is_strict`, and the neighbour cannot be read.
+        FormatError: There is an instruction file, so the object is ciphertext of that client.
+        StorageError: `is_strict` is True, and the file cannot be read.
     """
     name = s3ec.beside(location.name)
     if name is None:

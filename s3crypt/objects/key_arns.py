@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KMS keys by their ARNs: resolves the id or alias in a mode and compares it with S3's report."""
+"""Resolve the key id or alias in a mode to an ARN, and compare it with the key that S3 reports."""
 
 import re
 from collections.abc import Mapping
@@ -22,18 +22,20 @@ if TYPE_CHECKING:
     from s3crypt.aws import Clients
 
 
-# A key id of AWS KMS, as opposed to an ARN or an alias.
+# A key id of AWS KMS. It is neither an ARN nor an alias.
 _KEY_ID = re.compile(r"mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class KeyARNs:
-    """Compares the modes and keys that S3 reports with the demanded ones, with KMS if necessary.
+    """Compares the modes and keys that S3 reports with the demanded ones.
 
-    Services such as Ceph and MinIO have a KMS of their own, whose keys no other KMS knows. The
-    names of such keys are compared as text.
+    It asks KMS if the demanded key is given by an id or an alias.
+
+    Services such as Ceph and MinIO have their own KMS, whose keys AWS KMS does not know. The names
+    of such keys are compared as text.
 
     Args:
-        s3: The S3 clients; their own Region is the default for KMS requests.
+        s3: The S3 clients. Their Region is the default for KMS requests.
         kms: The clients that resolve ids and aliases.
     """
 
@@ -43,7 +45,7 @@ class KeyARNs:
         self._known: dict[tuple[str, str | None], str] = {}
 
     def check_mode(self, mode: Mode | None, reply: Mapping[str, Any], location: Location) -> None:
-        """Refuse an object unless S3 reports this server-side mode and key."""
+        """Refuse an object if S3 does not report this server-side mode and key."""
         if mode is None or isinstance(mode, ClientSide):
             return
         arn = None
@@ -52,9 +54,9 @@ class KeyARNs:
         check_read(mode, reply, location, arn=arn)
 
     def of(self, key: str, like: str) -> str:
-        """Return the ARN of a key named by id, alias or ARN, in the Region of the ARN `like`.
+        """Return the ARN of a key, given by id, alias or ARN, in the Region of the ARN `like`.
 
-        An id is resolved like an alias, because another account's key may have the same id.
+        A key id is resolved too, because a key of another account may have the same id.
         """
         if key == like:
             return like
@@ -62,17 +64,22 @@ class KeyARNs:
             return key
         region = self._region(like)
         if self._known.get((key, region)) != like:
-            # A match is cached. After a mismatch, KMS is asked again, as the alias may have moved.
+            # A match is cached. After a mismatch, KMS is asked again, because the alias may have
+            # moved.
             arn = resolve_key_arn(self._kms.get(region), key)
             self._known[key, region] = arn
         return self._known[key, region]
 
     def _region(self, arn: str) -> str | None:
-        """Return the Region of a key's ARN in a reply, or None for the session's own Region."""
+        """Return the Region in a key's ARN from a reply.
+
+        Return None for the session's own Region.
+        """
         if not _is_arn(arn):
             return None
         _, partition, _, region, *_ = arn.split(":")
-        # A malicious server must not choose the host that KMS requests are sent to.
+        # The Region decides the host of KMS requests, and a malicious server must not choose the
+        # host. Only known Regions of the session's partition are accepted.
         own = self._s3.get().meta.region_name
         if region == own:
             return region
@@ -80,7 +87,10 @@ class KeyARNs:
         return region if is_near and region in self._kms.regions(partition) else None
 
     def _is_of_service(self, key: str, *, reported: str | None = None) -> bool:
-        """Return whether a key is in the service's own KMS, by the reported key or by its name."""
+        """Return whether a key belongs to the KMS of the S3 service itself and not to AWS KMS.
+
+        This is decided by the key that S3 reports, or by the key's name.
+        """
         s3 = self._s3.get()
         if is_aws(s3):
             return False
@@ -88,26 +98,26 @@ class KeyARNs:
             return not _is_arn(reported)
         if "alias/" in key or KeyARN.parse(key):
             return False
-        # An id may belong to either KMS. AWS KMS knows no key of another service.
+        # A key id may belong to either KMS. AWS KMS does not know the keys of another service.
         return not _KEY_ID.fullmatch(key) or is_aws(self._kms.get(s3.meta.region_name))
 
     def check_written(self, mode: Mode, reply: Mapping[str, Any], location: Location) -> None:
-        """Refuse a reply that does not confirm the encryption, or names a key known to differ.
+        """Refuse a reply that does not confirm the encryption, or reports a different key.
 
-        An alias or id is compared only if it was resolved before, so writers do not need the
-        permission kms:DescribeKey.
+        An alias or a key id is compared only if it was resolved before. Writers therefore do not
+        need the permission kms:DescribeKey.
         """
         check_written(mode, reply, location)
         if not isinstance(mode, SSEKMS | DSSEKMS):
             return
         key = str(reply.get("SSEKMSKeyId"))
         if (mode.key, self._region(key)) in self._known:
-            # If KMS does not answer now, the object is kept: no reply shows that its key is wrong.
+            # If KMS fails now, the object is accepted, because nothing shows that its key is wrong.
             with suppress(KeyUnavailableError):
                 self.check_mode(mode, reply, location)
 
     def pinned(self, mode: SSEKMS | DSSEKMS) -> SSEKMS | DSSEKMS:
-        """Return the mode with its key's ARN in place of an id or alias."""
+        """Return the mode with an ARN in place of a key id or an alias."""
         if ":key/" in mode.key or self._is_of_service(mode.key):
             return mode
         kms = self._kms.get(self._s3.get().meta.region_name)
@@ -115,5 +125,5 @@ class KeyARNs:
 
 
 def _is_arn(text: str) -> bool:
-    """Return whether a key's name in a reply has the parts of an ARN; MinIO's names have three."""
+    """Return whether a key's name in a reply is an ARN. MinIO's names have only three parts."""
     return text.startswith("arn:") and text.count(":") >= 5

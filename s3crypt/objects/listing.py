@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listings with versions, facts about listed objects, and their sizes summed up.
+"""List versions, describe listed objects, and sum up their sizes.
 
-A listing shows neither mode nor plaintext size. `describe_listed` gets both by a request per
-object, and accepts less than a reader does: it describes what is there and demands nothing.
+A listing does not show the mode or the plaintext size. `describe_listed` makes a request per object
+for both. It makes no demands: it also describes objects that a read would refuse.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +28,8 @@ from .opened import Demand, Neighbour, read_arguments
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
-# The name of the null version in requests, as opposed to no name, which is the current version.
+# The version id of the null version in requests. A request without a version id is for the current
+# version.
 _NULL = "null"
 
 
@@ -38,13 +39,13 @@ class ListedVersion:
 
     Attributes:
         uri: The object's URI.
-        version_id: The version; None for the version that S3 calls `null`, which was written while
-            the bucket had no versioning.
-        is_latest: Whether it is the current version.
-        is_delete_marker: Whether it is a delete marker, which has no bytes.
-        stored_size: Bytes in S3.
-        etag: S3's tag of the content, without quotes; empty for a delete marker.
-        last_modified: The time at which it was stored.
+        version_id: The version id. None for the version that S3 calls `null`, which was written
+            while the bucket had no versioning.
+        is_latest: Whether this is the current version.
+        is_delete_marker: Whether this is a delete marker. A delete marker has no bytes.
+        stored_size: The number of bytes that S3 stores.
+        etag: The ETag, without quotes. It identifies the content. Empty for a delete marker.
+        last_modified: The time at which the version was stored.
         storage_class: The storage class.
     """
 
@@ -66,15 +67,15 @@ Described: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The bytes of all objects below a prefix.
+    """The number of objects below a prefix, and the sum of their bytes.
 
     Attributes:
-        uri: The prefix.
+        uri: The URI of the prefix.
         objects: The number of objects, or of versions if all versions are counted.
-        stored_size: Bytes in S3.
-        size: Plaintext bytes of the objects whose plaintext size is known; None if the objects were
-            not inspected.
-        unknown: The number of objects whose plaintext size is not known.
+        stored_size: The number of bytes that S3 stores.
+        size: The plaintext bytes of all objects whose plaintext size is known. None if the objects
+            were not inspected.
+        unknown: The number of objects whose plaintext size is unknown.
         delete_markers: The number of delete markers, if all versions are counted.
     """
 
@@ -89,7 +90,7 @@ class Usage:
 def versions(client: "S3Client", location: Location) -> Iterator[ListedVersion]:
     """Yield the versions and delete markers of objects whose URI begins with that of `location`.
 
-    Names are in S3's order; the versions of a name are yielded from the newest to the oldest.
+    The names are in S3's order. The versions of one name are yielded from the newest to the oldest.
     """
     for found in _versions(client, location):
         if isinstance(found, ListedVersion):
@@ -99,9 +100,9 @@ def versions(client: "S3Client", location: Location) -> Iterator[ListedVersion]:
 def versions_with_neighbours(
     client: "S3Client", location: Location
 ) -> Iterator[tuple[ListedVersion, Neighbour | None]]:
-    """Yield versions as `versions` does, without delete markers, each with its neighbour.
+    """Yield the versions that `versions` yields, each with its `Neighbour`. Omit delete markers.
 
-    A neighbour is there if there is a version of it, which may be hidden by a delete marker.
+    The neighbour counts as present if any version of it exists, even behind a delete marker.
     """
     found = (version for version in versions(client, location) if not version.is_delete_marker)
     for version, is_there in s3ec.with_neighbours(
@@ -113,7 +114,10 @@ def versions_with_neighbours(
 def versions_level(
     client: "S3Client", location: Location
 ) -> Iterator[ListedVersion | ListedPrefix]:
-    """Yield like `versions`, but yield all names that share a further slash as one prefix."""
+    """Yield the versions and prefixes directly below `location`.
+
+    Names with a further slash are combined into one `ListedPrefix` per common prefix.
+    """
     return _versions(client, location, Delimiter="/")
 
 
@@ -162,7 +166,7 @@ def _by_name_then_age(found: ListedVersion | ListedPrefix) -> tuple[bytes, float
 
 
 def contents_of(client: "S3Client", bucket: str) -> Contents:
-    """Return the contents of a bucket, of each kind the first page."""
+    """Return the contents of a bucket, as far as the first page of each kind shows them."""
     subject, where = f"s3://{bucket}", {"Bucket": bucket}
     objects = call(client, "list_objects_v2", where, subject)
     everything = call(client, "list_object_versions", where, subject)
@@ -181,7 +185,7 @@ def contents_of(client: "S3Client", bucket: str) -> Contents:
 
 
 def exists(objects: Objects, location: Location, version_id: str | None) -> bool:
-    """Return whether an object, or a version of it, exists; see `S3Crypt.exists`."""
+    """Return whether an object, or the version with this id, exists; see `S3Crypt.exists`."""
     version = {"VersionId": version_id} if version_id else {}
     try:
         head(objects.client, location, version)
@@ -192,17 +196,17 @@ def exists(objects: Objects, location: Location, version_id: str | None) -> bool
         if status == HTTPStatus.METHOD_NOT_ALLOWED and version_id:
             return False  # The version is a delete marker.
         if status == HTTPStatus.BAD_REQUEST and not version_id:
-            # S3 demands the customer key of an SSE-C object. A listing needs no key.
+            # S3 requires the customer key for a HEAD of an SSE-C object. A listing needs no key.
             return objects.exists(location)
         raise
     return True
 
 
 def describe_listed(objects: Objects, item: Described, mode: Mode | None) -> ObjectInfo | None:
-    """Return the facts about a listed object; None for a prefix and for a delete marker.
+    """Return the facts about a listed object. Return None for a prefix or a delete marker.
 
-    An object in another mode than `mode` is described too. The plaintext size of an SSE-C object
-    whose key was not given, and of some archived objects, is None.
+    An object in another mode than `mode` is described too. The plaintext size is None for an SSE-C
+    object whose key was not given, and for some archived objects.
 
     Raises:
         ObjectNotFoundError: The object was deleted since it was listed.
@@ -238,7 +242,7 @@ def _looked(objects: Objects, location: Location, demand: Demand) -> ObjectInfo:
     except StorageError as error:
         if error.code != "InvalidObjectState":
             raise
-    # The bytes of an archived object cannot be fetched. Its headers can.
+    # The bytes of an archived object cannot be fetched, but its headers can.
     reply = head(objects.client, location, read_arguments(demand.mode, demand.version_id))
     info = describe_head(location, reply)
     if info is None:
@@ -255,11 +259,15 @@ def _under_customer_key(
     version_id: str | None,
     refusal: StorageError,
 ) -> ObjectInfo:
-    """Return the listing's facts about an object of which S3 demands a customer key."""
+    """Return the facts that the listing shows about an object if S3 requires a customer key for it.
+
+    For any other object, raise `refusal`.
+    """
     try:
         head(objects.client, location, {"VersionId": version_id} if version_id else {})
     except StorageError as error:
-        # A GET has several reasons for status 400, a HEAD only the missing key.
+        # S3 has several reasons to reply 400 to a GET, but only one to reply 400 to a HEAD: the
+        # missing customer key.
         is_key_missing = http_status(error) == HTTPStatus.BAD_REQUEST
     else:
         is_key_missing = False
@@ -282,21 +290,21 @@ Sized: TypeAlias = tuple[ListedObject | ListedVersion, int | None]
 
 
 def summed(found: Iterable[Sized], root: str, *, depth: int, is_inspected: bool) -> Iterator[Usage]:
-    """Yield the usage of each prefix at most `depth` levels below `root`, and of `root` last.
+    """Yield the usage of each prefix up to `depth` levels below `root`, and at last of `root`.
 
-    A prefix is yielded when the listing leaves it, before the prefix that contains it. Memory holds
-    one sum per level.
+    A prefix is yielded when the listing leaves it, so it comes before the prefix that contains it.
+    Memory holds one sum per level.
 
     Args:
-        found: Entries in the order of a listing, with plaintext sizes.
+        found: Entries in the order of a listing, each with its plaintext size.
         root: The prefix that was listed.
-        depth: The number of levels, 0 for `root` only.
-        is_inspected: Whether plaintext sizes are known.
+        depth: The number of levels. 0 yields only `root`.
+        is_inspected: Whether the plaintext sizes in `found` were determined.
     """
     zero = 0 if is_inspected else None
     open_sums = [Usage(root, size=zero)]
     for entry, size in found:
-        # A level is a whole path segment below the root: `root` + "a/" + "b/".
+        # A level adds one path segment: `root` + "a/", then `root` + "a/" + "b/".
         levels = _levels(entry.uri, root, depth)
         while [each.uri for each in open_sums[1:]] != levels[: len(open_sums) - 1]:
             yield open_sums.pop()
@@ -307,7 +315,7 @@ def summed(found: Iterable[Sized], root: str, *, depth: int, is_inspected: bool)
 
 
 def _levels(uri: str, root: str, depth: int) -> list[str]:
-    """Return the prefixes that contain an object, from the one below `root` on."""
+    """Return the prefixes below `root` that contain an object, the shortest first."""
     rest = uri[len(root) :].split("/")[:-1][:depth]
     return [f"{root}{''.join(f'{part}/' for part in rest[: n + 1])}" for n in range(len(rest))]
 

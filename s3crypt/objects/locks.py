@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks that an object's Object Lock settings can be read, so that a rotation loses no setting.
+"""Check that an object's Object Lock settings can be read, so a rotation does not lose them.
 
-S3 omits the headers of a lock from its replies if the caller lacks the permission to read them.
-In a bucket with Object Lock, a HEAD without these headers therefore proves nothing. The settings
-are then fetched by their own requests, whose refusal cannot be mistaken for a missing lock.
+If the caller may not read the lock of an object, S3 omits the lock's headers from its replies. In a
+bucket with Object Lock, a HEAD without these headers therefore does not prove that there is no
+lock. In this case the settings are fetched by separate requests, because a refusal of these is
+different from a missing lock.
 """
 
 import threading
@@ -20,7 +21,7 @@ from s3crypt.requests import call
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
-# These names occur in replies to HEAD and in requests that create an object.
+# These names occur both in replies to HEAD and in requests that create an object.
 RETENTION = (
     "ObjectLockMode",
     "ObjectLockRetainUntilDate",
@@ -35,7 +36,7 @@ _DENIED = frozenset({"403", "AccessDenied"})
 
 
 class Locks:
-    """Checks that locks can be read; each bucket's setting is fetched once for all threads."""
+    """Checks that locks can be read. The setting of each bucket is fetched once for all threads."""
 
     def __init__(self, client: "S3Client") -> None:
         self._client = client
@@ -43,13 +44,13 @@ class Locks:
         self._may_lock: dict[str, bool] = {}
 
     def check(self, location: Location, head: Mapping[str, Any]) -> None:
-        """Refuse an object if its HEAD may have omitted a lock.
+        """Refuse an object if the reply to its HEAD may have omitted a lock.
 
         Raises:
             StorageError: The caller may not read the lock.
             ConflictError: The object was locked after the HEAD.
         """
-        # Object Lock needs versioning, which gives every object a version id.
+        # Object Lock requires versioning, so a lockable object has a version id.
         if not head.get("VersionId") or not self._may_be_locked(location):
             return
         version = {"VersionId": head["VersionId"]}
@@ -63,11 +64,13 @@ class Locks:
     def _may_be_locked(self, location: Location) -> bool:
         bucket = location.bucket
         if is_access_point(bucket):
-            # An access point has no such setting; only the bucket behind it has.
+            # The setting of an access point does not exist; only its bucket has one, so assume a
+            # lock.
             return True
         with self._asking:
             if bucket not in self._may_lock:
-                # If the caller may not read the setting, each object's lock is requested.
+                # If the caller may not read the bucket's setting, the locks of each object are
+                # requested.
                 self._may_lock[bucket] = buckets.may_lock_objects(self._client, bucket)
             return self._may_lock[bucket]
 
@@ -87,12 +90,12 @@ class Locks:
                     "Lock, s3:GetBucketObjectLockConfiguration does."
                 )
             raise
-        # Some services return an empty legal hold for an object that never had a legal hold.
+        # Some services return an empty legal hold for an object that never had one.
         return any((reply.get(field) or {}).values())
 
 
 def _says_none(error: StorageError) -> bool:
-    # AWS answers 404 if an object has no such setting.
+    # AWS replies 404 if an object does not have the setting.
     return isinstance(error, ObjectNotFoundError) or error.code in buckets.NO_SUCH_SETTING
 
 

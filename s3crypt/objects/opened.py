@@ -27,9 +27,9 @@ from .spans import PlaintextCache
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """Whether `NAME.instruction` was there when an object NAME had this ETag.
+    """Whether an object `NAME.instruction` existed when the object NAME had this ETag.
 
-    Such a neighbour may be the instruction file of the Amazon S3 Encryption Client.
+    Such a neighbour may be an instruction file of the Amazon S3 Encryption Client.
     """
 
     etag: str
@@ -38,10 +38,11 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """The reader's demands on an object.
+    """The reader's demands on an object. `S3Crypt.get` documents the attributes.
 
     Attributes:
-        etag: The ETag that the caller has seen; a different ETag is a ConflictError.
+        etag: The ETag that the caller has seen. If the object has another ETag, the read raises a
+            ConflictError. None for no check.
     """
 
     mode: Mode | None
@@ -62,7 +63,7 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An object being read: its stored bytes and, for client-side objects, their decryption."""
+    """An object that is being read: its stored bytes and, if client-side, their decryption."""
 
     location: Location
     stream: ObjectStream
@@ -72,7 +73,10 @@ class Reading:
 
     @property
     def plaintext(self) -> ByteReader:
-        """Return the plaintext as a stream; it ends only after all bytes are verified."""
+        """Return the plaintext as a stream.
+
+        It reports the end only after all bytes are verified.
+        """
         return self.opened.reader if self.opened else WholeStream(self.stream)
 
     def into_stream(self, target: BinaryIO, progress: Progress | None) -> ObjectInfo:
@@ -82,7 +86,7 @@ class Reading:
             write_all(target, view)
 
         if self.opened and self.opened.is_sequential:
-            # Only the object's own reader detects the end of the body.
+            # Such a format verifies the end of the body only in its own reader.
             buffer = reserve(RUN_LENGTH)
             while count := self.opened.reader.readinto(buffer):
                 check_stop()
@@ -96,7 +100,7 @@ class Reading:
     def into_file(
         self, file: BinaryIO, resources: Resources, progress: Progress | None
     ) -> ObjectInfo:
-        """Write the plaintext to a file, with parallel sections if the format allows it."""
+        """Write the plaintext to a file. Use parallel requests if the format allows it."""
         if (self.opened and self.opened.is_sequential) or not is_regular(file):
             return self.into_stream(file, progress)
         plaintext = self.stream, self._opener, file
@@ -117,7 +121,7 @@ class Reading:
                 allow_unverified_signature=self.demand.allow_unverified_signature
             )
         if found is None:
-            # The format verifies no byte before it has verified all bytes.
+            # The format can verify only the whole object at once.
             return BytesPlaintext(self.opened.reader.readall())
         self.stream.hold()
         return RangedPlaintext(self.stream, *found, self.location)
@@ -128,9 +132,9 @@ class Reading:
 
 
 def write_all(target: BinaryIO, view: memoryview) -> None:
-    """Write all bytes of the view."""
-    # An unbuffered file may write fewer bytes than given, and returns their number. Files of other
-    # kinds write all bytes.
+    """Write all bytes of the view to the target."""
+    # An unbuffered file may write fewer bytes than given, and returns their number. A file of
+    # another kind writes all bytes and may return None.
     while len(view):
         taken = target.write(view)
         if taken is None and isinstance(target, io.RawIOBase):
@@ -141,7 +145,7 @@ def write_all(target: BinaryIO, view: memoryview) -> None:
 def decrypting(
     mode: ClientSide, context: Mapping[str, str], stream: ObjectStream, demand: Demand
 ) -> tuple[Envelope, OpenObject]:
-    """Return an object's envelope and the opened object, whose header meets the demands.
+    """Return an object's envelope, and the opened object. Its header meets the demands.
 
     Raises:
         FormatError: The object has no format that this version reads.
@@ -179,7 +183,7 @@ def decrypting(
 def read_arguments(
     mode: Mode | None, version_id: str | None, etag: str | None = None
 ) -> dict[str, Any]:
-    """Return the arguments of a request that reads an object of this mode."""
+    """Return the arguments of a request that reads an object in this mode."""
     arguments: dict[str, Any] = mode.read_arguments() if mode else {}
     if version_id:
         arguments["VersionId"] = version_id

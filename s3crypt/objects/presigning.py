@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""URLs that let their holder get or put one object, for a time and without credentials.
+"""URLs with which anyone can get or put one object, for a limited time and without credentials.
 
-A URL is signed by SigV4. The headers of the encryption are signed too and are not in the URL: S3
-refuses a request that leaves one out or changes it. The customer key of SSE-C is such a header.
+A URL is signed by SigV4. The headers of the encryption are signed too, but are not part of the URL.
+S3 refuses a request in which such a header is missing or changed. The customer key of SSE-C is in
+such a header.
 """
 
 from collections.abc import Mapping
@@ -32,11 +33,10 @@ from .opened import Demand
 
 Method: TypeAlias = Literal["GET", "PUT"]
 
-# S3's limits: bytes of a name, and a week.
-_MAX_NAME = 1024
+# S3's limit is one week.
 MAX_SECONDS = 7 * 24 * 60 * 60
 _OPERATIONS = {"GET": ("get_object", "GetObject"), "PUT": ("put_object", "PutObject")}
-# Header arguments that contain the customer key, or a hash of it.
+# The arguments for headers with the customer key or a hash of it.
 _OF_CUSTOMER_KEY = ("SSECustomerKey", "SSECustomerKeyMD5")
 _LEVEL = 1000
 _WHY_NOT = "S3 has no key for it, so that a URL would deliver ciphertext"
@@ -44,16 +44,16 @@ _WHY_NOT = "S3 has no key for it, so that a URL would deliver ciphertext"
 
 @dataclass(frozen=True, slots=True)
 class Presigned:
-    """A URL, and the headers that its holder must send.
+    """A URL, and the headers that must be sent with it.
 
     Attributes:
         method: `GET` or `PUT`.
-        url: The URL. Whoever has it and the headers has the object.
-        headers: The headers to send, except for `key_headers`.
-        key_headers: The headers with the customer key of SSE-C and with its MD5.
+        url: The URL. Anyone who has the URL and the headers can access the object.
+        headers: The headers that must be sent, except for `key_headers`.
+        key_headers: The headers with the customer key of SSE-C and the MD5 of the key.
         expires: The time until which S3 accepts the URL.
-        is_temporary: Whether temporary credentials signed it. If they expire earlier, so does the
-            URL.
+        is_temporary: Whether the URL was signed with temporary credentials. If the credentials
+            expire before `expires`, the URL is invalid from then on.
     """
 
     method: Method
@@ -67,7 +67,10 @@ class Presigned:
 def presign_get(
     objects: Objects, location: Location, mode: Mode | None, seconds: int, version_id: str | None
 ) -> Presigned:
-    """Return a URL that gets an object, which is looked at first; see `S3Crypt.presign`."""
+    """Return a URL that gets an object; see `S3Crypt.presign`.
+
+    The object is looked at first, to check its mode.
+    """
     _check_seconds(seconds)
     if isinstance(mode, ClientSide):
         raise _is_client_side(location)
@@ -119,9 +122,11 @@ def _is_client_side(location: Location) -> PolicyError:
 
 
 def _refuse_client_side_prefix(objects: Objects, location: Location) -> None:
-    """Refuse to presign a put over a client-side object, or beside one.
+    """Refuse to presign a put if a client-side object is at `location` or beside it.
 
-    Objects that the caller may not read are passed over.
+    The holder of the URL would put plaintext among encrypted objects.
+
+    Only one object beside it is examined. Objects that the caller may not read are skipped.
     """
     try:
         beside = _beside(objects, location)
@@ -172,7 +177,7 @@ def _is_sealed(objects: Objects, location: Location) -> bool:
 
 
 def _is_hidden(error: StorageError) -> bool:
-    """Return whether S3 refused to show something, for lack of a permission or a customer key."""
+    """Return whether S3 refused to show an object because of a permission or a customer key."""
     refused = (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN)
     return http_status(error) in refused and not is_for_all(error)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plaintext by ranges: the blocks that a range touches, fetched by one request and verified.
+"""Plaintext by ranges: the blocks of a range are fetched by one request and verified.
 
-This module caches nothing: each fetch sends a request. `spans` has the cache.
+This module caches nothing: each fetch sends a request. The module `spans` has the cache.
 """
 
 import re
@@ -15,9 +15,9 @@ from s3crypt.local.buffers import Buffers
 from s3crypt.location import Location
 from s3crypt.transfer import ObjectStream, Sink, fetch
 
-# Plaintext that S3 decrypts has no frames; it is handled in blocks of this many bytes.
+# Plaintext that S3 decrypts has no frames. It is handled in blocks of this many bytes.
 BLOCK_LENGTH = 64 * 2**10
-# A service whose quickest reply takes longer, in seconds, is far away.
+# In seconds. If even the quickest reply of a service took longer, the service is far away.
 _FAR = 0.01
 _RANGE = re.compile(r"(\d{0,19})-(\d{0,19})", re.ASCII)
 
@@ -27,8 +27,9 @@ class ByteRange:
     """A range in the notation of HTTP and S3: `0-99`, `100-`, or `-100` for the last 100 bytes.
 
     Attributes:
-        first: The first byte; None for a range of the last bytes.
-        last: The last byte, included. If `first` is None, this is the number of bytes.
+        first: The offset of the first byte. None for a range of the last bytes.
+        last: The offset of the last byte, which is included. If `first` is None, the number of
+            bytes.
     """
 
     first: int | None
@@ -36,7 +37,7 @@ class ByteRange:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the range that a text describes.
+        """Return the range that a text such as `0-99` describes.
 
         Raises:
             ConfigError: The text is not a range.
@@ -55,10 +56,10 @@ class ByteRange:
         return cls(first, last)
 
     def within(self, size: int, name: str) -> tuple[int, int]:
-        """Return the range's start and end in an object of `size` bytes, by S3's rules.
+        """Return the start and end of the range in an object of `size` bytes, by S3's rules.
 
         Raises:
-            StorageError: The object has no byte in the range; code `InvalidRange`.
+            StorageError: The object has no byte in the range. The code is `InvalidRange`.
         """
         start, end = (
             (size - min(self.last or 0, size), size)
@@ -78,9 +79,9 @@ class Plaintext(Protocol):
     """The plaintext of one version of an object.
 
     Attributes:
-        size: Plaintext bytes, as claimed by the object's size.
-        block: The unit of verification and caching, in bytes: the plaintext of a frame.
-        is_far: Whether the service is slow to answer.
+        size: The number of plaintext bytes. It follows from the object's size and is not verified.
+        block: The unit of verification and caching, in bytes: a frame's plaintext.
+        is_far: Whether the service is known to be slow to reply.
     """
 
     size: int
@@ -90,13 +91,15 @@ class Plaintext(Protocol):
     def is_far(self) -> bool: ...  # noqa: D102
 
     def fetch(self, start: int, end: int, sink: Sink, buffers: Buffers) -> None:
-        """Pass the verified blocks of a range to the sink, in order, with one request."""
+        """Fetch a range with one request, and pass its verified blocks to the sink, in order."""
         ...
 
     def fetch_tail(self, length: int, sink: Sink, buffers: Buffers) -> None:
-        """Pass the blocks of the last `length` bytes to the sink, which proves the size.
+        """Fetch the blocks of the last `length` bytes, and pass them to the sink.
 
-        If the size needs no proof, nothing is fetched.
+        This verifies `size`.
+
+        If `size` needs no verification, nothing is fetched.
         """
         ...
 
@@ -105,10 +108,10 @@ class RangedPlaintext:
     """Plaintext fetched by ranges of whole frames.
 
     Args:
-        stream: The object, pinned to one version.
-        opener: Opens the object's frames; None if S3 decrypts the object.
-        footer_length: Bytes after the final frame.
-        location: The object, for errors.
+        stream: The object. It must be pinned to one version.
+        opener: Opens the object's frames. None if S3 decrypts the object.
+        footer_length: The number of bytes after the final frame.
+        location: The object's location, for error messages.
     """
 
     def __init__(
@@ -125,7 +128,7 @@ class RangedPlaintext:
 
     @property
     def is_far(self) -> bool:
-        """Return whether even the fastest request took as long as one to a distant service."""
+        """Return whether even the fastest request took as long as requests to distant services."""
         return self._quickest is not None and self._quickest > _FAR
 
     def fetch(self, start: int, end: int, sink: Sink, buffers: Buffers) -> None:
@@ -133,11 +136,12 @@ class RangedPlaintext:
         self._fetch(self._layout.covering(start, end), sink, buffers)
 
     def fetch_tail(self, length: int, sink: Sink, buffers: Buffers) -> None:
-        """Fetch the final frame, and the frames before it."""
-        # If S3 decrypts the object, S3's word is trusted for the size.
+        """Fetch the final frame, and the frames of the last `length` bytes."""
+        # If S3 decrypts the object, the size that S3 reports is trusted.
         if self._opener:
             start = max(0, self.size - length)
-            # `size + 1` includes an empty final frame, since no other frame contains offset `size`.
+            # `size + 1` includes a final frame without plaintext: no other frame contains the
+            # offset `size`.
             self._fetch(self._layout.covering(start, self.size + 1), sink, buffers)
 
     def _fetch(self, run: Run, sink: Sink, buffers: Buffers) -> None:
@@ -149,7 +153,7 @@ class RangedPlaintext:
 
 
 class BytesPlaintext:
-    """Plaintext that had to be read and verified whole."""
+    """Plaintext that could be verified only as a whole. It is in memory."""
 
     def __init__(self, data: bytes) -> None:
         self._data = memoryview(data)
@@ -167,4 +171,4 @@ class BytesPlaintext:
         sink.take(start, self._data[start:end])
 
     def fetch_tail(self, length: int, sink: Sink, buffers: Buffers) -> None:
-        """Pass nothing to the sink: the size is proved already."""
+        """Pass nothing to the sink: the size is already verified."""

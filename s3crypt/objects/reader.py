@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """An object's plaintext as a seekable binary file: `ObjectReader`, and the raw file below it.
 
-A read fetches the frames that it touches, with one request for adjacent frames, and opens them
-before it returns a byte. The plaintext's length is computed from the object's size, and is trusted
-once the final frame has been opened. `spans` decides which frames are fetched and cached.
+A read fetches the frames that it needs, with one request for adjacent frames, and verifies them
+before it returns a byte. The plaintext's length is computed from the object's size, and is verified
+by opening the final frame. The module `spans` decides which frames are fetched and cached.
 """
 
 import io
@@ -18,10 +18,10 @@ from .spans import PlaintextCache
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer as Buffer
 
-# The first request's length: a header, and all of a small object.
+# The length of the first request. It contains the header, and all of a small object.
 FIRST_LENGTH = 64 * 2**10
-# If the object may be small, the first request fetches more. A small Parquet file is longer than
-# 64 KiB, and 512 KiB from a distant service take 20 ms, which is less than a second request takes.
+# If the object may be small, the first request fetches more. A small Parquet file is longer than 64
+# KiB. 512 KiB from a distant service take 20 ms, which is less than a second request takes.
 FIRST_LENGTH_OF_SMALL = 512 * 2**10
 _MOST_SMALL = 4 * 2**20
 DEFAULT_CACHE_LENGTH = 32 * 2**20
@@ -33,9 +33,9 @@ def first_length(stored_size: int) -> int:
 
 
 class RawReader(io.RawIOBase):
-    """The plaintext as a raw file; a read may return fewer bytes than requested at a block's end.
+    """The plaintext as a raw file. A read may end at a block's end and return fewer bytes.
 
-    Closing the file closes the cache.
+    Closing the file also closes the cache.
     """
 
     mode = "rb"
@@ -48,7 +48,7 @@ class RawReader(io.RawIOBase):
 
     @property
     def size(self) -> int:
-        """Return the number of plaintext bytes, after the final frame has proved it."""
+        """Return the number of plaintext bytes, after the final frame has verified it."""
         self.cache.check_open()
         return self.cache.size
 
@@ -78,7 +78,7 @@ class RawReader(io.RawIOBase):
         return position
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
-        """Read the next bytes; 0 at the end."""
+        """Read the next bytes into `buffer`, and return their number. Return 0 at the end."""
         self.cache.check_open()
         view = memoryview(buffer).cast("B")
         start = self._position
@@ -88,7 +88,8 @@ class RawReader(io.RawIOBase):
             # writing, and the caller may have reused its buffer.
             view[:] = self.cache.read_from(start, len(view))
         elif len(view):
-            # A buffer requested these bytes. The caller may never read the next block.
+            # The caller is a buffer that reads ahead, so stop at the block's end: the next block
+            # may never be needed.
             view = view[: self.cache.block - start % self.cache.block]
             self.cache.read_at(start, view)
         self._position = start + len(view)
@@ -102,33 +103,35 @@ class RawReader(io.RawIOBase):
         return data
 
     def close(self) -> None:
-        """Close the cache too."""
+        """Close the file and its cache."""
         super().close()
         self.cache.close()
 
 
 class ObjectReader(io.BufferedReader):
-    """An object's plaintext as a seekable binary file; made by `S3Crypt.open`.
+    """An object's plaintext as a seekable binary file, made by `S3Crypt.open`.
 
-    Every byte it returns is from a verified frame. All bytes are from one version of the object:
-    after the object is replaced, reads fail. For sequential reads, the following bytes are fetched
-    ahead, in parallel; recently read bytes are cached. Several threads may use the file at once: a
-    thread's read after its own `seek` begins at that position, and `read_ranges` needs no position.
+    Every byte comes from a verified frame. All bytes come from one version of the object: if the
+    object is replaced, reads fail. During sequential reads, the following bytes are fetched ahead
+    in parallel. Recently read bytes are cached. Several threads may use the file at the same time:
+    after a thread's own `seek`, its next read begins at that position. `read_ranges` does not use a
+    position.
 
     Attributes:
         info: The facts about the object.
         name: The object's URI.
 
     Raises:
-        IntegrityError: While reading: a frame of the read was changed.
-        ConflictError: While reading: the object was replaced since it was opened.
-        StorageError: While reading: S3 refused or failed.
+        IntegrityError: A read found a frame that was changed.
+        ConflictError: A read found that the object was replaced after it was opened.
+        StorageError: S3 refused or failed during a read.
     """
 
     def __init__(self, cache: PlaintextCache, info: ObjectInfo) -> None:
         super().__init__(RawReader(cache), BLOCK_LENGTH)
         self._cache = cache
-        # Some libraries (DuckDB) seek and read from several threads without a lock in between.
+        # Some libraries, such as DuckDB, seek and read from several threads without holding a lock
+        # in between.
         self._moving = threading.RLock()
         self._local = threading.local()
         self._reads = 0
@@ -141,8 +144,8 @@ class ObjectReader(io.BufferedReader):
             self._go()
             if size is None or size <= self._buffered:
                 return super().read(size)
-            # Read in one piece. The buffer would split the read in two and fetch the last frame
-            # twice.
+            # Read in one piece. The buffer of the base class would split the read in two and fetch
+            # the last frame twice.
             start = super().tell()
             end = super().seek(max(start, min(start + size, self._cache.claimed_size)))
         try:
@@ -155,7 +158,7 @@ class ObjectReader(io.BufferedReader):
             raise
 
     def read1(self, size: int = -1, /) -> bytes:
-        """Return the next bytes, with at most one request."""
+        """Return the next bytes. At most one request is sent."""
         with self._moving_here():
             self._go()
             return super().read1(size)
@@ -167,7 +170,10 @@ class ObjectReader(io.BufferedReader):
             return super().readinto(buffer)
 
     def readinto1(self, buffer: "Buffer", /) -> int:
-        """Read the next bytes into `buffer`, with at most one request; return their number."""
+        """Fill `buffer` with the next bytes, and return their number.
+
+        At most one request is sent.
+        """
         with self._moving_here():
             self._go()
             return super().readinto1(buffer)
@@ -202,29 +208,33 @@ class ObjectReader(io.BufferedReader):
     def close(self) -> None:
         """Close the file and its cache."""
         if not self._cache.is_of_this_process:
-            # The thread that holds the lock may be in the other process.
+            # The lock may have been held by a thread that does not exist in this process, so it is
+            # not acquired.
             self.raw.close()
             return
         with self._moving:
             super().close()
 
     def _moving_here(self) -> threading.RLock:
-        """Return the lock, unless this process was forked: there, it might never be released."""
+        """Return the lock.
+
+        Raise an error if this process was forked: the lock might never be released.
+        """
         self._cache.check_open()
         return self._moving
 
     @property
     def _sought(self) -> int | None:
-        """Return the position of this thread's pending seek.
+        """Return the position of this thread's last seek, if no read has followed it.
 
-        Return None if this thread has read since the seek, or another thread has read from the
+        Return None if this thread has read since the seek, or if another thread has read from the
         shared position.
         """
         position, reads = getattr(self._local, "sought", (None, 0))
         return position if reads == self._reads else None
 
     def _go(self) -> None:
-        """Restore the position of this thread's pending seek, if another thread has moved it."""
+        """Move the shared position to this thread's last seek, if no read has followed it."""
         sought, self._local.sought = self._sought, (None, 0)
         if sought is None:
             # No pending seek of our own: continue from the shared position, which another thread
@@ -235,7 +245,7 @@ class ObjectReader(io.BufferedReader):
 
     @property
     def size(self) -> int:
-        """Return the number of plaintext bytes, after the final frame has proved it."""
+        """Return the number of plaintext bytes, after the final frame has verified it."""
         self._cache.check_open()
         return self._cache.size
 
@@ -243,9 +253,9 @@ class ObjectReader(io.BufferedReader):
         """Return the bytes of several ranges, fetched in parallel.
 
         Args:
-            ranges: Pairs `(start, end)` with the rules of slices: `end` is excluded, negative
-                numbers count from the end, None is the object's start or end, and ranges are
-                clipped to the object.
+            ranges: Pairs `(start, end)`, which follow the rules of slices: `end` is excluded,
+                negative numbers count from the end, None means the object's start or end, and a
+                range is clipped to the object.
         """
         self._cache.check_open()
         return self._cache.read_ranges(ranges)

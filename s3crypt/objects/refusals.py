@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""S3's key-related errors, explained by the mode of the request.
+"""Add explanations to S3's errors about keys, by the mode of the request.
 
-S3's errors about customer keys have little detail, and a service with a KMS of its own uses other
+S3's errors about customer keys have little detail. Services with their own KMS use other error
 codes than AWS: Ceph reports a missing key as a missing object. This module makes no requests.
 """
 
@@ -13,24 +13,25 @@ from botocore.exceptions import ClientError
 from s3crypt.errors import KeyUnavailableError, S3CryptError
 from s3crypt.modes import DSSEKMS, SSEC, SSEKMS, Mode
 
-# HEAD has no body to carry a code.
+# The reply to a HEAD has no body with an error code, so status codes are listed too.
 _DENIED = ("AccessDenied", "403")
 _INVALID = ("InvalidRequest", "InvalidArgument", "400")
-# The error codes for unknown keys of services with a KMS of their own.
+# The error codes for unknown keys, from services with their own KMS.
 _UNKNOWN_KEY = (*_INVALID, "InvalidAccessKeyId", "KMS.NotFoundException")
-# Requests that create an object, so that a missing object is no reason for them to fail.
+# Requests that create an object. They cannot fail because an object is missing.
 _WRITES = ("PutObject", "CreateMultipartUpload")
-# In AWS's reply to a GET of an SSE-C object without its key, 130 characters that do not say SSE-C.
+# A part of AWS's long error message to a GET of an SSE-C object without its key. The message does
+# not contain the word SSE-C.
 _NEEDS_CUSTOMER_KEY = "stored using a form of Server Side Encryption"
 _OWN_NAMES = "A service with a KMS of its own has its own names of keys."
 
 
 @contextmanager
 def explaining(mode: Mode | None, *, is_write: bool = False) -> Iterator[None]:
-    """Add a hint about the likely cause to an error, by the mode of the request.
+    """Add a hint about the likely cause to an error, depending on the mode of the request.
 
     Raises:
-        KeyUnavailableError: The service has no such KMS key, and reported a missing object.
+        KeyUnavailableError: The service reported a missing object, but the KMS key is missing.
     """
     try:
         yield
@@ -57,7 +58,7 @@ def _is_of_missing_key(error: S3CryptError) -> bool:
 
 
 def _subject(error: S3CryptError) -> str:
-    """Return the subject of an error: the beginning of its message."""
+    """Return the subject of an error, which is the beginning of its message."""
     return str(error).rpartition(": ")[0]
 
 
@@ -65,7 +66,8 @@ def _hint(mode: Mode | None, error: S3CryptError, *, is_write: bool) -> str | No
     if isinstance(mode, SSEC):
         return _customer_key_hint(error, is_write=is_write)
     if isinstance(mode, SSEKMS | DSSEKMS) and is_write:
-        # Only AWS names keys by ARN.
+        # Only AWS names keys by ARN, so another form may be the name of a key of the service's own
+        # KMS.
         may_be_name = error.code in _UNKNOWN_KEY and not mode.key.startswith("arn:")
         return f"Or it has no KMS key {mode.key}. {_OWN_NAMES}" if may_be_name else None
     if is_write or error.code not in _INVALID:
@@ -86,7 +88,7 @@ def _customer_key_hint(error: S3CryptError, *, is_write: bool) -> str | None:
     if error.code in _INVALID and is_write:
         return "The service may take customer keys by https:// only, or not at all."
     if error.code in _INVALID:
-        # AWS answers 403 for a wrong key, and Ceph answers 400.
+        # For a wrong customer key, AWS replies 403 and Ceph replies 400.
         return (
             "The customer key may be the wrong one, or the object may be stored in another mode "
             "than sse-c."

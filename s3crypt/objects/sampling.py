@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples some objects of a bucket to find objects under customer keys (SSE-C).
+"""Examine some objects of a bucket to find objects under customer keys (SSE-C).
 
-A listing does not say how an object is encrypted. S3 refuses a HEAD of an SSE-C object without its
-key with 400. This status is the only sign that needs no key.
+A listing does not say how an object is encrypted. S3 replies 400 to a HEAD of an SSE-C object
+without its key. This is the only way to recognise such an object without its key.
 """
 
 from collections.abc import Sequence
@@ -32,9 +32,9 @@ class Sample:
     """The result of a sample.
 
     Attributes:
-        looked_at: The number of objects whose encryption was seen.
+        looked_at: The number of objects whose encryption could be determined.
         sse_c: The names of the objects under customer keys.
-        is_whole: Whether the sample covers all objects of the bucket.
+        is_whole: Whether the encryption of all objects in the bucket was determined.
     """
 
     looked_at: int = 0
@@ -43,7 +43,7 @@ class Sample:
 
 
 def sample_of(client: "S3Client", bucket: str) -> Sample:
-    """Sample up to 100 of the first 1,000 objects, at even intervals.
+    """Examine up to 100 of the first 1,000 objects of a bucket, at even intervals.
 
     If the caller may not list the bucket, the sample is empty.
 
@@ -72,7 +72,10 @@ def _spread(names: Sequence[str]) -> Sequence[str]:
 
 
 def _is_sse_c(client: "S3Client", bucket: str, name: str) -> bool | None:
-    """Return whether an object is under a customer key, or None if its HEAD does not show that."""
+    """Return whether an object is under a customer key.
+
+    Return None if a HEAD does not show this.
+    """
     subject = str(Location(bucket, name))
     try:
         call(client, "head_object", {"Bucket": bucket, "Key": name}, subject)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reports how one object is encrypted, as far as is visible without decryption. Unwraps no key.
+"""Report how one object is encrypted, as far as this is visible without unwrapping a key.
 
-A GET of the first bytes shows everything that a HEAD shows, and also the header of a client-side
-object. If S3 refuses the GET, a HEAD shows the server-side encryption and the metadata. Facts that
-a refusal hides are unknown, and `hidden` has the reason. This module does not judge the encryption.
+A GET of the first bytes shows all facts of a HEAD, and also the header of a client-side object. If
+S3 refuses the GET, a HEAD shows the server-side encryption and the metadata. If a refusal hides
+facts, they are unknown, and `hidden` contains the reason. This module does not judge the
+encryption.
 """
 
 import json
@@ -42,14 +43,15 @@ AES or RSA key."""
 
 UNSEEN = "unknown"
 
-# Enough for the header of a message with several keys; a longer header costs a second request.
+# This is enough for the header of a message with several keys. A longer header needs a second
+# request.
 _FIRST_LENGTH = 4 * 2**10
 _ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 _FAILED = "S3 failed"
 _SEEN = "seen"
 _NULL = "null"
 _KMS_CONTEXT_KEY = "kms_cmk_id"
-# V3's codes of wrap algorithms that use a KMS key: `kms` and `kms+context`.
+# The codes in format V3 for wrap algorithms that use a KMS key: `kms` and `kms+context`.
 _KMS_WRAP_CODES = frozenset({"11", "12"})
 
 
@@ -58,28 +60,33 @@ class Sighting:
     """The visible facts about the encryption of one object.
 
     Attributes:
-        server_mode: The server-side mode that S3 reports; None without encryption; `unknown` if no
-            reply shows it.
-        kms_key: The KMS key of the server-side mode; None if there is no KMS key or it is unknown.
-        opens: Whether a given customer key fits an SSE-C object; None if no key was given or tried.
+        server_mode: The server-side mode that S3 reports. None if the object is not encrypted, and
+            `unknown` if no reply shows the mode.
+        kms_key: The KMS key of the server-side mode. None if there is no KMS key or it is unknown.
+        opens: Whether one of the given customer keys fits an SSE-C object. None if no key was given
+            or tried.
         layer: The client-side format.
-        is_claimed: Whether the client-side facts come from metadata, which any writer chooses.
-        commits: Whether the client-side format has key commitment; None if unknown.
-        signed: Whether the message is signed; None if unknown.
-        keys: The keys that wrapped the data key, in the form of the command line; None if unknown.
-        key_materials: The ids of the KMS key material that wrapped the data key, by the key's name,
-            as the metadata claims; None without an id. Any writer chooses them.
-        key_location: The place of a message's wrapped keys, `header` or `metadata`, or
-            None.
-        wrap: The kind of key that wrapped an S3 Encryption Client object's data key; None if
+        is_claimed: Whether the client-side facts come only from metadata, which any writer can
+            choose.
+        commits: Whether the client-side format has key commitment. None if this is unknown.
+        signed: Whether the message is signed. None if this is unknown.
+        keys: The names of the keys that wrapped the data key, as on the command line. None if
             unknown.
-        named_key: The KMS key in such an object's material description, as its writer named it: an
-            ARN, an id or an alias; None if the description has no key.
-        size: The number of stored bytes; None if no reply shows it.
-        is_bound: Whether the encryption context contains the object's name; None if unknown.
-        bound_name: The name in the encryption context, or None.
-        hidden: Why facts are unknown, in a clause; empty if everything was seen.
-        denied: The missing IAM actions that would show the hidden facts.
+        key_materials: For each key, the id of the KMS key material that wrapped the data key. The
+            ids come from the metadata, which any writer can choose. None without ids.
+        key_location: The place of a message's wrapped keys, `header` or `metadata`. None if
+            unknown.
+        wrap: The kind of key that wrapped the data key of an S3 Encryption Client object. None if
+            it is unknown.
+        named_key: The KMS key in the material description of an S3 Encryption Client object, as its
+            writer named it: an ARN, an id or an alias. None if the description does not contain a
+            key.
+        size: The number of stored bytes. None if no reply shows it.
+        is_bound: Whether the encryption context contains the object's name. None if this is
+            unknown.
+        bound_name: The object's name in the encryption context. None if there is none.
+        hidden: The reason why facts are unknown, as a clause. Empty if all facts are known.
+        denied: The IAM actions that the caller would need to see the hidden facts.
     """
 
     server_mode: str | None = UNSEEN
@@ -102,18 +109,21 @@ class Sighting:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the result is final: no permission was missing, and no request failed."""
+        """Whether another attempt would give the same result.
+
+        It would not if a permission was missing or a request failed.
+        """
         return not self.denied and not self.hidden.startswith(_FAILED)
 
     def dump(self) -> str:
-        """Return the sighting as one line of JSON, without fields that have their default value."""
+        """Return the sighting as one line of JSON. Fields with their default value are omitted."""
         said = {each.name: getattr(self, each.name) for each in fields(self)}
         defaults = {each.name: each.default for each in fields(self)}
         return json.dumps({name: value for name, value in said.items() if value != defaults[name]})
 
     @classmethod
     def load(cls, text: str) -> Self | None:
-        """Return the sighting that `dump` wrote, or None if the text has another format."""
+        """Return the sighting that `dump` wrote. Return None if the text has another format."""
         try:
             said = json.loads(text).items()
             values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in said}
@@ -128,12 +138,15 @@ class Candidate:
 
     Attributes:
         location: The object.
-        version_id: The id of the version; None for the current version.
-        etag: The object's ETag, or an empty string if unknown.
-        neighbour: The listing's facts about the object's instruction file; None if unknown.
-        is_archived: Whether the object is archived, so that its bytes cannot be fetched.
-        is_null: Whether it is the null version, which was current when it was listed. If another
-            version, or a delete marker, is current by now, the null version is looked at by its id.
+        version_id: The version id. None for the current version.
+        etag: The object's ETag. Empty if it is unknown.
+        neighbour: What the listing shows about the object's instruction file. None if it is
+            unknown.
+        is_archived: Whether the object is archived. The bytes of an archived object cannot be
+            fetched.
+        is_null: Whether this is the null version, and was the current version when it was listed.
+            If another version or a delete marker is current by now, the null version is examined by
+            its version id.
     """
 
     location: Location
@@ -161,7 +174,7 @@ def candidates(objects: Objects, location: Location) -> Iterator[Candidate]:
 
 
 def is_archived(storage_class: str) -> bool:
-    """Return whether objects of a storage class cannot be fetched before they are restored."""
+    """Return whether objects of a storage class must be restored before they can be fetched."""
     return storage_class in _ARCHIVED
 
 
@@ -172,16 +185,16 @@ def sight(
     customer_keys: Sequence[SSEC] = (),
     by_head: bool = False,
 ) -> Sighting | None:
-    """Return the visible facts about an object; None if it is gone or is a delete marker.
+    """Return the visible facts about an object. Return None if it is gone or is a delete marker.
 
     Args:
         objects: The object engine.
         candidate: The object.
         customer_keys: The keys to try on an SSE-C object, one after the other.
-        by_head: Use only HEAD requests, which fetch no byte of the object.
+        by_head: Use only HEAD requests. They fetch no byte of the object.
 
     Raises:
-        S3CryptError: A failure that would affect every object, such as expired credentials.
+        S3CryptError: A failure that would occur for every object, such as expired credentials.
     """
     try:
         if not by_head and not candidate.is_archived:
@@ -203,18 +216,21 @@ def sight(
 
 
 class _NotCurrentError(Exception):
-    """The null version is not the current version any more."""
+    """The null version is no longer the current version."""
 
 
 class Notes(Protocol):
-    """The notes of a job about items, such as its journal."""
+    """A store for facts about the items of a job, such as the job's journal."""
 
     def detail_of(self, key: str, version: str = "") -> str | None:
-        """Return the noted detail of an item in this version, or None."""
+        """Return the detail that was recorded for an item in this version.
+
+        Return None without one.
+        """
         ...
 
     def note(self, key: str, action: str, detail: str | None = None, *, version: str = "") -> None:
-        """Note an item with a detail."""
+        """Record a detail for an item."""
         ...
 
 
@@ -226,10 +242,10 @@ def sight_once(
     customer_keys: Sequence[SSEC] = (),
     by_head: bool = False,
 ) -> Sighting | None:
-    """Return what `sight` returns, from the notes if it is noted for this content.
+    """Return the result of `sight`. If the notes contain it for this content, make no request.
 
-    A settled result is noted. A missing object is not noted: it may be stored again, with the same
-    ETag.
+    A result is recorded only if it is settled. A missing object is not recorded, because an object
+    with the same ETag may be stored later.
     """
     key = f"{candidate.location} {candidate.version_id or ''}"
     noted = notes.detail_of(key, candidate.etag) if notes else None
@@ -242,7 +258,7 @@ def sight_once(
 
 
 def _by_get(objects: Objects, candidate: Candidate, key: Mapping[str, object]) -> Sighting | None:
-    """Return the facts from a GET of the first bytes, or None if S3 refuses the GET."""
+    """Return the facts from a GET of the first bytes. Return None if S3 refuses the GET."""
     at, arguments = candidate.location, {**candidate.version, **key}
     try:
         stream = ObjectStream.open(objects.client, at, arguments, first=_FIRST_LENGTH)
@@ -257,7 +273,7 @@ def _by_get(objects: Objects, candidate: Candidate, key: Mapping[str, object]) -
 
 
 def _of_body(objects: Objects, candidate: Candidate, stream: ObjectStream) -> dict[str, Any]:
-    """Return the client-side facts in an open object's metadata and first bytes."""
+    """Return the client-side facts from an open object's metadata and first bytes."""
     metadata = entries.of_reply(stream.reply)
     if formats.is_instruction_file(metadata, stream):
         return {"layer": "none"}
@@ -277,7 +293,10 @@ def _of_body(objects: Objects, candidate: Candidate, stream: ObjectStream) -> di
 def _of_instruction_file(
     objects: Objects, candidate: Candidate, stream: ObjectStream
 ) -> dict[str, Any]:
-    """Return the client-side facts about an object that has no mark of its own."""
+    """Return the client-side facts about an object whose metadata and bytes show no format.
+
+    It may still have an instruction file beside it.
+    """
     try:
         objects.refuse_headless_ciphertext(
             candidate.location, stream, candidate.neighbour, is_strict=True
@@ -289,8 +308,8 @@ def _of_instruction_file(
             raise
         return {"hidden": "S3 refuses its instruction file", "denied": ("s3:GetObject",)}
     except FormatError:
-        # The instruction file belongs to format V1 or V2, because objects in V3 have their own
-        # metadata marks.
+        # The instruction file must belong to format V1 or V2: an object in V3 also has marks in its
+        # metadata.
         return _of_s3ec({})
     return {"layer": "none"}
 
@@ -311,7 +330,7 @@ def _by_head(
 
 
 def _check_current(candidate: Candidate, reply: Mapping[str, Any]) -> None:
-    """Refuse a reply about a version that was stored over the null version since the listing."""
+    """Raise _NotCurrentError if the null version was to be examined and another version replied."""
     if candidate.is_null and reply.get("VersionId", _NULL) != _NULL:
         raise _NotCurrentError
 
@@ -319,7 +338,7 @@ def _check_current(candidate: Candidate, reply: Mapping[str, Any]) -> None:
 def _under_customer_key(
     objects: Objects, candidate: Candidate, customer_keys: Sequence[SSEC], *, is_enough: bool
 ) -> Sighting:
-    """Return the facts about an object whose HEAD without a customer key was refused with 400."""
+    """Return the facts about an object after S3 replied 400 to a HEAD without a customer key."""
     for key in customer_keys:
         arguments = key.read_arguments()
         try:
@@ -338,7 +357,7 @@ def _under_customer_key(
 
 
 def _of_head(reply: Mapping[str, Any], candidate: Candidate, *, is_enough: bool) -> Sighting:
-    """Return the facts in the reply to a HEAD, and the reason why the first bytes are unknown."""
+    """Return the facts from a HEAD, and the reason why the first bytes are unknown."""
     server = {**_of_server(reply), "size": reply["ContentLength"]}
     inside = _of_metadata(entries.of_reply(reply))
     if inside.get("layer") in ("none", "s3ec"):
@@ -375,7 +394,10 @@ def _of_facts(facts: Facts) -> dict[str, Any]:
 
 
 def _of_s3ec(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Return the facts in the S3 Encryption Client's envelope; `metadata` may lack an envelope."""
+    """Return the facts in the metadata of an S3 Encryption Client object.
+
+    If an instruction file has the envelope, `metadata` contains no envelope.
+    """
     older = any(metadata.get(name) for name in ("x-amz-key", "x-amz-key-v2", "x-amz-iv"))
     newer = bool(metadata.get("x-amz-d")) and bool(metadata.get("x-amz-i"))
     key = _kms_key(metadata.get("x-amz-matdesc", ""))
@@ -391,17 +413,20 @@ def _of_s3ec(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _wrap(metadata: Mapping[str, str]) -> Wrap | None:
-    """Return the kind of key that wrapped a data key; None if its instruction file has that."""
+    """Return the kind of key that wrapped a data key.
+
+    Return None if the metadata does not show it.
+    """
     algorithm = metadata.get("x-amz-wrap-alg") or metadata.get("x-amz-w")
     if algorithm:
         is_kms = algorithm.lower().startswith("kms") or algorithm in _KMS_WRAP_CODES
         return "kms" if is_kms else "raw"
-    # The first version names no algorithm, and wraps with raw keys only.
+    # Format V1 does not name the algorithm, and uses only raw keys.
     return "raw" if metadata.get("x-amz-key") else None
 
 
 def _kms_key(description: str) -> str | None:
-    """Return the KMS key in a material description, or None; only the oldest clients wrote it."""
+    """Return the KMS key in a material description, or None. Only old clients write it there."""
     try:
         said = json.loads(description)
     except (ValueError, RecursionError):
@@ -425,7 +450,7 @@ def _of_metadata(metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
         envelope = formats.of_metadata(metadata)
     except (FormatError, IntegrityError):
-        # The metadata is malformed. It claims only that the object is a message.
+        # The metadata is malformed. It only shows that the object is meant to be a message.
         return claimed
     if envelope is None:
         return claimed
@@ -439,6 +464,6 @@ def _bound(context: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _is_refusal(error: S3CryptError) -> bool:
-    """Return whether S3 refused only this request, and may still answer another for the object."""
+    """Return whether S3 refused only this request, so another one for the object may succeed."""
     statuses = (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN)
     return http_status(error) in statuses and not is_for_all(error)

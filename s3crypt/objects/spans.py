@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cache of an object's plaintext: spans that are kept, read ahead and fetched in parallel.
+"""A cache of an object's plaintext. It keeps spans, reads ahead, and fetches in parallel.
 
-This module knows offsets but no file positions: `reader` has the files.
+This module has offsets, but no file position. The module `reader` has the files.
 """
 
 import io
@@ -21,25 +21,26 @@ from s3crypt.local.workers import Pool
 
 from .ranges import Plaintext
 
-# Longer reads are not cached: they are fetched directly into their target, without a copy.
+# Longer reads are not cached. They are fetched directly into their target, without a copy.
 _IN_PLACE = 2**20
-# The most bytes that one request fetches; for reading ahead, half as many.
+# The maximum number of bytes that one request fetches. To read ahead, it is half as many.
 _SECTION = 16 * 2**20
 _FAR_SECTION = 2**20
-# Parallel requests to a nearby service; two saturate both sides' cores.
+# The number of parallel requests to a nearby service. Two requests use all cores of both sides.
 _NEAR_WIDTH = 2
-# After three sequential reads, twice as many bytes as they read are fetched ahead.
+# After three sequential reads, the cache fetches bytes ahead: twice as many as were read.
 _IN_ORDER, _AHEAD = 3, 2
-# A span's memory beside its plaintext; with short frames this is most of the span's memory.
+# The memory of a span in addition to its plaintext. With short frames, this is most of the span's
+# memory.
 _SPAN_COST = 1024
 # Readers of formats with an index at the end (Parquet, ORC, ZIP) first read about this many bytes
-# there, so these bytes are fetched together with the final frame.
+# there. These bytes are fetched together with the final frame.
 _TAIL = 64 * 2**10
 
 
 @dataclass(slots=True)
 class _Span:
-    """Whole blocks of plaintext, in memory or being fetched."""
+    """Consecutive whole blocks of plaintext. They are in memory or are being fetched."""
 
     start: int
     end: int
@@ -48,14 +49,14 @@ class _Span:
 
     @property
     def cost(self) -> int:
-        """Return the bytes of memory that the span takes."""
+        """Return the number of bytes of memory that the span uses."""
         return self.end - self.start + _SPAN_COST
 
 
 class _Spans:
-    """The spans of one file. They do not overlap, and the least recently used are evicted first.
+    """The spans of one file. They do not overlap. The least recently used span is evicted first.
 
-    The caller must ensure that only one thread uses it at a time. An interrupt leaves it
+    The caller must ensure that only one thread uses the object at a time. An interrupt leaves it
     consistent.
     """
 
@@ -65,7 +66,10 @@ class _Spans:
         self._clock = 0
 
     def at(self, position: int) -> _Span | None:
-        """Return the span that has the byte at `position`, and mark it as just used."""
+        """Return the span that contains the byte at `position`, and mark it as just used.
+
+        Return None if there is no such span.
+        """
         index = bisect_right(self._spans, position, key=_start) - 1
         if index < 0 or self._spans[index].end <= position:
             return None
@@ -74,7 +78,7 @@ class _Spans:
         return self._spans[index]
 
     def between(self, start: int, end: int) -> _Span | None:
-        """Return the first span that has a byte from `start` to before `end`."""
+        """Return the first span that contains a byte from `start` to before `end`, or None."""
         index = bisect_right(self._spans, start, key=_start)
         if index and self._spans[index - 1].end > start:
             return self._spans[index - 1]
@@ -83,7 +87,10 @@ class _Spans:
         return None
 
     def add(self, span: _Span) -> None:
-        """Keep a span unless it overlaps a kept one; evict old ones above the limit."""
+        """Add a span, unless it overlaps another span.
+
+        Then evict old spans while the limit is exceeded.
+        """
         if self.between(span.start, span.end):
             return
         self._clock += 1
@@ -96,7 +103,7 @@ class _Spans:
             self.drop(oldest)
 
     def drop(self, span: _Span) -> None:
-        """Remove a span, if it is still kept."""
+        """Remove a span. Do nothing if it is already removed."""
         self._spans = [kept for kept in self._spans if kept is not span]
 
 
@@ -104,15 +111,16 @@ _start = attrgetter("start")
 
 
 class PlaintextCache:
-    """One object's plaintext at any offset, for any thread; the cache has no file position.
+    """One object's plaintext at any offset, for any thread. The cache has no file position.
 
-    Recently read bytes are kept. For sequential reads, the following bytes are fetched ahead, in
-    parallel. Every byte is from a verified block.
+    Recently read bytes are kept. During sequential reads, the following bytes are fetched ahead in
+    parallel. Every byte comes from a verified block.
 
     Args:
         plaintext: Fetches and verifies blocks.
-        name: The object's name, for errors.
-        limit: Bytes of plaintext that are kept; half as many are read ahead.
+        name: The object's name, for error messages.
+        limit: The maximum number of plaintext bytes that are kept. At most half as many are read
+            ahead.
         workers: The maximum number of threads that fetch in parallel.
     """
 
@@ -128,7 +136,8 @@ class PlaintextCache:
         self._pid = os.getpid()
         self._is_closed = False
         self._is_verified = False
-        # Sequential reads have covered `began` to `expected`; fetches have begun up to `horizon`.
+        # The current sequence of reads extends from `began` to `expected`. All bytes before
+        # `horizon` were fetched or are being fetched.
         self._began = self._expected = self._horizon = -1
         self._reads = 0
 
@@ -139,17 +148,20 @@ class PlaintextCache:
 
     @property
     def claimed_size(self) -> int:
-        """Return the number of plaintext bytes that the object's size claims."""
+        """Return the number of plaintext bytes that follows from the object's size.
+
+        It is not verified.
+        """
         return self._plaintext.size
 
     @property
     def size(self) -> int:
-        """Return the number of plaintext bytes, after the final frame has proved it."""
+        """Return the number of plaintext bytes, after the final frame has verified it."""
         self.verify_size()
         return self._plaintext.size
 
     def verify_size(self) -> None:
-        """Verify the size by fetching the final frame, once.
+        """Verify the size by fetching the final frame. This is done once.
 
         Raises:
             IntegrityError: The object is truncated.
@@ -159,8 +171,9 @@ class PlaintextCache:
                 try:
                     self._keep_tail(_TAIL)
                 except IntegrityError:
-                    # Only the final frame proves the size. Earlier frames in the tail were fetched
-                    # in advance, so a failure of one of them does not matter here.
+                    # Only the final frame verifies the size. The earlier frames were fetched in
+                    # advance, so an error in one of them does not matter here. The final frame is
+                    # fetched again alone.
                     self._keep_tail(0)
                 self._is_verified = True
 
@@ -170,14 +183,14 @@ class PlaintextCache:
         self._keep(tail.start, b"".join(tail.pieces))
 
     def _keep(self, start: int, data: bytes) -> None:
-        """Keep verified plaintext that is in memory already: whole blocks from `start` on."""
+        """Keep verified plaintext that is already in memory. It consists of whole blocks."""
         if data:
             span = _Span(start, start + len(data))
             span.data.set_result(memoryview(data))
             self._spans.add(span)
 
     def close(self) -> None:
-        """Drop all plaintext; running requests end by themselves."""
+        """Drop all plaintext. Running requests are not interrupted."""
         self._is_closed = True
         if self.is_of_this_process:
             with self._lock:
@@ -186,11 +199,11 @@ class PlaintextCache:
 
     @property
     def is_of_this_process(self) -> bool:
-        """Return whether the object was opened in this process, and not before a fork."""
+        """Return whether the object was opened in this process. It is False after a fork."""
         return os.getpid() == self._pid
 
     def check_open(self) -> None:
-        """Refuse to continue if the object is closed, or was opened before a fork.
+        """Raise an error if the object is closed, or was opened before a fork.
 
         Raises:
             ValueError: The object is closed.
@@ -199,20 +212,23 @@ class PlaintextCache:
         if self._is_closed:
             raise ValueError("I/O operation on closed file.")
         if not self.is_of_this_process:
-            # Both processes would read from one connection, and each would get parts of the other's
-            # replies. Running fetches deliver their bytes to the parent process only.
+            # Parent and child would read from the same connection, and each would get parts of the
+            # other's replies. Running fetches deliver their bytes only in the parent process.
             raise StorageError(
                 f"{self.name} was opened before this process was forked.",
                 hint="Open it in the process that reads it.",
             )
 
     def clip(self, start: int, end: int) -> int:
-        """Return the end of a read, clipped to the size; a read at the end verifies the size."""
+        """Return the end of a read, clipped to the size.
+
+        A read that reaches the end verifies the size.
+        """
         is_within = end <= self._plaintext.size or start < self._plaintext.size
         return min(end, self._plaintext.size if is_within else self.size)
 
     def read_at(self, start: int, view: memoryview) -> None:
-        """Fill `view` with verified bytes; the range must lie within the object."""
+        """Fill `view` with verified bytes. The range must lie within the object."""
         end = start + len(view)
         self._look_ahead(start, end)
         position = start
@@ -230,14 +246,17 @@ class PlaintextCache:
                 position += gap
 
     def read_from(self, start: int, length: int) -> bytes:
-        """Return `length` bytes from `start` on, fewer only at the end."""
+        """Return `length` bytes from `start` on. Return fewer bytes only at the object's end."""
         end = start + length
-        # A short read signals the end, so the size must be verified first.
+        # A short result means the end of the object, so the size must be verified first.
         size = self._plaintext.size if end <= self._plaintext.size else self.size
         return build(max(0, min(end, size) - start), lambda view: self.read_at(start, view))
 
     def read_ranges(self, ranges: Iterable[tuple[int | None, int | None]]) -> list[bytes]:
-        """Return the bytes of several ranges, fetched in parallel; neighbours share requests."""
+        """Return the bytes of several ranges.
+
+        They are fetched in parallel; adjacent ranges share requests.
+        """
         bounds = [self._bounds(start, end) for start, end in ranges]
         results = [io.BytesIO(bytes(end - start)) for start, end in bounds]
         wanted = [
@@ -250,14 +269,17 @@ class PlaintextCache:
         return [result.getvalue() for result in results]
 
     def _bounds(self, start: int | None, end: int | None) -> tuple[int, int]:
-        """Return a range by the rules of Python's slices, within the object."""
+        """Return the start and end of a range in the object, by the rules of Python's slices."""
         is_within = (start or 0) >= 0 and end is not None and 0 <= end <= self._plaintext.size
         size = self._plaintext.size if is_within else self.size
         first, last, _ = slice(start, end).indices(size)
         return first, max(first, last)
 
     def _fill_gap(self, start: int, view: memoryview) -> None:
-        """Fill `view`; keep the block that it ends within, where the next read may continue."""
+        """Fill `view`.
+
+        Keep the block in which it ends, because the next read may continue there.
+        """
         end, block = start + len(view), self._plaintext.block
         wanted = _Edge(start, end, view, end // block * block, block)
         self._fill([wanted])
@@ -265,7 +287,7 @@ class PlaintextCache:
             self._keep(wanted.edge, wanted.rest)
 
     def _block_at(self, position: int, end: int) -> memoryview:
-        """Return bytes from `position` on; fetch the blocks up to `end` unless they are kept."""
+        """Return bytes from `position` on. If they are not kept, fetch the blocks up to `end`."""
         while True:
             with self._lock:
                 kept = self._spans.at(position)
@@ -273,12 +295,16 @@ class PlaintextCache:
             if not kept:
                 self._load(span)
                 return span.data.result()[position - span.start :]
-            # Another read's span may have failed at a block that this read does not touch.
+            # The span was fetched for another read, and may have failed at a block that this read
+            # does not need. If it failed, try again with a span of our own.
             with suppress(S3CryptError):
                 return span.data.result()[position - span.start :]
 
     def _new_span(self, position: int, end: int) -> _Span:
-        """Return a new span, not loaded yet, that begins with the block at `position`."""
+        """Return a new span that begins with the block at `position`.
+
+        Its plaintext is not loaded yet.
+        """
         block, size = self._plaintext.block, self._plaintext.size
         start = position - position % block
         longest = start + max(block, self._section // block * block)
@@ -287,7 +313,10 @@ class PlaintextCache:
         return _Span(start, min(stop, following.start if following else stop))
 
     def _load(self, span: _Span) -> None:
-        """Fetch a span's plaintext; waiting threads get the plaintext or the error."""
+        """Fetch a span's plaintext.
+
+        Threads that wait for the span get the plaintext or the error.
+        """
         try:
             with self._lock:
                 self._spans.add(span)
@@ -297,7 +326,10 @@ class PlaintextCache:
             raise
 
     def _load_ahead(self, span: _Span) -> None:
-        """Fetch a span that is kept already; an error is raised only by a read of this span."""
+        """Fetch a span that was added in advance.
+
+        An error is raised only by a read of this span.
+        """
         try:
             self._fetch(span)
         except BaseException as error:  # noqa: BLE001 - whoever reads there gets it
@@ -317,7 +349,7 @@ class PlaintextCache:
             span.data.set_exception(error)
 
     def _look_ahead(self, start: int, end: int) -> None:
-        """If reads are sequential, start threads that fetch the following bytes."""
+        """If the reads are sequential, start threads that fetch the following bytes."""
         with self._lock:
             if start != self._expected:
                 self._began, self._horizon, self._reads = start, end, 0
@@ -325,8 +357,8 @@ class PlaintextCache:
             self._horizon = max(self._horizon, end)
             self._reads += 1
             ahead = min(self._most_ahead, _AHEAD * (start - self._began))
-            # Do not fetch a little at every read, but a whole request's worth from time to time.
-            # Fetch nothing if a block ahead would evict the block that is being read.
+            # Instead of a few bytes at every read, fetch the bytes of a whole request from time to
+            # time. Fetch nothing ahead if a block ahead would evict the block that is being read.
             if (
                 self._reads < _IN_ORDER
                 or self._horizon - end >= ahead / 2
@@ -351,9 +383,12 @@ class PlaintextCache:
             raise
 
     def _fill(self, wanted: Sequence["_Wanted"]) -> None:
-        """Fill the wanted ranges: adjacent ones by one request, in parallel if that is faster."""
+        """Fill the wanted ranges.
+
+        Adjacent ranges share a request. The requests run in parallel if that is faster.
+        """
         sections = self._sections(wanted)
-        # For a nearby service, two requests are not worth a second thread.
+        # For two requests to a nearby service, a second thread takes longer than it saves.
         least, most = (2, self._workers) if self._plaintext.is_far else (3, _NEAR_WIDTH)
         width = min(len(sections), most) if len(sections) >= least else 1
         waiting = iter(sections)
@@ -373,8 +408,8 @@ class PlaintextCache:
             for other in others:
                 other.result()
         except BaseException:
-            # The other threads may still be writing, but only to buffers of our own. The buffers
-            # are freed when the threads end.
+            # The other threads may still be writing, but only to buffers of this module. The
+            # buffers are freed when the threads end.
             stop.set()
             raise
 
@@ -390,7 +425,10 @@ class PlaintextCache:
             self._plaintext.fetch(section.start, section.end, sink, self._buffers)
 
     def _sections(self, wanted: Iterable["_Wanted"]) -> list["_Section"]:
-        """Return the wanted blocks, each block once, in sections of one request each."""
+        """Return the sections to fetch, with one request per section.
+
+        Each wanted block is in one section.
+        """
         block, size = self._plaintext.block, self._plaintext.size
         merged: list[_Section] = []
         for one in sorted(filter(len, wanted), key=_start):
@@ -402,7 +440,7 @@ class PlaintextCache:
                 merged.append(_Section(low, high, [one]))
         longest = _SECTION
         if self._plaintext.is_far:
-            # S3 delivers some 25 to 90 MB/s per connection, so more connections are faster.
+            # S3 delivers about 25 to 90 MB/s per connection, so more connections are faster.
             total = sum(section.end - section.start for section in merged)
             longest = min(_SECTION, max(_FAR_SECTION, total // self._workers))
         step = max(1, longest // block) * block
@@ -410,7 +448,7 @@ class PlaintextCache:
 
     @property
     def _section(self) -> int:
-        """Return the maximum length of a request, when several requests run at the same time."""
+        """Return the maximum length of one request if several requests run at the same time."""
         return _FAR_SECTION if self._plaintext.is_far else _SECTION // 2
 
     @property
@@ -423,7 +461,7 @@ class PlaintextCache:
 
 @dataclass(slots=True)
 class _Wanted:
-    """A range of the plaintext, and the buffer that its bytes are written to."""
+    """A range of the plaintext, and the buffer into which its bytes are written."""
 
     start: int
     end: int
@@ -433,13 +471,16 @@ class _Wanted:
         return self.end - self.start
 
     def room(self, start: int, length: int) -> memoryview | None:
-        """Return the buffer's slice for a piece, or None unless the whole piece is wanted."""
+        """Return the part of the buffer for a piece.
+
+        Return None if not all of the piece is wanted.
+        """
         if start < self.start or start + length > self.end:
             return None
         return self.view[start - self.start : start - self.start + length]
 
     def take(self, start: int, piece: memoryview) -> None:
-        """Copy the wanted bytes of a piece."""
+        """Copy those bytes of a piece that are wanted."""
         low, high = max(self.start, start), min(self.end, start + len(piece))
         if low < high:
             self.view[low - self.start : high - self.start] = piece[low - start : high - start]
@@ -447,14 +488,14 @@ class _Wanted:
 
 @dataclass(slots=True)
 class _Edge(_Wanted):
-    """A range that ends within the block that begins at `edge`, all of which is kept as `rest`."""
+    """A wanted range that ends within the block at `edge`. The whole block is kept in `rest`."""
 
     edge: int
     block: int
     rest: bytes = b""
 
     def take(self, start: int, piece: memoryview) -> None:
-        """Copy the wanted bytes of a piece, and the block at the edge."""
+        """Copy the wanted bytes of a piece. Keep the block at the edge."""
         _Wanted.take(self, start, piece)
         if start <= self.edge < min(self.end, start + len(piece)):
             self.rest = bytes(piece[self.edge - start : self.edge - start + self.block])
@@ -462,14 +503,14 @@ class _Edge(_Wanted):
 
 @dataclass(slots=True)
 class _Section:
-    """Whole blocks to be fetched by one request, and the ranges that need bytes of them."""
+    """Whole blocks that one request fetches, and the wanted ranges that need their bytes."""
 
     start: int
     end: int
     members: list[_Wanted]
 
     def cut(self, step: int, size: int) -> "Iterator[_Section]":
-        """Yield the section in pieces of `step` bytes, clipped to `size`."""
+        """Yield the section in pieces of `step` bytes. Clip the last piece to `size`."""
         if self.end - self.start <= step:
             yield _Section(self.start, min(self.end, size), self.members)
             return
@@ -481,12 +522,12 @@ class _Section:
 
 @dataclass(frozen=True, slots=True)
 class _Several:
-    """Ranges that may overlap, so that each range gets a copy."""
+    """Wanted ranges that may overlap. Each of them gets its own copy of the bytes."""
 
     wanted: Sequence[_Wanted]
 
     def room(self, start: int, length: int) -> None:
-        """Return None: several ranges may need the piece."""
+        """Return None: a piece may be needed by several ranges, so it is not written directly."""
 
     def take(self, start: int, piece: memoryview) -> None:
         """Copy the wanted bytes of a piece to each range."""
@@ -496,13 +537,13 @@ class _Several:
 
 @dataclass(slots=True)
 class _Tail:
-    """The last blocks of the plaintext; `start` is the offset of the first block."""
+    """The last blocks of the plaintext. `start` is the offset of the first of these blocks."""
 
     start: int = 0
     pieces: list[bytes] = field(default_factory=list)
 
     def room(self, start: int, length: int) -> None:
-        """Return None: the tail has no buffer, and keeps copies."""
+        """Return None: the tail keeps copies of the pieces."""
 
     def take(self, start: int, piece: memoryview) -> None:
         """Keep a copy of the piece."""

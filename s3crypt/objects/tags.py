@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tags of objects, on services that behave like S3 and on services that do not."""
+"""Tags of objects, also on services that do not behave like S3."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -23,8 +23,8 @@ def tags_of(client: "S3Client", location: Location, version_id: str | None) -> d
     try:
         return _asked_tags(client, location, version_id)
     except StorageError as error:
-        # A service without tags cannot lose tags. A denied permission, however, is an error:
-        # otherwise the tags would be lost.
+        # A service that does not support tags cannot lose tags. A denied permission is an error,
+        # because the tags of the object would be lost.
         if error.code == "NotImplemented":
             return _tags_in_headers(error)
         raise
@@ -39,9 +39,9 @@ def ensure_tags(
 ) -> None:
     """Set the tags of an object that was just uploaded by parts, if the service dropped them.
 
-    Ceph 16.2 drops the tags in the request that begins a multipart upload; AWS does not. An object
-    that another writer replaced or deleted meanwhile is not changed. This cannot be detected if the
-    service's reply has no ETag.
+    Ceph 16.2 drops the tags in the request that begins a multipart upload; AWS does not. If another
+    writer has replaced or deleted the object since, nothing is changed. This cannot be detected if
+    the service's reply has no ETag.
 
     Raises:
         StorageError: The tags could not be set. The object itself is stored.
@@ -54,7 +54,8 @@ def ensure_tags(
     except ObjectNotFoundError:
         return
     except StorageError as error:
-        # A service without tags would store a PutObjectTagging request as new content.
+        # A service that does not support tags would store a PutObjectTagging request as new
+        # content.
         if error.code == "NotImplemented" or http_status(error) == HTTPStatus.FORBIDDEN:
             return
         raise
@@ -64,7 +65,8 @@ def ensure_tags(
     pairs = [{"Key": name, "Value": value} for name, value in tags.items()]
     request = {**location.arguments, **version, "Tagging": {"TagSet": pairs}}
     try:
-        # "null" may name an object that another writer has stored since.
+        # The version id "null" may belong to an object that another writer has stored since, so the
+        # ETag is compared.
         if reply.get("VersionId", "null") == "null" and reply.get("ETag"):
             check_unchanged(client, location, reply["ETag"], mode.read_arguments())
         call(client, "put_object_tagging", request, f"{location} (its tags)")
@@ -76,8 +78,9 @@ def _asked_tags(client: "S3Client", location: Location, version_id: str | None) 
     version = {"VersionId": version_id} if version_id else {}
 
     def look(attempts: Attempts) -> Reply | None:
-        # Ceph drops the tags of an upload by parts, and then sends an empty reply. AWS omits the
-        # count if it is 0.
+        # Ceph drops the tags of an upload by parts, and then sends an empty reply to
+        # GetObjectTagging. Its HEAD reports a tag count of 0. AWS omits the count if there are no
+        # tags.
         count = head(client, location, version, within=attempts).get("TagCount")
         return {"TagSet": []} if count == 0 else None
 
@@ -88,5 +91,8 @@ def _asked_tags(client: "S3Client", location: Location, version_id: str | None) 
 
 
 def _tags_in_headers(error: S3CryptError) -> dict[str, str]:
-    """Return the tags of a put that a service without tags returns as a header (rclone does)."""
+    """Return the tags of a service that does not support tags but returns the header of the put.
+
+    rclone behaves like this.
+    """
     return dict(parse_qsl(reply_headers(error).get("x-amz-tagging", ""), keep_blank_values=True))

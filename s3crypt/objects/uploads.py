@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists and aborts uploads by parts that were begun and neither completed nor aborted.
+"""List and abort multipart uploads that were neither completed nor aborted.
 
-S3 keeps the parts of such an upload, and charges for them, until the upload is aborted. The running
-uploads of this process belong to `transfer`.
+S3 stores the parts of such an upload, and charges for them, until the upload is aborted. The module
+`transfer` handles the running uploads of this process.
 """
 
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedUpload:
-    """An upload by parts that is still running, or was abandoned.
+    """A multipart upload that is still running or was abandoned.
 
     Attributes:
-        uri: The object that the upload would create.
-        upload_id: The id that distinguishes the upload from other uploads of that object.
+        uri: The URI of the object that the upload would create.
+        upload_id: The id that distinguishes the upload from other uploads of the same object.
         initiated: The time at which the upload began.
     """
 
@@ -34,7 +34,7 @@ class UnfinishedUpload:
 
 
 def unfinished_uploads(client: "S3Client", location: Location) -> Iterator[UnfinishedUpload]:
-    """Yield the unfinished uploads of objects whose URI begins with that of `location`.
+    """Yield the unfinished uploads of objects whose URI begins with the URI of `location`.
 
     Raises:
         StorageError: S3 refused or failed.
@@ -47,7 +47,7 @@ def unfinished_uploads(client: "S3Client", location: Location) -> Iterator[Unfin
 
 
 def abort_upload(client: "S3Client", upload: UnfinishedUpload) -> None:
-    """Abort an upload, so that S3 deletes its parts. A missing upload counts as aborted.
+    """Abort an upload, so S3 deletes its parts. If the upload does not exist, do nothing.
 
     Raises:
         StorageError: S3 refused or failed.
@@ -57,6 +57,6 @@ def abort_upload(client: "S3Client", upload: UnfinishedUpload) -> None:
     try:
         call(client, "abort_multipart_upload", request, f"{location} upload {upload.upload_id}")
     except StorageError as error:
-        # An earlier attempt whose reply was lost may have aborted the upload.
+        # An earlier attempt may have aborted the upload although its reply was lost.
         if error.code != "NoSuchUpload":
             raise

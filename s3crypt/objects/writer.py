@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects written as files: one thread writes bytes, and the part engine reads them in another."""
+"""Objects that are written as files: one thread writes bytes, and another thread uploads them."""
 
 import atexit
 import io
@@ -27,18 +27,18 @@ _COLLECTIONS = Collections()
 
 
 class _Pipe(io.RawIOBase):
-    """A pipe from a writer to a reader, without a buffer of its own.
+    """A pipe from a writing thread to a reading thread. It has no buffer of its own.
 
-    The writer fills the reader's buffer directly, so that written bytes need no memory besides that
-    of the parts.
+    The writer copies its bytes directly into the reader's buffer, so written bytes need no memory
+    besides the memory of the parts.
 
     Attributes:
         name: The object's URI.
-        position: Bytes written so far.
-        is_aborted: Whether the reader must fail.
-        is_kept: Whether the bytes are stored although the file was dropped without `close`.
-        is_told: Whether the caller was already told that nothing is stored.
-        stop: Ends the pauses between the attempts of a request.
+        position: The number of bytes written so far.
+        is_aborted: Whether the reader must raise an error.
+        is_kept: Whether the bytes will be stored although the file was dropped without `close`.
+        is_told: Whether the caller already knows from an error or a warning that nothing is stored.
+        stop: Set to end the pauses between the attempts of a request.
     """
 
     def __init__(self, name: str) -> None:
@@ -46,14 +46,15 @@ class _Pipe(io.RawIOBase):
         self.name = name
         self.position = 0
         self.is_aborted = self.is_kept = self.is_told = False
-        # Callers hold the lock itself, not the condition, whose exit an interrupt may leave half
-        # done. The lock is reentrant because the garbage collector may run in this thread while the
-        # lock is held, and the file that it collects then aborts.
+        # Callers acquire the lock itself and not the condition, because an interrupt may leave the
+        # condition half released. The lock is reentrant because the garbage collector may run in a
+        # thread that holds the lock, and may finalize the file, which then aborts.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._room = memoryview(b"")
         self._filled = 0
-        # Bytes written by a finalizer, which must not wait for the reader's buffer.
+        # Bytes that a finalizer wrote. A finalizer must not wait for the reader's buffer, so the
+        # bytes are kept here.
         self._rest = bytearray()
         self._has_ended = False
         self._is_read = True
@@ -64,7 +65,7 @@ class _Pipe(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
-        """Wait until `buffer` is full or the writer has ended; return the number of bytes in it."""
+        """Wait until `buffer` is full or the writer has ended. Return the number of bytes in it."""
         room = memoryview(buffer).cast("B")
         with self._lock:
             self._room, self._filled = room, 0
@@ -80,16 +81,20 @@ class _Pipe(io.RawIOBase):
             return self._filled
 
     def _fill(self, data: memoryview) -> int:
-        """Copy as much of `data` as fits into the reader's buffer; return the number of bytes."""
+        """Copy as much of `data` as fits into the reader's buffer.
+
+        Return the number of copied bytes.
+        """
         count = min(len(data), len(self._room) - self._filled)
         self._room[self._filled : self._filled + count] = data[:count]
         self._filled += count
         return count
 
     def feed(self, data: memoryview) -> None:
-        """Pass all of `data` to the reader; return early if the reader has left.
+        """Pass all of `data` to the reader. Return early if the reader has stopped reading.
 
-        In a finalizer that the garbage collector calls, this method keeps `data` and does not wait.
+        In a finalizer that the garbage collector calls, this method only keeps `data` and does not
+        wait.
         """
         with self._lock:
             if _COLLECTIONS.is_here():
@@ -112,45 +117,45 @@ class _Pipe(io.RawIOBase):
             self._changed.notify_all()
 
     def keep(self) -> None:
-        """Signal the end of the file to the reader, although the writer was dropped."""
+        """Signal the end of a dropped file to the reader: its bytes are to be stored."""
         with self._lock:
             self.is_kept = True
             self.end()
 
     def abort(self) -> None:
-        """Make the reader fail."""
+        """Make the reader raise an error, so nothing is stored."""
         with self._lock:
             self.is_aborted = True
             self.stop.set()
             self._changed.notify_all()
 
     def fail(self) -> None:
-        """Make the reader fail, after an error that is raised to the caller."""
+        """Abort after an error that the caller gets. No warning that nothing is stored follows."""
         self.is_told = True
         self.abort()
 
     def leave(self) -> None:
-        """Signal to the writer that the reader has left."""
+        """Signal to the writer that the reader has stopped reading."""
         with self._lock:
             self._is_read = False
             self._changed.notify_all()
 
 
 class ObjectWriter(io.BufferedIOBase):
-    """An object as a binary file that is written sequentially; made by `S3Crypt.open`.
+    """An object as a binary file for sequential writing, made by `S3Crypt.open`.
 
     `close` stores the object. Until then the object is not visible, and the written bytes are in
-    memory or in parts of an upload. An exception that leaves the `with` block aborts the file. A
-    file that is dropped without `close` is discarded, since it may be incomplete. A
-    `RuntimeWarning` and a log record then report its name and the number of bytes.
+    memory or in parts of an upload. An exception that leaves the `with` block aborts the file. If
+    the file is dropped without `close`, nothing is stored, because the content may be incomplete. A
+    `RuntimeWarning` and a log record then report the file's name and the number of bytes.
 
     Attributes:
         name: The object's URI.
-        advice: The advice in the warning about a dropped file.
+        advice: The advice in the warning about a file that was dropped.
 
     Raises:
-        StorageError, KeyUnavailableError, PolicyError, ConflictError: By `write` or `close`, as
-            by `S3Crypt.put`. Nothing is stored in this case.
+        StorageError, KeyUnavailableError, PolicyError, ConflictError: `write` or `close` raises
+            these for the reasons that `S3Crypt.put` documents. Nothing is stored in this case.
     """
 
     mode = "wb"
@@ -167,8 +172,8 @@ class ObjectWriter(io.BufferedIOBase):
         self._stored: Future[ObjectInfo] = Future()
         self._before = id(sys.exception())
         self._pid = os.getpid()
-        # The thread must not refer to this file, so that a file without other references is
-        # finalized and aborted.
+        # The thread must not refer to this file. Otherwise a file without other references would
+        # never be finalized and aborted.
         thread = threading.Thread(
             target=_store, args=(store, self._pipe, self._stored), name="s3crypt-write", daemon=True
         )
@@ -183,10 +188,11 @@ class ObjectWriter(io.BufferedIOBase):
             ) from error
 
     def keep_dropped(self) -> None:
-        """Store the file's bytes if the file is dropped without `close`.
+        """Store the file's bytes even if the file is dropped without `close`.
 
-        A file that still exists when the interpreter exits is discarded nevertheless. So is a file
-        that is dropped during the handling of an exception that was raised after it was opened.
+        There are two exceptions: nothing is stored if the file still exists when the interpreter
+        exits, or if it is dropped while an exception is handled that was raised after the file was
+        opened.
         """
         _COLLECTIONS.watch()
         self._keeps_dropped = True
@@ -196,11 +202,11 @@ class ObjectWriter(io.BufferedIOBase):
         return True
 
     def seekable(self) -> bool:
-        """Return True, although `seek` raises: text files need this for `tell` and their BOM."""
+        """Return True, although `seek` raises an error: text files need it for `tell` and a BOM."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Raise UnsupportedOperation."""
+        """Raise UnsupportedOperation: the file is written sequentially."""
         raise io.UnsupportedOperation(f"{self.name} is written in order: it cannot be sought in.")
 
     def tell(self) -> int:
@@ -209,11 +215,11 @@ class ObjectWriter(io.BufferedIOBase):
         return self._pipe.position
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]  # typeshed's Buffer has no cast
-        """Write all of `data`; return the number of bytes."""
+        """Write all of `data`, and return the number of bytes."""
         self._check_open()
         view = as_bytes(data)
         if self._is_dropped and self._pipe.is_aborted:
-            # A wrapper that is being finalized flushes its last bytes. They are discarded with the
+            # A wrapper that is being finalized writes its last bytes. They are discarded with the
             # rest of the file.
             self._pipe.position += len(view)
             return len(view)
@@ -224,11 +230,12 @@ class ObjectWriter(io.BufferedIOBase):
             self._pipe.position += len(view)
             return len(view)
         except BaseException as error:
-            # After an interrupt it is unknown how much of `data` the pipe took, so the caller
-            # cannot repeat the write.
+            # After an interrupt, it is unknown how much of `data` was passed to the reader. The
+            # caller cannot repeat the write, so the file is aborted.
             self._pipe.fail()
             if self._is_dropped:
-                # The wrapper's finalizer called this method, and it suppresses the error.
+                # The finalizer of a wrapper called this method, and suppresses the error. A warning
+                # is shown instead.
                 _tell_lost(self._pipe, str(error))
             raise
 
@@ -244,11 +251,11 @@ class ObjectWriter(io.BufferedIOBase):
         return self._stored.result()
 
     def close(self) -> None:
-        """Store the object; raise if that fails.
+        """Store the object. Raise an error if that fails.
 
-        During the propagation or handling of an exception, `close` aborts the file and re-raises
-        the exception. Wrappers call it so when their own `with` block fails. To store a file in an
-        exception handler, leave the file's own `with` block instead of calling `close`.
+        If an exception is propagating or being handled, `close` aborts the file and raises this
+        exception again, because a wrapper calls `close` when its own `with` block fails. To store a
+        file in an exception handler, leave the `with` block of the file instead of calling `close`.
         """
         if self.closed:
             return
@@ -264,9 +271,9 @@ class ObjectWriter(io.BufferedIOBase):
             return
         self.abort()
         message = f"{self.name}: {_ABORTED}"
-        # If the exception was there before the file was opened, it may be handled or still
-        # propagating, which cannot be distinguished. And a StopIteration that is raised here would
-        # be mistaken for the end of an iterator.
+        # If the exception existed before the file was opened, it may be propagating or already
+        # handled; this cannot be distinguished. A StopIteration that is raised here would be taken
+        # for the end of an iterator. In both cases a StorageError is raised instead.
         if id(error) == self._before or isinstance(error, StopIteration | StopAsyncIteration):
             raise StorageError(
                 message,
@@ -291,7 +298,7 @@ class ObjectWriter(io.BufferedIOBase):
         self._raise_failure()
 
     def abort(self) -> None:
-        """Store nothing; return after the parts that were sent are discarded."""
+        """Store nothing. Return after S3 has discarded the parts that were already sent."""
         if not self.closed:
             super().close()
             if os.getpid() == self._pid:
@@ -311,8 +318,8 @@ class ObjectWriter(io.BufferedIOBase):
         self.drop()
 
     def _dealloc_warn(self, source: object) -> None:
-        # Python's own wrappers call this when they are dropped without `close`. They then flush
-        # their remaining bytes and close this file.
+        # Python's own wrappers call this method when they are dropped without `close`. After that
+        # they flush their remaining bytes and close this file.
         del source
         self._is_dropped = True
         if os.getpid() != self._pid:
@@ -321,13 +328,13 @@ class ObjectWriter(io.BufferedIOBase):
             self._pipe.abort()
 
     def drop(self, on_stored: Callable[[], None] | None = None) -> None:
-        """Discard the file, or store it after `keep_dropped`; finalizers call this.
+        """Discard the file, or store it if `keep_dropped` was called. Finalizers call this method.
 
-        It waits until the object is stored, except in the garbage collector and in a thread that
-        transfers objects: there, waiting could block the upload itself.
+        The method waits until the object is stored. It does not wait in the garbage collector and
+        in a thread that transfers objects, because the upload itself could be blocked there.
 
         Args:
-            on_stored: Called after a kept file was stored, or its storing failed.
+            on_stored: Is called after a kept file was stored, or could not be stored.
         """
         if not self.closed and not self._is_settled:
             self._is_dropped = self._is_settled = True
@@ -345,12 +352,13 @@ class ObjectWriter(io.BufferedIOBase):
         if not self._keeps_dropped or self._pipe.is_aborted:
             return False
         error = sys.exception()
-        # The collector may run during the handling of an exception unrelated to this file.
+        # The garbage collector may run while an exception is handled that has nothing to do with
+        # this file.
         return error is None or id(error) == self._before or _COLLECTIONS.is_here()
 
     def _keep(self) -> None:
         if _COLLECTIONS.is_here():
-            # The file's wrappers are garbage too, and must flush their remaining bytes first.
+            # The wrappers of the file are garbage too, and must flush their remaining bytes first.
             _COLLECTIONS.afterwards(self._pipe.keep)
         else:
             self._pipe.keep()
@@ -362,8 +370,8 @@ class ObjectWriter(io.BufferedIOBase):
         if self.closed:
             raise ValueError("I/O operation on closed file.")
         if os.getpid() != self._pid:
-            # The thread that stores the file is not in this process, so it would not read the
-            # written bytes.
+            # The thread that stores the file does not exist in this process, so no thread would
+            # read the written bytes.
             raise StorageError(
                 f"{self.name} was opened before this process was forked.",
                 hint="Open it in the process that writes it.",
@@ -375,7 +383,7 @@ class ObjectWriter(io.BufferedIOBase):
             raise failure
 
 
-# The pipe of each running upload, and the upload's thread.
+# The pipe of each running upload -> the thread of the upload.
 _UNDER_WAY: dict[_Pipe, threading.Thread] = {}
 
 
@@ -396,8 +404,8 @@ def _tell_lost(pipe: _Pipe, reason: str) -> None:
     pipe.is_told = True
     told = pipe.name, pipe.position
     _log.warning("%s: dropped without close; nothing is stored of %d bytes", *told)
-    # Unlike ResourceWarning, Python shows a RuntimeWarning by default. The stack level selects the
-    # line that dropped the file: above this function, `drop`, and the caller of `drop`.
+    # Python shows a RuntimeWarning by default, but not a ResourceWarning. The stack level selects
+    # the line that dropped the file: it is above this function, `drop`, and the caller of `drop`.
     warnings.warn(
         f"{pipe.name}: nothing is stored of the {pipe.position} bytes written to it: {reason}",
         RuntimeWarning,
@@ -420,7 +428,7 @@ def _tell_kept(pipe: _Pipe, stored: Future[ObjectInfo]) -> None:
 
 @atexit.register
 def _abort_all() -> None:
-    """Abort the uploads that are still open when the interpreter exits."""
+    """When the interpreter exits, abort the uploads that are still open."""
     under_way = [(pipe, thread) for pipe, thread in list(_UNDER_WAY.items()) if thread.is_alive()]
     lost = [pipe for pipe, _ in under_way if not (pipe.is_kept or pipe.is_aborted)]
     for pipe in lost:
