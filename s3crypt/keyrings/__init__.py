@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keyrings: they generate, wrap and unwrap the data keys of messages.
+"""Keyrings generate, wrap and unwrap the data keys of messages.
 
-A custom key source is a class with the four methods of `Keyring`; `AESKeyring` is a short example,
-and `capabilities` has the optional methods. A wrapping key (`raw_keys`, `kms_key`) knows no EDK:
-its keyring (`raw`, `kms`) frames the wrapped data key as an EDK.
+A custom key source is a class with the four methods of `Keyring`; `AESKeyring` is a short example.
+The module `capabilities` has the optional methods. The classes for wrapping keys (in `raw_keys` and
+`kms_key`) do not know EDKs. The keyrings (in `raw` and `kms`) store the wrapped data keys in EDKs.
 
-`KMSKeyring` is in `kms`, which loads boto3; the modules that are imported here do not.
+`KMSKeyring` is in the module `kms`, which loads boto3. The modules that are imported here do not
+load boto3.
 """
 
 from s3crypt.message.keys import Keyring

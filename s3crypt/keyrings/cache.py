@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cache of key material: it keeps the results of calls, and serves each within limits.
+"""A cache for key material. It keeps the results of calls and returns each result within limits.
 
-It knows no keyring, message or context: its user makes the ids of entries and the calls.
+This module does not know keyrings, messages or contexts. Its user chooses the ids of the entries
+and provides the calls.
 """
 
 import os
@@ -18,13 +19,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits on the age and the uses of a value, and on the number of values.
+    """The limits for the age and the uses of a value, and for the number of values.
 
     Attributes:
-        max_age: Maximum age in seconds, counted from the end of the call that returned the value.
-        max_uses: Maximum number of uses that have a size.
-        max_bytes: Maximum sum of their sizes.
-        capacity: Maximum number of values; the least recently used value is dropped first.
+        max_age: The maximum age in seconds. It is counted from the end of the call that returned
+            the value.
+        max_uses: The maximum number of uses with a size.
+        max_bytes: The maximum sum of the sizes of all uses.
+        capacity: The maximum number of values. If it is exceeded, the least recently used value is
+            dropped.
     """
 
     max_age: float
@@ -35,12 +38,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The work of a cache and of its siblings in this process.
+    """How often a cache and its siblings were used in this process.
 
     Attributes:
-        hits: Values served from the cache, by kind.
-        calls: Calls for a value, by kind, including failed calls.
-        entries: Number of values in the cache now.
+        hits: For each kind, the number of values that came from the cache.
+        calls: For each kind, the number of calls for a value, including failed calls.
+        entries: The number of values in the cache now.
     """
 
     hits: Mapping[str, int]
@@ -49,18 +52,19 @@ class Counts:
 
 
 class Cache(Generic[T]):
-    """Values that may be secret, each kept for a while. They are never None.
+    """A cache of values, which may be secret. A value is never None.
 
-    The first use of a value is exempt from the limits; a value is dropped by the first use that
-    would exceed a limit. A use without a size is limited by `max_age` only. Failures are not kept.
+    The limits do not apply to the first use of a value. A value is dropped at the first use that
+    would exceed a limit. For a use without a size, only `max_age` is checked. Failed calls are not
+    cached.
 
-    Threads may share the cache: limits and counts are exact. A thread waits only for another
-    thread's call for the same entry, and makes its own call if that call fails. No lock is held
-    during a call. After a fork the child begins with an empty cache, so that a value's limits hold
-    for all processes together.
+    Several threads may share the cache: limits and counts are exact. A thread only waits for
+    another thread's call for the same entry, and makes its own call if the other call fails. No
+    lock is held during a call. After a fork, the child begins with an empty cache, so a value is
+    never used in two processes and its limits hold.
 
-    A value past its maximum age is never served. It leaves memory when the next value is stored,
-    or with `clear()`; an idle process keeps it until then.
+    A value that is too old is never returned. It is removed from memory when the next value is
+    stored, or by `clear()`. An idle process keeps it until then.
     """
 
     def __init__(self, limits: Limits, _groups: "_PerProcess[_Group[T]] | None" = None) -> None:
@@ -70,38 +74,41 @@ class Cache(Generic[T]):
         self._entries = _PerProcess(lambda: groups.get().add(_Entries(limits, groups.get())))
 
     def get(self, kind: str, entry_id: bytes, call: Callable[[], T], size: int | None = None) -> T:
-        """Return the entry's value, or the result of `call`, which becomes the entry.
+        """Return the cached value of an entry. If there is none, call `call` and cache its result.
 
         Args:
-            kind: The kind under which the use is counted.
-            entry_id: Identifies the entry among the entries of all kinds.
-            call: Returns the value if the cache has no value for this use.
-            size: Number of bytes of this use; None if only age limits this use.
+            kind: The kind under which the use is counted in `Counts`.
+            entry_id: The id of the entry. It must be different for all entries of all kinds.
+            call: Returns the value. It is called if no cached value can be used.
+            size: The number of bytes of this use. None if only the age limits this use.
         """
         return self._entries.get().get(kind, entry_id, call, size)
 
     def ask(self, kind: str, call: Callable[[], T]) -> T:
-        """Return the result of `call`, count the call, and do not keep the result."""
+        """Call `call` and return its result. The call is counted, but its result is not cached."""
         return self._entries.get().ask(kind, call)
 
     def sibling(self) -> "Cache[T]":
-        """Return an empty cache with these limits, counted and cleared together with this one."""
+        """Return an empty cache with the same limits.
+
+        It shares the counts, and is cleared together.
+        """
         return Cache(self._limits, self._groups)
 
     def counts(self) -> Counts:
-        """Return the counts of this process since the cache was made, or the process forked."""
+        """Return the counts of this process since the cache was made or the process was forked."""
         return self._groups.get().report()
 
     def clear(self) -> None:
-        """Drop every value, and do not keep the results of calls in progress."""
+        """Drop every value. The results of calls in progress are not cached either."""
         self._groups.get().clear()
 
 
 class _PerProcess(Generic[T]):
-    """One value for each process, made at its first use in the process.
+    """A value that is made separately in each process, at its first use there.
 
-    A fork may happen while another thread of the parent holds a lock or makes a call. In the child
-    the lock would never be released, and the call would never end.
+    While a process is forked, another thread may hold a lock or make a call. In the child, this
+    lock would never be released and this call would never end, so the child must not use them.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -133,14 +140,17 @@ class _Entry(Generic[T]):
 
 @dataclass(slots=True, eq=False)
 class _Call(Generic[T]):
-    """A call for a value. A call that has ended without a value has failed."""
+    """A call for a value. If it has ended and `value` is None, it has failed."""
 
     ended: threading.Event = field(default_factory=threading.Event)
     value: T | None = field(default=None, repr=False)
 
 
 class _Group(Generic[T]):
-    """The entries of a cache and of its siblings in one process: one lock, one set of counts."""
+    """The entries of a cache and its siblings in one process.
+
+    They share one lock and the counts.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -149,7 +159,7 @@ class _Group(Generic[T]):
         self._members: WeakSet[_Entries[T]] = WeakSet()
 
     def add(self, entries: "_Entries[T]") -> "_Entries[T]":
-        """Count these entries in this group, as long as their cache is in use."""
+        """Add entries to the group. They are counted as long as their cache is in use."""
         with self.lock:
             self._members.add(entries)
         return entries
@@ -190,7 +200,7 @@ class _Entries(Generic[T]):
                     shared = not self._serves_once(size)
                     running = self._calls.setdefault(entry_id, mine) if shared else mine
                     if running.ended.is_set():
-                        # The running call was interrupted before it was removed.
+                        # The call was interrupted before it was removed from `_calls`.
                         running = self._calls[entry_id] = mine
                 if running is mine:
                     mine.value = self.ask(kind, call)
@@ -200,8 +210,8 @@ class _Entries(Generic[T]):
                     self._end(entry_id, mine, size)
             running.ended.wait()
             if running.value is None:
-                # The service may be timing out: waiting threads then make their calls in parallel,
-                # not one after the other.
+                # The service may not reply in time. All waiting threads make their calls now, in
+                # parallel and not one after the other.
                 return self.ask(kind, call)
 
     def ask(self, kind: str, call: Callable[[], T]) -> T:
@@ -210,15 +220,15 @@ class _Entries(Generic[T]):
         return call()
 
     def clear(self) -> None:
-        """Drop every entry, and do not keep the results of calls in progress.
+        """Drop every entry. The results of calls in progress are not cached either.
 
-        The caller has the lock.
+        The caller holds the lock.
         """
         self._entries.clear()
         self._calls.clear()
 
     def _serves_once(self, size: int | None) -> bool:
-        # A thread gains nothing by waiting for a value that allows no second use.
+        # If the limits do not permit a second use of the value, a thread need not wait for it.
         return size is not None and (size >= self._limits.max_bytes or self._limits.max_uses == 1)
 
     def _take(self, entry_id: bytes, size: int | None) -> T | None:
@@ -239,13 +249,13 @@ class _Entries(Generic[T]):
     def _end(self, entry_id: bytes, mine: _Call[T], size: int | None) -> None:
         try:
             with self._lock:
-                # `clear` removes the calls that began before it.
+                # `clear` removes the calls in progress, so their results are not stored.
                 if self._calls.get(entry_id) is mine:
                     del self._calls[entry_id]
                     if mine.value is not None:
                         self._store(entry_id, mine.value, size)
         finally:
-            # An interrupt here must not leave other threads waiting.
+            # Even after an interrupt here, waiting threads must be woken up.
             mine.ended.set()
 
     def _store(self, entry_id: bytes, value: T, size: int | None) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cache of data keys, so that not every message costs a call to KMS.
+"""A cache of data keys, so not every message needs a request to KMS.
 
-A caching keyring wraps any other keyring and knows no key source and no object. The module `cache`
-enforces the limits. Source: aws-encryption-sdk-specification, framework/caching-cmm.md.
+A caching keyring wraps any other keyring. It does not know key sources or objects. The module
+`cache` enforces the limits. Source: aws-encryption-sdk-specification, framework/caching-cmm.md.
 """
 
 import math
@@ -30,17 +30,17 @@ _Verb = Literal["generate", "unwrap"]
 class CacheStatistics:
     """The cache hits of a CachingKeyring in this process, and its calls to the inner keyring.
 
-    Each written message is one generate hit or one generate call; each read message is one unwrap
-    hit or one unwrap call. With a KMSKeyring, a generate call is a kms:GenerateDataKey and an
-    unwrap call is a kms:Decrypt. Failed calls, and calls for messages that cannot be cached, count
-    too.
+    Each written message is one generate hit or one generate call. Each read message is one unwrap
+    hit or one unwrap call. With a KMSKeyring, a generate call is a kms:GenerateDataKey request, and
+    an unwrap call is a kms:Decrypt request. Failed calls are counted, and also calls for messages
+    that cannot be cached.
 
     Attributes:
-        generate_hits: Data keys for writing that were served from the cache.
-        generate_calls: Calls to the keyring for a new data key.
-        unwrap_hits: Data keys for reading that were served from the cache.
-        unwrap_calls: Calls to the keyring to unwrap a data key.
-        entries: Number of data keys in the cache now.
+        generate_hits: The number of data keys for writing that came from the cache.
+        generate_calls: The number of calls to the inner keyring for a new data key.
+        unwrap_hits: The number of data keys for reading that came from the cache.
+        unwrap_calls: The number of calls to the inner keyring to unwrap a data key.
+        entries: The number of data keys in the cache now.
     """
 
     generate_hits: int
@@ -52,34 +52,38 @@ class CacheStatistics:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class CachingKeyring:
-    """Lets a data key of another keyring serve several messages of one encryption context.
+    """Uses one data key of another keyring for several messages with the same encryption context.
 
-    Each message still has a content key of its own: the suites that s3crypt writes derive it from
-    the data key and a random 32-byte message id. The messages share the wrapped data key, so a
-    reader that can unwrap it for one message can open all of them. Messages of different contexts
-    never share a data key.
+    Each message has its own content key, because the suites that s3crypt writes derive it from the
+    data key and a random 32-byte message id. The messages share the wrapped data key, so a reader
+    that can unwrap the data key of one message can open all of them. Messages with different
+    contexts never share a data key.
 
-    Limits are those of the AWS Encryption SDK's caching materials manager. The first message of
-    a data key is exempt from them; a data key is dropped by the first message that would exceed
-    a limit. The data keys of signed messages, and of messages of unknown length or of at least
-    `max_bytes`, are not cached. Failures are not cached. Reading is limited by `max_age` only.
+    The limits are those of the AWS Encryption SDK's caching materials manager. They do not apply to
+    the first message of a data key. A data key is dropped at the first message that would exceed a
+    limit. The data keys of signed messages, of messages of unknown length, and of messages of at
+    least `max_bytes` are not cached. Failures are not cached. For reading, only `max_age` is
+    checked.
 
-    Threads may share the keyring: limits and statistics are exact. A thread waits only for another
-    thread's call for the same data key, and makes its own call if that call fails. After a fork the
-    child begins with an empty cache, so that a data key's limits hold for all processes together.
+    Several threads may share the keyring: limits and statistics are exact. A thread only waits for
+    another thread's call for the same data key, and makes its own call if the other call fails.
+    After a fork, the child begins with an empty cache, so a data key is never used in two processes
+    and its limits hold.
 
-    A data key past its maximum age is never served. It leaves memory when the next data key is
-    stored, or with `clear()`; an idle process keeps it until then.
+    A data key that is too old is never used. It is removed from memory when the next data key is
+    stored, or by `clear()`. An idle process keeps it until then.
 
     Attributes:
-        keyring: Makes, wraps and unwraps the data keys. To cache several keyrings, pass a
-            MultiKeyring.
-        max_age: Maximum age of a data key in seconds, counted from its generation or unwrapping.
-            A disabled wrapping key or a withdrawn permission may take effect that much later.
-        max_messages: Maximum number of messages written with one data key, up to 2**32.
-        max_bytes: Maximum number of plaintext bytes written with one data key, up to 2**63 - 1.
-        capacity: Maximum number of data keys in the cache; the least recently used is dropped
-            first. Each takes about 1 KB for one wrapping key.
+        keyring: The inner keyring. It generates, wraps and unwraps the data keys. To cache the data
+            keys of several keyrings, pass a MultiKeyring.
+        max_age: The maximum age of a data key in seconds, counted from its generation or
+            unwrapping. If a wrapping key is disabled or a permission is withdrawn, this may take
+            effect up to this much later.
+        max_messages: The maximum number of messages written with one data key, at most 2**32.
+        max_bytes: The maximum number of plaintext bytes written with one data key, at most 2**63 -
+            1.
+        capacity: The maximum number of data keys in the cache. If it is exceeded, the least
+            recently used data key is dropped. A data key with one wrapping key takes about 1 KB.
     """
 
     keyring: Keyring
@@ -108,9 +112,10 @@ class CachingKeyring:
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
-        """Return a cached data key of this context that may be used again, or a new data key."""
+        """Return a cached data key for this context if the limits permit it, or a new one."""
         if plaintext_length is None or PUBLIC_KEY_PAIR in context:
-            # A signed message's context is unique: a cached data key would never be used again.
+            # The context of a signed message is unique, so a cached data key would never be used
+            # again.
             return self._cache.ask(
                 "generate",
                 lambda: self.keyring.generate(length, context, plaintext_length=plaintext_length),
@@ -123,16 +128,17 @@ class CachingKeyring:
         )
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-        """Return the data key wrapped by the inner keyring; the cache does not keep it."""
+        """Return the data key wrapped by the inner keyring. The data key is not cached."""
         return self.keyring.wrap(data_key, context)
 
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the data key of exactly these EDKs and this context, from the cache or a call.
+        """Return the data key for exactly these EDKs and this context, from the cache or a call.
 
-        Data keys of messages without a key derivation are cached too, as in the Python SDK: an
-        unwrapped data key encrypts no message, and the inner keyring would return the same key.
+        Data keys of messages without key derivation are cached too, as in the Python SDK. This is
+        safe: an unwrapped data key does not encrypt messages, and the inner keyring would return
+        the same key.
         """
         data_key = self._cache.get(
             "unwrap",
@@ -148,10 +154,10 @@ class CachingKeyring:
         length: int,
         fits: Callable[[bytes], bool],
     ) -> bytes:
-        """Return the fitting data key of these EDKs and this context, from the cache or a call.
+        """Return the data key for these EDKs and this context for which `fits` is true.
 
         A data key is cached only after it has fitted a message. If the cached data key does not fit
-        this message, the inner keyring is asked, and its data key is not cached.
+        this message, the inner keyring is asked, and its result is not cached.
         """
         asked: list[DataKey] = []
 
@@ -165,32 +171,33 @@ class CachingKeyring:
         return data_key.plaintext
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Return whether `edks` name exactly the wrapping keys that the inner keyring writes."""
+        """Return whether `edks` name exactly the wrapping keys of the inner keyring."""
         return self.keyring.wrote(edks)
 
     def before(self, keyring: Keyring) -> "CachingKeyring":
-        """Return a copy that wraps another keyring, with a cache of its own and the same limits.
+        """Return a copy with another inner keyring. It has the same limits and its own cache.
 
-        The data keys of one keyring are not served to users of the other keyring, who may have
-        different permissions. The `statistics` of this keyring include the copy's work, and
-        `clear()` clears the copy's cache too.
+        The data keys of one keyring are not returned to users of the other keyring, because these
+        users may have other permissions. The `statistics` of this keyring include the work of the
+        copy, and `clear()` also clears the copy's cache.
         """
         other = replace(self, keyring=keyring)
         object.__setattr__(other, "_cache", self._cache.sibling())
         return other
 
     def with_inner(self, change: Callable[[Keyring], Keyring]) -> "CachingKeyring":
-        """Return a copy that wraps the changed inner keyring, or this keyring if unchanged.
+        """Return a copy with the changed inner keyring. If it is unchanged, return this keyring.
 
-        This cache may hold data keys under the earlier key of an alias, or data keys that were
-        unwrapped with another session's permissions. The copy does not serve them.
+        The cache of this keyring may contain data keys under the key to which an alias pointed
+        earlier, or data keys that were unwrapped with the permissions of another session. The copy
+        does not use them.
         """
         keyring = change(self.keyring)
         return self if keyring is self.keyring else self.before(keyring)
 
     @property
     def uncached(self) -> Keyring:
-        """The inner keyring, which makes, wraps and unwraps the data keys."""
+        """The inner keyring. It generates, wraps and unwraps the data keys."""
         return self.keyring
 
     @property
@@ -200,10 +207,10 @@ class CachingKeyring:
 
     @property
     def statistics(self) -> CacheStatistics:
-        """Return the counts of this process since the keyring was made, or the process forked.
+        """The counts of this process since the keyring was made or the process was forked.
 
-        A store with a session of its own, and a rotation, use copies of the keyring; their
-        counts are included.
+        A store with its own session, and a rotation, use copies of the keyring. Their counts are
+        included.
         """
         counts = self._cache.counts()
         return CacheStatistics(
@@ -215,7 +222,7 @@ class CachingKeyring:
         )
 
     def clear(self) -> None:
-        """Drop every data key, and do not keep the results of calls in progress."""
+        """Drop every data key. The results of calls in progress are not cached either."""
         self._cache.clear()
 
     def __reduce__(self) -> NoReturn:
@@ -234,13 +241,15 @@ def _check_count(name: str, value: object, low: int, high: int) -> None:
 def _entry_id(
     verb: _Verb, length: int, context: Mapping[str, str], edks: Sequence[EncryptedDataKey] = ()
 ) -> bytes:
-    """Return a digest of all arguments of the call, on which the keyring's answer depends.
+    """Return the id of a cache entry: a digest of all arguments of the keyring's method.
 
-    Contexts and EDKs may take 64 KiB each, so the id is a digest. It depends on the order of the
-    EDKs, which the SDK sorts: a keyring returns the data key of the first EDK that it can unwrap.
+    The id is a digest because contexts and EDKs may have 64 KiB each. Unlike in the SDK, the id
+    depends on the order of the EDKs, because a keyring returns the data key of the first EDK that
+    it can unwrap.
     """
     fields = [verb.encode(), struct.pack(">I", length), serialize_context(context)]
     for edk in edks:
-        # Names from a header are UTF-8; names from an object's metadata may be any JSON text.
+        # Names from a message's header are valid UTF-8. Names from an object's metadata may be any
+        # JSON text.
         fields += [edk.provider.encode(errors="surrogatepass"), edk.info, edk.ciphertext]
     return sha384(b"".join(struct.pack(">Q", len(text)) + text for text in fields)).digest()

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Optional capabilities of keyrings beyond `Keyring`, each a protocol.
+"""Optional methods of keyrings in addition to `Keyring`. Each capability is a protocol.
 
-A caller's keyring may lack all of them; the functions here return the default then. A capability
-counts only if the keyring's class has it. Otherwise, a wrapper that passes unknown attributes on
-to its inner keyring would seem to have the inner keyring's capability, and would be bypassed.
+A keyring of the caller may have none of these methods; the functions here then return a default. A
+capability counts only if the keyring's class has the method. A wrapper that passes unknown
+attributes on to its inner keyring would otherwise seem to have the capability of the inner keyring,
+and the wrapper would be bypassed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LocalKeyring(Keyring, Protocol):
-    """A keyring that may unwrap without a request."""
+    """A keyring that may be able to unwrap without a request."""
 
     @property
     def is_local(self) -> bool:
@@ -25,10 +26,10 @@ class LocalKeyring(Keyring, Protocol):
 
 
 class RecognisingKeyring(Keyring, Protocol):
-    """A keyring that recognises by an EDK's names whether the EDK is for this keyring."""
+    """A keyring that can decide by the names in an EDK whether it can unwrap the EDK."""
 
     def opens(self, edk: EncryptedDataKey) -> bool:
-        """Return whether a key of this keyring wrapped the EDK, or may have."""
+        """Return whether the EDK's names permit that a key of this keyring wrapped it."""
         ...
 
 
@@ -37,20 +38,26 @@ class UnprovenKeyring(Keyring, Protocol):
 
     @property
     def needs_proof(self) -> bool:
-        """Whether a data key must be proved by its message."""
+        """Whether a data key must be verified by opening its message."""
         ...
 
 
 class AliasKeyring(Keyring, Protocol):
-    """A keyring whose key may be named by an alias, which may later refer to another key."""
+    """A keyring whose key may be named by an alias. The alias may be moved to another key later."""
 
     def with_resolved_aliases(self) -> Keyring:
-        """Return a keyring of the alias's present key; it ignores later changes of the alias."""
+        """Return a keyring for the key to which the alias points now.
+
+        Later changes have no effect.
+        """
         ...
 
 
 class SessionKeyring(Keyring, Protocol):
-    """A keyring that asks AWS. It is hashable by identity and takes weak references."""
+    """A keyring that sends requests to AWS.
+
+    It is hashable by identity and takes weak references.
+    """
 
     def with_session(self, session: "boto3.Session") -> Keyring:
         """Return a copy that uses the session, or this keyring if it already has a session."""
@@ -58,68 +65,79 @@ class SessionKeyring(Keyring, Protocol):
 
 
 class CompositeKeyring(Keyring, Protocol):
-    """A keyring of other keyrings. It is hashable by identity and takes weak references."""
+    """A keyring made of other keyrings. It is hashable by identity and takes weak references."""
 
     def with_inner(self, change: Callable[[Keyring], Keyring]) -> Keyring:
-        """Return a copy with the changed inner keyrings, or this keyring if all are unchanged."""
+        """Return a copy with the changed inner keyrings.
+
+        If all are unchanged, return this keyring.
+        """
         ...
 
 
 class CachingDataKeys(Keyring, Protocol):
-    """A keyring that lets one data key serve several messages of one encryption context.
+    """A keyring that uses one data key for several messages of one encryption context.
 
-    Messages never share a data key if their contexts differ, for example by an object's name or a
-    public key.
+    Messages with different contexts never share a data key. Contexts differ, for example, if they
+    contain the object's name or a public key.
     """
 
     @property
     def uncached(self) -> Keyring:
-        """The keyring that makes, wraps and unwraps the data keys."""
+        """The inner keyring. It generates, wraps and unwraps the data keys."""
         ...
 
 
 class RewrappingKeyring(Keyring, Protocol):
-    """A keyring whose key service moves a data key to another key by itself.
+    """A keyring whose key service can rewrap: it wraps a data key under another key by itself.
 
-    The service binds the encryption context: it unwraps a data key only under the context with
-    which the data key was wrapped.
+    The service binds the encryption context: it unwraps a data key only with the context with which
+    the data key was wrapped.
     """
 
     def rewrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], *, source: Keyring
     ) -> tuple[EncryptedDataKey, ...] | None:
-        """Return the data key of these EDKs, which `source` opens, wrapped under this key.
+        """Return the data key of these EDKs wrapped under this keyring's key.
 
-        This process does not see the data key. The result is None if the key service cannot
+        `source` can unwrap them.
+
+        The data key never reaches this process. The result is None if the key service cannot
         rewrap.
         """
         ...
 
 
 def is_local(keyring: Keyring) -> bool:
-    """Return whether the keyring unwraps without a request; False if it lacks `is_local`."""
+    """Return whether the keyring unwraps without a request.
+
+    Return False for a keyring without the attribute `is_local`.
+    """
     return _may_be_local(keyring) and keyring.is_local
 
 
 def may_open(keyring: Keyring, edks: Sequence[EncryptedDataKey]) -> bool:
-    """Return whether an EDK is for the keyring; True if the keyring lacks `opens`.
+    """Return whether the keyring may be able to unwrap one of the EDKs.
 
-    A wrapper may pass `opens` on to its inner keyring: the call bypasses no wrapper.
+    Return True for a keyring without the method `opens`.
+
+    The instance is asked and not its class: a wrapper may pass `opens` on to its inner keyring,
+    because this bypasses nothing.
     """
     opens: Callable[[EncryptedDataKey], bool] | None = getattr(keyring, "opens", None)
     return opens is None or any(map(opens, edks))
 
 
 def needs_proof(keyring: Keyring) -> bool:
-    """Return whether a keyring, or its inner keyring, may return a wrong data key without an error.
+    """Return whether `unwrap` of a keyring may return a wrong data key without an error.
 
-    A caller that cannot prove a data key must not use such a keyring.
+    A caller that cannot verify a data key must not use such a keyring.
     """
     return _may_need_proof(keyring) and keyring.needs_proof
 
 
 def with_resolved_aliases(keyring: Keyring) -> Keyring:
-    """Return the keyring with its aliases resolved, so that a job uses the same keys throughout."""
+    """Return the keyring with its aliases resolved, so a job uses the same keys throughout."""
     if _names_aliases(keyring):
         return keyring.with_resolved_aliases()
     if is_composite(keyring):
@@ -128,7 +146,7 @@ def with_resolved_aliases(keyring: Keyring) -> Keyring:
 
 
 def uncached(keyring: Keyring) -> Keyring:
-    """Return the inner keyring of a caching keyring, or the keyring itself."""
+    """Return the inner keyring of a caching keyring. Return any other keyring unchanged."""
     return keyring.uncached if caches_data_keys(keyring) else keyring
 
 
@@ -139,12 +157,12 @@ def rewrap(
     source: Keyring,
     target: Keyring,
 ) -> tuple[EncryptedDataKey, ...] | None:
-    """Return the data key of these EDKs, which `source` opens, wrapped under `target`'s key.
+    """Return the data key of these EDKs wrapped by `target`. `source` can unwrap the EDKs.
 
-    The key service rewraps, and this process does not see the data key. The result is None if
-    the service cannot rewrap: the caller then unwraps the data key and wraps it.
+    The key service rewraps, so the data key never reaches this process. The result is None if the
+    service cannot rewrap: the caller must then unwrap the data key and wrap it again.
     """
-    # Caches on either side are skipped: this process needs no data key.
+    # Caching keyrings are replaced by their inner keyrings, because no data key is needed here.
     wrapping = uncached(target)
     if not _rewraps(wrapping):
         return None
@@ -152,12 +170,12 @@ def rewrap(
 
 
 def caches_data_keys(keyring: Keyring) -> TypeGuard[CachingDataKeys]:
-    """Return whether the keyring lets one data key serve several messages."""
+    """Return whether the keyring uses one data key for several messages."""
     return _has(keyring, "uncached")
 
 
 def takes_session(keyring: Keyring) -> TypeGuard[SessionKeyring]:
-    """Return whether the keyring asks AWS with a session."""
+    """Return whether the keyring sends requests to AWS with a session."""
     return _has(keyring, "with_session")
 
 

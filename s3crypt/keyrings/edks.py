@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encrypted data keys (EDKs): the names of the keys that wrapped them, and errors about them.
 
-Layouts are the AWS Encryption SDK's. This module holds no key and makes no request.
+The layouts are those of the AWS Encryption SDK. This module holds no key and makes no request.
 Source: aws-encryption-sdk-specification, framework/raw-aes-keyring.md and its neighbours.
 """
 
@@ -13,11 +13,12 @@ from s3crypt.message.keys import EncryptedDataKey
 from s3crypt.message.suites import IV_LENGTH, TAG_LENGTH
 
 KMS_PROVIDER = "aws-kms"
-# The fixed providers of AWS keyrings; every other provider is the namespace of a raw key.
+# The fixed providers of AWS's keyrings. Every other provider is the namespace of a raw key.
 _ECDH_PROVIDERS = ("aws-kms-ecdh", "raw-ecdh")
 _AWS_PROVIDERS = (KMS_PROVIDER, "aws-kms-rsa", "aws-kms-hierarchy", *_ECDH_PROVIDERS)
 INCORRECT_KEY = "IncorrectKeyException"  # KMS: a key other than the named key wrapped the blob
-# In the info of a raw AES key's EDK, between the name and the IV: bits of the tag, bytes of the IV.
+# A part of the info in a raw AES key's EDK, between the key's name and the IV: the length of the
+# tag in bits, and the length of the IV in bytes.
 AES_PARAMETERS = struct.pack(">II", TAG_LENGTH * 8, IV_LENGTH)
 _UNOPENED = "No key given opens this data key: it is wrapped by another key, or was changed."
 
@@ -25,21 +26,20 @@ _UNOPENED = "No key given opens this data key: it is wrapped by another key, or 
 def key_names(edks: Sequence[EncryptedDataKey]) -> tuple[str, ...]:
     """Return the names of the keys that wrapped these data keys.
 
-    A key of a supported keyring is named as on the command line: `kms:ARN`,
-    `aes:NAMESPACE/NAME` or `rsa:NAMESPACE/NAME`. A key of another AWS keyring is named by its
-    provider (`aws-kms-hierarchy:BRANCH`, `raw-ecdh:HEX`), any other key is
-    `unknown:PROVIDER/INFO`.
+    A key of a supported keyring is named as on the command line: `kms:ARN`, `aes:NAMESPACE/NAME` or
+    `rsa:NAMESPACE/NAME`. A key of another AWS keyring is named by its provider, such as
+    `aws-kms-hierarchy:BRANCH` or `raw-ecdh:HEX`. Any other key is `unknown:PROVIDER/INFO`.
 
-    Headers are untrusted, and names are shown on terminals: characters that do not print are
-    replaced.
+    Headers are untrusted, and names are shown on terminals. Characters that cannot be printed are
+    therefore replaced.
     """
     return tuple(_printable(_key_name(edk)) for edk in edks)
 
 
 def key_materials(edks: Sequence[EncryptedDataKey]) -> dict[str, str]:
-    """Return the id of the material that wrapped the data key, per KMS key, by the key's name.
+    """Return a dictionary from names of KMS keys to ids of the material that wrapped the data key.
 
-    Keys whose material's id is not known are left out.
+    A key is left out if the id of its material is unknown.
     """
     wrapped = [edk for edk in edks if edk.material_id and edk.provider == KMS_PROVIDER]
     return dict(zip(key_names(wrapped), (str(edk.material_id) for edk in wrapped), strict=True))
@@ -54,7 +54,7 @@ def reading_remedy(names: Sequence[str]) -> Remedy:
 
 
 def check_name(namespace: str, name: str) -> None:
-    """Refuse a raw key without a name, or in the namespace of an AWS keyring.
+    """Refuse a raw key without a name, or with the namespace of an AWS keyring.
 
     Raises:
         ConfigError: The namespace or the name is not allowed.
@@ -68,7 +68,10 @@ def check_name(namespace: str, name: str) -> None:
 def not_named(
     edks: Sequence[EncryptedDataKey], *, said: S3CryptError | None = None
 ) -> S3CryptError:
-    """Return the error if no EDK is for the keyring; `said` is KMS's own error."""
+    """Return the error for EDKs of which no EDK belongs to a key of the keyring.
+
+    `said` is KMS's own error, if KMS decided this.
+    """
     error = KeyUnavailableError(
         "No key given is one of the message's keys.",
         hint=_names_hint(edks),
@@ -80,15 +83,17 @@ def not_named(
 
 
 def unopened(edks: Sequence[EncryptedDataKey]) -> S3CryptError:
-    """Return the error if EDKs name the keyring's key but the key does not unwrap them."""
+    """Return the error for EDKs that name the keyring's key, but cannot be unwrapped with it."""
     return IntegrityError(_UNOPENED, hint=_names_hint(edks))
 
 
 def heavier(first: S3CryptError | None, second: S3CryptError) -> S3CryptError:
-    """Return the failure to report: the heavier of two, or the first if they weigh the same.
+    """Return the more important of two errors, which is then reported.
 
-    A key that is denied, disabled or unreachable can be repaired by its owner, so its failure
-    outweighs an EDK that cannot be unwrapped. The latter outweighs an EDK of another key.
+    If both are equally important, return the first.
+
+    Most important is a key that is denied, disabled or unreachable, because its owner can repair
+    this. Then follows an EDK that cannot be unwrapped, and last an EDK of another key.
     """
     return second if first is None or _weight(second) > _weight(first) else first
 
@@ -100,7 +105,7 @@ def _weight(error: S3CryptError) -> int:
 
 
 def _names_hint(edks: Sequence[EncryptedDataKey]) -> str:
-    """Return a hint with the names of the header's first few keys."""
+    """Return a hint with the names of the first few keys in the header."""
     names = ", ".join(name[:200] for name in key_names(edks[:4]))
     return f"The unverified header names {names}."
 
@@ -127,18 +132,20 @@ def _key_name(edk: EncryptedDataKey) -> str:
 
 
 def _recipient(info: bytes) -> bytes:
-    """Return the recipient's public key in an ECDH keyring's info, or the whole info without it.
+    """Return the recipient's public key in the info of an ECDH keyring's EDK.
 
-    The info is a version, 01, then the recipient's and the sender's public key, each after its
-    four-byte length.
+    Return the whole info if it has another form.
+
+    The info contains a version (01), then the recipient's public key and the sender's public key,
+    each after its length in four bytes.
     """
     end = 5 + int.from_bytes(info[1:5])
     return info[5:end] if info[:1] == b"\x01" and 5 < end < len(info) else info
 
 
 def _may_be_rsa(edk: EncryptedDataKey) -> bool:
-    # An RSA key's EDK has no mark. Its info is a name, and its ciphertext has the length of the
-    # modulus: 1024 to 16384 bits.
+    # The EDK of an RSA key has no distinctive mark. Its info is a name, and its ciphertext is as
+    # long as the modulus, which has 1024 to 16384 bits.
     return 128 <= len(edk.ciphertext) <= 2048 and _is_text(edk.info)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keyrings of AWS KMS keys, which never leave KMS: they frame KMS's blobs as EDKs.
+"""Keyrings of AWS KMS keys. The keys never leave KMS; the keyrings store KMS's blobs in EDKs.
 
 Source: aws-encryption-sdk-specification, framework/aws-kms/{aws-kms,aws-kms-discovery}-keyring.md.
 """
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     import boto3
     from types_boto3_kms.client import KMSClient
 
-# kms:Decrypt takes no longer blob.
+# The maximum length of a blob for kms:Decrypt.
 _MAX_BLOB_LENGTH = 6144
 
 
 class KMSKeyring:
-    """Wraps data keys with one AWS KMS key, which never leaves KMS.
+    """Wraps data keys with one AWS KMS key. The key never leaves KMS.
 
-    Writing makes one GenerateDataKey (or Encrypt) request per message, reading one Decrypt. Every
-    Decrypt request names the key, so a message cannot choose another key for the reader. A
-    multi-Region key unwraps the data keys that any of its replicas wrapped.
+    Writing makes one GenerateDataKey or Encrypt request per message, and reading makes one Decrypt
+    request. Every Decrypt request names the key, so a message cannot choose another key for the
+    reader. A multi-Region key unwraps data keys that any key of its set wrapped.
 
     Args:
-        key: Key ARN, key id, alias (`alias/reports`) or alias ARN, with `kms:` before it or
-            without. Headers carry the key's ARN.
-        session: boto3 session to make KMS clients from. If left out, it is the session of the
-            store that uses the keyring, or else the default one.
+        key: The key's ARN, id, alias (`alias/reports`) or alias ARN. A prefix `kms:` is permitted.
+            Headers of messages contain the key's ARN.
+        session: The boto3 session from which KMS clients are made. None for the session of the
+            store that uses the keyring, or else for boto3's default session.
         client: A KMS client to use instead of making one.
-        allow_plain_http: Let requests, which hold data keys, go to other machines over plain
-            HTTP.
-        grant_tokens: Tokens of grants that were just made, ten at most, sent with every request
-            about the key: a grant may take up to five minutes to reach all of KMS.
+        allow_plain_http: Allow requests to other machines over plain HTTP, although they contain
+            data keys.
+        grant_tokens: The tokens of new grants, at most ten. They are sent with every request about
+            the key, because a grant may take up to five minutes to reach all of KMS.
     """
 
     def __init__(
@@ -67,16 +67,17 @@ class KMSKeyring:
         session: "boto3.Session | None" = None,
         allow_plain_http: bool = False,
     ) -> "DiscoveryKeyring":
-        """Return a keyring that unwraps the data keys of every KMS key in these accounts.
+        """Return a keyring that unwraps data keys of every KMS key in these accounts.
 
         Args:
-            accounts: Twelve-digit account ids whose keys are trusted.
+            accounts: The ids of the accounts whose keys are trusted. An id has twelve digits.
             partition: `aws`, `aws-cn` or `aws-us-gov`.
-            regions: Regions to ask. If None, each message's own Region is asked, if botocore
-                knows it in the partition; a Region newer than botocore must be named. A
-                multi-Region key of another Region is asked for in the first Region named.
-            session: boto3 session to make KMS clients from; if left out, as for `KMSKeyring`.
-            allow_plain_http: As for `KMSKeyring`.
+            regions: The Regions to which requests are sent. If None, the Region in each message is
+                used, if botocore knows it as a Region of the partition; a Region that botocore does
+                not know yet must be named here. For a multi-Region key in another Region, the
+                request is sent to the first of these Regions.
+            session: The boto3 session from which KMS clients are made, as for `KMSKeyring`.
+            allow_plain_http: Allow requests over plain HTTP, as for `KMSKeyring`.
         """
         clients: Clients[KMSClient] = Clients(
             "kms", session=session, allow_plain_http=allow_plain_http
@@ -95,7 +96,7 @@ class KMSKeyring:
 
     @property
     def arn(self) -> str:
-        """The key's ARN; an alias or id is looked up each time (needs kms:DescribeKey)."""
+        """The key's ARN. An alias or id is resolved each time, which needs kms:DescribeKey."""
         return self._key.arn
 
     @property
@@ -104,11 +105,17 @@ class KMSKeyring:
         return self._key.client
 
     def with_resolved_aliases(self) -> "KMSKeyring":
-        """Return a keyring of the alias's present key; it ignores later changes of the alias."""
+        """Return a keyring for the key to which the alias points now.
+
+        Later changes have no effect.
+        """
         return self._with(self._key.resolved())
 
     def with_session(self, session: "boto3.Session") -> "KMSKeyring":
-        """Return a copy that uses `session`, or this keyring if it has a session or a client."""
+        """Return a copy that uses `session`.
+
+        If this keyring has a session or a client, return it.
+        """
         clients = self._key.clients
         if not clients.are_of_the_default_session:
             return self
@@ -141,11 +148,11 @@ class KMSKeyring:
     def rewrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], *, source: Keyring
     ) -> tuple[EncryptedDataKey, ...] | None:
-        """Return the data key of `source`'s EDK under this key, by kms:ReEncrypt.
+        """Return the data key of `source`'s EDK wrapped under this key, by kms:ReEncrypt.
 
-        KMS sees the data key, this process does not. The result is None if KMS cannot do that:
-        `source` has no KMS key in this Region, no EDK names its key, or the grant tokens of both
-        keys are too many for one request.
+        The data key never leaves KMS. The result is None if KMS cannot rewrap: `source` has no KMS
+        key in this Region, no EDK names the key of `source`, or both keys together have too many
+        grant tokens for one request.
         """
         if not isinstance(source, KMSKeyring):
             return None
@@ -164,7 +171,7 @@ class KMSKeyring:
         )
 
     def opens(self, edk: EncryptedDataKey) -> bool:
-        """Return whether this key or a multi-Region sibling wrapped or may have wrapped the EDK."""
+        """Return whether this key, or a key of its multi-Region set, may have wrapped the EDK."""
         arn = _edk_arn(edk)
         return arn is not None and self._key.may_be(arn)
 
@@ -178,9 +185,9 @@ class KMSKeyring:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class DiscoveryKeyring:
-    """Unwraps the data keys of every KMS key in some accounts, but cannot wrap data keys.
+    """Unwraps the data keys of every KMS key in some accounts. It cannot wrap data keys.
 
-    See KMSKeyring.discovery.
+    `KMSKeyring.discovery` documents the attributes.
     """
 
     accounts: tuple[str, ...]
@@ -195,17 +202,20 @@ class DiscoveryKeyring:
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
-        """Refuse: discovery only reads."""
+        """Raise a ConfigError: a discovery keyring only reads."""
         raise ConfigError(_READ_ONLY, hint=_READ_ONLY_HINT)
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-        """Refuse: discovery only reads."""
+        """Raise a ConfigError: a discovery keyring only reads."""
         raise ConfigError(_READ_ONLY, hint=_READ_ONLY_HINT)
 
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the data key from the first EDK of a trusted account's key that KMS unwraps."""
+        """Return the data key of the first EDK that KMS unwraps.
+
+        Only EDKs of keys in trusted accounts are tried.
+        """
         candidates = []
         for edk in edks:
             arn = _edk_arn(edk)
@@ -216,16 +226,16 @@ class DiscoveryKeyring:
         return _first_opened(candidates, context, length, edks)
 
     def opens(self, edk: EncryptedDataKey) -> bool:
-        """Return whether a key of a trusted account wrapped the EDK."""
+        """Return whether the EDK names a key of a trusted account."""
         arn = _edk_arn(edk)
         return arn is not None and self._trusts(arn)
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Refuse: discovery only reads."""
+        """Raise a ConfigError: a discovery keyring only reads."""
         raise ConfigError(_READ_ONLY, hint=_READ_ONLY_HINT)
 
     def with_session(self, session: "boto3.Session") -> "DiscoveryKeyring":
-        """Return a copy that uses `session`, or this keyring if it already has a session."""
+        """Return a copy that uses `session`. If this keyring has a session, return it."""
         if not self._clients.are_of_the_default_session:
             return self
         return replace(self, _clients=self._clients.with_session(session))
@@ -241,8 +251,8 @@ class DiscoveryKeyring:
     def _trusts_region(self, arn: KeyARN) -> bool:
         if self.regions:
             return arn.region in self.regions or arn.id.startswith("mrk-")
-        # Messages are untrusted: they must not choose hosts of another partition, nor host names
-        # that are not registered yet.
+        # Messages are untrusted. A message must not cause a request to a host of another partition,
+        # or to a host name that is not registered yet.
         return arn.region in self._clients.regions(self.partition)
 
     def _region(self, arn: KeyARN) -> str:
@@ -280,7 +290,10 @@ def _first_opened(
     length: int,
     edks: Sequence[EncryptedDataKey],
 ) -> bytes:
-    """Return the data key of the first EDK that its key unwraps, or raise the heaviest failure."""
+    """Return the data key of the first EDK that its key unwraps.
+
+    If there is none, raise the most important of the errors.
+    """
     failure: S3CryptError | None = None
     for key, edk in candidates:
         try:
@@ -288,7 +301,7 @@ def _first_opened(
         except S3CryptError as error:
             refusal = error
             if error.code == INCORRECT_KEY and not key.is_named_by_arn:
-                # Only KMS knows the key of an alias, and that key did not wrap this EDK.
+                # Only KMS knows to which key the alias points. This key did not wrap the EDK.
                 refusal = not_named(edks, said=error)
             failure = heavier(failure, refusal)
             continue

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A KMS key that wraps data keys, independent of any format of wrapped keys.
 
-The wrapped form is KMS's own blob. The key knows no EDK: the format decides where blobs are stored.
-The life of KMS keys (creation, rotation) is `s3crypt.kms`.
+The wrapped form is KMS's own blob. This module does not know EDKs: the format decides where a blob
+is stored. Creation and rotation of KMS keys are in `s3crypt.kms`.
 """
 
 import re
@@ -25,7 +25,7 @@ _ARN = re.compile(
     r"arn:(?P<partition>aws[a-z-]*):kms:(?P<region>[a-z]+(?:-[a-z0-9]+)+):(?P<account>[0-9]{12})"
     r":(?P<kind>key|alias)/(?P<id>[A-Za-z0-9/_-]{1,256})"
 )
-# The maximum length of a DNS label: a longer, forged Region must not get into a host name.
+# The maximum length of a DNS label. A longer, forged Region must not become part of a host name.
 _MAX_REGION_LENGTH = 63
 _MAX_GRANT_TOKENS = 10
 
@@ -42,14 +42,17 @@ class KeyARN:
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Return the parts, or None if the text is no ARN of a KMS key or alias."""
+        """Return the parts of an ARN.
+
+        Return None if the text is not the ARN of a KMS key or alias.
+        """
         match = _ARN.fullmatch(text)
         if not match or len(match["region"]) > _MAX_REGION_LENGTH:
             return None
         return cls(**match.groupdict())
 
     def is_sibling(self, other: "KeyARN") -> bool:
-        """Return whether both ARNs are of the same key, or of replicas of one multi-Region key."""
+        """Return whether both ARNs name the same key, or keys of one multi-Region set."""
         if self == other:
             return True
         same = (self.partition, self.account, self.kind, self.id)
@@ -64,7 +67,7 @@ class KeyARN:
 class KMSBlob(NamedTuple):
     """A data key that KMS wrapped, with the ARN of the wrapping key and the id of its material.
 
-    The id is None if KMS did not report it: Encrypt never does.
+    The id is None if KMS does not report it. The reply to Encrypt never contains it.
     """
 
     arn: str
@@ -74,12 +77,12 @@ class KMSBlob(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KMSKey:
-    """One KMS key, named by its ARN, id or alias, and the clients for requests about it.
+    """One KMS key, and the clients for requests about it. The key is named by ARN, id or alias.
 
     Attributes:
-        name: Key ARN, key id, alias or alias ARN.
-        clients: Makes the client of the key's Region.
-        grant_tokens: Tokens of grants, sent with every request about the key.
+        name: The key's ARN, key id, alias or alias ARN.
+        clients: Creates the client for the key's Region.
+        grant_tokens: The tokens of grants. They are sent with every request about the key.
     """
 
     name: str
@@ -106,31 +109,31 @@ class KMSKey:
 
     @property
     def arn(self) -> str:
-        """The key's ARN; an alias or id is looked up each time (needs kms:DescribeKey)."""
+        """The key's ARN. An alias or id is resolved each time, which needs kms:DescribeKey."""
         return resolve_key_arn(self.client, self.name, **self._grants())
 
     @property
     def is_named_by_arn(self) -> bool:
-        """Whether the name is the key's ARN, which never refers to another key."""
+        """Whether the name is a key ARN. Unlike an alias, it always names the same key."""
         return self._arn is not None and self._arn.kind == "key"
 
     def resolved(self) -> "KMSKey":
-        """Return the present key of the name, named by its ARN."""
+        """Return this key with its ARN as its name. An alias is resolved to its present key."""
         arn = self.arn
         return self if arn == self.name else replace(self, name=arn)
 
     def may_be(self, arn: KeyARN) -> bool:
-        """Return whether an ARN is, or may be, the ARN of this key or of a multi-Region sibling."""
+        """Return whether an ARN may name this key or a key of its multi-Region set."""
         if arn.kind != "key":
             return False
         if self._arn and self.is_named_by_arn:
             return self._arn.is_sibling(arn)
-        # An alias does not determine the ARN, and an id does not determine account and Region.
-        # KMS itself compares the keys then.
+        # An alias does not determine the ARN, and an id does not determine the account and the
+        # Region. In these cases KMS compares the keys.
         return "alias/" in self.name or arn.id == self.name
 
     def generate(self, length: int, context: Mapping[str, str]) -> tuple[bytes, KMSBlob]:
-        """Return a data key that KMS generated, in the clear and wrapped."""
+        """Return a data key that KMS generated: the plain bytes, and the wrapped form."""
         reply = self._ask(
             "generate_data_key", KeyId=self.name, NumberOfBytes=length, **_bound(context)
         )
@@ -150,9 +153,9 @@ class KMSKey:
         return bytes(reply["Plaintext"]), KeyARN.parse(str(reply["KeyId"]))
 
     def rewrap(self, blob: bytes, context: Mapping[str, str], *, source: "KMSKey") -> KMSBlob:
-        """Return the data key in `source`'s blob under this key, by kms:ReEncrypt.
+        """Return the data key in a blob of `source`, wrapped under this key by kms:ReEncrypt.
 
-        KMS sees the data key, this process does not.
+        The data key never leaves KMS.
         """
         tokens = (*source.grant_tokens, *self.grant_tokens)
         reply = ask_kms(
@@ -170,9 +173,9 @@ class KMSKey:
         return _blob(reply, "DestinationKeyMaterialId")
 
     def is_reachable_from(self, other: "KMSKey") -> bool:
-        """Return whether one kms:ReEncrypt can rewrap from another key to this key.
+        """Return whether kms:ReEncrypt can rewrap a data key from the key `other` to this key.
 
-        This needs both keys in one Region, and not too many grant tokens for one request.
+        Both keys must be in one Region, and must not have too many grant tokens for one request.
         """
         tokens = {*self.grant_tokens, *other.grant_tokens}
         is_near = self.client.meta.region_name == other.client.meta.region_name
@@ -186,9 +189,9 @@ class KMSKey:
 
 
 def resolve_key_arn(client: "KMSClient", key: str, **more: Any) -> str:
-    """Return the ARN of a KMS key named by id, alias or ARN; ask KMS unless it is an ARN.
+    """Return the ARN of a KMS key by its id, alias or ARN. KMS is asked if it is not a key ARN.
 
-    `more` are further arguments of the request.
+    `more` are further arguments of the request, such as grant tokens.
     """
     arn = KeyARN.parse(key)
     if arn and arn.kind == "key":
@@ -200,7 +203,7 @@ def resolve_key_arn(client: "KMSClient", key: str, **more: Any) -> str:
 def ask_kms(
     client: "KMSClient", operation: KMSOperation, subject: str, **arguments: Any
 ) -> Mapping[str, Any]:
-    """Make a KMS request; an error without a type of its own becomes a `KeyUnavailableError`."""
+    """Make a KMS request. An error without its own type becomes a `KeyUnavailableError`."""
     return call(client, operation, arguments, subject, failure=KeyUnavailableError)
 
 
@@ -208,7 +211,7 @@ def _distinct(tokens: Sequence[str]) -> tuple[str, ...]:
     """Return the grant tokens without duplicates.
 
     Raises:
-        ConfigError: `tokens` is no list of tokens, or has more tokens than KMS accepts.
+        ConfigError: `tokens` is not a list of tokens, or has more tokens than KMS accepts.
     """
     is_list = isinstance(tokens, Sequence) and not isinstance(tokens, str)
     different = tuple(dict.fromkeys(tokens)) if is_list else ()
@@ -230,6 +233,9 @@ def _bound(context: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _blob(reply: Mapping[str, Any], material: str = "") -> KMSBlob:
-    """Return the wrapped data key in a reply; `material` names the field of its material's id."""
+    """Return the wrapped data key in a reply.
+
+    `material` is the name of the reply's field with the id of the key material.
+    """
     arn, blob = str(reply["KeyId"]), bytes(reply["CiphertextBlob"])
     return KMSBlob(arn, blob, material_id_of(reply, material))

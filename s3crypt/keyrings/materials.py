@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ids of the key material with which KMS wrapped or unwrapped a data key.
+"""The ids of the key material with which KMS wrapped or unwrapped data keys.
 
-An EDK carries the id of the material that wrapped it. The id of the material that *opened* a data
-key has no such place, because `Keyring.unwrap` returns bytes, also through keyrings of callers. A
-job that reports the id collects it with `opened_materials`. Ids are for reports only: no data key
-is accepted or refused because of one. The id inside KMS's ciphertext blob is undocumented, and is
-not read.
+An EDK contains the id of the material that wrapped it. There is no such place for the id of the
+material that *unwrapped* a data key, because `Keyring.unwrap` returns only bytes, also in keyrings
+of callers. A job that reports this id collects it with `opened_materials`. The ids are only for
+reports: no data key is accepted or refused because of an id. The id inside KMS's ciphertext blob is
+undocumented and is not read.
 """
 
 import re
@@ -25,9 +25,9 @@ def is_material_id(text: str) -> bool:
 
 
 def material_id_of(reply: Mapping[str, Any], field: str) -> str | None:
-    """Return the material's id in a reply of KMS, or None if the reply has no id of that form.
+    """Return the material's id in a reply of KMS. Return None if the reply has no valid id.
 
-    Older services that imitate KMS report no id.
+    Older services that imitate KMS do not report the id.
     """
     found = reply.get(field)
     return found if isinstance(found, str) and is_material_id(found) else None
@@ -35,10 +35,10 @@ def material_id_of(reply: Mapping[str, Any], field: str) -> str | None:
 
 @contextmanager
 def opened_materials() -> Iterator[list[str | None]]:
-    """Yield a list that collects the ids of the material of each data key that KMS unwraps.
+    """Yield a list. It collects the id of the material for each data key that KMS unwraps.
 
-    The list has None for a reply without an id. It collects the requests of this thread only, and
-    no data key that a cache returns.
+    The list has None for a reply without an id. It collects only requests of this thread. A data
+    key from a cache adds nothing.
     """
     found: list[str | None] = []
     token = _opened.set(found)
@@ -49,7 +49,10 @@ def opened_materials() -> Iterator[list[str | None]]:
 
 
 def note_opened(material_id: str | None) -> None:
-    """Add the id of the material that unwrapped a data key to the list of the current job."""
+    """Add the id of the material that unwrapped a data key to the list of `opened_materials`.
+
+    Do nothing outside of its `with` block.
+    """
     found = _opened.get()
     if found is not None:
         found.append(material_id)

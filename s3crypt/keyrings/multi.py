@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several keyrings as one: each wraps every data key, and any of them unwraps it.
+"""Several keyrings as one: all of them wrap each data key, and any of them can unwrap it.
 
 Source: aws-encryption-sdk-specification, framework/multi-keyring.md.
 """
@@ -14,20 +14,20 @@ from .edks import heavier, not_named
 
 
 class MultiKeyring:
-    """Wraps each data key under several keys; any single key unwraps it again.
+    """Wraps each data key with several keyrings. Any one of these keyrings can unwrap it.
 
     Args:
-        generator: Generates the data key.
+        generator: The keyring that generates the data key and wraps it first.
         others: Further keyrings that wrap the same data key, in this order.
 
-    To unwrap, local keyrings (`AESKeyring`, `RSAKeyring`) are tried before any keyring that makes
-    a request, regardless of their order.
+    For unwrapping, local keyrings (`AESKeyring`, `RSAKeyring`) are tried before keyrings that make
+    requests, regardless of the order of the arguments.
     """
 
     def __init__(self, generator: Keyring, *others: Keyring) -> None:
         for keyring in (generator, *others):
             check_keyring(keyring)
-        # Nested MultiKeyrings are flattened, so that each keyring writes one EDK.
+        # Nested MultiKeyrings are flattened, so `wrote` can compare one EDK per keyring.
         self.keyrings: tuple[Keyring, ...] = tuple(
             inner
             for keyring in (generator, *others)
@@ -35,7 +35,8 @@ class MultiKeyring:
         )
         self._in_turn = sorted(self.keyrings, key=is_local, reverse=True)
         if any(map(caches_data_keys, self.keyrings)):
-            # The uncached keyrings would wrap the data key again for each message.
+            # The other keyrings would make a request for each message, although the data key is
+            # cached.
             raise ConfigError(
                 "A CachingKeyring cannot be one keyring of several.",
                 hint="Cache them together: CachingKeyring(MultiKeyring(...), max_age=...).",
@@ -47,7 +48,7 @@ class MultiKeyring:
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
-        """Return a data key of the generator, wrapped by every keyring."""
+        """Return a data key of the first keyring, wrapped by every keyring."""
         data_key = self.keyrings[0].generate(length, context, plaintext_length=plaintext_length)
         others = [
             edk
@@ -63,10 +64,10 @@ class MultiKeyring:
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the data key from the first keyring that unwraps an EDK.
+        """Return the data key from the first keyring that can unwrap an EDK.
 
-        If a keyring fails (denied, unreachable, no credentials), the next keyring is asked; the
-        error is raised only if no keyring unwraps the data key.
+        If a keyring fails (denied, unreachable, no credentials), the next keyring is tried. The
+        most important error is raised only if no keyring can unwrap the data key.
         """
         return self._first(edks, lambda keyring: keyring.unwrap(edks, context, length))
 
@@ -77,9 +78,9 @@ class MultiKeyring:
         length: int,
         fits: Callable[[bytes], bool],
     ) -> bytes:
-        """Return the data key that fits, from the first keyring that can unwrap it.
+        """Return the data key for which `fits` is true, from the first keyring that can unwrap it.
 
-        If a keyring fails, the next keyring is asked, as in `unwrap`.
+        If a keyring fails, the next keyring is tried, as in `unwrap`.
         """
         return self._first(
             edks, lambda keyring: unwrap_fitting(keyring, edks, context, length, fits)
@@ -96,13 +97,13 @@ class MultiKeyring:
         raise failure or not_named(edks)
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Return whether each keyring wrote one EDK, in the keyrings' order."""
+        """Return whether each keyring wrapped one EDK, in the order of the keyrings."""
         return len(edks) == len(self.keyrings) and all(
             keyring.wrote([edk]) for keyring, edk in zip(self.keyrings, edks, strict=True)
         )
 
     def with_inner(self, change: Callable[[Keyring], Keyring]) -> "MultiKeyring":
-        """Return a keyring of the changed keyrings, or this keyring if all are unchanged."""
+        """Return a copy with the changed keyrings. If all are unchanged, return this keyring."""
         inner = tuple(map(change, self.keyrings))
         if all(new is old for new, old in zip(inner, self.keyrings, strict=True)):
             return self

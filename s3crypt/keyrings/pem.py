@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recognises files that hold no RSA key in PEM, and gives a hint for each kind of content.
+"""Describe the content of a file that contains no RSA key in PEM, with a hint for the user.
 
-This module looks at labels and object identifiers only. The module `raw_keys` loads keys and
-checks their kind.
+This module examines only labels and object identifiers. The module `raw_keys` loads keys and checks
+their kind.
 """
 
 import re
@@ -12,16 +12,17 @@ from collections.abc import Iterator
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END ", re.DOTALL)
 _SSH_PUBLIC = (b"ssh-", b"ecdsa-sha2-", b"sk-ssh-", b"sk-ecdsa-", b"---- BEGIN SSH2 PUBLIC KEY")
-# id-RSASSA-PSS of RFC 4055, in DER, and the length of a key's start, in which it must be.
+# The identifier id-RSASSA-PSS of RFC 4055 in DER. It must be within this many bytes from the start
+# of a key.
 _PSS_ONLY = bytes.fromhex("06092a864886f70d01010a")
 _IDENTIFIER_LENGTH = 64
-# The DER tag SEQUENCE, the first byte of keys and certificates.
+# The DER tag SEQUENCE. Keys and certificates in DER begin with it.
 _DER_START = b"\x30"
 
 MAKE_KEY = "`(umask 077; openssl genrsa -out FILE.pem 4096)` makes a key."
 _OF_CERTIFICATE = "`openssl x509 -in FILE -noout -pubkey > FILE.pem` takes its public key out."
 _OF_REQUEST = "`openssl req -in FILE -noout -pubkey > FILE.pem` takes its public key out."
-# PEM label -> description of the block, and a hint.
+# The label of a PEM block -> a description of the block, and a hint.
 _OTHERS = {
     "OPENSSH PRIVATE KEY": (
         "an OpenSSH private key",
@@ -40,9 +41,9 @@ _OTHERS = {
 
 
 def found_instead(content: bytes) -> tuple[str, str] | None:
-    """Return a description of a file that holds no RSA key in PEM, and a hint.
+    """Return a description of a file that contains no RSA key in PEM, and a hint.
 
-    The result is None if the file may hold such a key, even with a certificate beside the key.
+    The result is None if the file may contain such a key. It may contain a certificate, too.
     """
     blocks = dict(_blocks(content))
     if any(_is_for_signatures(body) for body in blocks.values()):

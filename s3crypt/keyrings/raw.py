@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keyrings of raw AES and RSA keys: they frame wrapped data keys as the AWS Encryption SDK does.
+"""Keyrings of raw AES and RSA keys. They write EDKs in the form of the AWS Encryption SDK.
 
 Source: aws-encryption-sdk-specification, framework/{raw-aes,raw-rsa}-keyring.md.
 """
@@ -23,12 +23,14 @@ class AESKeyring:
     """Wraps data keys with an AES-GCM key that the caller holds.
 
     Attributes:
-        namespace: The namespace of the key, such as its owner; stored in clear in every message.
-        name: The name of the key; stored in clear as well. A new key needs a new name.
+        namespace: The namespace of the key, such as its owner. Every message contains it
+            unencrypted.
+        name: The name of the key. Every message contains it unencrypted. A new key needs a new
+            name.
         key_bytes: 16, 24 or 32 random bytes.
 
-    A key may wrap at most 2**32 data keys, by all its writers together, because its IVs are
-    random. The keyring counts its own wraps in this process, and refuses to exceed the limit.
+    The IVs are random, so one key may wrap at most 2**32 data keys in all processes together. The
+    keyring counts its own wraps in this process, and refuses to exceed the limit.
     """
 
     namespace: str
@@ -38,23 +40,24 @@ class AESKeyring:
 
     def __post_init__(self) -> None:
         check_name(self.namespace, self.name)
-        # Not dataclass fields, since some code, such as Dask's, iterates over these.
+        # These are not fields of the dataclass, because some code, such as Dask's, iterates over
+        # the fields.
         self.__dict__["_key"] = AESKey(f"aes:{self.namespace}/{self.name}", self.key_bytes)
         self.__dict__["_info"] = self.name.encode() + AES_PARAMETERS
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A cipher cannot be pickled.
+        # The cipher object cannot be pickled, so the keyring is made again from its arguments.
         return AESKeyring, (self.namespace, self.name, self.key_bytes)
 
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
-        """Return a new data key, wrapped."""
+        """Return a new random data key, wrapped under this key."""
         plaintext = urandom(length)
         return DataKey(plaintext, self.wrap(plaintext, context))
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-        """Return the data key sealed under this key, its context authenticated.
+        """Return the data key wrapped under this key. The encryption context is authenticated.
 
         Raises:
             ConfigError: This keyring has wrapped 2**32 data keys.
@@ -65,12 +68,7 @@ class AESKeyring:
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the data key from the first EDK of this name that the key unwraps.
-
-        Raises:
-            IntegrityError: The key unwraps no EDK of this name.
-            KeyUnavailableError: No EDK has this name.
-        """
+        """Return the data key from the first EDK with this key's names that the key unwraps."""
         aad = serialize_context(context)
         for edk in filter(self.opens, edks):
             try:
@@ -82,7 +80,7 @@ class AESKeyring:
         raise unopened(edks) if any(map(self.opens, edks)) else not_named(edks)
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Return whether the one EDK has this namespace and name."""
+        """Return whether there is exactly one EDK, and it has this namespace and name."""
         return len(edks) == 1 and self.opens(edks[0])
 
     def opens(self, edk: EncryptedDataKey) -> bool:
@@ -95,7 +93,8 @@ class AESKeyring:
         )
 
     if TYPE_CHECKING:
-        # Made once: making both for each call took 5 % of the time of a message of 1 KiB.
+        # They are made once in `__post_init__`. Making them for each call took 5 % of the time of a
+        # message of 1 KiB.
         _key: ClassVar[AESKey]
         _info: ClassVar[bytes]
 
@@ -104,16 +103,17 @@ class AESKeyring:
 class RSAKeyring:
     """Wraps data keys with an RSA public key and unwraps them with its private key.
 
-    The encryption context is not bound to the wrapped key, since RSA does not support that; the
-    header's tag binds it to the message. A message does not prove its writer: everyone with the
-    public key can write a message.
+    RSA cannot bind the encryption context to the wrapped key; the tag of the header binds the
+    context to the message. A message does not prove who wrote it: everyone with the public key can
+    write a message.
 
     Attributes:
-        namespace: The namespace of the key, such as its owner; stored in clear in every message.
-        name: The name of the key; stored in clear as well.
-        public: PEM of the public key; if left out, the private key's public key is used.
-        private: PEM of the unencrypted private key; if left out, the keyring cannot unwrap.
-        padding: `OAEP-SHA256`, `OAEP-SHA384`, `OAEP-SHA512`; `OAEP-SHA1` and `PKCS1` too.
+        namespace: The namespace of the key, such as its owner. Every message contains it
+            unencrypted.
+        name: The name of the key. Every message contains it unencrypted.
+        public: The PEM of the public key. None to use the public key of the private key.
+        private: The PEM of the unencrypted private key. If None, the keyring cannot unwrap.
+        padding: `OAEP-SHA256`, `OAEP-SHA384`, `OAEP-SHA512`, `OAEP-SHA1` or `PKCS1`.
     """
 
     namespace: str
@@ -135,14 +135,14 @@ class RSAKeyring:
         object.__setattr__(self, "_key", key)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The keys that are loaded from the PEM cannot be pickled.
+        # The loaded key objects cannot be pickled, so the keyring is made again from the PEM.
         make = partial(RSAKeyring, public=self.public, private=self.private, padding=self.padding)
         return make, (self.namespace, self.name)
 
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
-        """Return a new data key, wrapped."""
+        """Return a new random data key, wrapped under this key."""
         plaintext = urandom(length)
         return DataKey(plaintext, self.wrap(plaintext, context))
 
@@ -154,10 +154,11 @@ class RSAKeyring:
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the only data key of this length among the decrypted EDKs of this name.
+        """Return the only data key of this length that the EDKs with this name decrypt to.
 
-        PKCS #1 v1.5 returns random bytes on a failure, which have the right length in one of about
-        250 cases. If a message can prove the key, its reader calls `unwrap_fitting` instead.
+        If PKCS #1 v1.5 fails, it returns random bytes; in one of about 250 cases they have the
+        right length. A reader that can verify the key with a message calls `unwrap_fitting`
+        instead.
 
         Raises:
             IntegrityError: No EDK of this name decrypts to a key of this length, or two EDKs
@@ -178,10 +179,10 @@ class RSAKeyring:
         length: int,
         fits: Callable[[bytes], bool],
     ) -> bytes:
-        """Return the data key that fits, from the first EDK of this name that decrypts to it.
+        """Return the data key for which `fits` is true, from the EDKs with this name.
 
-        An EDK that does not decrypt to a key of this length yields a random key, which is tried
-        like a decrypted key: neither the error nor the steps before it reveal why a key failed.
+        If an EDK does not decrypt to a key of this length, a random key is tried in its place.
+        Therefore neither the error nor the steps before it reveal why a key failed.
         """
         del context
         for edk in self._ours(edks):
@@ -193,7 +194,7 @@ class RSAKeyring:
         raise unopened(edks)
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Return whether the one EDK has this namespace and name."""
+        """Return whether there is exactly one EDK, and it has this namespace and name."""
         return len(edks) == 1 and self.opens(edks[0])
 
     def opens(self, edk: EncryptedDataKey) -> bool:
@@ -206,7 +207,7 @@ class RSAKeyring:
         return self.padding == "PKCS1"
 
     def _ours(self, edks: Sequence[EncryptedDataKey]) -> Sequence[EncryptedDataKey]:
-        """Return the EDKs of this name; raise KeyUnavailableError if no EDK has this name."""
+        """Return the EDKs with this name. Raise KeyUnavailableError if there are none."""
         ours = [edk for edk in edks if self.opens(edk)]
         if not ours:
             raise not_named(edks)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wrapping keys that the caller holds, AES and RSA, independent of any format of wrapped keys.
+"""AES and RSA keys that the caller holds and that wrap data keys, independent of any format.
 
-A key turns a data key into wrapped bytes and back. It knows no EDK and no encryption context: the
-format decides which bytes are authenticated with a data key, and where wrapped bytes are stored.
+A key wraps and unwraps the bytes of a data key. It does not know EDKs or the encryption context:
+the format decides which bytes are authenticated with a data key, and where the wrapped bytes are
+stored.
 """
 
 from collections.abc import Callable
@@ -19,18 +20,18 @@ from s3crypt.errors import ConfigError, IntegrityError, KeyUnavailableError
 
 from .pem import MAKE_KEY, found_instead
 
-# NIST SP 800-38D 8.3: the number of times that one key may be used with random IVs of 96 bits.
+# NIST SP 800-38D 8.3 permits this many uses of one key with random IVs of 96 bits.
 MAX_WRAPS = 2**32
 AES_IV_LENGTH = 12
-# NIST SP 800-131A: shorter keys must not encrypt new data, and may decrypt existing data.
+# NIST SP 800-131A: a shorter key must not encrypt new data. It may decrypt existing data.
 MIN_RSA_BITS = 2048
 
 
 class AESKey:
-    """An AES-GCM key. It wraps at most 2**32 data keys, because its IVs are random.
+    """An AES-GCM key. It may wrap at most 2**32 data keys, because its IVs are random.
 
     Args:
-        name: The key's name in errors, as on the command line: `aes:NAMESPACE/NAME`.
+        name: The key's name for errors, in the form `aes:NAMESPACE/NAME`.
         key_bytes: 16, 24 or 32 random bytes.
     """
 
@@ -42,13 +43,13 @@ class AESKey:
         if len(key_bytes) not in (16, 24, 32):
             raise ConfigError(f"An AES key has 16, 24 or 32 bytes, not {len(key_bytes)}.")
         self.name = name
-        # Made once: setting up the cipher takes as long as wrapping with it.
+        # The cipher is made once, because making it takes as long as wrapping a key with it.
         self._cipher = AESGCM(key_bytes)
-        # `next` on this counter is atomic: no thread can interrupt it.
+        # A call of `next` on this counter is atomic, so it needs no lock.
         self._wraps = count(1)
 
     def wrap(self, data_key: bytes, aad: bytes) -> tuple[bytes, bytes]:
-        """Return the IV, and the encrypted data key with its tag, which authenticates `aad` too.
+        """Return the IV, and the encrypted data key with its tag. The tag also authenticates `aad`.
 
         Raises:
             ConfigError: This key has wrapped 2**32 data keys.
@@ -63,7 +64,7 @@ class AESKey:
         return iv, self._cipher.encrypt(iv, data_key, aad)
 
     def unwrap(self, iv: bytes, wrapped: bytes, aad: bytes) -> bytes:
-        """Return the data key.
+        """Return the unwrapped data key.
 
         Raises:
             IntegrityError: Another key wrapped the data key, or `wrapped` or `aad` was changed.
@@ -82,19 +83,21 @@ _RSA_PADDINGS: dict[str, Callable[[], rsa_padding.AsymmetricPadding]] = {
     "OAEP-SHA256": lambda: _oaep(hashes.SHA256()),
     "OAEP-SHA384": lambda: _oaep(hashes.SHA384()),
     "OAEP-SHA512": lambda: _oaep(hashes.SHA512()),
-    # These two are for reading data keys that other writers wrapped.
+    # These two are only for reading data keys that other writers wrapped.
     "OAEP-SHA1": lambda: _oaep(hashes.SHA1()),  # noqa: S303 - no collision resistance is needed
     "PKCS1": rsa_padding.PKCS1v15,
 }
 
 
 class RSAKey:
-    """An RSA key pair, or its public half. RSA authenticates no bytes beside the data key.
+    """An RSA key pair, or only its public key.
+
+    Unlike AES-GCM, RSA cannot authenticate other bytes with the data key.
 
     Args:
-        name: The key's name in errors, as on the command line: `rsa:NAMESPACE/NAME`.
-        public: PEM of the public key; if left out, the private key's is used.
-        private: PEM of the unencrypted private key; if left out, the key cannot unwrap.
+        name: The key's name for errors, in the form `rsa:NAMESPACE/NAME`.
+        public: The PEM of the public key. None to use the public key of the private key.
+        private: The PEM of the unencrypted private key. If None, the key cannot unwrap.
         padding: `OAEP-SHA256`, `OAEP-SHA384`, `OAEP-SHA512`, `OAEP-SHA1` or `PKCS1`.
     """
 
@@ -135,13 +138,13 @@ class RSAKey:
         return self._encryptor.encrypt(data_key, _RSA_PADDINGS[self.padding]())
 
     def unwrap(self, wrapped: bytes) -> bytes:
-        """Return a candidate for the data key: the decrypted bytes, or no bytes on a failure.
+        """Return a candidate for the data key. Return no bytes if the decryption fails.
 
-        The caller must compare the length. PKCS #1 v1.5 returns random bytes on a failure, so the
-        caller must also prove the candidate with its message.
+        The caller must compare the length of the candidate. If PKCS #1 v1.5 fails, it returns
+        random bytes, so the caller must also verify the candidate by opening its message.
 
         Raises:
-            KeyUnavailableError: The private key was not given.
+            KeyUnavailableError: There is no private key.
         """
         if self._decryptor is None:
             raise KeyUnavailableError(
@@ -155,7 +158,8 @@ class RSAKey:
 
 
 def _load_private(pem: bytes) -> rsa.RSAPrivateKey:
-    # It loads SSH's key formats too, which takes 30 ms: a tenth of a command's start.
+    # Imported here because it also loads SSH's key formats. This takes 30 ms, a tenth of a
+    # command's start.
     from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
         load_pem_private_key,
     )
@@ -171,7 +175,7 @@ def _load_private(pem: bytes) -> rsa.RSAPrivateKey:
 
 
 def _load_public(pem: bytes) -> rsa.RSAPublicKey:
-    # As for private keys.
+    # Imported here for the same reason as in `_load_private`.
     from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
         load_pem_public_key,
     )
@@ -187,7 +191,7 @@ def _load_public(pem: bytes) -> rsa.RSAPublicKey:
 
 
 def _check_kind(pem: bytes) -> None:
-    """Refuse files without an RSA key for encryption: OpenSSH files, certificates, PSS keys."""
+    """Refuse a file without an RSA key for encryption, such as OpenSSH, a certificate or PSS."""
     if not isinstance(pem, bytes | bytearray):
         raise ConfigError(
             "The key of an RSAKeyring is the bytes of a PEM file.",

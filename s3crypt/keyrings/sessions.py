@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keyrings with the session of the store that uses them. This module makes no client itself."""
+"""Give keyrings the session of the store that uses them. This module makes no client itself."""
 
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -13,26 +13,31 @@ if TYPE_CHECKING:
 
 
 class SessionKeyrings:
-    """Copies of keyrings without a session of their own, which ask KMS with one session.
+    """Copies of keyrings that have no session of their own. The copies use the store's session.
 
-    There is one copy per keyring, kept as long as the keyring is in use: a CachingKeyring's copy
-    keeps its cache, and each copy keeps its clients. The keyrings themselves are not changed.
+    There is one copy per keyring. It exists as long as the keyring is in use, so a copy of a
+    CachingKeyring keeps its cache, and each copy keeps its clients. The keyrings themselves are not
+    changed.
     """
 
     def __init__(self, session: "boto3.Session") -> None:
         self._session = session
-        # Keyrings are compared by identity, not by value, since their sessions may differ.
+        # Keyrings are compared by identity and not by value, because their sessions may differ.
         self._copies: WeakKeyDictionary[Keyring, Keyring] = WeakKeyDictionary()
 
     def of(self, keyring: Keyring) -> Keyring:
-        """Return the copy of a keyring, or the keyring itself if it lacks no session."""
+        """Return the copy of a keyring with the store's session.
+
+        Return the keyring itself if it needs no session or has one.
+        """
         if not takes_session(keyring) and not is_composite(keyring):
             return keyring
         made = self._copies.get(keyring)
         if made is None:
             made = self._made(keyring)
             if made is keyring:
-                # As the value of its own weak key, the keyring would keep itself alive.
+                # A value that refers to its own weak key would keep the keyring alive forever, so
+                # it is not stored.
                 return keyring
             made = self._copies.setdefault(keyring, made)
         return made

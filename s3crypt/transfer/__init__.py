@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts to and from S3: the only module that moves object bytes.
+"""Transfer parts to and from S3. This is the only package that moves object bytes.
 
-In an upload, a worker owns a part: it reads the part's plaintext run by run, seals it in its one
-buffer and sends the buffer. In a download, a worker fetches, opens and writes run by run, in place.
-A part is made once and kept until S3 has it, so that a retry sends the same bytes. A put takes
-about 3 MiB and one part per worker; parts have 8 MiB for objects of up to 78 GiB. A get takes
-about 3 MiB per worker.
+In an upload, each worker makes whole parts: it reads a part's plaintext in runs, seals the runs
+into its buffer and sends the buffer. In a download, each worker fetches a section in runs, opens
+each run and writes the plaintext at its offset. A part is made once and kept until S3 has it, so a
+retry sends the same bytes. A put needs about 3 MiB and one part per worker. A part has 8 MiB for
+objects of up to 78 GiB. A get needs about 3 MiB per worker.
 """
 
 from .checksums import Checksums, crc_of, full_object_crc

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """CRC-64/NVME checksums of uploaded bodies, sent in the best way that the service accepts.
 
-S3 keeps this checksum of every object. The checksum of an object made in parts can be combined
-from those of its parts. awscrt computes it ten times as fast as zlib computes CRC-32. The checksum
-detects bytes that the network changed; TLS and the cipher protect against an attacker.
+S3 stores this checksum for every object. The checksum of an object made of parts can be computed
+from the checksums of the parts. awscrt computes it ten times as fast as zlib computes CRC-32. The
+checksum detects bytes that the network changed. TLS and the cipher protect against an attacker.
 """
 
 from base64 import b64decode, b64encode
@@ -31,11 +31,11 @@ ALGORITHM = "CRC64NVME"
 _PARAMETER = "ChecksumCRC64NVME"
 _TYPE = "FULL_OBJECT"
 
-# Error codes of services that do not support checksums, or not this algorithm. BadDigest is not
-# among them: S3 returns it if the bytes are wrong.
+# Error codes of services that do not support checksums, or not this algorithm. BadDigest is not in
+# the set, because S3 returns it if the bytes are wrong.
 _REFUSALS = {"BadRequest", "InvalidArgument", "InvalidRequest", "NotImplemented"}
-# Error codes of services that do not support trailers: they treat the body's chunk framing as part
-# of the body.
+# Error codes of services that do not support trailers. They treat the chunk framing of the body as
+# part of the body.
 _TRAILER_REFUSALS = {
     "IncompleteBody",
     "InvalidTrailer",
@@ -43,9 +43,9 @@ _TRAILER_REFUSALS = {
     "SignatureDoesNotMatch",
     "XAmzContentSHA256Mismatch",
 }
-# "Length Required" and "Not Implemented": a proxy returns only the status, without a code.
+# "Length Required" and "Not Implemented". A proxy returns only the status, without an error code.
 _STATUS_REFUSALS = {411, 501}
-# Codes of a body that does not match its checksum or its signature.
+# Error codes for a body that does not match its checksum or its signature.
 _CHANGED = {"BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
 _CHANGED_HINT = "The network may have changed the bytes: store it again."
 _NOT_COMBINED_HINT = (
@@ -55,22 +55,26 @@ _NOT_COMBINED_HINT = (
 
 
 class _Way(IntEnum):
-    """How a request carries its checksum, from the best way to no checksum at all."""
+    """How a request carries its checksum. The best way is first; the last way is no checksum."""
 
-    # botocore computes the checksum and sends it after the body. A client that was not made here
-    # hashes a body with SHA-256 for the signature, over TLS too, unless it sends a trailer.
+    # With TRAILER, botocore computes the checksum and sends it after the body. Without a trailer, a
+    # client that the caller made hashes the body with SHA-256 for the signature, even over TLS,
+    # which takes time.
     TRAILER = 0
     HEADER = 1
     NONE = 2
 
 
-# How checksums are sent after a refusal, in the log's words.
+# How checksums are sent after a refusal, as words for the log.
 _TOLD = {_Way.HEADER: "in a header", _Way.NONE: "no more"}
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A sent body: S3's reply, and the checksum if the request carried it."""
+    """A body that was sent: S3's reply, and the checksum.
+
+    The checksum is None if the request carried none.
+    """
 
     reply: Mapping[str, Any]
     crc: int | None
@@ -78,14 +82,15 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part that S3 has.
+    """A part that is stored in S3.
 
     Attributes:
         number: The part's number, from 1.
         etag: The part's ETag.
-        length: Plaintext bytes of a part that was sealed here; stored bytes of a copied part.
+        length: The number of plaintext bytes of a part that was sealed here. For a part that S3
+            copied, the number of stored bytes.
         stored_length: The part's length in S3, in bytes.
-        crc: The part's checksum; None if the request carried no checksum.
+        crc: The part's checksum. None if the request carried no checksum.
     """
 
     number: int
@@ -96,21 +101,21 @@ class Part:
 
 
 class Checksums:
-    """Sends bodies with checksums, and remembers which way the store's service accepts.
+    """Sends bodies with checksums, and remembers which way of sending them the service accepts.
 
     Args:
-        clients: The source of the store's clients. The methods are called with one of its clients.
+        clients: The store's clients. The methods are called with one of these clients.
     """
 
     def __init__(self, clients: "Clients[S3Client] | None" = None) -> None:
         self._clients = clients
-        # The accepted way by whether an object is sent in parts: some services accept checksums
-        # for whole objects only, or for parts only.
+        # The accepted way for objects sent in parts (True) and in one request (False). Some
+        # services accept checksums only for whole objects, or only for parts.
         self._taken: dict[bool, _Way] = {}
-        # Ids of the open uploads that were begun without checksums. The ids of aborted uploads,
-        # which are rare, stay here.
+        # The ids of unfinished uploads that were begun without checksums. The ids of aborted
+        # uploads are not removed, but are rare.
         self._without: set[str] = set()
-        # The buckets whose service demands Content-MD5.
+        # The buckets whose service requires Content-MD5.
         self._with_md5: set[str] = set()
 
     def put(
@@ -122,7 +127,10 @@ class Checksums:
         *,
         look: Look | None = None,
     ) -> Mapping[str, Any]:
-        """Store an object by one request; return S3's reply. `look` is that of `requests.call`."""
+        """Store an object by one request, and return S3's reply.
+
+        `requests.call` documents `look`.
+        """
         way = self._way(client, by_parts=False)
 
         def send(request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -133,7 +141,10 @@ class Checksums:
     def begin(
         self, client: "S3Client", arguments: Mapping[str, Any], subject: str
     ) -> Mapping[str, Any]:
-        """Begin an upload whose parts carry checksums; return S3's reply."""
+        """Begin an upload whose parts carry checksums, and return S3's reply.
+
+        If the service refuses checksums, the upload is begun without them.
+        """
         way, refused = self._way(client, by_parts=True), ""
         if way is not _Way.NONE:
             asked = {"ChecksumAlgorithm": ALGORITHM, "ChecksumType": _TYPE}
@@ -153,13 +164,13 @@ class Checksums:
     def send_part(
         self, client: "S3Client", body: bytes, arguments: Mapping[str, Any], subject: str
     ) -> Sent:
-        """Send a part of an upload that `begin` began."""
+        """Send a part of an upload. The upload was begun with `begin`."""
         way = self._way(client, by_parts=True)
         if arguments["UploadId"] in self._without:
             way = _Way.NONE
         elif way is _Way.NONE:
-            # The service has since refused checksums of another upload, but this upload was begun
-            # with them.
+            # The service has refused checksums for another upload in the meantime. This upload was
+            # begun with checksums, so its parts must carry them.
             way = _Way.HEADER
 
         def send(request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -177,9 +188,9 @@ class Checksums:
         look: Look | None = None,
         repeats_first: bool = False,
     ) -> Mapping[str, Any]:
-        """Complete an upload of these parts, in order; S3 verifies the whole object's checksum.
+        """Complete an upload from these parts, in order. S3 verifies the whole object's checksum.
 
-        `look` and `repeats_first` are those of `requests.call`.
+        `requests.call` documents `look` and `repeats_first`.
         """
 
         def complete(listed: list[dict[str, Any]], whole: Mapping[str, str]) -> Mapping[str, Any]:
@@ -222,9 +233,9 @@ class Checksums:
         *,
         by_parts: bool,
     ) -> Sent:
-        """Send a body. If the service refuses the checksum, send it again in the next plainer way.
+        """Send a body. If the service refuses the checksum, send it again in the next `_Way`.
 
-        The bytes are the same each time.
+        The body is the same each time.
         """
         crc, refused = crc64nvme(body), ""
         while True:
@@ -237,8 +248,8 @@ class Checksums:
                     continue
                 if error.code in _CHANGED:
                     error.hint = _CHANGED_HINT
-                # Another thread may have found a plainer way meanwhile: then this refusal proves
-                # nothing about that way.
+                # Another thread may have found a simpler way in the meantime. A refusal of a better
+                # way then does not prove that the simpler way fails, so the next way is tried.
                 is_proven = way >= self._taken.get(by_parts, _Way.NONE)
                 if is_proven or not _is_refusal(error, way):
                     raise
@@ -251,17 +262,17 @@ class Checksums:
                 return Sent(reply, None if way is _Way.NONE else crc)
 
     def _add_md5(self, arguments: Mapping[str, Any], error: S3CryptError) -> None:
-        """Send Content-MD5 with every later body in the bucket, whose service has demanded it."""
+        """Record that the service of this bucket requires Content-MD5 with every body."""
         bucket = arguments["Bucket"]
         self._with_md5.add(bucket)
         told = bucket, arguments["Key"], cause_of(error)
         _log.info("s3://%s/%s: refused without a checksum (%s); Content-MD5 is sent", *told)
 
     def _digest(self, body: bytes, bucket: str) -> dict[str, str]:
-        """Return the argument with the body's MD5 if the bucket's service demands it.
+        """Return the argument with the body's MD5 if the bucket's service requires it, or {}.
 
-        S3 refuses a body without a checksum in a bucket that retains objects by default (Object
-        Lock), and only that refusal shows the retention. All services support Content-MD5.
+        In a bucket that retains objects by default (Object Lock), S3 refuses a body without a
+        checksum. Only this refusal shows that the bucket does so. All services support Content-MD5.
         """
         if bucket not in self._with_md5:
             return {}
@@ -283,13 +294,13 @@ class Checksums:
 
 
 def full_object_crc(reply: Mapping[str, Any]) -> int | None:
-    """Return the CRC-64/NVME of the whole object from a reply; None if the reply lacks it."""
+    """Return the CRC-64/NVME of the whole object in a reply. Return None if the reply has none."""
     if reply.get("ChecksumType") != _TYPE:
         return None
     try:
         value = b64decode(reply.get(_PARAMETER, ""), validate=True)
     except ValueError:
-        # base64 raises a plain ValueError for characters beyond ASCII.
+        # base64 raises a plain ValueError for characters outside ASCII.
         return None
     return int.from_bytes(value) if len(value) == 8 else None
 
@@ -303,12 +314,12 @@ def crc_of(blocks: Iterable[bytes]) -> int:
 
 
 def begin(client: "S3Client", arguments: Mapping[str, Any], subject: str) -> Mapping[str, Any]:
-    """Begin an upload whose parts carry no checksums; return S3's reply."""
+    """Begin an upload whose parts carry no checksums, and return S3's reply."""
     return call(client, "create_multipart_upload", arguments, subject)
 
 
 def _is_refusal(error: S3CryptError, way: _Way) -> bool:
-    """Return whether the way of the checksum may be the reason for the service's refusal."""
+    """Return whether the service may have refused a request because of the way of its checksum."""
     return way is not _Way.NONE and (
         error.code in _REFUSALS
         or (way is _Way.TRAILER and error.code in _TRAILER_REFUSALS)
@@ -317,9 +328,9 @@ def _is_refusal(error: S3CryptError, way: _Way) -> bool:
 
 
 def _demands_md5(error: S3CryptError) -> bool:
-    """Return whether a service refused a body for the lack of a checksum that it supports.
+    """Return whether a service refused a body because it requires Content-MD5.
 
-    S3 uses the same code for many other errors, so the message decides.
+    S3 uses the same error code for many other errors, so the message is examined.
     """
     cause = error.__cause__
     told = cause.response["Error"] if isinstance(cause, ClientError) else {}
@@ -329,7 +340,10 @@ def _demands_md5(error: S3CryptError) -> bool:
 
 
 def _of_whole(parts: Sequence[Part]) -> dict[str, str]:
-    """Return the arguments that make S3 verify the whole's checksum, if all parts have one."""
+    """Return the arguments with which S3 verifies the checksum of the whole object.
+
+    Return {} if a part has no checksum.
+    """
     whole: int | None = None
     for part in parts:
         if part.crc is None:
@@ -341,7 +355,7 @@ def _of_whole(parts: Sequence[Part]) -> dict[str, str]:
 
 
 def _parameter(crc: int | None) -> dict[str, str]:
-    """Return a checksum in S3's notation, as a request's argument."""
+    """Return the request argument for a checksum, in S3's notation. Return {} for None."""
     return {} if crc is None else {_PARAMETER: b64encode(crc.to_bytes(8)).decode()}
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conditional requests: writes and deletes that require the object to be absent or unchanged.
+"""Conditional requests: writes and deletes that require that the object is absent or unchanged.
 
-S3 itself checks the conditions. Other services silently ignore some of them, so a HEAD precedes the
-request there; another writer's change between the HEAD and the request is not noticed.
-`docs/modes.md` lists which service checks which condition.
+S3 itself checks the conditions. Other services silently ignore some conditions, so a HEAD is sent
+before the request there. A change by another writer between the HEAD and the request is then not
+detected. `docs/modes.md` lists the conditions that each service checks.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from s3crypt.logs import logger_of
 from s3crypt.requests import Attempts, Reply, call, cause_of
 
 _log = logger_of(__name__)
-# The service is not AWS's.
+# This message is for services other than AWS.
 _BY_HEAD = "%s: whether it %s is asked by HEAD, as the service may ignore the condition"
 
 if TYPE_CHECKING:
@@ -28,22 +28,22 @@ IF_ABSENT: Mapping[str, str] = {"IfNoneMatch": "*"}
 
 
 def if_unchanged(etag: str) -> dict[str, str]:
-    """Return the condition that the object still has this ETag, with or without its quotes."""
+    """Return the condition that the object still has this ETag. The ETag may have quotes or not."""
     return {"IfMatch": quoted_etag(etag)}
 
 
 def bare_etag(etag: str) -> str:
-    """Return an ETag without the quotes around it, as the public face shows ETags."""
+    """Return an ETag without its quotes. `S3Crypt` shows ETags in this form."""
     return etag[1:-1] if len(etag) > 1 and etag[0] == etag[-1] == '"' else etag
 
 
 def quoted_etag(etag: str) -> str:
-    """Return an ETag with the quotes around it, as S3's conditions need it."""
+    """Return an ETag with quotes. S3's conditions require this form."""
     return etag if etag.endswith('"') else f'"{etag}"'
 
 
 def must_be_absent(conditions: Mapping[str, str]) -> bool:
-    """Return whether the conditions demand that the object does not exist."""
+    """Return whether the conditions require that the object does not exist."""
     return "IfNoneMatch" in conditions
 
 
@@ -56,18 +56,20 @@ def check_first(
     by_parts: bool,
     within: Attempts | None = None,
 ) -> None:
-    """Check by HEAD, before a write that must not replace an object, that the object is absent.
+    """Check by HEAD that an object does not exist, before a write that must not replace it.
 
-    A service that is not AWS's may ignore the condition. AWS checks the condition of an upload by
-    parts only at its completion, after all parts have been sent.
+    A service other than AWS may ignore the condition. AWS checks the condition of an upload by
+    parts only when the upload is completed, after all parts have been sent. For other writes to
+    AWS, no HEAD is sent.
 
     Args:
         client: The S3 client.
         location: The object.
         conditions: The write's conditions.
-        arguments: Further arguments of the HEAD: the customer key of SSE-C.
+        arguments: Further arguments of the HEAD, such as the customer key of SSE-C.
         by_parts: Whether the object is written by parts.
-        within: The attempts of the write, if it is about to be repeated.
+        within: The attempts of the write if it is about to be repeated. None before the first
+            attempt.
 
     Raises:
         ConflictError: The object exists.
@@ -81,8 +83,8 @@ def check_first(
     except ObjectNotFoundError:
         return
     except StorageError as error:
-        # A writer may lack the permission to read (403), and S3 answers 400 for an object under
-        # another customer key: then only the service checks the condition.
+        # If the writer may not read (403), or the object has another customer key (400), a HEAD is
+        # refused. In this case only the service checks the condition.
         if http_status(error) in (400, 403):
             told = location, cause_of(error)
             _log.info("%s: HEAD was refused (%s); the service alone checks the condition", *told)
@@ -101,9 +103,11 @@ def in_another_spelling(
     conditions: Mapping[str, str],
     arguments: Mapping[str, Any],
 ) -> dict[str, str] | None:
-    """Return conditions for a service that refused them although they hold; None if they do not.
+    """Return conditions in another form after a service refused conditions that hold.
 
-    Ceph compares `If-Match` with the ETag without its quotes, so the quoted ETag of S3 never
+    Return None if they do not hold, or there is no other form.
+
+    Ceph compares the ETag in `If-Match` with an ETag without quotes, so S3's form with quotes never
     matches.
     """
     wanted = conditions.get("IfMatch", "")
@@ -133,17 +137,17 @@ def delete_unchanged(
         client: The S3 client.
         location: The object.
         etag: The ETag.
-        arguments: Further arguments of a HEAD: the customer key of SSE-C.
-        looks_first: Whether a HEAD precedes the request if the service may ignore the ETag.
+        arguments: Further arguments of a HEAD, such as the customer key of SSE-C.
+        looks_first: Whether to send a HEAD first if the service may ignore the ETag.
 
     Raises:
-        ConflictError: The object has another ETag; it was kept.
+        ConflictError: The object has another ETag. It was not deleted.
         StorageError: S3 refused or failed.
     """
 
     def look(attempts: Attempts | None) -> Reply | None:
-        # After a delete whose reply was lost, the object is absent, or another writer has made a
-        # new one since.
+        # The reply to a delete may be lost. If the object was deleted, it is now absent, or another
+        # writer has stored a new object, which must not be deleted.
         try:
             check_unchanged(client, location, etag, arguments, within=attempts)
         except ObjectNotFoundError:
@@ -162,8 +166,8 @@ def delete_unchanged(
     except StorageError as error:
         if error.code != "NotImplemented":
             raise
-        # The service does not support the condition. Look again: the object may have changed since
-        # the first HEAD.
+        # The service does not support the condition. Send a HEAD, because the object may have
+        # changed since the first HEAD.
         told = location, cause_of(error)
         _log.info("%s: the condition was refused (%s); deleted after a HEAD alone", *told)
         if look(None) is None:
@@ -178,12 +182,13 @@ def delete_written(
     etag: str,
     arguments: Mapping[str, Any],
 ) -> None:
-    """Delete an object just written, by its version id, or by its ETag if it has no version id.
+    """Delete an object that was just written: by its version id, or else by its ETag.
 
-    The version "null" is always the object written last, so its ETag is compared.
+    The version id "null" does not identify the written object, because another writer may have
+    replaced it. In this case the ETag is compared.
 
     Raises:
-        ConflictError: Another writer's object took its place; it was kept.
+        ConflictError: Another writer has replaced the object. The new object was not deleted.
         StorageError: S3 refused or failed.
     """
     if version_id in (None, "null"):
@@ -196,7 +201,10 @@ def delete_written(
 def with_etag(
     client: "S3Client", location: Location, reply: Mapping[str, Any], arguments: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """Return a write's reply with the ETag, which some services omit when completing an upload."""
+    """Return a write's reply with the ETag.
+
+    Some services omit it when an upload is completed; then it is fetched by HEAD.
+    """
     if reply.get("ETag"):
         return reply
     return {**reply, "ETag": head(client, location, arguments)["ETag"]}
@@ -233,7 +241,7 @@ def check_again(
     *,
     within: Attempts | None = None,
 ) -> None:
-    """Check a write's conditions by HEAD if the service may ignore them; AWS does not.
+    """Check a write's conditions by HEAD. Do nothing on AWS, because AWS never ignores them.
 
     Raises:
         ConflictError: The conditions do not hold.
@@ -249,7 +257,7 @@ def check_again(
         except (ConflictError, ObjectNotFoundError):
             raise
         except StorageError as error:
-            # The existing object may be under another customer key than the new object.
+            # The existing object may have another customer key than the new object.
             if http_status(error) not in (400, 403):
                 raise
 
@@ -261,7 +269,10 @@ def head(
     *,
     within: Attempts | None = None,
 ) -> Reply:
-    """Return S3's reply to a HEAD of the object."""
+    """Return S3's reply to a HEAD of the object.
+
+    `within` are the attempts of a request whose effect is being looked for.
+    """
     request = {**location.arguments, **arguments}
     is_look = within is not None
     return call(client, "head_object", request, str(location), within=within, is_look=is_look)

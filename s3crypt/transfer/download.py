@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects fetched by sections, opened run by run, and written in place or in order."""
+"""Download objects: sections are fetched, opened in runs, and written in place or in order."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +20,8 @@ from .stream import ObjectStream
 from .upload import Progress
 from .whole import Whole
 
-# Memory of a worker's buffers: a run's pieces as received, the pieces joined, and the plaintext.
+# The memory of a worker's buffers: the received pieces of a run, the joined pieces, and the
+# plaintext.
 _WORKER_LENGTH = 3 * 2**20
 
 
@@ -32,27 +33,28 @@ def download(
     resources: Resources,
     progress: Progress | None,
 ) -> int:
-    """Write the object's plaintext to `target` in place; return the plaintext's length.
+    """Write the object's plaintext to `target`, each section at its offset. Return its length.
 
-    Every frame, the final one too, is verified before it is written. The file is whole once this
-    function returns, and must not be used before. An object that S3 decrypts has no frames: all of
-    its bytes are compared with S3's checksum at the end, if S3 has a checksum.
+    Every frame is verified before it is written, including the final frame. The file is complete
+    when this function returns, and must not be used before. An object that S3 decrypts has no
+    frames. Its bytes are compared with S3's checksum at the end, if S3 has a checksum.
 
     Args:
-        stream: The object, read up to its first frame (or not at all, without an opener).
-        opener: Opens the object's frames; None if the stored bytes are the plaintext.
-        target: A regular file, empty.
+        stream: The object. It is read up to its first frame; without an opener, it is not read yet.
+        opener: Opens the object's frames. None if the stored bytes are the plaintext.
+        target: A regular file, which must be empty.
         resources: The limits of threads and memory.
-        progress: Called with plaintext bytes written.
+        progress: Is called with the number of plaintext bytes after each write.
 
     Raises:
-        IntegrityError: A frame failed, the length fits no message, or the checksum differs.
-        StorageError: S3 refused or failed, or the object was replaced meanwhile.
+        IntegrityError: A frame could not be verified, the length does not fit a message, or the
+            checksum differs.
+        StorageError: S3 refused or failed, or the object was replaced during the download.
     """
     layout = _layout(stream, opener)
     whole = Whole(stream, is_compared=opener is None)
     to = _InPlace(target.fileno(), layout, opener, whole, progress)
-    # The first sections are taken from the first request; small objects need no other request.
+    # The first request already fetches the first sections, so small objects need no other request.
     at_once, later = _by_first_request(layout, min(stream.size, PART_LENGTH))
     if not at_once:
         stream.close()
@@ -82,7 +84,7 @@ def download(
 
 
 class _InPlace:
-    """The target file: several threads write sections of the object to it, each at its offset."""
+    """The target file. Several threads write sections of the object to it, each at its offset."""
 
     def __init__(
         self,
@@ -101,7 +103,7 @@ class _InPlace:
         self._written = 0
 
     def write(self, section: Run, source: ObjectStream, buffers: Buffers) -> None:
-        """Fetch a section, open it run by run, and write its plaintext."""
+        """Fetch a section in runs, open each run, and write its plaintext."""
         for run in self._layout.runs(RUN_LENGTH, within=section):
             plain = _fetch(run, source, self._opener, buffers)
             self._whole.add(run.start, plain)
@@ -112,7 +114,7 @@ class _InPlace:
                 self._progress(len(plain))
 
     def check_whole(self) -> None:
-        """Refuse a file in which a section is missing."""
+        """Raise an AssertionError if not all plaintext was written."""
         if self._written != self._layout.plaintext_length:
             raise AssertionError("unreachable: a crew that has not failed has written all sections")
 
@@ -134,9 +136,12 @@ def _fetch_each(
 
 
 def _by_first_request(layout: Layout, brought: int) -> tuple[list[Run], Iterator[Run] | None]:
-    """Return the sections that the first request brings, and the later sections; None if absent."""
+    """Return the sections that the first request contains, and the later sections.
+
+    The second value is None if there are no later sections.
+    """
     at_once: list[Run] = []
-    # The first request brings the header's bytes too, so one frame less fits it.
+    # The first request also contains the header, so its section is shorter by the header's length.
     sections = layout.runs(PART_LENGTH - layout.header_length)
     for section in sections:
         if section.end > brought:
@@ -148,9 +153,11 @@ def _by_first_request(layout: Layout, brought: int) -> tuple[list[Run], Iterator
 def _shorter_at_the_end(
     layout: Layout, sections: Iterable[Run], stream: ObjectStream
 ) -> Iterator[Run]:
-    """Yield the sections; from a distant service, the last ones (one per worker) are halved.
+    """Yield the sections.
 
-    Otherwise most workers would be idle while a few fetch the last sections.
+    If the service is far away, split the last sections (one per worker) in half.
+
+    Otherwise most workers would be idle while a few workers fetch the last sections.
     """
     for section in sections:
         is_near_the_end = layout.size - section.start <= 2 * FAR * PART_LENGTH
@@ -169,10 +176,10 @@ def pour(
     *,
     progress: Progress | None,
 ) -> None:
-    """Pass the object's plaintext to `write`, in order; arguments and errors as `download`.
+    """Pass the object's plaintext to `write`, in order. `download` documents arguments and errors.
 
-    Every byte passed belongs to a verified frame. Only once this function returns is the plaintext
-    complete. An object that S3 decrypts is compared with S3's checksum after the last byte.
+    Every byte that is passed belongs to a verified frame. The plaintext is complete only when this
+    function returns. An object that S3 decrypts is compared with S3's checksum after the last byte.
     """
     layout = _layout(stream, opener)
     buffers = Buffers()
@@ -188,18 +195,23 @@ def pour(
 
 
 class Sink(Protocol):
-    """A receiver of fetched plaintext."""
+    """A receiver of plaintext."""
 
     def room(self, start: int, length: int) -> memoryview | None:
-        """Return a buffer for `length` bytes from `start`; None if the sink does not want them all.
+        """Return a buffer for `length` bytes that begin at `start`.
 
-        The buffer's content must not be used before the whole run is fetched: if that fails, the
-        content is not verified.
+        Return None if the sink does not want all of these bytes.
+
+        The content of the buffer must not be used before the whole run is fetched: after an error,
+        it is not verified.
         """
         ...
 
     def take(self, start: int, piece: memoryview) -> None:
-        """Take the wanted bytes of a verified piece at `start`; its buffer is reused afterwards."""
+        """Copy the wanted bytes of a verified piece that begins at `start`.
+
+        The buffer of the piece is reused after the call.
+        """
         ...
 
 
@@ -211,11 +223,11 @@ def fetch(
     sink: Sink,
     buffers: Buffers,
 ) -> None:
-    """Fetch a run by one request, and pass its plaintext to the sink, in order.
+    """Fetch a run with one request, and pass its plaintext to the sink, in order.
 
     Raises:
-        IntegrityError: A frame failed.
-        StorageError: S3 refused or failed, or the object was replaced meanwhile.
+        IntegrityError: A frame could not be verified.
+        StorageError: S3 refused or failed, or the object was replaced since it was opened.
     """
     with closing(stream.section(run.start, run.end)) as source:
         for piece in layout.runs(RUN_LENGTH, within=run):
@@ -232,7 +244,10 @@ def _fetch(
     buffers: Buffers,
     room: memoryview | None = None,
 ) -> memoryview:
-    """Fetch a run and open its frames; return its plaintext, in `room` or in the buffers."""
+    """Fetch a run, open its frames, and return its plaintext.
+
+    The plaintext is in `room` if this is given, otherwise in the buffers or in a new object.
+    """
     length = run.end - run.start
     sealed = source.take(length)
     if len(sealed) < length:

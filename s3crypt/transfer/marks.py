@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Marks by which a writer recognizes its own object when the reply to its write was lost.
+"""Marks with which a writer recognises its own object after the reply to its write was lost.
 
-Equal content proves nothing: two writers may store the same bytes. A mark is on the object of one
-write and on no other object, so a writer that finds its mark knows that its write succeeded.
+Equal content does not prove that an object comes from this write: two writers may store the same
+bytes. Only the object of one write has its mark, so a writer that finds its mark knows that its
+write succeeded.
 """
 
 import re
@@ -24,13 +25,14 @@ _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A property that only the object of one write has; at least one field is set.
+    """A property that only the object of one write has. At least one field is set.
 
     Attributes:
-        metadata: Entries of the object's S3 metadata: a random token, or newly wrapped keys.
-        beginning: The object's first bytes: a message's header, whose id is random.
-        etag: The ETag that S3 computes from those of the parts of one upload. Another upload of
-            the same bytes has it too, so it is for writes without a condition only.
+        metadata: Entries of the object's S3 metadata, such as a random token or newly wrapped keys.
+        beginning: The first bytes of the object: the header of a message, which contains a random
+            id.
+        etag: The ETag that S3 computes from the ETags of an upload's parts. Another upload of the
+            same bytes has the same ETag, so this is used only for writes without a condition.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -44,17 +46,17 @@ class Mark:
         arguments: Mapping[str, Any],
         attempts: Attempts,
     ) -> Reply | None:
-        """Return a reply about the object if it has this mark, or None.
+        """Return a reply about the object if it has this mark. Return None if it does not.
 
         Args:
             client: The S3 client.
             location: The object.
-            arguments: Further arguments of a request that reads the object: the customer key of
-                SSE-C.
+            arguments: Further arguments of a request that reads the object, such as the customer
+                key of SSE-C.
             attempts: The attempts of the write whose reply was lost.
 
         Raises:
-            S3CryptError: As in `requests.call`.
+            S3CryptError: For the reasons that `requests.call` documents.
         """
         if self.beginning:
             return self._at_the_beginning(client, location, arguments, attempts)
@@ -83,7 +85,10 @@ class Mark:
 
 
 def etag_of_parts(etags: list[str]) -> str | None:
-    """Return the ETag, without quotes, of an object made of these parts; None for other ETags."""
+    """Return the ETag of an object made of parts with these ETags, without quotes.
+
+    Return None if an ETag of a part is not an MD5.
+    """
     digests = [_MD5.fullmatch(etag) for etag in etags]
     if not all(digests):
         return None

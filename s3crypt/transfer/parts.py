@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts: their lengths, and their bytes, read from a source and sealed exactly once per part."""
+"""The parts of an upload: their lengths and bytes. Each part is read and sealed exactly once."""
 
 import threading
 from collections.abc import Callable
@@ -13,14 +13,14 @@ from s3crypt.local.sources import Source, StreamSource
 
 PART_LENGTH = 8 * 2**20
 MAX_PARTS = 10_000
-# S3's minimum for all parts but the last. Uploads to a distant service use parts of this length, so
-# that more parts fit the memory and are sent in parallel.
+# S3's minimum length for all parts except the last. Uploads to a distant service use parts of this
+# length, so more parts fit into the memory and are sent in parallel.
 MIN_PART_LENGTH = 5 * 2**20
 MAX_PART_LENGTH = 5 * 2**30
-# More than the header or the footer of any format takes.
+# Header and footer of any format are shorter than this.
 _BESIDE_FRAMES = 160 * 2**10
-# A stream's length is not known, so its parts double every 1,250: 8 MiB up to 9.8 GiB sent, and
-# room for 2.4 TiB in 10,000 parts.
+# The length of a stream is unknown, so the length of its parts doubles every 1,250 parts. The parts
+# have 8 MiB for the first 9.8 GiB, and 10,000 parts hold 2.4 TiB.
 _STREAM_PARTS_A_SIZE = 1_250
 
 
@@ -32,18 +32,18 @@ def part_length(
     *,
     least: int = PART_LENGTH,
 ) -> int:
-    """Return the plaintext bytes of part `number` (from 1): a multiple of `unit`.
+    """Return the number of plaintext bytes of part `number` (from 1). It is a multiple of `unit`.
 
     Args:
-        size: The object's plaintext bytes; None for a stream.
-        number: The part's number. All parts but the last of an object of known size are equal.
-        unit: The frame length, or 1.
-        stride: Stored bytes of a frame.
-        least: The approximate length of a part of an object of known size; parts of an object that
-            is too long for 10,000 such parts are longer.
+        size: The object's plaintext bytes. None for a stream.
+        number: The part's number. For a known size, all parts but the last have the same length.
+        unit: The frame length in plaintext bytes. 1 if there are no frames.
+        stride: The number of stored bytes of a frame.
+        least: The approximate length of a part, if the size is known. If 10,000 parts of this
+            length are too short for the object, its parts are longer.
 
     Raises:
-        StorageError: The object or stream is too long for 10,000 parts.
+        StorageError: The object or the stream is too long for 10,000 parts.
     """
     if size is None:
         if number > MAX_PARTS:
@@ -54,7 +54,7 @@ def part_length(
     length = max(1, wanted // unit) * unit
     if length < MIN_PART_LENGTH or (size is not None and length * MAX_PARTS < size):
         length += unit
-    # The first part has the header, the last part the footer, besides their frames.
+    # In addition to its frames, the first part contains the header and the last part the footer.
     sealed = length // unit * stride + (_BESIDE_FRAMES if unit > 1 else 0)
     if sealed > MAX_PART_LENGTH:
         raise StorageError(f"S3 does not take objects of {size} bytes.")
@@ -63,7 +63,7 @@ def part_length(
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A part's body as it is sent, and the length of its plaintext."""
+    """The body of a part as it is sent, and the length of its plaintext."""
 
     number: int
     body: bytes
@@ -72,15 +72,15 @@ class Body:
 
 
 class PartMaker:
-    """Makes the parts of one object, each exactly once; shared by the workers.
+    """Makes the parts of one object, each exactly once. All workers share one instance.
 
-    Parts of streams and of signed messages are made in order, under the lock; the workers make all
-    other parts in parallel. Parts are always sent in parallel.
+    The parts of streams and of signed messages are made one after the other, under a lock. All
+    other parts are made in parallel by the workers. The workers always send parts in parallel.
 
     Args:
         source: The plaintext.
-        sealer: Seals the plaintext; None if S3 encrypts.
-        is_far: Returns whether the service is far away; called once, for the first part.
+        sealer: Seals the plaintext. None if S3 encrypts.
+        is_far: Returns whether the service is far away. It is called once, for the first part.
     """
 
     def __init__(
@@ -102,21 +102,21 @@ class PartMaker:
 
     @property
     def is_one_part(self) -> bool:
-        """Return whether the object is known to need one part only."""
+        """Return whether the size is known and one part is enough."""
         size = self._source.size
         return size is not None and part_length(size, 1, self._unit, self._stride) >= size
 
     @cached_property
     def least(self) -> int:
-        """Return the approximate length of a part; all parts of an object have the same length."""
+        """Return the approximate length of a part. It is the same for all parts of an object."""
         is_short = self._source.size is not None and not self.is_one_part and self._is_far()
         return MIN_PART_LENGTH if is_short else PART_LENGTH
 
     @property
     def worker_length(self) -> int:
-        """Return the memory of a worker's buffers, in bytes: its part, and a run of plaintext.
+        """Return the memory of a worker's buffers in bytes: its part, and a run of plaintext.
 
-        For a stream, this is the memory for its first 9.8 GiB.
+        For a stream, this is the memory for parts in the first 9.8 GiB.
         """
         size, cut = self._source.size, (self._unit, self._stride)
         length = part_length(size, 1, *cut, least=self.least)
@@ -124,11 +124,14 @@ class PartMaker:
 
     @property
     def is_waiting(self) -> bool:
-        """Return whether a part is being made in order: workers then wait for it, not for S3."""
+        """Return whether a part is being made under the lock.
+
+        The other workers then wait for the lock and not for S3, so more workers would not help.
+        """
         return self._in_order and self._lock.locked()
 
     def make(self, buffers: Buffers) -> Body | None:
-        """Return the next part in `buffers`, or None once the final one has been made."""
+        """Return the next part, made in `buffers`. Return None after the final part."""
         with self._lock:
             if self._done:
                 return None
@@ -148,7 +151,7 @@ class PartMaker:
         try:
             return self._fill(buffers, number, offset, length)
         except BaseException:
-            # Bytes that a broken stream yields later are not the next part.
+            # If a stream fails, bytes that it yields later do not belong to the next part.
             self._done = True
             raise
 
@@ -162,11 +165,14 @@ class PartMaker:
         return Body(number, buffers.part.getvalue(), filled, is_final)
 
     def _ends(self, offset: int) -> bool:
-        """Return whether the plaintext ends at `offset`; for a stream, whether it has ended."""
+        """Return whether the plaintext ends at `offset`.
+
+        For a stream, return whether it has ended.
+        """
         return self._done if self._source.size is None else offset == self._source.size
 
     def _room(self, number: int, length: int, *, is_final: bool) -> int:
-        """Return the length of a part's body; for a stream, the maximum length."""
+        """Return the length of a part's body. For a stream, return the maximum length."""
         sealer = self._sealer
         if sealer is None:
             return length
@@ -186,14 +192,15 @@ class PartMaker:
     def _seal(
         self, view: memoryview, buffers: Buffers, offset: int, length: int
     ) -> tuple[int, int]:
-        """Read and seal a part, run by run; return the lengths of its plaintext and its body."""
+        """Read and seal a part in runs. Return the lengths of its plaintext and of its body."""
         sealer = self._sealer
         if sealer is None:
             raise AssertionError("unreachable: only sealed parts are sealed")
         header = b"" if offset else sealer.header
         view[: len(header)] = header
         written, filled = len(header), 0
-        # Seal half as much at a time as a download opens: longer runs took 5 % more CPU.
+        # Seal runs that are half as long as the runs that a download opens. Longer runs took 5 %
+        # more CPU time.
         run = max(1, RUN_LENGTH // 2 // self._unit) * self._unit
         while True:
             wanted = min(run, length - filled)
@@ -211,10 +218,14 @@ class PartMaker:
                 return filled, written
 
     def _take(self, view: memoryview, offset: int) -> int:
-        """Fill `view` from the source, and note whether a stream has ended; return the length."""
+        """Fill `view` from the source, and return the number of bytes.
+
+        For a stream, also determine whether it has ended.
+        """
         filled = self._source.read_into(view, offset)
         if self._source.size is None:
-            # The final frame is sealed differently, so the end must be known before sealing.
+            # The final frame is sealed differently, so the end must be known before the frame is
+            # sealed.
             self._done = filled < len(view) or self._source.at_end()
         elif filled < len(view):
             raise StorageError("The source ended early; nothing was stored.", hint="Put it again.")

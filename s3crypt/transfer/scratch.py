@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scratch objects: makes single requests to observe their effect, and removes everything they made.
+"""Scratch objects: single requests with which the behaviour of a service is tested.
 
 Each request is sent once and unchanged. This module does not verify, retry or work around the
-service's behaviour, because that behaviour is being tested.
+service's behaviour, because this behaviour is being tested. At the end, everything that was stored
+is removed.
 """
 
 import contextlib
@@ -25,12 +26,13 @@ _MAKING = frozenset({"complete_multipart_upload", "copy_object", "put_object"})
 
 
 class Scratch:
-    """The scratch objects in one bucket, below a unique prefix.
+    """The scratch objects in one bucket. Their names begin with a unique prefix.
 
     Attributes:
-        prefix: The unique prefix, below the given one. Each trial's object has a name of its own.
+        prefix: The unique prefix. It begins with the prefix that the caller gave. Each trial uses
+            its own object name below it.
         client: The client that sends the requests.
-        left: The objects that could not be removed at the end of the block.
+        left: The objects that could not be removed at the end.
     """
 
     left: tuple[Location, ...] = ()
@@ -50,14 +52,15 @@ class Scratch:
         return f"{self.prefix}{self._count:02}{ending}"
 
     def ask(self, operation: S3Operation, name: str, **arguments: Any) -> Reply:
-        """Send one request about an object, without retries.
+        """Send one request about an object. It is not retried.
 
         Raises:
             S3CryptError: The service refused the request, or its reply is incomplete.
         """
         request = {"Bucket": self._bucket, "Key": name, **arguments}
         if operation in _MAKING:
-            # Recorded before the request, because an interrupt may arrive before the reply.
+            # The name is recorded before the request, because an interrupt may arrive before the
+            # reply.
             self._made[name] = None
         reply = call(self.client, operation, request, f"s3://{self._bucket}/{name}", is_look=True)
         if operation == "create_multipart_upload":
@@ -72,7 +75,7 @@ class Scratch:
             return reply, body.read()
 
     def delete_many(self, entry: dict[str, str]) -> Reply:
-        """Delete one object with a DeleteObjects request."""
+        """Delete one object with a DeleteObjects request. `entry` is its entry in the request."""
         request = {"Bucket": self._bucket, "Delete": {"Objects": [entry]}}
         return call(
             self.client,
@@ -83,7 +86,7 @@ class Scratch:
         )
 
     def names(self) -> list[str]:
-        """Return the names that a listing shows below the prefix."""
+        """Return the names of the objects below the prefix, from a listing."""
         request = {"Bucket": self._bucket, "Prefix": self.prefix}
         found = call(self.client, "list_objects_v2", request, f"s3://{self._bucket}/{self.prefix}")
         return [str(each["Key"]) for each in found.get("Contents", ())]
@@ -93,24 +96,28 @@ class Scratch:
         return {"Bucket": self._bucket, "Key": name}
 
     def remove(self) -> list[Location]:
-        """Remove all objects, versions and uploads; return the objects that are left behind."""
+        """Remove all objects, versions and uploads.
+
+        Return the objects that could not be removed.
+        """
         left = [name for upload, name in self._all_uploads() if not self._is_aborted(upload, name)]
         versions = self._versions()
         for name, version in versions or ():
             left += [] if self._is_deleted(name, VersionId=version) else [name]
         if versions is None and self._has_versions:
-            # A delete without a version id would only hide the objects behind delete markers.
+            # Without a version id, a delete would only hide the objects behind delete markers.
             left += self._made
         else:
             left += [name for name in self._shown() if not self._is_deleted(name)]
         return [Location(self._bucket, name) for name in dict.fromkeys(left)]
 
     def _all_uploads(self) -> list[tuple[str, str]]:
-        """Return the known uploads, and the listed ones whose replies were lost to an interrupt."""
+        """Return the known uploads, and listed uploads whose reply an interrupt has lost."""
         known = dict(self._uploads)
         request = {"Bucket": self._bucket, "Prefix": self.prefix}
         subject = f"s3://{self._bucket}/{self.prefix}"
-        # The service may not support this listing, or the caller may lack the permission.
+        # An error is ignored: the service may not support this listing, or the caller may lack the
+        # permission.
         with contextlib.suppress(S3CryptError):
             for page in pages(self.client, "list_multipart_uploads", request, subject):
                 known |= {
@@ -123,7 +130,7 @@ class Scratch:
         try:
             call(self.client, "abort_multipart_upload", request, f"s3://{self._bucket}/{name}")
         except S3CryptError as error:
-            # A completed upload no longer exists, so 404 counts as success.
+            # An upload that was completed no longer exists, so 404 counts as success.
             return http_status(error) == HTTPStatus.NOT_FOUND
         return True
 
@@ -136,7 +143,7 @@ class Scratch:
         return True
 
     def _versions(self) -> list[tuple[str, str]] | None:
-        """Return all versions below the prefix, or None if they cannot be listed."""
+        """Return all versions below the prefix. Return None if they cannot be listed."""
         request = {"Bucket": self._bucket, "Prefix": self.prefix}
         subject = f"s3://{self._bucket}/{self.prefix}"
         try:
@@ -150,7 +157,7 @@ class Scratch:
             return None
 
     def _shown(self) -> list[str]:
-        """Return the listed names, or all names that were used if the listing is refused."""
+        """Return the listed names. If the listing is refused, return all names that were used."""
         try:
             return self.names()
         except S3CryptError:
@@ -159,7 +166,10 @@ class Scratch:
 
 @contextmanager
 def scratch(client: "S3Client", bucket: str, below: str) -> Iterator[Scratch]:
-    """Provide scratch objects for a block; they are removed at its end, even after an error."""
+    """Provide scratch objects for a `with` block.
+
+    They are removed at its end, even after an error.
+    """
     made = Scratch(client, bucket, below)
     try:
         yield made

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stored bytes of one object, read in order from ranges of one pinned version."""
+"""The stored bytes of one object, read in order with range requests for one pinned version."""
 
 import io
 import re
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
 _log = logger_of(__name__)
 
-# botocore never retries the read of a body, not even with the caller's own client.
+# botocore does not repeat a request if reading the body fails, so this module does.
 _READ_ATTEMPTS = 5
-# Shorter reads are for a header's fields; they are served from one read of this length.
+# Shorter reads are for the fields of a header. They are served from one read of this length.
 _AHEAD = 4096
-# Receiving this many bytes takes less time than opening another connection.
+# Receiving this many bytes takes less time than opening a new connection.
 _DRAINED = 64 * 2**10
 
 
 class ObjectStream(io.RawIOBase):
-    """The stored bytes of one object, from `position` to `end`, pinned to one version.
+    """The stored bytes of one object, from `position` to `end`. All bytes are from one version.
 
-    After a connection breaks, the read is resumed at the same byte. Every request demands the
-    first reply's ETag, so all bytes belong to one version, or the read fails.
+    If a connection breaks, the read is resumed at the same byte. Every request requires the ETag of
+    the first reply, so the read fails if the object is replaced.
 
     Attributes:
-        reply: The first reply's headers: metadata, ETag, encryption.
-        size: The stored bytes of the whole object.
+        reply: The headers of the first reply: metadata, ETag, encryption.
+        size: The number of stored bytes of the whole object.
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class ObjectStream(io.RawIOBase):
         *,
         first: int = PART_LENGTH,
     ) -> "ObjectStream":
-        """Open the object at its beginning; the first request asks for at most `first` bytes.
+        """Open an object at its first byte. The first request fetches at most `first` bytes.
 
         Raises:
-            ObjectNotFoundError: There is no such object or version.
+            ObjectNotFoundError: The object or the version does not exist.
             StorageError: S3 refused or failed.
         """
         request = {**location.arguments, **arguments, "Range": f"bytes=0-{first - 1}"}
@@ -109,7 +109,10 @@ class ObjectStream(io.RawIOBase):
         return stream
 
     def hold(self) -> None:
-        """Keep the rest of the first request's bytes; sections within them make no request."""
+        """Keep the remaining bytes of the first request.
+
+        Sections within these bytes need no request.
+        """
         rest = bytearray(max(0, self._brought - self._position))
         start = self._position
         with memoryview(rest) as view:
@@ -117,9 +120,9 @@ class ObjectStream(io.RawIOBase):
         self._held = start, memoryview(rest)[:count]
 
     def section(self, start: int, end: int) -> "ObjectStream":
-        """Return a stream of the same version's bytes from `start` to before `end`.
+        """Return a stream of the bytes from `start` to before `end`, from the same version.
 
-        The bytes are not requested before they are read.
+        The bytes are requested at the first read, not here.
         """
         section = ObjectStream(
             self._client, self._location, self._pinned, self.reply, start=start, end=end
@@ -131,7 +134,7 @@ class ObjectStream(io.RawIOBase):
 
     @property
     def client(self) -> "S3Client":
-        """Return the client whose requests fetch the bytes."""
+        """Return the S3 client that fetches the bytes."""
         return self._client
 
     @property
@@ -142,22 +145,25 @@ class ObjectStream(io.RawIOBase):
 
     @property
     def came_at_once(self) -> bool:
-        """Return whether the first reply has the whole object."""
+        """Return whether the first reply contains the whole object."""
         return bool(self.reply.get("ContentLength") == self.size)
 
     @property
     def first_checksum(self) -> int | None:
-        """Return S3's CRC-64/NVME of the whole object, or None if the first reply lacks it.
+        """Return S3's CRC-64/NVME of the whole object.
 
-        The checksum of a reply with a part of the object is ignored: some services repeat the
-        whole object's checksum there, and S3 may send the part's.
+        Return None if the first reply does not have it.
+
+        If the first reply has only a part of the object, its checksum is ignored: some services
+        send the checksum of the whole object there, and S3 may send the checksum of the part.
         """
         return full_object_crc(self.reply) if self.came_at_once else None
 
     def ask_checksum(self) -> int | None:
-        """Request S3's CRC-64/NVME of the whole object; return None if S3 does not return it.
+        """Request S3's CRC-64/NVME of the whole object. Return None if S3 does not return it.
 
-        A refused HEAD does not fail the read. If the reply is incomplete, the HEAD is repeated.
+        A refused HEAD is ignored, so the read does not fail. If the reply is incomplete, the HEAD
+        is repeated.
         """
         request = {**self._pinned, "ChecksumMode": "ENABLED"}
         for _ in range(_READ_ATTEMPTS):
@@ -174,7 +180,7 @@ class ObjectStream(io.RawIOBase):
     def rewind(self) -> None:
         """Go back to the object's first byte."""
         if self._position + len(self._ahead) == len(self._beginning):
-            # Only these bytes have been read from the connection.
+            # No other bytes have been read from the connection, so the connection can be kept.
             self._position, self._ahead = 0, self._beginning
             return
         self._drop()
@@ -182,12 +188,15 @@ class ObjectStream(io.RawIOBase):
 
     @property
     def beginning(self) -> bytes:
-        """Return the object's first 4 KiB (all bytes of a shorter object), from the first reply."""
+        """Return the first 4 KiB of the object, or all bytes of a shorter object.
+
+        They come from the first reply.
+        """
         return bytes(self._beginning)
 
     @property
     def position(self) -> int:
-        """Return the offset in the object of the next byte."""
+        """Return the offset of the next byte in the object."""
         return self._position
 
     def readable(self) -> bool:
@@ -195,8 +204,8 @@ class ObjectStream(io.RawIOBase):
         return True
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return the next bytes, `size` at most."""
-        # A shortcut for a header's fields, which saves calls for each of them.
+        """Return the next bytes, at most `size`."""
+        # A shortcut for the fields of a header: it saves several function calls per field.
         if 0 <= size <= len(self._ahead):
             data = bytes(self._ahead[:size])
             self._ahead = self._ahead[size:]
@@ -205,7 +214,7 @@ class ObjectStream(io.RawIOBase):
         return super().read(size) or b""
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
-        """Read the next bytes; 0 at the end."""
+        """Read the next bytes into `buffer`, and return their number. Return 0 at the end."""
         view = memoryview(buffer).cast("B")[: self._end - self._position]
         if not len(view):
             return 0
@@ -217,7 +226,10 @@ class ObjectStream(io.RawIOBase):
         return len(data)
 
     def take(self, length: int) -> memoryview:
-        """Return the next `length` bytes, without a copy if possible; fewer only at the end."""
+        """Return the next `length` bytes, without a copy if possible.
+
+        Return fewer bytes at the end.
+        """
         length = min(length, self._end - self._position)
         if self._ahead or not length:
             taken = reserve(length)
@@ -230,7 +242,10 @@ class ObjectStream(io.RawIOBase):
         return memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
     def _from_ahead(self, view: memoryview) -> int:
-        """Serve a header's short fields from one read."""
+        """Fill `view` from bytes that were read ahead.
+
+        The short fields of a header share one read.
+        """
         if not self._ahead:
             self._ahead = memoryview(self._receive(min(_AHEAD, self._end - self._position)))
             if not self._position:
@@ -242,18 +257,20 @@ class ObjectStream(io.RawIOBase):
         return count
 
     def _receive(self, length: int) -> bytes:
-        """Return some bytes from the connection; open another connection after a break."""
+        """Return the next bytes from the connection. If the connection breaks, open a new one."""
         subject = f"{self._location}: reading broke at byte {self._position}"
         attempts = Attempts(self._client, subject, least=_READ_ATTEMPTS)
         while True:
             try:
                 if self._body is None or self._position == self._body_end:
-                    # No pause here: the first reply had all requested bytes, so nothing broke.
+                    # There is no pause here: the reply contained all requested bytes, so no
+                    # connection broke.
                     self._drop()
                     self._body, self._body_end = self._request(attempts), self._end
                 data: bytes = self._body.read(length)
             except S3CryptError:
-                # A refusal is final. Some of these errors are OSErrors too, so they come first.
+                # A refusal is final. Some of these errors are also OSErrors, so they are handled
+                # first.
                 raise
             except (*BROKEN, *_WRONG_CHECKSUM) as error:
                 self._pause_after(str(error), attempts)
@@ -265,19 +282,23 @@ class ObjectStream(io.RawIOBase):
             self._pause_after("S3 sent fewer bytes than it announced.", attempts)
 
     def _pause_after(self, failure: str, attempts: Attempts) -> None:
-        """Drop the broken connection, and pause before another one resumes at the same byte."""
+        """Drop the broken connection, and pause before a new request for the same byte."""
         self._drop()
         attempts.after(_BrokenBodyError(failure))
         told = self._location, self._position, self.size, attempts.made
         _log.info("%s: reading broke and is resumed at byte %d of %d (attempt %d)", *told)
 
     def close(self) -> None:
-        """Close the connection under way, if any."""
+        """Close the connection if one is open."""
         self._drop()
         super().close()
 
     def leave(self) -> None:
-        """Close the stream; keep the connection if only little of its reply is still to come."""
+        """Close the stream.
+
+        If only few bytes of the reply are still to come, read them, so the connection can be
+        reused.
+        """
         left = self._body_end - self._position - len(self._ahead)
         while self._body is not None and left <= _DRAINED and _next_of(self._body, _DRAINED):
             pass
@@ -295,7 +316,7 @@ class ObjectStream(io.RawIOBase):
                 code=error.code,
                 request_id=error.request_id,
             ) from error.__cause__
-        # A service that ignores ranges or If-Match would otherwise deliver wrong bytes unnoticed.
+        # A service that ignores ranges or If-Match may send other bytes than requested.
         if reply.get("ETag") != self.reply["ETag"] or not _begins_at(
             self._position, reply, self.size
         ):
@@ -308,7 +329,8 @@ class ObjectStream(io.RawIOBase):
         return reply["Body"]
 
     def _verify_checksum(self) -> None:
-        # If S3 sent a checksum of these bytes, botocore compares it at a read past their end.
+        # If S3 sent a checksum for these bytes, botocore compares it during a read after the last
+        # byte.
         if not isinstance(self._body, StreamingChecksumBody) or not self._is_checksum_of_body:
             return
         try:
@@ -316,7 +338,8 @@ class ObjectStream(io.RawIOBase):
         except _WRONG_CHECKSUM as error:
             raise self.changed_error() from error
         except BROKEN:
-            # All bytes are here; a connection that breaks after them changes no byte.
+            # All bytes were received. If the connection breaks after the last byte, no byte is
+            # affected.
             self._drop()
 
     def changed_error(self) -> IntegrityError:
@@ -333,22 +356,23 @@ class ObjectStream(io.RawIOBase):
 
 
 class _BrokenBodyError(OSError):
-    """A body that ended before its last byte, or whose read failed."""
+    """The body of a reply ended before its last byte, or reading it failed."""
 
 
-# Checksum errors of a body or of headers that ended early; `_verify_checksum` handles those of a
-# complete body. botocore raises ValueError, or base64's subclass of it, if the checksum header is
-# no base64.
+# Checksum errors of an incomplete body, or because of incomplete headers. `_verify_checksum`
+# handles the errors of a complete body. botocore raises ValueError, or base64's subclass of it, if
+# the checksum header is not base64.
 _WRONG_CHECKSUM = (FlexibleChecksumError, ValueError)
 
 
 def _first_reply(
     client: "S3Client", location: Location, request: dict[str, Any]
 ) -> tuple[Mapping[str, Any], bytes]:
-    """Return a reply whose headers are complete, and the first bytes of its body.
+    """Return a reply with complete headers, and the first bytes of its body.
 
     If a connection breaks within the headers, Python accepts the headers received so far; the
-    length or the key may be cut or missing. A byte of the body proves that they are complete.
+    length or the key may then be cut or missing. If a byte of the body was received, the headers
+    are complete.
     """
     requests = Attempts(client, str(location))
     subject = f"{location}: reading broke at byte 0"
@@ -360,7 +384,8 @@ def _first_reply(
             bodies.after(error)
             continue
         except (ClientError, BotoCoreError) as error:
-            # An empty object has no first byte, so S3 refuses the range.
+            # An empty object has no first byte, so S3 refuses the range. Repeat the request without
+            # it.
             is_empty = http_status(error) == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
             if not is_empty or not request.pop("Range", None):
                 requests.after(error)
@@ -374,7 +399,7 @@ def _first_reply(
 
 
 def _next_of(body: Any, length: int) -> bytes:
-    """Return the next bytes of a reply; no bytes if the connection broke."""
+    """Return the next bytes of a reply's body. Return no bytes if the connection broke."""
     try:
         data: bytes = body.read(length)
     except (*BROKEN, *_WRONG_CHECKSUM):
@@ -382,14 +407,15 @@ def _next_of(body: Any, length: int) -> bytes:
     return data
 
 
-# The header of a range of an object of known length; 20 digits suffice for any object's length.
+# The Content-Range header for a range of an object of known length. The length of any object has at
+# most 20 digits.
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,20})-\d{1,20}/(\d{1,20})", re.ASCII)
 
 
 def _begins_at(position: int, reply: Mapping[str, Any], size: int | None = None) -> bool:
-    """Return whether a reply is a range that begins at `position`, of an object of this size.
+    """Return whether a reply contains a range of the object that begins at `position`.
 
-    A size of None stands for any size.
+    If `size` is given, the object must have this size, too.
     """
     begins = _CONTENT_RANGE.fullmatch(reply.get("ContentRange", ""))
     return (
@@ -407,17 +433,18 @@ def _other_bytes(location: Location) -> StorageError:
 
 
 def _is_checksum_of_body(reply: Mapping[str, Any], size: int) -> bool:
-    """Return whether a reply's checksum is that of its body, which then is the whole object.
+    """Return whether the body is the whole object, so the reply's checksum applies to the body.
 
-    rclone repeats the object's checksum on ranges, and its replies do not name the type.
+    rclone sends the checksum of the whole object with ranges too, and its replies do not contain
+    the type of the checksum.
     """
     return reply.get("ContentLength") == size
 
 
 def _end_of(reply: Mapping[str, Any], size: int) -> int:
-    """Return the offset behind the last byte of a reply whose body begins at the object's start."""
+    """Return the offset after the last byte of a reply that begins at the object's first byte."""
     content_range = reply.get("ContentRange")
-    # A service that ignores Range sends the whole object.
+    # Without Content-Range, the service ignored the range and sent the whole object.
     return int(content_range.partition("/")[0].rpartition("-")[2]) + 1 if content_range else size
 
 

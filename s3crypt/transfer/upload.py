@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects made of parts: sealed and sent, or copied by S3 itself."""
+"""Store objects: sealed here and sent in parts, or copied by S3 itself."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -47,34 +47,36 @@ _log = logger_of(__name__)
 Progress = Callable[[int], None]
 _Begin = Callable[["S3Client", Mapping[str, Any], str], Mapping[str, Any]]
 
-# CopyObject accepts up to 5 GB. Whether S3 means GB or GiB is unclear; the lower limit is safe.
+# The maximum length for CopyObject is 5 GB. It is unclear whether S3 means GB or GiB, so the lower
+# limit is used.
 MAX_COPY_LENGTH = 5 * 10**9
-# botocore waits a minute for a reply: this suffices for ten parallel copies if a service copies
-# 11 MiB/s in total.
+# botocore waits a minute for a reply. With this length, a service with ten parallel copies must
+# copy 11 MiB/s in total.
 _COPY_PART_LENGTH = 64 * 2**20
 _STREAM_WORKERS = 10
-# The number of looks after which an upload's own object counts as missing.
+# After this many unsuccessful looks, the object of an upload counts as missing.
 _LOOKS = 3
-# Of this many consecutive replies, at least one is assumed complete, even on a bad connection.
+# Of this many consecutive replies, at least one is assumed to be complete, even on a bad
+# connection.
 _REPLIES_WITHOUT_ECHO = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """The destination of an object, and the arguments, conditions and checks of its requests.
+    """The destination of an object, and the arguments, conditions and checks of the requests.
 
     Attributes:
         client: The S3 client.
         location: The object.
-        arguments: Arguments of the request that makes the object: mode, metadata, tags.
-        part_arguments: Arguments of every part and of the completion: the customer key of SSE-C.
-        conditions: `IfNoneMatch` or `IfMatch`, checked by S3 when the object would appear.
-        check: Raises if S3's reply shows another encryption than requested.
-        confirm_first: Whether encryption is confirmed before an existing object is overwritten,
-            because that object must not be lost.
-        checksums: Sends the bodies with checksums, so that S3 refuses bodies that the network
-            changed.
-        mark: Metadata that no other write's object has; None if there is no such metadata.
+        arguments: The arguments of the request that creates the object: mode, metadata, tags.
+        part_arguments: The arguments of the requests for parts and for the completion, such as the
+            customer key of SSE-C.
+        conditions: `IfNoneMatch` or `IfMatch`. S3 checks them when the object would become visible.
+        check: Raises a PolicyError if S3's reply does not confirm the requested encryption.
+        confirm_first: Whether S3 must confirm the encryption before an existing object is
+            overwritten, because the existing object must not be lost.
+        checksums: Sends bodies with checksums, so S3 refuses bodies that the network changed.
+        mark: A mark that only the object of this write has. None if there is no mark.
     """
 
     client: "S3Client"
@@ -90,14 +92,14 @@ class Upload:
     def look(self, mark: Mark | None) -> Look | None:
         """Return a function that looks for an object with this mark before a request is repeated.
 
-        The function also checks the conditions again if the service may ignore them. Without a
-        mark and conditions, return None.
+        The function also checks the conditions again if the service may ignore them. The result is
+        None if there is neither a mark nor a condition.
         """
         if mark is None and not self.conditions:
             return None
 
         def look(attempts: Attempts) -> Reply | None:
-            # The reply to a look may also break off before the mark.
+            # The reply to a look may break off before the mark, so the look is repeated.
             for _ in range(_LOOKS):
                 if mark is None:
                     break
@@ -123,23 +125,24 @@ def upload(
     resources: Resources,
     progress: Progress | None,
 ) -> tuple[Mapping[str, Any], int]:
-    """Store the source as one object, sealed if a sealer is given, or store nothing.
+    """Store the source as one object, or store nothing. Seal it if a sealer is given.
 
-    An upload by parts of known length is begun before its first part is made: S3's response time
-    decides the length of the parts.
+    If the size is known and the object needs several parts, the upload is begun before its first
+    part is made, because S3's response time decides the length of the parts.
 
     Returns:
-        S3's last reply, and the plaintext bytes that were stored.
+        S3's last reply, and the number of plaintext bytes that were stored.
 
     Raises:
-        StorageError: S3 refused or failed, or the source changed. No upload is left open.
-        PolicyError: S3 did not encrypt as requested; the stored object was removed again.
+        StorageError: S3 refused or failed, or the source changed. No unfinished upload is left.
+        PolicyError: S3 did not encrypt as requested. The stored object was removed again.
     """
-    # A message's header has a random id, so a sealed object needs no other mark.
+    # The header of a message contains a random id, so a sealed object needs no other mark.
     to = replace(to, mark=Mark(beginning=sealer.header) if sealer else to.mark)
     maker = PartMaker(source, sealer, lambda: is_far(to.client))
-    # S3 confirms the encryption of an upload by parts when the upload begins, and the object
-    # appears at completion. A PutObject's reply comes after the previous object was overwritten.
+    # For an upload by parts, S3 confirms the encryption when the upload begins, and the object
+    # becomes visible at the completion. The reply to a PutObject arrives after the previous object
+    # was overwritten.
     by_parts = source.size is not None and (to.confirm_first or not maker.is_one_part)
     with resources.memory.share(_first_length(source.size)):
         check_stop()
@@ -150,10 +153,10 @@ def upload(
 
 
 def _first_length(size: int | None) -> int:
-    """Return the memory of the first worker's buffers that is counted, in bytes.
+    """Return the memory of the first worker's buffers in bytes. Return 0 for a stream.
 
-    Buffers of a stream are not counted: its caller may feed several streams in turn, and would
-    wait for memory that only the end of another stream releases.
+    The buffers of a stream are not counted. If a caller writes several streams in turn, it would
+    wait for memory that is released only when another stream ends.
     """
     if size is None:
         return 0
@@ -167,7 +170,10 @@ def _put_measured(
     resources: Resources,
     progress: Progress | None,
 ) -> tuple[Mapping[str, Any], int]:
-    """Make the first part; if it is the whole source, store it by one request, else by parts."""
+    """Make the first part.
+
+    Store it by one request if it is the whole source, otherwise by parts.
+    """
     buffers = Buffers()
     first = maker.make(buffers)
     if first is None:
@@ -178,7 +184,8 @@ def _put_measured(
         source.verify()
         return _put_whole(to, first, to.mark, progress), first.plaintext_length
     made = [(first, buffers)]
-    # The sending worker frees the part; a reference here would hold 8 MiB until the end.
+    # The worker that sends the part releases it. A reference here would keep its 8 MiB in memory
+    # until the end.
     del first, buffers
     return _put_parts(to, source, maker, made, resources, progress)
 
@@ -188,8 +195,9 @@ def _put_whole(
 ) -> Mapping[str, Any]:
     stored = [_put(to, part, mark)]
     refusal = _refusal(to, stored[0])
-    # The reply to a PUT has no body, so nothing proves that its headers are complete. A service
-    # that does not encrypt omits the confirmation from every reply.
+    # The reply to a PUT has no body, so it is unknown whether its headers are complete. Therefore
+    # the request is repeated a few times. A service that does not encrypt omits the confirmation
+    # from every reply.
     while refusal is not None and len(stored) < _REPLIES_WITHOUT_ECHO:
         stored.append(_put_again(to, part, mark, stored[-1]))
         refusal = _refusal(to, stored[-1])
@@ -223,7 +231,10 @@ def _put(to: Upload, part: Body, mark: Mark | None) -> Mapping[str, Any]:
 def _put_again(
     to: Upload, part: Body, mark: Mark | None, doubted: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """Store the same bytes again, over the object whose encryption a reply did not confirm."""
+    """Store the same bytes again if the reply did not confirm the encryption.
+
+    The object is overwritten only if no other writer has replaced it.
+    """
     again = replace(to, conditions=if_unchanged(doubted["ETag"]))
     try:
         again.check_again()
@@ -269,7 +280,8 @@ def _put_parts(
     def send(upload_id: str, buffers: Buffers) -> Part | None:
         part: Body | None
         try:
-            # The part already made goes first, and its buffers become this worker's.
+            # The part that is already made is sent first. Its buffers become the buffers of this
+            # worker.
             part, held = made.pop()
             buffers.plain, buffers.part = held.plain, held.part
         except IndexError:
@@ -281,7 +293,8 @@ def _put_parts(
         send,
         begin=to.checksums.begin,
         crew_of=lambda work: Crew(
-            # Parts of a stream become longer, and each worker holds one, so fewer workers run.
+            # The parts of a stream become longer, and each worker holds one, so fewer workers are
+            # used.
             min(resources.workers, _STREAM_WORKERS) if source.size is None else resources.workers,
             work,
             may_grow=lambda: not maker.is_waiting,
@@ -317,18 +330,20 @@ def _by_parts(
     size: int | None,
     last_check: Callable[[], None],
 ) -> tuple[Mapping[str, Any], int]:
-    """Make an object of the parts that `send` sends, or nothing, and leave no upload open.
+    """Make an object of the parts that `send` sends. After an error, abort the upload.
 
     Args:
-        to: The object, and the arguments of its requests.
-        send: Called by each worker with the upload's id and its buffers, until it returns None.
-        begin: Begins the upload, given the client and the request's arguments.
-        crew_of: Returns the crew whose workers call the given function.
-        size: The sum of all parts' lengths; None for a stream.
-        last_check: Called before the object appears; raises if it must not appear.
+        to: The destination, and the arguments of the requests.
+        send: Sends the next part, given the upload's id and the worker's buffers. Each worker calls
+            it until it returns None.
+        begin: Begins the upload, given the client, the request's arguments and a subject for
+            errors.
+        crew_of: Returns the workers. They call the given function.
+        size: The sum of the lengths of all parts. None for a stream.
+        last_check: Is called right before the object becomes visible. Raises if it must not.
 
     Returns:
-        S3's replies, and the length of all parts together.
+        S3's replies merged into one mapping, and the sum of the lengths of all parts.
     """
     begun: Future[Mapping[str, Any]] = Future()
     above = current_stop()
@@ -349,8 +364,8 @@ def _by_parts(
         last_check()
         reply = _complete(to, created, done)
     except BaseException as error:
-        # After an interrupt, the upload is aborted by a single attempt: the user does not want to
-        # wait.
+        # After an interrupt, only one attempt is made to abort the upload, because the user does
+        # not want to wait.
         in_haste = not isinstance(error, Exception) or stop.is_set()
         if above is None:
             stop.set()
@@ -367,10 +382,12 @@ def _check_all_sent(done: list[Part], size: int | None) -> None:
 def _begin(
     to: Upload, begin: _Begin, begun: Future[Mapping[str, Any]], stop: threading.Event
 ) -> Mapping[str, Any]:
-    """Begin an upload by parts and return S3's reply; `begun` has it even after an interrupt.
+    """Begin an upload by parts and return S3's reply.
 
-    The request runs in a thread, because an interrupt reaches only the main thread: in the middle
-    of the request, it would leave behind an upload in S3 whose id is unknown here.
+    `begun` has the reply even after an interrupt.
+
+    The request runs in another thread, because an interrupt reaches only the main thread. An
+    interrupt in the middle of the request would leave an upload in S3 whose id is unknown here.
     """
 
     def request() -> None:
@@ -385,7 +402,7 @@ def _begin(
     try:
         threading.Thread(target=request, name="s3crypt-begin", daemon=True).start()
     except RuntimeError:
-        # No thread could be started.
+        # No thread could be started, so the request runs in this thread.
         request()
     created = begun.result()
     to.check(created)
@@ -400,7 +417,7 @@ def _complete(to: Upload, created: Mapping[str, Any], done: list[Part]) -> Mappi
         **to.part_arguments,
         **to.conditions,
     }
-    # Sending the parts may have taken hours, and the object may have changed since the first check.
+    # Sending the parts may have taken hours. The object may have changed since the first check.
     to.check_again()
     mark = to.mark
     if mark is None and not to.conditions:
@@ -411,8 +428,8 @@ def _complete(to: Upload, created: Mapping[str, Any], done: list[Part]) -> Mappi
         arguments,
         str(to.location),
         look=to.look(mark),
-        # Another upload of the same bytes has the same ETag. The object with that ETag is this
-        # upload's only if this upload no longer exists.
+        # Another upload of the same bytes has the same ETag. An object with this ETag comes from
+        # this upload only if this upload no longer exists, so the completion is repeated first.
         repeats_first=mark is not None and mark.etag is not None,
     )
 
@@ -443,14 +460,14 @@ def _abort(
 
 @dataclass(frozen=True, slots=True)
 class CopySource:
-    """The source of a copy inside S3: one pinned version of an object.
+    """The source of a copy inside S3: one version of an object.
 
     Attributes:
         location: The object.
-        etag: The object's ETag; the copy fails if the object has another ETag by then.
-        version_id: The object's version, in a versioned bucket.
-        size: Stored bytes.
-        arguments: The customer key of SSE-C, as arguments of a copy's source.
+        etag: The object's ETag. The copy fails if the object has another ETag when it is copied.
+        version_id: The version id of the object. None in a bucket without versioning.
+        size: The number of stored bytes.
+        arguments: The request arguments for reading the source, such as its SSE-C customer key.
     """
 
     location: Location
@@ -461,7 +478,7 @@ class CopySource:
 
     @property
     def request(self) -> dict[str, Any]:
-        """Return the request arguments that name the source."""
+        """Return the request arguments that identify the source."""
         named: dict[str, str] = {"Bucket": self.location.bucket, "Key": self.location.name}
         if self.version_id:
             named["VersionId"] = self.version_id
@@ -478,30 +495,32 @@ def copy_inside_s3(  # noqa: PLR0913 - by name
     annotations: Literal["COPY", "EXCLUDE"] | None = None,
     replaces_tags: bool = False,
 ) -> Mapping[str, Any]:
-    """Copy an object inside S3, onto itself or elsewhere; its bytes are not transferred here.
+    """Copy an object inside S3, onto itself or to another name. Its bytes are not transferred here.
 
     Args:
-        to: The destination, all attributes of the new object (tags too), and the conditions.
+        to: The destination, all properties of the new object including its tags, and the
+            conditions.
         source: The version that is copied.
-        workers: Maximum of parallel part copies, for an object that is copied by parts.
-        last_check: Called right before the object appears; raises if it must not appear.
-        copy_limit: Stored bytes up to which one request copies; larger objects are copied by parts.
-        annotations: The annotation directive of CopyObject; None for services without annotations.
-            An object copied by parts has no annotations.
-        replaces_tags: Whether the new object gets the tags of `to`. An object copied by parts gets
-            those in any case.
+        workers: The maximum number of parts that are copied in parallel.
+        last_check: Is called right before the object becomes visible. Raises if it must not.
+        copy_limit: An object with up to this many stored bytes is copied by one request, a larger
+            object by parts.
+        annotations: The annotation directive of CopyObject. None for services that do not support
+            annotations. An object that is copied by parts has no annotations.
+        replaces_tags: Whether the new object gets the tags in `to`. If False, CopyObject keeps the
+            source's tags. An object that is copied by parts always gets the tags in `to`.
 
     Raises:
-        ConflictError: The object was replaced meanwhile; the other writer's object is kept.
-        PolicyError: S3 did not encrypt as requested; a copy elsewhere was removed again.
-        StorageError: S3 refused or failed; the object is unchanged.
+        ConflictError: Another writer replaced the object. The new object was not overwritten.
+        PolicyError: S3 did not encrypt as requested. A copy with another name was removed again.
+        StorageError: S3 refused or failed. The object did not change.
     """
     if source.size > copy_limit:
         return _copy_parts(
             to, source, workers=workers, last_check=last_check, copy_limit=copy_limit
         )
     last_check()
-    # CopyObject keeps the tags by default; the tag argument is for newly made objects.
+    # CopyObject keeps the tags by default. The argument `Tagging` is used only to replace them.
     arguments = {
         name: value for name, value in to.arguments.items() if replaces_tags or name != "Tagging"
     }
@@ -521,7 +540,8 @@ def copy_inside_s3(  # noqa: PLR0913 - by name
     refusal = _refusal(to, reply)
     looks = 0
     while refusal is not None and "CopyObjectResult" not in reply and looks < _LOOKS:
-        # A HEAD found the copy whose reply was lost; the HEAD's reply may also break off.
+        # The reply to the copy was lost, and a HEAD found the copy. The reply to the HEAD may break
+        # off too, so it is repeated.
         reply, looks = head(to.client, to.location, to.part_arguments), looks + 1
         refusal = _refusal(to, reply)
     if refusal is not None:
@@ -534,7 +554,7 @@ def copy_inside_s3(  # noqa: PLR0913 - by name
 
 @contextmanager
 def _explaining_timeouts() -> Iterator[None]:
-    """Add a hint to timeouts: how to allow a service more time, as it may reply after the copy."""
+    """Add a hint to a timeout error: how to give a service more time for its reply."""
     try:
         yield
     except S3CryptError as error:
@@ -574,7 +594,7 @@ def _copy_parts(
             reply = call(to.client, "upload_part_copy", request, f"{to.location} part {number}")
         return Part(number, reply["CopyPartResult"]["ETag"], end - start, end - start)
 
-    # The bytes stay inside S3, so a checksum of ours would verify nothing.
+    # The bytes stay inside S3, so a checksum that is computed here would verify nothing.
     def crew_of(work: Callable[[Buffers], bool]) -> Crew:
         return Crew(workers, work, is_far=lambda: is_far(to.client))
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verification of an object that is read whole, against S3's CRC-64/NVME checksum of it.
+"""Verify an object that is read completely, with S3's CRC-64/NVME checksum.
 
-This is for objects that S3 decrypts; a client-side message is verified by its tags. The checksum
-detects bytes that the network changed; TLS protects against an attacker.
+This is for objects that S3 decrypts. A client-side message is verified by the tags of its frames.
+The checksum detects bytes that the network changed. TLS protects against an attacker.
 """
 
 import io
@@ -19,22 +19,23 @@ if TYPE_CHECKING:
 
 
 class Whole:
-    """The checksum of an object's stored bytes, all of which are added, in any order.
+    """Compares all stored bytes of an object with S3's checksum. Bytes can be added in any order.
 
-    If the first reply does not carry S3's checksum of the whole object, a HEAD fetches it while
-    the other bytes are received. Objects without a checksum are not compared. With the client's
-    configuration `response_checksum_validation = when_required`, no object is compared.
+    If the first reply does not contain S3's checksum of the whole object, a HEAD requests it while
+    the other bytes are received. An object for which S3 has no checksum is not compared. If the
+    client is configured with `response_checksum_validation = when_required`, no object is compared.
 
     Args:
-        stream: The object, whose first reply has been received.
-        is_compared: False for a message: then all methods do nothing.
+        stream: The object. Its first reply must have been received.
+        is_compared: Whether to compare. For a message it is False, and all methods do nothing.
     """
 
     def __init__(self, stream: "ObjectStream", *, is_compared: bool = True) -> None:
         self._stream = stream
         self._is_compared = bool(is_compared and stream.size and stream.validates_checksums)
         self._lock = threading.Lock()
-        # The checksum of the first bytes, up to `end`, and the checksums of runs behind a gap.
+        # `_crc` is the checksum of the bytes before `_end`. `_waiting` has the checksums of later
+        # runs that do not follow directly.
         self._end, self._crc = 0, 0
         self._waiting: dict[int, tuple[int, int]] = {}
         self._expected: Future[int | None] = Future()
@@ -59,7 +60,7 @@ class Whole:
             self._expected.set_result(found)
 
     def add(self, start: int, data: bytes | memoryview) -> None:
-        """Add the bytes that begin at `start`."""
+        """Add the bytes that begin at the offset `start`."""
         if not self._is_compared:
             return
         crc = crc64nvme(data)
@@ -87,9 +88,10 @@ class Whole:
 
 
 class WholeStream(io.RawIOBase):
-    """An object's stored bytes, in order; the read of the last bytes verifies all bytes first.
+    """An object's stored bytes, in order. The read of the last bytes first verifies all bytes.
 
-    A caller that stores the bytes elsewhere thus gets the error before it has stored all of them.
+    If a byte was changed, a caller that stores the bytes elsewhere gets the error before it has
+    stored all of them.
     """
 
     def __init__(self, stream: "ObjectStream") -> None:
@@ -103,10 +105,11 @@ class WholeStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
-        """Read the next bytes; 0 at the end.
+        """Read the next bytes into `buffer`, and return their number. Return 0 at the end.
 
         Raises:
-            IntegrityError: The last bytes were read, and the network changed some byte.
+            IntegrityError: This was the read of the last bytes, and the network changed a byte of
+                the object.
         """
         view = memoryview(buffer).cast("B")
         count = self._stream.readinto(view)
