@@ -1,2 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This machine: memory, files, sources of bytes and threads. Nothing here knows S3 or a cipher."""
+"""Memory, files, sources of bytes and threads on this machine.
+
+Nothing here knows S3 or a cipher.
+"""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory for long results, built in place and returned without a copy, and for workers' buffers."""
+"""Memory for long results, which are built and returned without a copy, and workers' buffers."""
 
 import atexit
 import contextvars
@@ -13,26 +13,28 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-# Bytes per step of reading, sealing or opening, and writing: few enough that input and output fit
-# a core's cache, and enough that the cost of a call does not matter. The length is a little more
-# than a power of two, since frames are some bytes longer than their plaintext.
+# The number of bytes that one step reads, seals or opens, and writes. Input and output of a step
+# fit into the cache of a core, and the cost of a call does not matter. The number is a little more
+# than a power of two, because a frame is some bytes longer than its plaintext.
 RUN_LENGTH = 2**20 + 2**13
 
-# The kernel clears and maps fresh memory page by page. Beyond some MiB this takes longer than the
-# cipher: with pages of 2 MiB, a message of 256 MiB takes half the time.
+# For memory of at least this length, large pages are requested. The kernel clears and maps new
+# memory page by page, and for more than some MiB this takes longer than the cipher. With pages of 2
+# MiB, a message of 256 MiB takes half the time.
 _LARGE = 4 * 2**20
-# Since Python 3.12 the garbage collector knows the link between a BytesIO and its views.
+# From Python 3.12 on, a view must be guarded against the garbage collector; see `writable`.
 _IS_GUARDED = sys.version_info >= (3, 12)
-# Up to this length a copy of the result costs less than a BytesIO with a guarded view.
+# Up to this length, copying the result takes less time than making a BytesIO with a guarded view.
 _COPIED = 8 * 2**10 if _IS_GUARDED else -1
-# Up to this length clearing a bytearray costs less than a BytesIO with a guarded view.
+# Up to this length, clearing a bytearray takes less time than making a BytesIO with a guarded view.
 _CLEARED = 64 * 2**10
 
 
 def build(length: int, fill: Callable[[memoryview], object]) -> bytes:
-    """Return `length` bytes that `fill` writes through a view, which initially has zero bytes.
+    """Return `length` bytes that `fill` writes. `fill` gets a writable view of zero bytes.
 
-    A BytesIO returns its bytes without a copy, unless a view can still write to them.
+    The result is not copied: a BytesIO returns its bytes without a copy if no view can write to
+    them any more.
     """
     if length <= _COPIED:
         short = bytearray(length)
@@ -48,40 +50,45 @@ def build(length: int, fill: Callable[[memoryview], object]) -> bytes:
 
 
 def reserve(length: int) -> memoryview:
-    """Return a buffer of `length` zero bytes; a long buffer takes memory only for written pages.
+    """Return a buffer of `length` zero bytes.
 
-    A bytearray is cleared when it is made, which takes memory for its whole length: for a short
-    message in buffers of a MiB, clearing would be most of the work.
+    Of a long buffer, only the pages that are written to use memory.
+
+    A long buffer is not a bytearray: a bytearray is cleared when it is made, so all its pages use
+    memory. For a short message in buffers of 1 MiB, clearing would be most of the work.
     """
     if length <= _CLEARED:
         return memoryview(bytearray(length))
-    # Not an anonymous mapping: the kernel maps its pages again for each buffer, which made reading
-    # a message of a MiB take three times as long.
+    # A long buffer is not an anonymous mapping either: the kernel would map its pages again for
+    # each buffer, and reading a message of 1 MiB would take three times as long.
     return writable(io.BytesIO(bytes(length)))
 
 
 def writable(memory: io.BytesIO) -> memoryview:
-    """Return a view to write to a BytesIO's bytes, as `getbuffer` does, safe in reference cycles.
+    """Return a writable view of a BytesIO's bytes that is safe in reference cycles.
 
-    From Python 3.12 on, the garbage collector knows the link between a BytesIO and its views. If
-    it finds all of them in one cycle, 3.12.0 and 3.12.1 clear the link before the view that
-    returns the memory through it, and crash (CPython issue 111049); versions up to 3.14 print
-    "Exception ignored", since the BytesIO cannot be closed while it has views (issue 111331).
-    A caught exception is enough for such a cycle: its traceback has the frames, which have
-    pieces of the view. Therefore every view refers to the BytesIO through an exporter, and the
-    link itself is referenced from outside any cycle until the exporter is freed.
+    It is used like the result of `getbuffer`.
+
+    From Python 3.12 on, the garbage collector knows the link between a BytesIO and its views. If it
+    finds all of them in one cycle, Python 3.12.0 and 3.12.1 clear the link before the view that
+    returns the memory through it, and crash (CPython issue 111049). Versions up to 3.14 print
+    "Exception ignored", because the BytesIO cannot be closed while it has views (issue 111331). A
+    caught exception is enough for such a cycle: its traceback refers to the frames, which refer to
+    parts of the view. Therefore every view refers to the BytesIO through an exporter object, and a
+    reference from outside any cycle protects the link until the exporter is freed.
     """
     return memoryview(_Exporter(memory)) if _IS_GUARDED else memory.getbuffer()
 
 
 class _Exporter:
-    """The object that views refer to instead of the BytesIO."""
+    """The object to which views refer, instead of to the BytesIO."""
 
     __slots__ = ("__weakref__", "_view")
 
     def __init__(self, memory: io.BytesIO) -> None:
         self._view = memory.getbuffer()
-        # The entry is removed when this object is freed, or found in a cycle but not yet cleared.
+        # The entry is removed when this object is freed. If it is in a cycle, the entry is removed
+        # before the cycle is cleared.
         _EXPORTED[weakref.ref(self, _EXPORTED.pop)] = self._view
 
     def __buffer__(self, flags: int) -> memoryview:
@@ -93,25 +100,28 @@ _EXPORTED: dict[weakref.ref[_Exporter], memoryview] = {}
 
 @atexit.register
 def _keep_exported() -> None:
-    """Keep the references past this module's end: the main thread's context is freed last."""
+    """Keep the references until the interpreter's end. It frees the main thread's context last."""
     contextvars.ContextVar[Any]("s3crypt exported views").set(_EXPORTED)
 
 
 def _ask_for_large_pages(view: memoryview) -> None:
-    """Ask the kernel for large pages under `view`: a hint that affects only speed."""
+    """Ask the kernel for large pages for the memory of `view`. This is only a hint for speed."""
     madvise = _madvise()
     if madvise is None:
         return
     import ctypes  # noqa: PLC0415 - not every Python has it
 
-    # Whole pages only: the first and the last page may also hold memory outside the view.
+    # Only whole pages are used, because the first and the last page may also contain other memory.
     start = -(-ctypes.addressof(ctypes.c_char.from_buffer(view)) // mmap.PAGESIZE) * mmap.PAGESIZE
     madvise(start, len(view) // mmap.PAGESIZE * mmap.PAGESIZE - mmap.PAGESIZE, mmap.MADV_HUGEPAGE)
 
 
 @cache
 def _madvise() -> Any:
-    """Return the C library's madvise, or None without large pages or without access to madvise."""
+    """Return the C library's function madvise.
+
+    Return None if there are no large pages or the function cannot be called.
+    """
     if not hasattr(mmap, "MADV_HUGEPAGE"):
         return None
     try:
@@ -126,11 +136,12 @@ def _madvise() -> Any:
 
 @dataclass(slots=True)
 class Buffers:
-    """One worker's memory: runs of plaintext and of frames, and the part that is uploaded.
+    """The memory of one worker: runs of plaintext, runs of frames, and the part that is uploaded.
 
-    `part` is a BytesIO because it returns its bytes without a copy. If a caller still holds the
-    bytes when the next part is written, the BytesIO copies them first, so that they do not change.
-    botocore sends bytes without a copy, but would copy a view of a longer buffer.
+    `part` is a BytesIO because a BytesIO returns its bytes without a copy. If a caller still refers
+    to these bytes when the next part is written, the BytesIO makes a copy first, so the caller's
+    bytes do not change. botocore sends bytes without a copy, but would copy a view of a longer
+    buffer.
     """
 
     plain: memoryview = field(default_factory=lambda: reserve(0))
@@ -138,13 +149,13 @@ class Buffers:
     part: io.BytesIO = field(default_factory=io.BytesIO)
 
     def plain_of(self, length: int) -> memoryview:
-        """Return a buffer of `length` bytes for plaintext, allocated at its first use."""
+        """Return a buffer of `length` bytes for plaintext. It is allocated at its first use."""
         if len(self.plain) < length:
             self.plain = reserve(length)
         return self.plain[:length]
 
     def sealed_of(self, length: int) -> memoryview:
-        """Return a buffer of `length` bytes for frames, allocated at its first use."""
+        """Return a buffer of `length` bytes for frames. It is allocated at its first use."""
         if len(self.sealed) < length:
             self.sealed = reserve(length)
         return self.sealed[:length]
@@ -155,7 +166,7 @@ class Buffers:
         if now > length:
             self.part.truncate(length)
         elif not now:
-            # Fresh memory: pages that are never touched take no memory.
+            # Make a new BytesIO: pages of new memory that are never written to use no memory.
             self.part = io.BytesIO(bytes(length))
         elif now < length:
             self.part.seek(length - 1)

@@ -1,22 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures the distance of a service, by the shortest wait for its reply."""
+"""Measure whether a service is far away, by the shortest time in which it replies."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# A service is far away if its requests wait at least this many seconds. Parallel requests then hide
-# the distance. To a nearby service, parallel requests would only compete for the cores.
+# If requests wait at least this many seconds, the service is far away, and parallel requests are
+# faster. For a nearby service, parallel requests would only compete for the cores.
 FAR_SECONDS = 0.005
-# Number of measurements: a single reply may be late, and a client's first request connects first.
+# The number of measurements. One is not enough: a single reply may be late, and a client's first
+# request also opens a connection.
 _MEASURED = 8
 
 
 class Distance:
-    """The distance of one service, as measured by this process.
+    """Whether one service is far away, as measured by this process.
 
-    Time that a thread waits for a core is not counted: on a busy machine every request takes long.
+    The time that a thread waits for a core is not counted. On a busy machine, it would make every
+    request seem slow.
     """
 
     def __init__(self) -> None:
@@ -25,7 +27,7 @@ class Distance:
 
     @property
     def is_far(self) -> bool:
-        """Return whether even the quickest request waited long for its reply."""
+        """Return whether even the fastest request waited long for its reply."""
         return self._quickest is not None and self._quickest >= FAR_SECONDS
 
     @property
@@ -35,7 +37,10 @@ class Distance:
 
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """Measure the request that the block makes, unless the request raises an error."""
+        """Measure the request in the `with` block.
+
+        A request that raises an error is not counted.
+        """
         began, at_work = time.monotonic(), _seconds_at_work()
         yield
         waited = time.monotonic() - began - (_seconds_at_work() - at_work)
@@ -44,9 +49,10 @@ class Distance:
 
 
 def _seconds_at_work() -> float:
-    """Return the seconds that this thread has run, or has waited for a core."""
+    """Return the seconds that this thread has run or has waited for a core."""
     seconds = time.thread_time()
-    # Linux only: nanoseconds run, nanoseconds runnable but waiting for a core, time slices.
+    # Only on Linux. The fields are: nanoseconds of running, nanoseconds of waiting for a core, and
+    # the number of time slices.
     with suppress(OSError, IndexError, ValueError):
         fields = Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()
         seconds += int(fields[1]) / 1e9

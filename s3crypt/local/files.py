@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files to be written: at offsets, and targets that appear complete or not at all.
+"""Write files: at offsets, or so that a file appears completely or not at all.
 
-A target is written to a temporary file beside it, which its writer keeps locked. A temporary file
-that is not locked is a leftover: its writer was killed.
+A new file is first written to a temporary file in the same folder. The writer keeps the temporary
+file locked. A temporary file without a lock was left behind by a process that was killed.
 """
 
 import errno
@@ -30,11 +30,12 @@ from s3crypt.errors import (
 
 from .sources import FileSource, Source, StreamSource, is_regular, opening, path_text
 
-# Number of fixed names for a target's temporary files. Fixed names make leftovers found without a
-# scan of the folder, which may have a million files. Further parallel writers use random names.
+# The number of fixed names for the temporary files of a target. With fixed names, files that were
+# left behind are found without listing the folder, which may contain a million files. Further
+# parallel writers use random names.
 _NAMES = 2
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{12}\.s3crypt", re.DOTALL)
-# The code of the error for a file that must not be replaced.
+# The error code for a file that must not be replaced.
 EXISTS = "FileExists"
 _NOT_PLAIN = "it is no plain file"
 _FULL = "Make room, or write elsewhere."
@@ -51,7 +52,7 @@ _HINTS = {
 
 
 def hint_for(error: OSError) -> str:
-    """Return the hint for an error of making or writing a file."""
+    """Return the hint for an error that occurred while a file was made or written."""
     return _HINTS.get(error.errno or 0, "Check the folder, its permissions and the space left.")
 
 
@@ -64,15 +65,16 @@ def write_at(descriptor: int, view: memoryview, offset: int) -> None:
 
 @contextmanager
 def atomic_write(target: str | Path, *, if_absent: bool = False) -> Iterator[BinaryIO]:
-    """Yield a file that becomes `target` if the block succeeds, and is removed if it fails.
+    """Yield a file that becomes `target` if the block succeeds. If the block fails, it is removed.
 
-    With `if_absent`, a file that exists, or appears meanwhile, is never replaced.
+    If `if_absent`, an existing file is never replaced, even if it appears while the block runs.
 
-    The file is written beside the target and renamed over it; leftovers of the same target are
-    removed. A device or a pipe cannot be replaced by a rename, so it is written directly.
+    The file is written in the target's folder and then renamed. Temporary files of the same target
+    that were left behind are removed. A device or a pipe cannot be replaced by a rename, so it is
+    written directly.
 
     Raises:
-        ConflictError: The target exists, and `if_absent` was given.
+        ConflictError: The target exists, and `if_absent` is True.
         LocalFileNotFoundError: The target's folder does not exist.
         StorageError: The target is a directory or cannot be written.
     """
@@ -87,12 +89,12 @@ def atomic_write(target: str | Path, *, if_absent: bool = False) -> Iterator[Bin
         if there is not None and if_absent:
             raise file_exists(target)
         if there is not None and _is_written_directly(path, there):
-            # Append mode, so that earlier output of other processes stays.
+            # In append mode, earlier output of other processes is kept.
             with open(path, "ab") as device:
                 yield device
             return
         if is_link:
-            # The file itself is replaced, and the link stays.
+            # The file to which the link points is replaced. The link itself does not change.
             path = os.path.realpath(path)
         with _temporary_beside(path, there) as temporary:
             with temporary.file as file:
@@ -104,9 +106,12 @@ def atomic_write(target: str | Path, *, if_absent: bool = False) -> Iterator[Bin
 
 
 def keep_time(file: BinaryIO, time_ns: int | None) -> None:
-    """Set the modification time of a file that is being written, if the time is known."""
+    """Set the modification time of a file that is being written.
+
+    Do nothing if `time_ns` is None.
+    """
     if time_ns is not None and is_regular(file):
-        # A later write of the buffer would change the time again.
+        # Without this, a later write of the buffer would change the modification time again.
         file.flush()
         os.utime(file.fileno(), ns=(time_ns, time_ns))
 
@@ -118,10 +123,12 @@ def file_exists(target: str | Path) -> ConflictError:
 
 @contextmanager
 def moved_away(path: str | Path, target: object) -> Iterator[Source]:
-    """Yield a file's source; remove the file if the block succeeds. See `remove_source`.
+    """Yield the source for a file. Remove the file if the block succeeds.
+
+    `remove_source` documents when the file is kept.
 
     Raises:
-        ConfigError: The path is that of a pipe or a device.
+        ConfigError: The path names a pipe or a device.
     """
     with opening(path) as file:
         state = os.fstat(file.fileno())
@@ -132,16 +139,19 @@ def moved_away(path: str | Path, target: object) -> Iterator[Source]:
 
 
 def remove_source(path: str | Path, state: os.stat_result, target: object) -> None:
-    """Remove the source of a move whose target is stored, if it is still the file that was read.
+    """Remove the source file of a move after its target was stored.
+
+    The file is removed only if it is still the file that was read.
 
     Args:
-        path: The source. The link is removed if it is a link.
-        state: The state of the file when it was opened: device, inode, size and time are compared.
-        target: The new object, for errors.
+        path: The path of the source. If it is a link, the link is removed.
+        state: The state of the file when it was opened. Its device, inode, size and time are
+            compared.
+        target: The new object, for error messages.
 
     Raises:
-        ConflictError: The file was replaced or written to meanwhile.
-        StorageError: The file cannot be removed. In both cases source and target exist.
+        ConflictError: The file was replaced or changed after it was opened.
+        StorageError: The file cannot be removed. After either error, both source and target exist.
     """
     told = f"{path}: it is stored as {target}, but was not removed:"
     try:
@@ -153,7 +163,7 @@ def remove_source(path: str | Path, state: os.stat_result, target: object) -> No
             )
         os.unlink(path)
     except FileNotFoundError:
-        # Another process has removed it.
+        # Another process has already removed the file.
         return
     except OSError as error:
         raise StorageError(
@@ -162,7 +172,7 @@ def remove_source(path: str | Path, state: os.stat_result, target: object) -> No
 
 
 def flush_to_disk(path: str | Path) -> None:
-    """Flush a file that was written, and its name in its folder, to the disk.
+    """Flush a file and its name in the folder to the disk.
 
     Raises:
         StorageError: The disk failed.
@@ -176,19 +186,19 @@ def flush_to_disk(path: str | Path) -> None:
                 os.close(descriptor)
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.EROFS):
-            # A device or a pipe has no disk to flush to.
+            # A device or a pipe has no disk, and a read-only file system needs no flush.
             return
         raise StorageError(f"Cannot flush {path} to the disk: {error.strerror}.") from error
 
 
 def leftovers(folder: str | Path, *, report: Callable[[StorageError], None]) -> Iterator[Path]:
-    """Yield the paths below a folder that have the name of a temporary file of `atomic_write`.
+    """Yield the files below a folder that are named like a temporary file of `atomic_write`.
 
     Links to folders are not followed.
 
     Args:
         folder: The folder.
-        report: Is called with the error of each unreadable folder; the walk continues.
+        report: Is called with the error for each folder that cannot be read. The walk continues.
 
     Raises:
         ConfigError: The path is a file.
@@ -208,15 +218,17 @@ def leftovers(folder: str | Path, *, report: Callable[[StorageError], None]) -> 
 
 
 def is_temporary(path: Path) -> bool:
-    """Return whether a path has the name of a temporary file of `atomic_write`."""
+    """Return whether a path is named like a temporary file of `atomic_write`."""
     return _TEMPORARY.fullmatch(path.name) is not None
 
 
 def remove_leftover(path: str | Path, *, dry_run: bool = False) -> str | None:
-    """Remove a temporary file of a killed writer; return the reason to keep it, or None.
+    """Remove a temporary file whose writer was killed.
 
-    The file is kept while its writer lives, and if it is no plain file or belongs to another user.
-    With `dry_run` it is always kept, and None means that it would be removed.
+    Return None if it was removed, or the reason why it is kept.
+
+    The file is kept if its writer is still running, if it is not a regular file, or if it belongs
+    to another user. If `dry_run`, it is not removed, and None means that it would be removed.
     """
     try:
         with _opened_to_lock(path) as descriptor:
@@ -227,17 +239,17 @@ def remove_leftover(path: str | Path, *, dry_run: bool = False) -> str | None:
     except BlockingIOError:
         return "its writer is at work"
     except OSError as error:
-        # The open fails for links and sockets.
+        # Links and sockets cannot be opened like this.
         is_special = error.errno in (errno.ELOOP, errno.ENXIO)
         return _NOT_PLAIN if is_special else error.strerror
 
 
 @contextmanager
 def _opened_to_lock(path: str | Path) -> Iterator[int]:
-    # Without O_NONBLOCK, opening a pipe would wait for its other end.
+    # Without O_NONBLOCK, opening a pipe would block until another process opens it for writing.
     flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        # Network file systems only lock files that are open for writing.
+        # Network file systems lock only files that are open for writing.
         descriptor = os.open(path, os.O_RDWR | flags)
     except PermissionError:
         descriptor = os.open(path, os.O_RDONLY | flags)
@@ -248,28 +260,31 @@ def _opened_to_lock(path: str | Path) -> Iterator[int]:
 
 
 def _reason_to_keep(path: str | Path, descriptor: int) -> str | None:
-    """Lock a file; return the reason to keep it, or None. BlockingIOError: its writer lives."""
+    """Lock a file. Return None, or the reason why the file must be kept.
+
+    A BlockingIOError means that its writer is still running.
+    """
     found = os.fstat(descriptor)
     if not S_ISREG(found.st_mode):
         return _NOT_PLAIN
     if found.st_uid != os.geteuid():
         return "it is another user's"
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    # The writer may have renamed the file before the lock was taken.
+    # The writer may have renamed the file before the lock was acquired.
     is_same = os.path.samestat(os.lstat(path), found)
     return None if is_same else "it was replaced meanwhile"
 
 
 @dataclass(slots=True)
 class _Temporary:
-    """A temporary file, which is locked until it is renamed or removed.
+    """A temporary file. It is locked until it is renamed or removed.
 
     Attributes:
         path: The file's path.
         file: The file, open for reading and writing.
-        lock: Another descriptor of the file, since the lock must outlive `file`: the rename follows
-            the close of `file`, which writes its buffer.
-        state: The file's state, which identifies it if another file takes its name.
+        lock: A second descriptor of the file, with the lock. It must stay open longer than `file`,
+            because `file` is closed (to write its buffer) before the file is renamed.
+        state: The state of the file. It shows whether another file has taken the path.
         is_renamed: Whether the file was renamed to its target.
     """
 
@@ -280,9 +295,10 @@ class _Temporary:
     is_renamed: bool = False
 
     def rename(self, path: str) -> None:
-        """Rename the file to `path`, and replace the file there."""
+        """Rename the file to `path`. A file with that name is replaced."""
         if not os.path.samestat(os.lstat(self.path), self.state):
-            # The file system is shared with other machines, but its locks are not.
+            # This can happen if the file system is shared with other machines, but its locks are
+            # not.
             raise StorageError(
                 f"Cannot write {path}: another process replaced the temporary file {self.path}.",
                 hint="Write to it from one machine at a time.",
@@ -291,7 +307,7 @@ class _Temporary:
         self.is_renamed = True
 
     def link(self, path: str, target: str | Path) -> None:
-        """Give the file the name `path`, unless a file has that name."""
+        """Give the file the name `path`, or raise an error if a file has that name."""
         try:
             os.link(self.path, path, follow_symlinks=False)
         except FileExistsError as error:
@@ -299,13 +315,14 @@ class _Temporary:
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
                 raise
-            # The file system has no links. Another writer is then noticed only if it came before.
+            # The file system does not support links. A file that another writer makes after this
+            # check is replaced.
             if os.path.lexists(path):
                 raise file_exists(target) from error
             self.rename(path)
 
     def discard(self) -> None:
-        """Remove the file, unless it was renamed, and unlock it."""
+        """Remove the file if it was not renamed, and unlock it."""
         with suppress(OSError):
             self.file.close()
         with suppress(OSError):
@@ -316,10 +333,11 @@ class _Temporary:
 
 @contextmanager
 def _temporary_beside(path: str, replaced: os.stat_result | None) -> Iterator[_Temporary]:
-    """Yield a temporary file in the folder of `path`, and remove it unless it was renamed."""
+    """Yield a temporary file in the folder of `path`. Remove it if it was not renamed."""
     names = _names_beside(path)
     for name in names[:_NAMES]:
-        # A leftover is rare, and `access` takes a tenth of the time of a failing open.
+        # A file that was left behind is rare, and `access` takes a tenth of the time of a failing
+        # open.
         if os.access(name, os.F_OK):
             remove_leftover(name)
     made, name = None, ""
@@ -334,7 +352,8 @@ def _temporary_beside(path: str, replaced: os.stat_result | None) -> Iterator[_T
         if made is not None:
             made.discard()
         else:
-            # An interrupt came while the file was made. Another writer's file is locked and stays.
+            # An interrupt arrived while the file was made. If the file belongs to another writer,
+            # it is locked and is not removed.
             remove_leftover(name)
 
 
@@ -342,7 +361,8 @@ def _names_beside(path: str) -> list[str]:
     """Return the names for the temporary file of a path, in the order in which they are tried."""
     folder, _, name = path.rpartition("/")
     encoded = os.fsencode(name)
-    # File systems limit a name's bytes, mostly to 255, not its characters.
+    # File systems limit the number of bytes in a name, usually to 255, and not the number of
+    # characters.
     stem = f"{folder}/.{encoded[:80].decode(errors='ignore')}."
     checksum = crc32(encoded)
     known = [f"{stem}{checksum:08x}{number:04x}.s3crypt" for number in range(_NAMES)]
@@ -350,9 +370,9 @@ def _names_beside(path: str) -> list[str]:
 
 
 def _make(path: str, replaced: os.stat_result | None) -> _Temporary | None:
-    """Make and lock a temporary file; return None if another process uses the name."""
+    """Make and lock a temporary file. Return None if another process uses the name."""
     try:
-        # With a buffer length given, Python does not check whether the file is a terminal.
+        # If the buffer length is given, Python does not check whether the file is a terminal.
         file = open(  # noqa: SIM115 - the caller closes it
             path, "x+b", io.DEFAULT_BUFFER_SIZE, opener=partial(_open_new, replaced=replaced)
         )
@@ -362,7 +382,7 @@ def _make(path: str, replaced: os.stat_result | None) -> _Temporary | None:
     try:
         lock = os.dup(file.fileno())
         state = _lock_new(lock)
-        # Some file systems do not count links, so the name is checked too.
+        # Some file systems do not count links, so the file at the path is compared too.
         if state.st_nlink or os.path.samestat(os.lstat(path), state):
             return _Temporary(path, file, lock, state)
     except (BlockingIOError, FileNotFoundError):
@@ -370,7 +390,7 @@ def _make(path: str, replaced: os.stat_result | None) -> _Temporary | None:
     except BaseException:
         _close(file, lock)
         raise
-    # Another process's `remove_leftover` locked or removed the file first.
+    # `remove_leftover` in another process has locked or removed the file in the meantime.
     _close(file, lock)
     return None
 
@@ -379,8 +399,8 @@ def _open_new(path: str, flags: int, *, replaced: os.stat_result | None) -> int:
     if replaced is None:
         return os.open(path, flags, 0o666)
     if replaced.st_uid != os.geteuid():
-        # The permissions are at most those of the other user's file and those of a new file:
-        # another user must not decide who may read this file.
+        # The other user's permissions are reduced to those of a new file, because another user must
+        # not decide who may read this file.
         return os.open(path, flags, 0o600 | replaced.st_mode & 0o666)
     descriptor = os.open(path, flags, 0o600)
     os.fchmod(descriptor, replaced.st_mode & 0o777)
@@ -388,13 +408,16 @@ def _open_new(path: str, flags: int, *, replaced: os.stat_result | None) -> int:
 
 
 def _lock_new(descriptor: int) -> os.stat_result:
-    """Lock a new file and return its state. BlockingIOError: another process is removing it."""
+    """Lock a new file and return its state.
+
+    A BlockingIOError means that another process is removing the file.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise
     except OSError:
-        # The file system has no locks; no leftover is removed there.
+        # The file system does not support locks, so no file that was left behind is removed there.
         pass
     return os.fstat(descriptor)
 
@@ -406,10 +429,11 @@ def _close(file: BinaryIO, lock: int | None) -> None:
 
 
 def _absolute(target: str | Path) -> str:
-    """Return an absolute path, which stays valid if the working directory changes."""
+    """Return the absolute path. It stays valid if the working directory changes."""
     path = path_text(target)
     if not path or path.endswith("/") or "//" in path or "/." in path:
-        # pathlib normalizes these paths; it takes as long as a system call, so only for these.
+        # pathlib normalises these paths. It takes as long as a system call, so it is used only for
+        # these.
         path = str(Path(path))
     return path if path.startswith("/") else os.path.join(os.getcwd(), path)
 
@@ -422,7 +446,7 @@ def _stat(path: str, *, follow_symlinks: bool = True) -> os.stat_result | None:
 
 
 def _is_written_directly(path: str, there: os.stat_result) -> bool:
-    """Return whether a target is a device, a pipe, or a descriptor's name in /dev or /proc."""
+    """Return whether a target is a device, a pipe, or a path in /dev or /proc."""
     _, top, *below = path.split("/", 3)
     of_the_system = top == "proc" or (top == "dev" and below[:1] != ["shm"])
     return of_the_system or not S_ISREG(there.st_mode)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether Python collects garbage in this thread, so that a finalizer must not wait."""
+"""Find out whether Python is collecting garbage in this thread: then a finalizer must not wait."""
 
 import gc
 import threading
@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 
 
 class Collections:
-    """Knows the thread in which Python is collecting garbage, after `watch` was called.
+    """Knows in which thread Python is collecting garbage. `watch` must be called first.
 
-    A finalizer that the collector calls must not wait: its thread may hold a lock that the awaited
-    work needs. It must not close a resource that other garbage uses either: finalizers run in any
-    order.
+    A finalizer that the garbage collector calls must not wait, because its thread may hold a lock
+    that the other thread needs. It must not close a resource that other garbage uses either,
+    because finalizers run in any order.
     """
 
     def __init__(self) -> None:
@@ -19,16 +19,16 @@ class Collections:
         self._later: list[Callable[[], None]] = []
 
     def watch(self) -> None:
-        """Make Python report each collection from now on, which costs about a microsecond each."""
+        """Make Python report each collection from now on. A report takes about a microsecond."""
         if self._notice not in gc.callbacks:
             gc.callbacks.append(self._notice)
 
     def is_here(self) -> bool:
-        """Return whether garbage is being collected in this thread."""
+        """Return whether garbage is being collected in this thread now."""
         return self._thread == threading.get_ident()
 
     def afterwards(self, call: Callable[[], None]) -> None:
-        """Call `call` after this collection has ended and all its finalizers have run."""
+        """Call `call` when the current collection has ended and all its finalizers have run."""
         self._later.append(call)
 
     def _notice(self, phase: str, _: Mapping[str, int]) -> None:

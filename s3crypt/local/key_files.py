@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files with secret keys: their names, which must not be keys themselves, and their permissions.
+"""Files with secret keys: check their permissions, and refuse a key in place of a file's name.
 
-The content of a key file, and what its key is for, is not known here.
+This module does not read key files, and does not know for what their keys are used.
 """
 
 import os
@@ -16,24 +16,28 @@ from s3crypt.errors import ConfigError, KeyFileNotFoundError, KeyFileWarning
 
 _STRICT = "S3CRYPT_STRICT_KEY_FILES"
 _YES, _NO = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
-# Keys in hex, in base64, in PEM or as raw bytes. The pattern also matches inside a longer text, so
-# that an additional quote or letter does not hide a key.
+# Keys in hex, in base64, in PEM or as raw bytes. The pattern also finds a key inside a longer text,
+# so an extra quote or letter does not hide the key.
 _KEY_INSIDE = re.compile(
     r"[0-9A-Fa-f]{31}|[A-Za-z0-9+/_-]{20}={1,2}.{0,2}\Z|-----BEGIN |\0", re.DOTALL
 )
-# 32 bytes in URL-safe base64 without padding, with up to one character too many or missing.
+# 32 bytes in URL-safe base64 without padding. One character may be missing or too many.
 _KEY_UNPADDED = re.compile(r"[A-Za-z0-9_-]{42,44}")
 _NO_PART_OF_KEYS = re.compile(r"[^A-Za-z0-9+/_=-]")
 
 
 def key_file(file: Any) -> Path:
-    """Return the path of a key file; refuse a key in its place without repeating it.
+    """Return the path of a key file.
 
-    A shell expands `~` at the beginning of a word only, so it is expanded here.
+    If the argument is a key instead of a file's name, refuse it without repeating it in the error.
+
+    `~` is replaced by the home directory here, because a shell does this only at the beginning of a
+    word.
     """
     is_name = isinstance(file, str | os.PathLike)
     path = os.path.expanduser(file) if is_name else ""  # noqa: PTH111 - Path's raises without a home
-    # Path.exists raises if the name is too long, and its error repeats the name.
+    # `Path.exists` is not used: it raises an error if the name is too long, and the error contains
+    # the name, which may be a key.
     if not is_name or (looks_like_a_key(str(file)) and not os.path.exists(path)):  # noqa: PTH110
         raise ConfigError(
             "A key is given as the name of a file, never itself; and no file has this name.",
@@ -43,9 +47,10 @@ def key_file(file: Any) -> Path:
 
 
 def check_is_private(path: Path, file: BinaryIO) -> None:
-    """Refuse a secret key's file that other users can write; warn if other users can read it.
+    """Refuse a key file that other users can write to. Warn if other users can read it.
 
-    S3CRYPT_STRICT_KEY_FILES=1 refuses both. Pipes and devices are not checked.
+    With S3CRYPT_STRICT_KEY_FILES=1, a file that other users can read is refused, too. Pipes and
+    devices are not checked.
 
     Raises:
         ConfigError: The file is refused.
@@ -75,7 +80,10 @@ def _is_strict() -> bool:
 
 
 def unreadable(path: str | Path, error: OSError, hint: str) -> ConfigError:
-    """Return the error for a key file that cannot be read, with its own type for a missing file."""
+    """Return the error for a key file that cannot be read.
+
+    A missing file has its own error type.
+    """
     is_missing = isinstance(error, FileNotFoundError)
     kind = KeyFileNotFoundError if is_missing else ConfigError
     return kind(f"Cannot read the key file {path}: {error.strerror}.", hint=hint)

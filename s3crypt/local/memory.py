@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bound on the memory of all buffers of a store's transfers together."""
+"""Limit the memory of the buffers of all transfers of a store."""
 
 import os
 import threading
@@ -9,9 +9,10 @@ from pathlib import Path
 
 _MIB = 2**20
 _MOST = 192 * _MIB
-# Files with the limit of a cgroup. Without a limit, version 2 has "max", version 1 a huge number.
+# Files with the memory limit of a cgroup. Without a limit, version 2 contains "max", and version 1
+# contains a huge number.
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-# Buffers shorter than this are not counted: their number is at most the number of threads.
+# Shorter buffers are not counted. There are at most as many of them as threads.
 UNCOUNTED = 256 * 2**10
 
 
@@ -21,7 +22,7 @@ def default_limit() -> int:
 
 
 def _machine() -> int:
-    """Return this machine's memory in bytes, or the limit of this process's cgroup if lower."""
+    """Return the memory of this machine in bytes, or the limit of the process's cgroup if lower."""
     found = []
     with suppress(AttributeError, OSError, ValueError):
         found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -32,13 +33,13 @@ def _machine() -> int:
 
 
 class Memory:
-    """Counts the bytes of buffers; safe in several threads.
+    """Counts the bytes of buffers. Several threads may use it.
 
-    The first worker of a transfer waits for its share. Further workers are started only while a
-    quarter of the limit is free, so that a long transfer does not keep a new transfer waiting.
+    The first worker of a transfer waits until memory is free. Further workers are started only if a
+    quarter of the limit stays free, so a long transfer does not block a new transfer.
 
     Args:
-        limit: Maximum number of bytes.
+        limit: The maximum number of bytes.
     """
 
     def __init__(self, limit: int) -> None:
@@ -48,10 +49,11 @@ class Memory:
 
     @contextmanager
     def share(self, length: int) -> Iterator[None]:
-        """Wait until `length` bytes are free, and hold them during the block.
+        """Wait until `length` bytes are free, and reserve them during the block.
 
-        At most a quarter of the limit is counted, which `spare` leaves free. Otherwise a transfer
-        that feeds a stream would wait for memory that the stream's own workers hold.
+        At most a quarter of the limit is counted, because `spare` always leaves a quarter free.
+        Otherwise a transfer that feeds a stream could wait for memory that the stream's own workers
+        hold.
         """
         counted, held = min(self._counted(length), self.limit // 4), 0
         try:
@@ -65,7 +67,10 @@ class Memory:
             self._add(held)
 
     def spare(self, length: int) -> bool:
-        """Take `length` bytes for a further worker if they are free; return whether they were."""
+        """Reserve `length` bytes for a further worker if they are free.
+
+        Return whether they were free.
+        """
         counted = self._counted(length)
         with self._freed:
             if self._free - counted < self.limit // 4:
@@ -74,14 +79,14 @@ class Memory:
         return True
 
     def give(self, length: int) -> None:
-        """Return the bytes that `spare` took."""
+        """Release the bytes that `spare` has reserved."""
         self._add(self._counted(length))
 
     def _add(self, counted: int) -> None:
         if counted:
             with self._freed:
-                # Never more than the limit: after an interrupt, both a thread and its starter may
-                # return the same bytes.
+                # The sum never exceeds the limit: after an interrupt, a thread and its starter may
+                # both release the same bytes.
                 self._free = min(self.limit, self._free + counted)
                 self._freed.notify_all()
 

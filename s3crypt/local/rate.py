@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rate of requests that a service accepts, and the turns of the threads that make them.
+"""Limit the rate of requests to the rate that a service accepts. Threads take turns.
 
-`Rate` is pure: it reads no clock. `Turns` has the clock, the lock and the waiting. Both know no
-service, and do not know which errors are throttles.
+`Rate` is pure: it reads no clock. `Turns` has the clock and the lock, and waits. Neither of them
+knows which service is used, or which errors are throttles.
 """
 
 import threading
@@ -17,34 +17,41 @@ from .workers import pause
 
 _log = logger_of(__name__)
 
-# Seconds over which passed requests are counted, as quotas are per second. Replies to requests that
-# were sent within this time after a decrease do not show its effect yet.
+# Requests are counted over this many seconds, because quotas are per second. A reply to a request
+# that was sent less than this time after a decrease does not show the effect of the decrease.
 _SPAN = 1.0
-# A busy service throttles single requests at any rate: up to this share changes nothing.
+# A busy service throttles single requests at any rate. Up to this share of throttled requests, the
+# rate does not change.
 _NOISE = 0.02
-# The rate falls to the rate of passed requests, less the throttled share, but at most this share.
+# After a throttle, the rate is set to the rate of successful requests, reduced by the share of
+# throttled requests, but by at most this share.
 _LARGEST_CUT = 0.1
-# In the first second after a decrease, the rate grows by this share, at least by one request.
+# In the first second after a decrease, the rate grows by this share, but at least by one request
+# per second.
 _GROWTH = 0.05
-# Minimum requests per second: quotas are hundreds, and the pauses between attempts are longer.
+# The minimum number of requests per second. Quotas are hundreds of requests per second, and the
+# pauses between attempts limit the rate further.
 _LEAST = 5.0
-# Seconds after a decrease until the limit ends; the limit has grown many times over by then.
+# The limit ends this many seconds after the last decrease. By then it has grown many times over.
 _QUIET_SECONDS = 10.0
-# Longest single wait: the rate may have grown since a wait began.
+# The maximum length of a single wait. Afterwards the wait is computed again, because the rate may
+# have grown.
 _LONGEST_WAIT_SECONDS = 1.0
 
 
 class Rate:
-    """Requests per second: unlimited before the first throttle, then learned from passed requests.
+    """The permitted requests per second. There is no limit before the first throttle.
 
-    A throttle lowers the rate to the rate of passed requests in the last second, or up to a tenth
-    below, at most once per second. Then the rate grows, twice as fast each second, and after ten
-    seconds the limit ends. Single throttles among many requests change nothing.
+    After a throttle, the limit is computed from the rate of successful requests.
 
-    Turns are numbered and come up in order. At most one unused turn is kept, so that no burst
-    follows a lull.
+    A throttle lowers the limit to the rate of successful requests in the last second, or up to a
+    tenth below. This happens at most once per second. Then the limit grows, twice as fast each
+    second, and is removed after ten seconds. A small share of throttled requests changes nothing.
 
-    Every `now` is the time in seconds, by any clock that never goes back.
+    Turns are numbered, and come in the order of their numbers. At most one unused turn is saved, so
+    a pause is not followed by a burst of requests.
+
+    `now` is always the time in seconds, by any clock that never goes back.
     """
 
     def __init__(self) -> None:
@@ -58,7 +65,7 @@ class Rate:
         self._throttled: deque[float] = deque()
 
     def limit(self, now: float) -> float | None:
-        """Return the limit in requests per second, or None without a limit."""
+        """Return the limit in requests per second. Return None if there is no limit."""
         self._reckon(now)
         return self._limit
 
@@ -69,7 +76,7 @@ class Rate:
         return self._taken
 
     def wait_for(self, turn: int, now: float) -> float:
-        """Return the seconds until a turn comes up at the present rate; 0.0 if it has come up."""
+        """Return the seconds until a turn comes at the present rate. Return 0.0 if it has come."""
         self._reckon(now)
         return max(0.0, turn - self._come_up) / self._limit if self._limit else 0.0
 
@@ -79,9 +86,12 @@ class Rate:
         self._sent.append(now)
 
     def throttled(self, sent: float, now: float) -> None:
-        """Count a throttled request; lower the rate, unless it was sent just after a decrease.
+        """Count a throttled request, and lower the limit.
 
-        Requests without a reply count as passed: a service refuses faster than it serves.
+        The limit is not lowered if the request was sent just after a decrease.
+
+        Requests without a reply so far are counted as successful, because a service replies faster
+        to a throttled request than to another.
         """
         self._reckon(now)
         self._throttled.append(sent)
@@ -97,13 +107,14 @@ class Rate:
         lowered = max(_LEAST, passed * (1 - min(share, _LARGEST_CUT)))
         if self._limit is None:
             self._come_up = self._taken + 1.0
-        # The rate of passed requests may exceed the present limit, which was higher a second ago.
+        # The rate of successful requests may exceed the present limit, because the limit was higher
+        # a second ago.
         self._limit = lowered if self._limit is None else min(self._limit, lowered)
         self._growth = max(1.0, self._limit * _GROWTH)
         self._lowered = now
 
     def _reckon(self, now: float) -> None:
-        """Advance the rate and the turns by the time since the last call."""
+        """Update the limit and the turns for the time since the last call."""
         seconds, self._reckoned = max(0.0, now - self._reckoned), max(now, self._reckoned)
         if self._limit is None:
             return
@@ -121,11 +132,11 @@ def _forget(times: deque[float], now: float) -> None:
 
 
 class Turns:
-    """The turns of all threads that ask one service by one client, at the rate it accepts.
+    """The turns of all threads that use one client of a service. The service limits their rate.
 
     Args:
-        service: The service's name in logs.
-        is_throttle: Returns whether the error of a request is a throttle.
+        service: The name of the service, for logs.
+        is_throttle: Returns whether the error of a request means that it was throttled.
     """
 
     def __init__(self, service: str, is_throttle: Callable[[Exception], bool]) -> None:
@@ -137,9 +148,12 @@ class Turns:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Wait for a turn to make the block's request; lower the rate if it is throttled.
+        """Wait for a turn, and then run the block, which makes one request.
 
-        The wait ends at once if this thread is told to stop. `clock` does not count the wait.
+        If the request is throttled, lower the rate.
+
+        The wait ends at once if this thread has been told to stop. `clock` does not count the time
+        of the wait.
         """
         sent = self._wait()
         try:
@@ -150,7 +164,7 @@ class Turns:
             raise
 
     def _wait(self) -> float:
-        """Wait for a turn; count its request as sent, and return the time."""
+        """Wait for a turn. Count the request as sent, and return the present time."""
         began = time.monotonic()
         with self._lock:
             turn, seconds = self._rate.take(began), 0.0
@@ -198,20 +212,21 @@ def _waited() -> float:
 
 
 def clock() -> float:
-    """Return this thread's time in seconds, which stands still while the thread waits for a turn.
+    """Return this thread's time in seconds. It stands still while the thread waits for a turn.
 
-    A deadline by this clock counts attempts and the pauses between them, but not the queue.
+    A deadline by this clock includes the attempts and the pauses between them, but not the waits
+    for a turn.
     """
     return time.monotonic() - _waited()
 
 
 class Pace:
-    """Turns at a fixed rate, for requests whose quota is known and shared with other processes.
+    """Turns at a fixed rate, for requests with a known quota that other processes use, too.
 
-    An unused turn is not kept, so that no burst follows a lull.
+    An unused turn is not saved, so a pause is not followed by a burst of requests.
 
     Args:
-        per_second: Turns per second.
+        per_second: The number of turns per second.
     """
 
     def __init__(self, per_second: float) -> None:
@@ -220,7 +235,7 @@ class Pace:
         self._lock = threading.Lock()
 
     def wait(self) -> None:
-        """Wait for the next turn of all threads; return at once if this thread is told to stop."""
+        """Wait for this thread's turn. Return at once if this thread has been told to stop."""
         with self._lock:
             now = time.monotonic()
             turn = max(now, self._next)

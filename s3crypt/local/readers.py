@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads that fill their buffers, from files and other objects with a `read` method."""
+"""Read from files and other objects with a `read` method until a buffer is full."""
 
 import io
 from typing import Protocol
@@ -7,25 +7,30 @@ from typing import Protocol
 from s3crypt.errors import StorageError
 
 _FILES = (io.BytesIO, io.FileIO, io.BufferedReader, io.BufferedRandom)
-# Bytes per `read`: reading a whole buffer's length at once would double a reader's memory.
+# The number of bytes per `read`. Reading a whole buffer's length at once would need the memory
+# twice.
 _PIECE = 2**20
 _NOT_BLOCKING = "The source does not block."
 _NOT_BLOCKING_HINT = "Open it in blocking mode."
 
 
 class ByteReader(Protocol):
-    """A source of bytes, read in order: a binary file, a pipe, a reply's body."""
+    """A source of bytes that are read in order: a binary file, a pipe, or a reply's body."""
 
     def read(self, size: int, /) -> bytes | None:
-        """Return at most `size` bytes: no bytes at the end, None if the read would block."""
+        """Return at most `size` bytes.
+
+        Return no bytes at the end, and None if the read would block.
+        """
         ...
 
 
 def read_exactly(source: ByteReader, length: int) -> bytes:
-    """Return `length` bytes, or fewer at the source's end, even if a single read is short.
+    """Return `length` bytes, even if single reads are shorter. Return fewer only at the end.
 
     Raises:
-        StorageError: The source does not block, so that its end cannot be told from a pause.
+        StorageError: The source is in non-blocking mode, so its end cannot be distinguished from a
+            pause.
     """
     chunk = source.read(length)
     if chunk is not None and len(chunk) == length:
@@ -34,7 +39,10 @@ def read_exactly(source: ByteReader, length: int) -> bytes:
 
 
 def read_on(source: ByteReader, chunk: bytes | None, length: int) -> bytes:
-    """Return the first read's `chunk`, continued to `length` bytes, or to the source's end."""
+    """Continue a read that returned `chunk`.
+
+    Return `length` bytes, or fewer at the source's end.
+    """
     chunks: list[bytes] = []
     while chunk:
         chunks.append(chunk)
@@ -48,10 +56,11 @@ def read_on(source: ByteReader, chunk: bytes | None, length: int) -> bytes:
 
 
 def read_into(source: ByteReader, view: memoryview) -> int:
-    """Read into `view` until it is full or the source has ended; return the number of bytes.
+    """Read into `view` until it is full or the source has ended. Return the number of bytes.
 
     Raises:
-        StorageError: The source does not block, so that its end cannot be told from a pause.
+        StorageError: The source is in non-blocking mode, so its end cannot be distinguished from a
+            pause.
     """
     filled = 0
     while filled < len(view):
@@ -76,9 +85,9 @@ def _read_some_into(source: ByteReader, view: memoryview) -> int:
 
 
 def _fills(source: ByteReader) -> bool:
-    """Return whether a source's `readinto` gives the same bytes as its `read`."""
-    # This holds for Python's own files, and for raw files whose class defines `readinto` itself.
-    # Any other source promises `read` only: an inherited `readinto` may give other bytes, or not
-    # count them.
+    """Return whether `readinto` of a source reads the same bytes as its `read`."""
+    # This is true for Python's own files, and for raw files whose class itself defines `readinto`.
+    # Any other source only guarantees `read`: an inherited `readinto` may return other bytes, or
+    # may not count them.
     kind = type(source)
     return kind in _FILES or (issubclass(kind, io.RawIOBase) and "readinto" in vars(kind))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sources of bytes: memory, files and streams, with the guarantees of each.
+"""Sources of bytes: memory, files and streams. Each has its own guarantees.
 
-This module checks callers' sources and files before the first request to S3.
+This module also checks the source and the files of a caller before the first request to S3.
 """
 
 import codecs
@@ -25,7 +25,7 @@ from s3crypt.errors import (
 from .readers import ByteReader, read_exactly, read_into
 
 _BUFFERED = (io.BufferedReader, io.BufferedRandom)
-# A longer text, or a text with line breaks, is more likely content than a path.
+# A longer text, or a text with line breaks, is more likely to be content than a path.
 _MAX_SHOWN = 1024
 
 
@@ -34,22 +34,24 @@ class Source(Protocol):
 
     @property
     def size(self) -> int | None:
-        """Return the size in bytes, or None if it is unknown until the end."""
+        """Return the size in bytes. Return None if it is unknown until the end is reached."""
         ...
 
     def read_into(self, view: memoryview, offset: int) -> int:
-        """Read into `view` from `offset`; return fewer bytes only at the end.
+        """Read into `view`, beginning at `offset`.
 
-        Streams ignore the offset.
+        Return the number of bytes: fewer only at the end.
+
+        A stream ignores the offset, because it is read in order.
         """
         ...
 
     def at_end(self) -> bool:
-        """Return whether a stream has ended; called for streams only."""
+        """Return whether a stream has ended. This is called only for streams."""
         ...
 
     def verify(self) -> None:
-        """Raise StorageError if the source changed while its bytes were read."""
+        """Raise StorageError if the source was changed while it was read."""
         ...
 
 
@@ -64,46 +66,49 @@ def _reading(name: str) -> Iterator[None]:
 
 
 class BytesSource:
-    """Bytes in memory."""
+    """A source of bytes in memory."""
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
         self._view = as_bytes(data)
         self.size: int | None = len(self._view)
 
     def read_into(self, view: memoryview, offset: int) -> int:
-        """Copy from `offset`."""
+        """Copy bytes that begin at `offset` into `view`."""
         chunk = self._view[offset : offset + len(view)]
         view[: len(chunk)] = chunk
         return len(chunk)
 
     def at_end(self) -> bool:
-        """Never asked: the size is known."""
+        """Raise AssertionError: the size is known, so this is never called."""
         raise AssertionError("unreachable: only streams are asked")
 
     def verify(self) -> None:
-        """Do nothing: the caller keeps the bytes as they are during the call."""
+        """Do nothing: the caller must not change the bytes during the call."""
 
 
 def as_bytes(data: bytes | bytearray | memoryview) -> memoryview:
-    """Return a view of the data's bytes, in element order; data with gaps is copied."""
+    """Return a view of the data's bytes, in the order of the elements. Data with gaps is copied."""
     view = memoryview(data)
     try:
         return view.cast("B")
     except TypeError:
-        # This also copies data with a foreign byte order, or with an empty dimension.
+        # This also copies data with a foreign byte order or with an empty dimension.
         return memoryview(view.tobytes())
 
 
 class FileSource:
-    """A regular file, read at any offset by any worker."""
+    """A regular file. Any worker can read it at any offset."""
 
     @classmethod
     def of(cls, file: BinaryIO, name: str) -> Self | None:
-        """Return a source of a file's bytes from its position on, or None if it needs `read`.
+        """Return a source of a file's bytes from its position on.
 
-        Only for Python's own files, the descriptor has the same bytes as `read`: a GzipFile's
-        descriptor has the compressed bytes, and a subclass may count or change the bytes. Also,
-        some files report a wrong size: files in /proc report 0, and files in /sys too much.
+        Return None if the file can only be read by its `read` method.
+
+        The descriptor is used only for Python's own files. For other objects, `read` may return
+        other bytes than the descriptor: a GzipFile's descriptor has the compressed bytes, and a
+        subclass may count or change the bytes. The reported size is checked, because files in /proc
+        report 0, and files in /sys report a size that is too large.
         """
         raw = file.raw if type(file) in _BUFFERED else file  # type: ignore[attr-defined]  # they have
         if type(raw) is not io.FileIO or not is_regular(file):
@@ -128,7 +133,7 @@ class FileSource:
             return len(os.pread(self._descriptor, 2, self._start + self.size - 1)) == 1
 
     def read_into(self, view: memoryview, offset: int) -> int:
-        """Read from `offset`."""
+        """Read bytes that begin at `offset` into `view`."""
         filled = 0
         while filled < len(view):
             with _reading(self._name):
@@ -139,11 +144,11 @@ class FileSource:
         return filled
 
     def at_end(self) -> bool:
-        """Never asked: the size is known."""
+        """Raise AssertionError: the size is known, so this is never called."""
         raise AssertionError("unreachable: only streams are asked")
 
     def verify(self) -> None:
-        """Refuse a file that was written to while it was read."""
+        """Raise an error if the file was written to while it was read."""
         now = os.fstat(self._descriptor)
         if (now.st_size, now.st_mtime_ns) != (self._state.st_size, self._state.st_mtime_ns):
             has_grown = now.st_size > self._state.st_size
@@ -155,24 +160,24 @@ class FileSource:
 
 
 def is_regular(file: BinaryIO) -> bool:
-    """Return whether a file has a size, and can be read and written at offsets."""
+    """Return whether a file has a size, and can be read and written at any offset."""
     descriptor = file.fileno()
-    # With O_APPEND, every write goes to the end, regardless of its offset.
+    # With O_APPEND, every write goes to the end of the file, whatever its offset is.
     appends = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_APPEND
     return not appends and stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
 @contextmanager
 def opening(path: str | Path, *, or_content: bool = False) -> Iterator[BinaryIO]:
-    """Yield a file open for reading.
+    """Yield a file that is open for reading.
 
     Args:
         path: The file's path.
-        or_content: Whether the caller also accepts content as bytes: a text may have been meant as
-            content, which the error's hint then says.
+        or_content: Whether the caller's argument may also be content as bytes. If so, the hint of
+            the error says that content must be bytes and not text.
 
     Raises:
-        ConfigError: `path` is no path.
+        ConfigError: `path` is not a path.
         LocalFileNotFoundError: The file does not exist.
         StorageError: The file is a directory or cannot be read.
     """
@@ -197,7 +202,7 @@ def path_text(path: object) -> str:
     """Return a path as text.
 
     Raises:
-        ConfigError: `path` is neither text nor a `Path`, or no file can have that name.
+        ConfigError: `path` is neither text nor a `Path`, or cannot be the name of a file.
     """
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if not isinstance(text, str):
@@ -211,19 +216,22 @@ def path_text(path: object) -> str:
 
 
 def _shown(path: str) -> str:
-    """Return a path for an error message, or a substitute if the text is more likely content."""
+    """Return a path for an error message.
+
+    If the text is more likely to be content than a path, return a general description.
+    """
     is_likely = path.isprintable() and len(path) <= _MAX_SHOWN
     return path if is_likely else "the file that is named"
 
 
 @contextmanager
 def given(source: str | Path | bytes | bytearray | memoryview | BinaryIO) -> Iterator["Source"]:
-    """Yield the source for a path, for bytes, or for a binary file from its position on.
+    """Yield the source for a path, for bytes, or for a binary file (from its position on).
 
     Raises:
-        ConfigError: `source` has another type, or is a file that is closed, open as text, or not
-            readable.
-        LocalFileNotFoundError, StorageError: As `opening`.
+        ConfigError: `source` has another type, or is a file that is closed, is not readable, or is
+            open as text.
+        LocalFileNotFoundError, StorageError: For the reasons that `opening` documents.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         yield BytesSource(source)
@@ -244,10 +252,10 @@ def given(source: str | Path | bytes | bytearray | memoryview | BinaryIO) -> Ite
 
 
 def check_file(file: object, role: Literal["source", "target"]) -> None:
-    """Refuse a caller's file from which bytes cannot be read, or to which they cannot be written.
+    """Refuse a caller's file if bytes cannot be read from a source, or written to a target.
 
     Raises:
-        ConfigError: The file is open as text, closed, or open only for the other direction.
+        ConfigError: The file is closed, is open as text, or is open only for the other direction.
     """
     mode, wanted = ("rb", "readable") if role == "source" else ("wb", "writable")
     if isinstance(file, _TEXT) or isinstance(getattr(file, "encoding", None), str):
@@ -260,12 +268,15 @@ def check_file(file: object, role: Literal["source", "target"]) -> None:
 
 
 _TEXT = (io.TextIOBase, codecs.StreamReader, codecs.StreamWriter, codecs.StreamReaderWriter)
-# The `read` of these classes returns bytes; other classes may return any type.
+# `read` of these classes returns bytes. `read` of other classes may return any type.
 _BINARY = (io.RawIOBase, io.BufferedIOBase)
 
 
 def _stream(file: BinaryIO) -> "StreamSource":
-    """Return a stream; unless its class guarantees bytes, check the type of its first byte."""
+    """Return a stream for a file.
+
+    If the file's class does not guarantee bytes, read one byte ahead and check its type.
+    """
     stream = StreamSource(file)
     if isinstance(file, _BINARY):
         return stream
@@ -279,7 +290,7 @@ def _stream(file: BinaryIO) -> "StreamSource":
 
 
 def _as_read(chunk: object) -> bytes:
-    """Return the result of a stream's `read` as bytes; refuse any other type."""
+    """Return the result of a stream's `read` as bytes. Refuse any other type."""
     if not isinstance(chunk, bytes | bytearray | memoryview):
         raise ConfigError(
             f"The source's read gives {type(chunk).__name__}, not bytes.",
@@ -289,13 +300,14 @@ def _as_read(chunk: object) -> bytes:
 
 
 class StreamSource:
-    """A pipe, socket or other file that is read once, in order.
+    """A pipe, a socket or another file that is read once, in order.
 
     Args:
-        file: The file to read.
-        size: Its size in bytes, if known; a stream of another size is an error.
-        last_check: Called after the last read and before the object appears. It raises an error if
-            the object must not appear.
+        file: The file that is read.
+        size: The size in bytes. None if it is unknown. If the stream has another size, a
+            StorageError is raised.
+        last_check: Is called after the last read, before the object becomes visible. It raises an
+            error if the object must not become visible.
     """
 
     def __init__(
@@ -310,7 +322,7 @@ class StreamSource:
         self.size = size
 
     def read_into(self, view: memoryview, offset: int) -> int:
-        """Read the next bytes; `offset` is the stream's position."""
+        """Read the next bytes into `view`. `offset` is ignored: it is the stream's position."""
         del offset
         filled = len(self._ahead)
         view[:filled] = self._ahead
@@ -319,13 +331,16 @@ class StreamSource:
             return filled + read_into(self._file, view[filled:])
 
     def at_end(self) -> bool:
-        """Return whether the stream has ended, by reading one byte ahead."""
+        """Return whether the stream has ended. This may read one byte ahead."""
         with _reading("the source"):
             self._ahead = self._ahead or _as_read(read_exactly(self._file, 1))
         return not self._ahead
 
     def verify(self) -> None:
-        """Read to the end, so that the source verifies its last bytes; then call `last_check`."""
+        """Raise an error if the stream has not ended, then call `last_check`.
+
+        The read at the end makes the stream verify its last bytes.
+        """
         if not self.at_end():
             raise StorageError(f"The stream is longer than the {self.size} bytes announced.")
         if self._last_check:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads that share a piece of work, each with buffers of its own."""
+"""Threads that share a piece of work. Each thread has its own buffers."""
 
 import queue
 import threading
@@ -27,7 +27,7 @@ _here = threading.local()
 
 @contextmanager
 def stopping(stop: threading.Event) -> Iterator[None]:
-    """Make `stop` end the pauses of this thread, and the crews that it waits for."""
+    """During the block, let the event `stop` end this thread's pauses and its crews."""
     before = getattr(_here, "stop", None)
     _here.stop = stop
     try:
@@ -37,16 +37,16 @@ def stopping(stop: threading.Event) -> Iterator[None]:
 
 
 def current_stop() -> threading.Event | None:
-    """Return the event that ends this thread's pauses, or None."""
+    """Return the event that tells this thread to stop. Return None if there is none."""
     stop: threading.Event | None = getattr(_here, "stop", None)
     return stop
 
 
 def check_stop() -> None:
-    """Refuse to continue if this thread is told to stop.
+    """Raise an error if this thread has been told to stop.
 
     Raises:
-        StorageError: This thread is told to stop.
+        StorageError: This thread has been told to stop.
     """
     stop = current_stop()
     if stop is not None and stop.is_set():
@@ -54,7 +54,10 @@ def check_stop() -> None:
 
 
 def pause(seconds: float) -> bool:
-    """Wait before another attempt; return False at once if this thread is told to stop."""
+    """Wait before another attempt.
+
+    Return False, at once, if this thread is told to stop. Otherwise return True.
+    """
     stop = current_stop()
     if stop is None:
         time.sleep(seconds)
@@ -67,7 +70,7 @@ class Resources:
     """The limits on threads and memory for the transfers of one store.
 
     Attributes:
-        workers: Maximum number of threads of one transfer.
+        workers: The maximum number of threads of one transfer.
         memory: Counts the buffers of all transfers.
     """
 
@@ -76,23 +79,25 @@ class Resources:
 
 
 class Crew:
-    """Threads that each call `work(buffers)` until it returns False, or a thread fails.
+    """Threads that call `work(buffers)` repeatedly until it returns False or a thread fails.
 
     `Width` decides the number of threads, up to `most`. A thread is added only if `may_grow`
-    returns True and `memory` has room for its buffers. A surplus thread ends after its present
-    piece of work.
+    returns True and `memory` has room for the thread's buffers. If there are too many threads, a
+    thread ends after its current piece of work.
 
-    Leaving the block, with or without an error, waits for the pieces of work in progress: an upload
-    must not be aborted, nor a file be removed, while a thread still writes to it.
+    At the end of the `with` block, even after an error, the crew waits for the pieces of work that
+    have begun. An upload must not be aborted, and a file must not be removed, while a thread still
+    writes to it.
 
     Args:
-        most: Maximum number of threads.
-        work: Does one piece of work; returns False if no work is left.
+        most: The maximum number of threads.
+        work: Does one piece of work. Returns False if no work is left.
         may_grow: Returns whether more threads would help.
         is_far: Returns whether the service is known to be far away.
-        memory: Counts the buffers; the caller holds the share of the first thread.
-        length: Number of bytes of a thread's buffers.
-        cpu: Returns the CPU seconds used so far, if the work is Python's own.
+        memory: Counts the memory of buffers. The caller has already reserved the memory of the
+            first thread.
+        length: The number of bytes of one thread's buffers.
+        cpu: Returns the CPU seconds used so far, if the work is mostly Python's own work.
     """
 
     def __init__(  # noqa: PLR0913 - by name
@@ -133,7 +138,7 @@ class Crew:
                 ) from error
             self._grow()
         except BaseException:
-            # An interrupt: Python does not call __exit__ if __enter__ raises.
+            # After an interrupt: Python does not call __exit__ if __enter__ raises.
             self._halt()
             raise
         return self
@@ -142,7 +147,8 @@ class Crew:
         self._halt()
 
     def _halt(self) -> None:
-        # A count, not `join`: a thread whose start was interrupted may run without being listed.
+        # Busy threads are counted, and not joined, because a thread may run without being in the
+        # list if its start was interrupted.
         with self._idle:
             self._stop.set()
             self._idle.wait_for(lambda: not self._busy)
@@ -151,8 +157,8 @@ class Crew:
         """Wait until all work is done.
 
         Raises:
-            BaseException: The first failure of a thread.
-            StorageError: The waiting thread was told to stop, so work may be left.
+            BaseException: The error of the first thread that failed.
+            StorageError: This thread was told to stop, so some work may not be done.
         """
         for thread in self._threads:
             while thread.is_alive():
@@ -160,14 +166,15 @@ class Crew:
                 self.look()
         if self._failures:
             raise self._failures[0]
-        # If stopped, the threads may have left work undone; the caller must not treat it as done.
+        # If the threads were told to stop, some work may not be done. The caller must not treat it
+        # as done.
         check_stop()
 
     def look(self) -> bool:
-        """Start more threads if they would help; return whether a thread is alive.
+        """Start more threads if they would help. Return whether a thread is still running.
 
         Raises:
-            BaseException: The first failure of a thread, after all threads have ended.
+            BaseException: The error of the first thread that failed, after all threads have ended.
         """
         if self._stop_above and self._stop_above.is_set():
             self._stop.set()
@@ -216,7 +223,8 @@ class Crew:
                 if self._memory:
                     self._memory.give(self._length)
                 if isinstance(error, RuntimeError):
-                    # The system allows no further thread; the present threads do the work.
+                    # The system does not permit another thread, so the present threads do all the
+                    # work.
                     break
                 raise
         if len(self._threads) > before > 1:
@@ -234,11 +242,13 @@ class Crew:
 
 
 class Pool:
-    """Threads that wait for work, for a file that stays open; they do not block a process's end.
+    """Threads that wait for work, such as reads of an open file.
+
+    They do not prevent the process from exiting.
 
     Args:
-        most: Maximum number of threads. A thread is started when work arrives and no thread is
-            idle.
+        most: The maximum number of threads. A thread is started when work is submitted and no
+            thread is idle.
     """
 
     def __init__(self, most: int) -> None:
@@ -249,23 +259,23 @@ class Pool:
         self._waiting = threading.Semaphore(0)
         self._threads = 0
         self._is_closed = False
-        # Without the lock, closing during `submit` could leave work undone or a thread running.
-        # The lock is reentrant, since a signal's handler may close the pool in the same thread.
+        # Without the lock, a close during `submit` could leave work undone or a thread running. The
+        # lock is reentrant because a signal handler in the same thread may close the pool.
         self._lock = threading.RLock()
 
     def submit(self, work: Callable[[], None]) -> Future[None]:
-        """Run the work in a thread, or here if no thread can be started; return its future."""
+        """Run the work in a thread, or here if no thread can be started. Return its future."""
         done: Future[None] = Future()
         with self._lock:
             if self._is_closed:
                 raise ValueError("The pool is closed.")
-            # Start the thread before the work is queued: queued work needs a thread to run it.
+            # A thread is started before the work is queued, because queued work needs a thread.
             if not self._waiting.acquire(blocking=False) and self._threads < self._most:
                 with suppress(RuntimeError):
                     threading.Thread(target=self._run, name="s3crypt-read", daemon=True).start()
                     self._threads += 1
             if self._is_closed:
-                # A signal's handler closed the pool, without counting the new thread.
+                # A signal handler has closed the pool, and did not count the new thread.
                 self._work.put(None)
                 raise ValueError("The pool is closed.")
             if self._threads:
@@ -275,7 +285,7 @@ class Pool:
         return done
 
     def close(self) -> None:
-        """Make the threads end after all submitted work is done."""
+        """Make the threads end after they have done all submitted work."""
         with self._lock:
             self._is_closed = True
             for _ in range(self._threads):
@@ -306,9 +316,11 @@ def each(
     workers: int,
     **about: Any,
 ) -> None:
-    """Run `work` for each item in a Crew, begun in the items' order; raise the first failure.
+    """Call `work` for each item in a Crew, in the order of the items.
 
-    `about` are further arguments of `Crew`.
+    Raise the first error.
+
+    `about` has further arguments of `Crew`.
     """
     lock = threading.Lock()
 

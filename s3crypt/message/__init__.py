@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AWS Encryption SDK messages: bytes to bytes. Knows no network, no boto3 and no file.
+"""AWS Encryption SDK messages: encrypt and decrypt bytes. No network, no boto3, no files.
 
-`encrypt` and `decrypt` take and return bytes; `EncryptingReader` and `DecryptingReader` stream.
-A `Sealer` or `Opener` with its `Geometry` handles frames in any order, for parallel transfers.
+`encrypt` and `decrypt` take and return bytes. `EncryptingReader` and `DecryptingReader` are
+streams. A `Sealer` or an `Opener`, with its `Geometry`, processes frames in any order, for parallel
+transfers.
 """
 
 from .frames import DEFAULT_FRAME_LENGTH, FRAME_LENGTH_STEP, Opener, Sealer

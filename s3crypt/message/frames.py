@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames: where they lie, how they are sealed, how they are opened. Bytes to bytes.
+"""Frames of a message: seal them and open them. Bytes to bytes.
 
     regular frame   sequence 4 | IV 12 | ciphertext F | tag 16
     final frame     FFFFFFFF | sequence 4 | IV 12 | length 4 | ciphertext n | tag 16
@@ -41,11 +41,11 @@ from .suites import COMMITTING, COMMITTING_SIGNED, IV_LENGTH, TAG_LENGTH, Suite
 
 BLOCK_OVERHEAD = IV_LENGTH + 8 + TAG_LENGTH
 DEFAULT_FRAME_LENGTH = 256 * 2**10
-"""Plaintext bytes per frame of a new message, if the caller names no length."""
-# The official Python SDK writes and expects multiples of 128 bytes only.
+# The official Python SDK writes and accepts only multiples of 128 bytes.
 FRAME_LENGTH_STEP = 128
 SIGNATURE_LENGTH = 103
-# The longest signature any writer makes: DER of two P-384 numbers, with its length.
+# The longest possible signature is a DER sequence of two P-384 numbers (104 bytes). Its length
+# field has 2 bytes.
 MAX_FOOTER_LENGTH = 2 + 104
 MAX_BLOCK_LENGTH = 2**36 - 32
 
@@ -55,15 +55,16 @@ _FINAL_AAD = b"AWSKMSEncryptionClient Final Frame"
 _BLOCK_AAD = b"AWSKMSEncryptionClient Single Block"
 _IV_PREFIX = bytes(IV_LENGTH - 4)  # before the sequence number
 _NO_COPY = "A sealer is not copied: two would seal different frames with one nonce; make another."
-# The forks between the first process and this one. A process id would cost a system call for each
-# message and run, and the system may reuse it: in another PID namespace, or after a parent's end.
+# One entry per fork between the first process and this process. A process id is not used: reading
+# it for each message and run would need a system call, and the system may reuse an id, in another
+# PID namespace or after the parent has ended.
 _FORKS: list[int] = []
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _FORKS.append(os.getpid()))
 
 
 def check_context(context: Mapping[str, str]) -> None:
-    """Refuse an encryption context with a reserved key, or with a key or a value that is no text.
+    """Refuse an encryption context with a reserved key, or with a key or a value that is not text.
 
     Raises:
         ConfigError: A key begins with `aws-crypto-`, or a key or a value is not text.
@@ -76,7 +77,7 @@ def check_context(context: Mapping[str, str]) -> None:
 
 
 def unsigned() -> PolicyError:
-    """Return the error for a message without a signature if the caller demands a signature."""
+    """Return the error for an unsigned message, for a caller that requires a signature."""
     return PolicyError(
         "The message is not signed, and a signature is demanded.",
         hint="Whoever may open messages of its key can have made it.",
@@ -85,13 +86,14 @@ def unsigned() -> PolicyError:
 
 
 class Sealer:
-    """Makes one message's frames, each exactly once.
+    """Seals the frames of one message, each frame exactly once.
 
-    Runs of frames of an unsigned message may be sealed in any order and from several threads:
-    IVs and offsets follow from the sequence numbers. A signed message is sealed in order.
+    For an unsigned message, runs of frames may be sealed in any order and by several threads,
+    because IVs and offsets follow from the sequence numbers. The frames of a signed message must be
+    sealed in order.
 
-    A sealer cannot be copied, and seals only in the process that made it: two copies would not
-    know of each other's frames, and would seal different plaintexts with the same nonce.
+    A sealer cannot be copied, and seals only in the process that made it. Two copies would not know
+    which frames the other copy has sealed, and would seal different plaintexts with the same nonce.
 
     Args:
         keyring: Makes and wraps the message's data key.
@@ -100,8 +102,8 @@ class Sealer:
             Only a keyring that reuses data keys needs it.
 
     Attributes:
-        header: The serialized header, the message's first bytes. It does not change any more.
-        geometry: The positions of the message's frames.
+        header: The serialized header. It is the beginning of the message, and does not change.
+        geometry: The offsets and lengths of the message's frames.
     """
 
     def __init__(
@@ -134,8 +136,8 @@ class Sealer:
             suite, message_id, serialized, data_key.edks, frame_length, commitment
         )
         self._cipher = AESGCM(content_key)
-        # Only this header is authenticated under this key and the fixed zero IV: a second header
-        # would reveal the authentication key.
+        # Under this key and the zero IV, only this header is ever authenticated. A tag of a second
+        # header would reveal the authentication key.
         iv = bytes(IV_LENGTH)
         tag = self._cipher.encrypt(iv, b"", body)
         self.header = body + tag
@@ -160,17 +162,19 @@ class Sealer:
             self._signer.update(self.header)
 
     def seal(self, plaintext: memoryview, out: memoryview, *, first: int, is_final: bool) -> int:
-        """Seal a run of frames, the first numbered `first`, into `out`; return the bytes written.
+        """Seal a run of frames into `out`, and return the number of bytes written.
 
-        All frames of a run are full, except for the final frame of the message. A run with
-        `is_final` ends with the final frame. If the plaintext fills whole frames, an empty final
-        frame follows them: the official Python SDK 3.x refuses a full final frame.
+        The first frame of the run has the number `first`.
+
+        All frames of a run must be full, except the final frame of the message. If `is_final`, the
+        run ends with the final frame. If the plaintext fills whole frames, an empty final frame
+        follows, because the official Python SDK 3.x refuses a full final frame.
 
         Raises:
             ConfigError: The process was forked after the sealer was made.
-            AssertionError: A frame of the run was sealed before, and its nonce must not be used
-                twice; or a short frame is not the final frame, or the message already has a
-                final frame, or frames of a signed message are out of order.
+            AssertionError: A frame of the run was already sealed (its nonce must not be used
+                twice), a frame that is not the final frame is not full, the message already has a
+                final frame, or the frames of a signed message are not in order.
         """
         self.check_process()
         length = self.geometry.frame_length
@@ -193,16 +197,16 @@ class Sealer:
 
     @property
     def stride(self) -> int:
-        """Return the number of bytes of a regular frame in the message."""
+        """Return the number of bytes that a regular frame takes in the message."""
         return self.geometry.stride
 
     def sealed_length(self, plaintext_length: int) -> int:
-        """Return the length of the message for that many plaintext bytes, with its signature."""
+        """Return the length of a message with this many plaintext bytes and its signature."""
         return self.geometry.message_length(plaintext_length) + self.footer_length
 
     @property
     def fields(self) -> Header:
-        """Return the header's fields."""
+        """Return the fields of the header."""
         return self._fields()
 
     @property
@@ -216,14 +220,17 @@ class Sealer:
         return 2 + SIGNATURE_LENGTH if self._signer else 0
 
     def footer(self) -> bytes:
-        """Return the footer: the signature, or no bytes if the message is not signed."""
+        """Return the footer, which contains the signature.
+
+        Return no bytes for an unsigned message.
+        """
         if self._signer is None:
             return b""
         self.check_process()
         return self._signer.footer()
 
     def check_process(self) -> None:
-        """Refuse to seal in a process that was forked after the sealer was made.
+        """Raise an error in a process that was forked after the sealer was made.
 
         Raises:
             ConfigError: The process was forked after the sealer was made.
@@ -245,8 +252,8 @@ class Sealer:
         raise TypeError(_NO_COPY)
 
     def _regular(self, plaintext: memoryview, out: memoryview, first: int) -> int:
-        # This loop bounds the throughput: for a short frame, its own steps cost as much as the
-        # cipher. It therefore makes as few slices and calls as possible.
+        # This loop limits the throughput: for a short frame, the loop takes as long as the cipher.
+        # Therefore it makes as few slices and calls as possible.
         length, stride = self.geometry.frame_length, self.geometry.stride
         aad, size, encrypt_into = self._frame_aad, length.to_bytes(8), self._cipher.encrypt_into
         start = position = 0
@@ -292,7 +299,8 @@ class Sealer:
             self._end = last if is_final else self._end
 
     def _check_order(self, first: int, last: int, *, is_final: bool) -> None:
-        # A second final frame would make two valid messages, where one truncates the other.
+        # With a second final frame, there would be two valid messages: the longer one, and a
+        # truncated one.
         if is_final:
             misplaced = self._end or (self._sealed and any(high > last for _, high in self._sealed))
         else:
@@ -315,7 +323,7 @@ def _generate(
 
 
 class _HeaderProof:
-    """Tries data keys against one header: by its commitment, if any, and by its tag."""
+    """Checks data keys with one header: with its commitment, if it has one, and with its tag."""
 
     __slots__ = ("_aad", "_cipher", "_header")
 
@@ -325,7 +333,10 @@ class _HeaderProof:
         self._cipher: AESGCM | None = None
 
     def fits(self, data_key: bytes) -> bool:
-        """Return whether this data key opens the header; if so, keep the content key's cipher."""
+        """Return whether this data key opens the header.
+
+        If it does, keep the content key's cipher.
+        """
         header, suite = self._header, self._header.suite
         if len(data_key) != suite.key_length:
             return False
@@ -336,22 +347,28 @@ class _HeaderProof:
         try:
             cipher.decrypt(header.iv, header.tag, self._aad)
         except InvalidTag:
-            # The commitment proves the key, so the header was changed.
+            # The commitment has shown that the data key is right, so the header was changed.
+            # Without a commitment, the key may be wrong.
             return suite.committing
         self._cipher = cipher
         return True
 
     def verified(self) -> AESGCM:
-        """Return the content key's cipher, which has verified the header's tag."""
+        """Return the content key's cipher.
+
+        Raise an IntegrityError if it has not verified the header's tag.
+        """
         if self._cipher is None:
             raise IntegrityError(HEADER_FAILED)
         return self._cipher
 
 
 class Opener:
-    """Opens one message's frames after its header has been verified.
+    """Opens the frames of one message.
 
-    Runs of an unsigned message may be opened in any order and from several threads.
+    The constructor unwraps the data key and verifies the header.
+
+    The runs of an unsigned message may be opened in any order and by several threads.
 
     Args:
         header: The header, as `read_header` returns it.
@@ -360,8 +377,9 @@ class Opener:
 
     Attributes:
         header: The verified header.
-        context: The verified encryption context, with the pairs that are not stored.
-        geometry: The positions of the frames; without meaning if the body is one block.
+        context: The verified encryption context. It includes the pairs that the message does not
+            store.
+        geometry: The offsets and lengths of the frames. It has no meaning if the body is one block.
     """
 
     def __init__(
@@ -375,7 +393,8 @@ class Opener:
     ) -> None:
         check_keyring(keyring)
         suite = header.suite
-        # These checks precede the unwrapping of a data key: a refused message costs no request.
+        # These checks are made before a data key is unwrapped, so a refused message costs no
+        # request.
         if signed and suite.curve is None:
             raise unsigned()
         if not suite.committing and not allow_uncommitted:
@@ -387,7 +406,8 @@ class Opener:
             raise FormatError("The message is half signed: its suite and context contradict.")
         self.header = header
         self.context, required = _expect(header, context or {})
-        # The tag covers the received bytes: other writers' contexts may not be in canonical order.
+        # The tag is verified over the bytes as they were received, because other writers may not
+        # sort the context.
         proof = _HeaderProof(header, header.body + serialize_context(required))
         unwrap_fitting(keyring, header.edks, self.context, suite.key_length, proof.fits)
         self._cipher = proof.verified()
@@ -398,39 +418,43 @@ class Opener:
             self._verifier.update(header.serialized)
 
     def layout(self, size: int) -> Layout:
-        """Return the layout of a message of `size` bytes, which exclude its signature."""
+        """Return the layout of a message with `size` bytes. The signature is not counted."""
         return self.geometry.layout(size)
 
     def without_signature(self) -> "Opener":
-        """Return an opener of the same frames, in any order, that verifies no signature.
+        """Return an opener of the same frames that does not verify the signature.
 
-        Frames of a signed message are as authentic as frames of an unsigned message. Only the
-        whole message proves that the signer wrote it.
+        It opens frames in any order.
+
+        The frames of a signed message are as authentic as the frames of an unsigned message. Only
+        the whole message shows that the signer wrote it.
         """
         opener = copy(self)
         opener._verifier = None  # noqa: SLF001 - its own
         return opener
 
     def open(self, run: memoryview, out: memoryview, *, first: int, is_final: bool = False) -> int:
-        """Open a run of frames, the first numbered `first`; return the number of plaintext bytes.
+        """Open a run of frames into `out`, and return the number of plaintext bytes.
 
-        All frames are regular, except for the last frame of a run with `is_final`, which must be
-        the message's final frame.
+        The first frame of the run has the number `first`.
+
+        All frames must be regular frames. If `is_final`, the last frame must be the message's final
+        frame.
 
         Raises:
-            IntegrityError: A frame is not the frame that was sealed at its position. No byte in
-                `out` may be used.
+            IntegrityError: A frame is not the frame that was sealed at its position. In this case
+                no byte in `out` may be used.
         """
         if not is_final:
             return self._open_regular(run, out, first)
         regular = self.geometry.split(self.geometry.header_length + len(run))[0]
         cut = regular * self.geometry.stride
-        # No call for an empty run: short messages have only the final frame.
+        # Nothing is called for an empty run, because short messages have only the final frame.
         written = self._open_regular(run[:cut], out, first) if cut else 0
         return written + self.open_final(run[cut:], out[written:], sequence=first + regular)
 
     def _open_regular(self, run: memoryview, out: memoryview, first: int) -> int:
-        # As few slices and calls as in `Sealer._regular`, for the same reason.
+        # As few slices and calls as possible, for the same reason as in `Sealer._regular`.
         length, stride = self.geometry.frame_length, self.geometry.stride
         aad, size, decrypt_into = self._frame_aad, length.to_bytes(8), self._cipher.decrypt_into
         if first + len(run) // stride > MAX_FRAMES:
@@ -451,7 +475,7 @@ class Opener:
         return written
 
     def open_final(self, frame: memoryview, out: memoryview, *, sequence: int) -> int:
-        """Open the final frame, which must be number `sequence`; return its plaintext length."""
+        """Open the final frame, and return its plaintext length. Its number must be `sequence`."""
         if len(frame) < FINAL_FRAME_OVERHEAD:
             raise IntegrityError("The message ends within its final frame.")
         length: int
@@ -468,7 +492,10 @@ class Opener:
         return length
 
     def open_block(self, block: memoryview, out: memoryview) -> int:
-        """Open the body of a non-framed message; return the number of plaintext bytes."""
+        """Open the body of a message with one block instead of frames.
+
+        Return its plaintext length.
+        """
         length = len(block) - BLOCK_OVERHEAD
         if length < 0 or int.from_bytes(block[12:20]) != length:
             raise IntegrityError("The message ends within its body.")
@@ -478,7 +505,9 @@ class Opener:
         return length
 
     def verify_footer(self, footer: bytes) -> None:
-        """Verify the signature after the body, or that no bytes follow an unsigned message's body.
+        """Verify the signature after the body.
+
+        For an unsigned message, verify that no bytes follow the body.
 
         Raises:
             IntegrityError: The signature does not match, or bytes follow the message.
@@ -503,20 +532,23 @@ def _frame_failed(sequence: int) -> str:
 
 
 def is_final(start: memoryview) -> bool:
-    """Return whether a frame that starts with these four bytes is the final one."""
+    """Return whether a frame that begins with these four bytes is a final frame."""
     return int.from_bytes(start[:4]) == _FINAL
 
 
 def final_frame_length(start: memoryview) -> int:
-    """Return the length in the message that a final frame's first 24 bytes claim."""
+    """Return the length of a final frame in the message.
+
+    It is computed from the first 24 bytes of the frame and is not verified.
+    """
     return int.from_bytes(start[20:24]) + FINAL_FRAME_OVERHEAD
 
 
 def _expect(header: Header, expected: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     if not expected:
         return dict(header.context), {}
-    # An expected pair that is stored must be equal. An expected pair that is not stored must be a
-    # pair that the writer authenticated without storing it: the header's tag verifies that.
+    # If the message stores an expected pair, both values must be equal. If it does not, the writer
+    # must have authenticated the pair without storing it. The tag of the header verifies this.
     required = {key: value for key, value in expected.items() if key not in header.context}
     for key, value in expected.items():
         if header.context.get(key, value) != value:
@@ -529,17 +561,18 @@ def _expect(header: Header, expected: Mapping[str, str]) -> tuple[dict[str, str]
     try:
         serialize_context(whole)
     except ConfigError:
-        # The caller's pairs alone fit the format, but together with the stored pairs they do not:
-        # no writer can have authenticated them.
+        # The pairs of the caller fit the format, but not together with the stored pairs. No writer
+        # can have authenticated such a context.
         raise IntegrityError(HEADER_FAILED) from None
     return whole, required
 
 
 class _Signer:
-    """Signs one message with a key pair made for it; the public key is in the message's context."""
+    """Signs one message with a new key pair. The public key is in the message's context."""
 
     def __init__(self, suite: Suite) -> None:
-        # It loads SSH's key formats too, which takes 30 ms: a tenth of a command's start.
+        # Imported here because it also loads SSH's key formats. This takes 30 ms, a tenth of a
+        # command's start.
         from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
 
         if suite.curve is None:
@@ -553,14 +586,14 @@ class _Signer:
         self.public_key = b64encode(point).decode()
 
     def update(self, data: bytes | memoryview) -> None:
-        """Add the message's next bytes to the digest."""
+        """Add the next bytes of the message to the digest."""
         self._digest.update(data)
 
     def footer(self) -> bytes:
-        """Return the length-prefixed signature over all bytes of the message so far."""
+        """Return the signature over all bytes that were added, preceded by its length."""
         digest = self._digest.finalize()
-        # Other SDKs always write 103 bytes, and some readers rely on it. DER encodes signatures in
-        # 101 to 104 bytes.
+        # Other SDKs always write 103 bytes, and some readers depend on it. A signature in DER has
+        # 101 to 104 bytes, so signing is repeated until the length is right.
         while len(signature := self._sign(digest)) != SIGNATURE_LENGTH:
             pass
         return struct.pack(">H", len(signature)) + signature

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the frames of a message lie: arithmetic on lengths, and nothing else."""
+"""The offsets and lengths of a message's frames. Only arithmetic."""
 
 from dataclasses import dataclass
 
@@ -15,11 +15,11 @@ MAX_FRAMES = 2**32 - 1
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Where the frames of a message lie: arithmetic on lengths in bytes, without its signature.
+    """The offsets and lengths of a message's frames in bytes, without the message's signature.
 
     Attributes:
-        header_length: Bytes before the first frame.
-        frame_length: Plaintext bytes of a regular frame.
+        header_length: The number of bytes before the first frame.
+        frame_length: The number of plaintext bytes of a regular frame.
     """
 
     header_length: int
@@ -27,33 +27,38 @@ class Geometry:
 
     @property
     def stride(self) -> int:
-        """Return the bytes that a regular frame takes in the message."""
+        """Return the number of bytes that a regular frame takes in the message."""
         return self.frame_length + FRAME_OVERHEAD
 
     def offset(self, sequence: int) -> int:
-        """Return where frame `sequence` (the first is 1) begins in the message."""
+        """Return the offset of the frame `sequence` in the message.
+
+        The first frame has the number 1.
+        """
         return self.header_length + (sequence - 1) * self.stride
 
     def frames(self, plaintext_length: int) -> int:
-        """Return how many frames this project writes.
+        """Return the number of frames that s3crypt writes for this many plaintext bytes.
 
-        The final frame is never full: behind an exact multiple of the frame length it is empty.
+        The final frame is never full. If the plaintext fills whole frames, the final frame is
+        empty.
         """
         return plaintext_length // self.frame_length + 1
 
     def message_length(self, plaintext_length: int) -> int:
-        """Return the length of the message that this project writes."""
+        """Return the length of the message that s3crypt writes for this many plaintext bytes."""
         regular, final = divmod(plaintext_length, self.frame_length)
         return self.offset(regular + 1) + final + FINAL_FRAME_OVERHEAD
 
     def split(self, message_length: int) -> tuple[int, int]:
-        """Return the number of regular frames and the final frame's plaintext length.
+        """Return the number of regular frames and the plaintext length of the final frame.
 
-        This holds for any writer's message: a full and an empty final frame give different
-        lengths. The result is a claim of the length until the final frame has been opened.
+        The result is right for messages of any writer, because a full final frame and an empty
+        final frame give different lengths. It is not verified until the final frame has been
+        opened.
 
         Raises:
-            IntegrityError: No message has this length.
+            IntegrityError: No message can have this length.
         """
         regular, final = divmod(
             message_length - self.header_length - FINAL_FRAME_OVERHEAD, self.stride
@@ -63,7 +68,7 @@ class Geometry:
         return regular, final
 
     def plaintext_length(self, message_length: int) -> int:
-        """Return a message's plaintext length from its length; the inverse of message_length."""
+        """Return the plaintext length of a message with this length."""
         regular, final = self.split(message_length)
         return regular * self.frame_length + final
 
@@ -71,7 +76,7 @@ class Geometry:
         """Return the layout of a message of this length.
 
         Raises:
-            IntegrityError: No message has this length.
+            IntegrityError: No message can have this length.
         """
         regular, final = self.split(message_length)
         return Layout(

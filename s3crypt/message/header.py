@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Message headers: bytes to values and back. Knows no keys and derives nothing.
+"""Message headers: convert between bytes and values. This module uses no keys.
 
-Layout of version 2 (big-endian; version 1 differs as `read_header` shows):
+The layout of version 2 (big-endian; `read_header` shows how version 1 differs):
 
     02 | suite 2 | message id 32 | context length 2, context | EDK count 2, EDKs
        | content type 1 | frame length 4 | commitment 32 || tag 16
@@ -27,9 +27,9 @@ RESERVED_PREFIX = "aws-crypto-"
 MAX_EDKS = 10
 """The default maximum of wrapped data keys that a reader accepts in a header."""
 MAX_FRAME_LENGTH = 64 * 2**20
-"""The default maximum of plaintext bytes per frame that a reader accepts."""
-# A full context is 64 KiB and an EDK under 1.5 KiB (KMS: ~400 bytes; RSA-8192: ~1.2 KiB), so
-# twice the size of ten EDKs and a full context fits. Without a bound, ten EDKs could claim 2 MiB.
+# A full context has 64 KiB, and an EDK has less than 1.5 KiB (KMS: about 400 bytes; RSA-8192: about
+# 1.2 KiB). The limit is twice the size of a full context and ten EDKs. Without it, the header's
+# length fields could describe up to 2 MiB.
 MAX_HEADER_LENGTH = 160 * 2**10
 
 _NON_FRAMED, _FRAMED = 1, 2
@@ -39,16 +39,16 @@ _V1_FIXED = bytes([0, 0, 0, 0, IV_LENGTH])  # between its content type and its f
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The fields of a message's header; they are claims until an `Opener` has verified them.
+    """The fields of a message's header. They are not verified until an `Opener` has verified them.
 
     Attributes:
-        suite: Algorithm suite.
-        message_id: 32 random bytes (16 in version 1).
+        suite: The algorithm suite.
+        message_id: 32 random bytes, or 16 in version 1.
         context: The stored encryption context.
         edks: The wrapped data keys.
-        frame_length: Plaintext bytes of a regular frame; 0 if the body is one block.
-        commitment: The key commitment; empty in version 1.
-        body: The header's bytes as received, without its authentication.
+        frame_length: The number of plaintext bytes of a regular frame. 0 if the body is one block.
+        commitment: The key commitment. Empty in version 1.
+        body: The received bytes of the header, without the IV and the tag.
         iv: The IV of the header's tag.
         tag: The header's tag.
     """
@@ -64,30 +64,35 @@ class Header:
     tag: bytes
 
     def __len__(self) -> int:
-        """Return the length of the header, which is the position of the first frame."""
+        """Return the length of the header. This is also the offset of the first frame."""
         return len(self.body) + (0 if self.suite.committing else IV_LENGTH) + TAG_LENGTH
 
     @property
     def is_in_order(self) -> bool:
-        """Return whether the message must be read in order: it is signed, or has one block."""
+        """Return whether the message must be read in order: it is signed or has one block."""
         return self.suite.curve is not None or not self.frame_length
 
     @property
     def geometry(self) -> Geometry:
-        """Return the positions of the frames; without meaning if the body is one block."""
+        """Return the offsets and lengths of the frames.
+
+        The result has no meaning if the body is one block.
+        """
         return Geometry(len(self), self.frame_length)
 
     @property
     def serialized(self) -> bytes:
-        """Return the header's bytes in the message."""
+        """Return the bytes of the header in the message."""
         return self.body + (b"" if self.suite.committing else self.iv) + self.tag
 
 
 def serialize_context(context: Mapping[str, str]) -> bytes:
-    """Return the canonical bytes of an encryption context: pairs sorted by their UTF-8 key.
+    """Return the canonical bytes of an encryption context.
+
+    The pairs are sorted by their UTF-8 keys.
 
     Raises:
-        ConfigError: The context is not text, or does not fit the format's 65,535 bytes.
+        ConfigError: The context is not text, or needs more than the format's 65,535 bytes.
     """
     if not context:
         return b""
@@ -95,7 +100,7 @@ def serialize_context(context: Mapping[str, str]) -> bytes:
         pairs = sorted((key.encode(), value.encode()) for key, value in context.items())
     except (AttributeError, UnicodeEncodeError):
         raise ConfigError("Keys and values of an encryption context are Unicode text.") from None
-    # Two bytes for the count, and two before each key and value.
+    # Two bytes for the number of pairs, and two bytes before each key and each value.
     if 2 + sum(4 + len(key) + len(value) for key, value in pairs) > 0xFFFF:
         raise ConfigError(
             "The encryption context is too large.",
@@ -113,7 +118,9 @@ def serialize_body(
     frame_length: int,
     commitment: bytes,
 ) -> bytes:
-    """Return a framed version 2 header without its tag; the context is serialized.
+    """Return the bytes of a version 2 header with frames, without its tag.
+
+    `context` is already serialized.
 
     Raises:
         ConfigError: An EDK does not fit the format, or the header is longer than readers accept.
@@ -131,12 +138,12 @@ def serialize_body(
 def read_header(
     source: ByteReader, *, max_edks: int = MAX_EDKS, max_frame_length: int = MAX_FRAME_LENGTH
 ) -> Header:
-    """Read a header from the current position of `source`, and no byte beyond it.
+    """Read a header at the current position of `source`. No byte after the header is read.
 
-    The function verifies no value: the fields are the message's claims.
+    The function verifies nothing: any writer can choose the values.
 
     Raises:
-        FormatError: The source is not a message, or has a newer format or exceeds a limit.
+        FormatError: The source is not a message, has a newer format, or exceeds a limit.
         IntegrityError: The source ends within the header.
     """
     fields = _Fields(source)
@@ -152,10 +159,10 @@ def read_header(
 
 
 def find_header(source: ByteReader) -> Header | None:
-    """Read a header if the source begins like a message; return None if it does not.
+    """Read a header if the source begins like a message. Return None if it does not.
 
-    A message begins with a version and a suite that belong together. By chance, one file in six
-    million that is no message begins like that.
+    A message begins with a version and a suite that belong together. Of six million files with
+    random bytes, one begins like this by chance.
 
     Raises:
         FormatError, IntegrityError: The source begins like a message, but its header cannot be
@@ -169,7 +176,7 @@ def find_header(source: ByteReader) -> Header | None:
 
 
 def _read_start(fields: "_Fields") -> tuple[int, Suite] | None:
-    """Return the version and the suite, or None if the source does not begin like a message."""
+    """Return the version and the suite. Return None if the source does not begin like a message."""
     try:
         start = fields.take(3)
         version, identifier = start[0], start[1:]
@@ -178,8 +185,8 @@ def _read_start(fields: "_Fields") -> tuple[int, Suite] | None:
         elif version != 2:
             return None
     except IntegrityError:
-        # A source that is too short is no message. An IntegrityError that the source itself raised
-        # is passed on.
+        # A source that is too short is not a message. If the source itself raised an
+        # IntegrityError, it is passed on.
         if not fields.has_ended:
             raise
         return None
@@ -210,7 +217,7 @@ def _read_rest(
 
 
 class _Fields:
-    """Reads fields from a source, keeps their bytes, and stops at the header's maximum length."""
+    """Reads fields from a source and keeps their bytes. It stops at a header's maximum length."""
 
     def __init__(self, source: ByteReader) -> None:
         self._source = source
@@ -242,9 +249,10 @@ class _Fields:
         return field
 
     def take_and_number(self, length: int) -> tuple[bytes, int]:
-        """Read a field and the two-byte number after it, mostly the next field's length."""
-        # One read for both halves the calls to the source, which is mostly another layer. The code
-        # of `take` is repeated here: five calls are 2 % of a short message's time.
+        """Read a field and the two-byte number after it, usually the length of the next field."""
+        # Reading both at once halves the number of calls to the source, which usually passes each
+        # call on. The code of `take` is repeated here because five calls of it would take 2 % of
+        # the time of a short message.
         total = length + 2
         self._left -= total
         if self._left < 0:
@@ -300,7 +308,8 @@ def _read_edks(fields: _Fields, count: int, max_edks: int) -> tuple[EncryptedDat
     if not count:
         raise FormatError("The message has no wrapped data key.")
     if count > max_edks:
-        # Each EDK may cost a call to KMS, so a forged header must not choose their number.
+        # Each EDK may cause a request to KMS, so a forged header must not be able to choose the
+        # number.
         raise FormatError(
             f"The message has {count} wrapped data keys; at most {max_edks} are read.",
             remedy=Remedy("raise_max_edks", max_edks=count),

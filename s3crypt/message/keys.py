@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data keys, their wrapped forms, and the protocol between a message and a keyring.
 
-This module knows no key source: KMS, files and HSMs are behind the `Keyring` protocol.
+This module does not know key sources: KMS, files and HSMs are behind the `Keyring` protocol.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,14 +15,15 @@ HEADER_FAILED = "The header failed verification: it was changed, or the key or c
 
 @dataclass(frozen=True, slots=True)
 class EncryptedDataKey:
-    """A data key wrapped by one wrapping key, as a header carries it ("EDK").
+    """An encrypted data key ("EDK"): a data key wrapped by one wrapping key, as in a header.
 
     Attributes:
         provider: The provider of the wrapping key: `aws-kms`, or the namespace of a raw key.
         info: The wrapping key: the KMS key's ARN, or the raw key's name and parameters.
         ciphertext: The wrapped data key.
         material_id: The id of the wrapping key's material, if the key service reported it. It is
-            no part of the EDK: headers do not carry it, and EDKs that differ by it are equal.
+            not a part of the EDK: headers do not contain it, and it is ignored when two EDKs are
+            compared.
     """
 
     provider: str
@@ -33,32 +34,26 @@ class EncryptedDataKey:
 
 @dataclass(frozen=True, slots=True)
 class DataKey:
-    """A data key in the clear, with all its wrapped forms.
-
-    Attributes:
-        plaintext: The data key. It is in no `repr`.
-        edks: The wrapped forms, one per wrapping key.
-    """
+    """A data key in plain form, with all its wrapped forms."""
 
     plaintext: bytes = field(repr=False)
     edks: tuple[EncryptedDataKey, ...]
 
 
 class Keyring(Protocol):
-    """Wraps and unwraps data keys; `AESKeyring` is a short example of a keyring.
+    """Generates, wraps and unwraps data keys. `AESKeyring` is a short example.
 
-    `context` is the message's encryption context. It is authenticated with the wrapped key if the
-    wrapping algorithm supports that, and it is never secret. `edks` are the wrapped data keys in
-    the message's header. Lengths are in bytes.
+    `context` is the message's encryption context. It is authenticated with the wrapped data key if
+    the wrapping algorithm supports this. It is not secret.
     """
 
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
-        """Return a random data key of `length` bytes with its wrapped forms.
+        """Return a random data key of `length` bytes, with its wrapped forms.
 
-        `plaintext_length` is the plaintext length of the key's message, or None if it is unknown
-        until the message's end. Only a keyring that reuses data keys needs it.
+        `plaintext_length` is the length of the message's plaintext, or None if it is not known yet.
+        Only a keyring that reuses data keys needs it.
         """
         ...
 
@@ -69,25 +64,28 @@ class Keyring(Protocol):
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the data key of `length` bytes from the first EDK that can be opened.
+        """Return the data key of `length` bytes from the first EDK that can be unwrapped.
 
         Raises:
-            IntegrityError: EDKs are for this keyring, but they cannot be unwrapped.
-            KeyUnavailableError: No EDK is for this keyring, or its key cannot be used now.
+            IntegrityError: EDKs name a key of this keyring, but cannot be unwrapped with it.
+            KeyUnavailableError: No EDK names a key of this keyring, or the key cannot be used now.
         """
         ...
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Return whether `edks` name exactly the wrapping keys that this keyring writes."""
+        """Return whether `edks` name exactly the wrapping keys with which this keyring wraps."""
         ...
 
 
 class FittingKeyring(Keyring, Protocol):
-    """A keyring whose unwrapping yields several candidates; the message's header proves the key.
+    """A keyring whose `unwrap` can find several candidates.
 
-    The method is optional: if a keyring lacks it, the key that `unwrap` returns is the only
-    candidate. RSA needs it, because PKCS #1 v1.5 returns random bytes on a failure. Every keyring
-    that asks other keyrings needs it too, so that it does not trust a key before it is proved.
+    The message's header shows which is right.
+
+    The method is optional. For a keyring without it, the key that `unwrap` returns is the only
+    candidate. RSA needs the method, because a failure of PKCS #1 v1.5 returns random bytes. A
+    keyring that calls other keyrings needs it too; otherwise it would trust a key before it is
+    verified.
     """
 
     def unwrap_fitting(
@@ -100,18 +98,19 @@ class FittingKeyring(Keyring, Protocol):
         """Return the first candidate for which `fits` returns True.
 
         Raises:
-            IntegrityError, KeyUnavailableError: As `unwrap`. If no candidate fits, the error is
-                an IntegrityError, regardless of each candidate's reason.
+            IntegrityError, KeyUnavailableError: For the reasons that `unwrap` documents. If no
+                candidate fits, the error is an IntegrityError, whatever the reason for each
+                candidate is.
         """
         ...
 
 
 def check_keyring(keyring: object) -> None:
-    """Refuse an object that is no keyring, before a read or a request.
+    """Refuse an object that is not a keyring. Callers do this before any read or request.
 
     Raises:
-        ConfigError: The object is no keyring. The error names its type but not its value, which
-            may be a key.
+        ConfigError: The object is not a keyring. The error contains the type of the object but not
+            its value, which may be a key.
     """
     if is_keyring(keyring):
         return
@@ -124,19 +123,21 @@ def check_keyring(keyring: object) -> None:
 
 
 def is_keyring(value: object) -> bool:
-    """Return whether an object makes, wraps or unwraps data keys; a class is no keyring.
+    """Return whether an object generates, wraps or unwraps data keys. A class is not a keyring.
 
-    A keyring that the caller wrote may lack methods of the protocol, if it only reads or only
-    writes.
+    If a keyring of the caller only reads or only writes, it may lack methods of the protocol.
     """
-    # No loop over the names: it would take 10 % of the time of a message of 1 KiB.
+    # There is no loop over the names, because it would take 10 % of the time of a message of 1 KiB.
     return not isinstance(value, type) and (
         hasattr(value, "generate") or hasattr(value, "unwrap") or hasattr(value, "wrap")
     )
 
 
 def type_name(value: object) -> str:
-    """Return the type's name for an error about an argument, whose value may be a key."""
+    """Return the name of an argument's type for an error.
+
+    The value is not shown: it may be a key.
+    """
     if value is None:
         return "None"
     if isinstance(value, type):
@@ -151,10 +152,11 @@ def unwrap_fitting(
     length: int,
     fits: Callable[[bytes], bool],
 ) -> bytes:
-    """Return the data key for which `fits` returns True, from a keyring of either kind.
+    """Return the data key for which `fits` returns True. The keyring may be a `FittingKeyring`.
 
     Raises:
-        IntegrityError, KeyUnavailableError: As `FittingKeyring.unwrap_fitting`.
+        IntegrityError, KeyUnavailableError: For the reasons that `FittingKeyring.unwrap_fitting`
+            documents.
     """
     search = getattr(keyring, "unwrap_fitting", None)
     if search is not None:

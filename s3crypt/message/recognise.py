@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names likely types of input that is not a message, for the errors that refuse the input."""
+"""Guess the type of input that is not a message, for the errors that refuse such input."""
 
 import codecs
 import string
@@ -34,7 +34,7 @@ _TEXT = frozenset(string.printable.encode())
 
 
 def describe(start: bytes) -> str:
-    """Return the likely type of input that starts with these bytes, without quoting the bytes."""
+    """Return the likely type of input that begins with these bytes. The bytes are not quoted."""
     if not start:
         return "it is empty"
     for prefix, description in _STARTS:
@@ -50,9 +50,9 @@ def describe(start: bytes) -> str:
 
 
 def is_known(start: bytes) -> bool:
-    """Return whether input that starts with these bytes is text, or of a type in `_STARTS`.
+    """Return whether input that begins with these bytes is text or has a type in `_STARTS`.
 
-    Ciphertext without a header of its own is neither, except by chance.
+    Ciphertext without a header is neither, except by chance.
     """
     return (
         any(start.startswith(prefix) for prefix, _ in _STARTS)
@@ -63,7 +63,8 @@ def is_known(start: bytes) -> bool:
 
 def _is_utf8(start: bytes) -> bool:
     try:
-        # Not `final`: the last character may be cut off.
+        # The decoder is not told that the input ends here, because the last character may be
+        # incomplete.
         text = codecs.getincrementaldecoder("utf-8")().decode(start)
     except UnicodeDecodeError:
         return False

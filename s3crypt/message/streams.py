@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages as streams and in one piece. A source is any object with a `read` method."""
+"""Encrypt and decrypt messages, as streams and in one piece.
+
+A source is any object with a `read` method.
+"""
 
 import io
 from collections.abc import Callable, Iterator, Mapping
@@ -32,11 +35,11 @@ from .header import (
 )
 from .keys import Keyring, check_keyring
 
-# Frames are sealed and opened in runs of about this many bytes: small enough for a CPU's
-# cache, large enough that a call handles many short frames.
+# Frames are sealed and opened in runs of about this many bytes. A run is small enough for a CPU's
+# cache, and large enough to contain many short frames, so the cost of a call does not matter.
 _RUN = 2**20
 _LONG_MESSAGE, _LONG_FRAME = 16 * 2**20, 64 * 2**10
-# The first byte of the final frame's mark.
+# The first byte of the four bytes that mark a final frame.
 _MARKED = 0xFF
 _NO_COPY = "A message that is being sealed is not copied; make another reader."
 
@@ -53,10 +56,10 @@ def encrypt(
 
     Args:
         data: The plaintext, of any length.
-        keyring: Wraps the message's data key.
-        context: Pairs bound to the message and stored in it *in the clear*.
+        keyring: The keyring that wraps the message's data key.
+        context: Pairs that are bound to the message. The message contains them *unencrypted*.
         signed: Add an ECDSA P-384 signature over the whole message.
-        frame_length: Plaintext bytes of a frame, a multiple of 128.
+        frame_length: The number of plaintext bytes of a frame. A multiple of 128.
 
     Raises:
         ConfigError: The frame length or the context is invalid.
@@ -98,32 +101,34 @@ def decrypt(  # noqa: PLR0913 - every demand and limit is an argument of its own
     max_edks: int = MAX_EDKS,
     max_frame_length: int = MAX_FRAME_LENGTH,
 ) -> bytes:
-    """Return the plaintext of one whole message, verified to its last byte.
+    """Return the plaintext of one complete message. All of it is verified.
 
     Args:
         data: The message, written by any AWS Encryption SDK.
-        keyring: Unwraps its data key.
-        context: Pairs that its encryption context must have. A pair that is not stored in the
-            message must be a pair that the writer authenticated without storing it.
-        signed: Demand a signature. If False, a signature is verified only if the message has it,
-            and every holder of the key can write a message without a signature.
-        allow_uncommitted: Read suites without key commitment too. An attacker can make such a
-            message open to different plaintexts under two keys; set it only for trusted writers.
-        max_edks: Maximum number of wrapped data keys; each may cost a call to KMS.
-        max_frame_length: Maximum number of plaintext bytes in a frame.
+        keyring: The keyring that unwraps the message's data key.
+        context: Pairs that the message's encryption context must contain. A pair that the message
+            does not store must have been authenticated by the writer without storing it.
+        signed: Whether the message must be signed. If False, a signature is verified only if there
+            is one, and everyone with the key can write a message without a signature.
+        allow_uncommitted: Whether to read messages without key commitment. An attacker can make
+            such a message decrypt to different plaintexts under two keys. Set it only for trusted
+            writers.
+        max_edks: The maximum number of wrapped data keys. Each may cause a request to KMS.
+        max_frame_length: The maximum number of plaintext bytes in a frame.
 
     Raises:
-        IntegrityError: The message was changed or truncated, the key or context is wrong, or
+        IntegrityError: The message was changed or truncated, the key or the context is wrong, or
             bytes follow the message.
         FormatError: The data is not a message, or exceeds a limit.
-        PolicyError: The message has no key commitment, or lacks a signature that is demanded.
+        PolicyError: The message has no key commitment, or has no signature although one is
+            required.
         KeyUnavailableError: The wrapping key cannot be used.
     """
     message = as_bytes(data)
     source = io.BytesIO(message[:MAX_HEADER_LENGTH])
     header = read_header(source, max_edks=max_edks, max_frame_length=max_frame_length)
     if header.is_in_order:
-        # The reader finds the end of the body.
+        # Such a message is read in order, because only the reader finds the end of its body.
         source = io.BytesIO(data)
         source.seek(len(header))
         with DecryptingReader(
@@ -156,13 +161,16 @@ def decrypt(  # noqa: PLR0913 - every demand and limit is an argument of its own
 
 
 def _is_long(size: int, geometry: Geometry) -> bool:
-    """Return whether a second thread makes a message faster; a third would only wait for memory."""
-    # The cipher releases the interpreter's lock for long frames only.
+    """Return whether a message is processed faster by two threads.
+
+    A third thread would only wait for the memory bus.
+    """
+    # The cipher releases the interpreter's lock only for long frames.
     return size >= _LONG_MESSAGE and geometry.frame_length >= _LONG_FRAME
 
 
 def _side_by_side(size: int, geometry: Geometry, work: Callable[[Run], None]) -> None:
-    """Run `work` for both halves of a message in parallel; raise the first failure."""
+    """Call `work` for both halves of a message in parallel. Raise the first error."""
     first, second = _halves(geometry.layout(size))
     if second is None:
         work(first)
@@ -171,7 +179,7 @@ def _side_by_side(size: int, geometry: Geometry, work: Callable[[Run], None]) ->
         try:
             other = pool.submit(work, second)
         except RuntimeError:
-            # No thread can be started: the limit is reached, or the interpreter is ending.
+            # No thread can be started, because of a limit or because the interpreter is exiting.
             work(first)
             work(second)
             return
@@ -180,20 +188,23 @@ def _side_by_side(size: int, geometry: Geometry, work: Callable[[Run], None]) ->
 
 
 def _halves(layout: Layout) -> tuple[Run, Run | None]:
-    """Split a message into two runs, or one run if the second would have no plaintext."""
+    """Return the two halves of a message.
+
+    The second is None if it would have no plaintext: then the first is the whole message.
+    """
     length, frame_length = layout.plaintext_length, layout.frame_length
     middle = -(-length // (2 * frame_length)) * frame_length
-    # The final frame may be empty. A byte position beyond the plaintext is in that frame only.
+    # The final frame may be empty. A range that extends beyond the plaintext includes it.
     if middle >= length:
         return layout.covering(0, length + 1), None
     return layout.covering(0, middle), layout.covering(middle, length + 1)
 
 
 class _Runs:
-    """Returns the bytes of an iterator's runs; after a failed read, every later read fails too.
+    """Returns the bytes of an iterator's runs. After a failed read, every later read fails, too.
 
-    A failed read has lost an unknown number of the source's bytes. A later read must not return
-    bytes as if they were the next bytes, nor signal the end.
+    An unknown number of the source's bytes were lost in a failed read. A later read must not return
+    other bytes as the next bytes, and must not report the end.
     """
 
     def __init__(self, runs: Iterator[memoryview]) -> None:
@@ -218,7 +229,7 @@ class _Runs:
         return rest.getvalue()
 
     def _advance(self) -> bool:
-        """Make the next run pending; return False at the end."""
+        """Get the next run into `_pending`. Return False at the end."""
         self._pending = memoryview(b"")
         if isinstance(self._failure, S3CryptError):
             raise self._failure
@@ -236,23 +247,25 @@ class _Runs:
 
 
 class EncryptingReader(io.RawIOBase):
-    """The message of a plaintext source, to be read as a binary file, in bounded memory.
+    """The encrypted message of a plaintext source, as a binary file. The memory is bounded.
 
     Args:
-        source: The plaintext. It is read once, from its position to its end, and not closed.
-        keyring: Wraps the message's data key.
-        length: Plaintext length, if known. A source of another length is an error.
-        context: Pairs bound to the message and stored in it *in the clear*.
+        source: The plaintext. It is read once, from its current position to its end. It is not
+            closed.
+        keyring: The keyring that wraps the message's data key.
+        length: The plaintext length. None if it is unknown. If the source has another length, a
+            StorageError is raised.
+        context: Pairs that are bound to the message. The message contains them *unencrypted*.
         signed: Add a signature over the whole message.
-        frame_length: Plaintext bytes of a frame, a multiple of 128.
+        frame_length: The number of plaintext bytes of a frame. A multiple of 128.
 
-    The reader cannot be copied, and can be read only in the process that made it, like its
-    `Sealer`.
+    The reader cannot be copied, and can be read only in the process that made it, for the same
+    reason as a `Sealer`.
 
     Raises:
-        StorageError: While reading: the source has another length than announced, or an earlier
-            read failed.
-        ConfigError: While reading: the process was forked after the reader was made.
+        StorageError: Raised by a read if the source does not have the length `length`, or if an
+            earlier read failed.
+        ConfigError: Raised by a read if the process was forked after the reader was made.
     """
 
     def __init__(
@@ -282,12 +295,15 @@ class EncryptingReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
-        """Read the message's next bytes into `buffer`; return their number, 0 at the end."""
+        """Read the next bytes of the message into `buffer`.
+
+        Return their number, or 0 at the end.
+        """
         self._sealer.check_process()
         return self._runs.readinto(buffer)
 
     def readall(self) -> bytes:
-        """Return the rest of the message."""
+        """Return all remaining bytes of the message."""
         self._sealer.check_process()
         return self._runs.readall()
 
@@ -305,8 +321,8 @@ class EncryptingReader(io.RawIOBase):
         geometry = self._sealer.geometry
         frames = max(1, _RUN // geometry.frame_length)
         run = frames * geometry.frame_length
-        # The buffer holds one byte more than a run: if that byte stays empty, the source has ended
-        # and the run has the final frame.
+        # The buffer has room for one byte more than a run. If this byte is not filled, the source
+        # has ended, so the run contains the final frame.
         plain = reserve(run + 1)
         sealed = reserve(frames * geometry.stride + FINAL_FRAME_OVERHEAD)
         read, held, sequence, is_last = 0, 0, 1, False
@@ -328,27 +344,30 @@ class EncryptingReader(io.RawIOBase):
 
 
 class DecryptingReader(io.RawIOBase):
-    """The plaintext of a message source, to be read as a binary file, in bounded memory.
+    """The plaintext of an encrypted message, as a binary file. The memory is bounded.
 
-    Every byte that the reader returns is from a verified frame. Only the end proves that the
-    message is *complete*, and that its signature matches if it is signed: the final frame's
-    plaintext is returned after the footer has been verified, and a changed or truncated message
-    raises an error instead of ending. Do not act on the plaintext before the end. An early
-    `close` raises no error, so a caller that stops early leaves the rest unverified.
+    Every byte that the reader returns comes from a verified frame. Only at the end is it certain
+    that the message is *complete* and that its signature is valid: the plaintext of the final frame
+    is returned after the footer has been verified, and a changed or truncated message raises an
+    error instead of ending. Do not act on the plaintext before the end. `close` before the end
+    raises no error, and leaves the rest unverified.
 
-    A body of one block (a non-framed message of another writer) is returned after the whole block
-    has been verified, so `max_frame_length` limits its length.
+    If another writer wrote the body as one block without frames, its plaintext is returned after
+    the whole block has been verified. Therefore `max_frame_length` limits the length of a block,
+    too.
 
-    `signed` demands a signature, as in `decrypt`. `header` is the message's header if the caller
-    has already read it from `source`.
+    If `signed`, the message must have a signature, as in `decrypt`. `header` is the message's
+    header if the caller has already read it from `source`; otherwise None.
 
     Attributes:
         header: The verified header.
-        context: The verified encryption context, with the pairs that are not stored.
+        context: The verified encryption context. It includes the pairs that the message does not
+            store.
 
     Raises:
-        IntegrityError, FormatError, PolicyError, KeyUnavailableError: As `decrypt`. The
-            constructor raises the errors about the header.
+        IntegrityError, FormatError, PolicyError, KeyUnavailableError: For the reasons that
+            `decrypt` documents. The constructor raises the errors about the header, and reads raise
+            the other errors.
     """
 
     def __init__(  # noqa: PLR0913 - every limit is an argument of its own, by name
@@ -378,7 +397,10 @@ class DecryptingReader(io.RawIOBase):
 
     @property
     def opener(self) -> Opener:
-        """Return the opener of the frames, for a caller that fetches frames in its own order."""
+        """Return the opener of the frames.
+
+        A caller can fetch and open frames in its own order with it.
+        """
         return self._opener
 
     @property
@@ -396,11 +418,11 @@ class DecryptingReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer has no len
-        """Read verified bytes into `buffer`; return their number, 0 after the verified end."""
+        """Read verified bytes into `buffer`. Return their number, or 0 after the verified end."""
         return self._runs.readinto(buffer)
 
     def readall(self) -> bytes:
-        """Return the rest of the plaintext, after all of it has been verified."""
+        """Return the rest of the plaintext. All of it is verified."""
         return self._runs.readall()
 
     def _open(self) -> Iterator[memoryview]:
@@ -411,7 +433,7 @@ class DecryptingReader(io.RawIOBase):
         stride = length + FRAME_OVERHEAD
         frames = max(1, _RUN // stride)
         self._plain = reserve(frames * length)
-        # Room for the final frame and the footer behind the last regular frame of a run.
+        # After the last regular frame of a run, there is room for the final frame and the footer.
         self._sealed = reserve(frames * stride + FINAL_FRAME_OVERHEAD + MAX_FOOTER_LENGTH)
         sequence = 1
         while True:
@@ -427,11 +449,11 @@ class DecryptingReader(io.RawIOBase):
         yield self._open_final(sequence)
 
     def _regular_frames(self, stride: int, limit: int) -> int:
-        """Return the number of complete frames in the buffer before the final frame."""
+        """Return the number of complete regular frames in the buffer."""
         count = min(self._held // stride, limit)
         for index in range(count):
-            # The first byte of most sequence numbers differs from the mark, so one comparison is
-            # mostly enough.
+            # The first byte of most sequence numbers differs from the mark of the final frame, so
+            # one comparison is usually enough.
             start = index * stride
             if self._sealed[start] == _MARKED and is_final(self._sealed[start : start + 4]):
                 return index
@@ -463,7 +485,7 @@ class DecryptingReader(io.RawIOBase):
         return self._finish(read_exactly(self._source, MAX_FOOTER_LENGTH + 1), plain[:written])
 
     def _finish(self, footer: bytes | memoryview, plaintext: memoryview) -> memoryview:
-        """Verify the footer, and only then return the body's last bytes."""
+        """Verify the footer, and then return the last plaintext of the body."""
         self._opener.verify_footer(bytes(footer))
         return plaintext
 

@@ -18,14 +18,14 @@ COMMITMENT_LENGTH = 32
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """One AES-GCM suite: key size, key derivation, key commitment, signature.
+    """An AES-GCM suite: its key size, key derivation, key commitment and signature.
 
     Attributes:
         id: The two-byte id in the header.
-        key_length: Bytes of the data key, and of the content key derived from it.
-        kdf: Hash of HKDF, or None where the data key is the content key.
+        key_length: The length in bytes of the data key and of the content key.
+        kdf: The hash of HKDF. None if the data key itself is the content key.
         committing: Whether the header commits to the data key.
-        curve: Curve of the message's signature, or None.
+        curve: The elliptic curve of the message's signature. None for a suite without signature.
     """
 
     id: int
@@ -36,42 +36,49 @@ class Suite:
 
     @property
     def name(self) -> str:
-        """Return the id as written in specifications, `0x0478`."""
+        """Return the id as specifications write it, such as `0x0478`."""
         return f"0x{self.id:04x}"
 
     @property
     def version(self) -> int:
-        """Return the message format version that carries this suite."""
+        """Return the version of the message format in which this suite is used."""
         return 2 if self.committing else 1
 
     @property
     def message_id_length(self) -> int:
-        """Return the bytes of a message id; for committing suites it is the HKDF salt too."""
+        """Return the length of a message id in bytes.
+
+        A committing suite uses the id as the HKDF salt, too.
+        """
         return 32 if self.committing else 16
 
     @property
     def signature_hash(self) -> hashes.HashAlgorithm:
-        """Return the hash that the suite's ECDSA signs."""
+        """Return the hash of the suite's ECDSA signature."""
         return hashes.SHA256() if isinstance(self.curve, ec.SECP256R1) else hashes.SHA384()
 
     def derive(self, data_key: bytes, message_id: bytes) -> tuple[bytes, bytes]:
-        """Return the content key and the commitment (empty where the suite does not commit)."""
+        """Return the content key and the commitment.
+
+        The commitment is empty if the suite has none.
+        """
         suite_id = self.id.to_bytes(2)
         if self.kdf is None:
             return data_key, b""
         if not self.committing:
             info = suite_id + message_id
             return HKDF(self.kdf, self.key_length, None, info).derive(data_key), b""
-        # Both expansions share one extract. The salt is the random message id, so that every
-        # message has a content key of its own, even if a data key is reused.
+        # Both expansions use the same extracted secret. The salt is the random message id, so each
+        # message has its own content key even if messages share a data key.
         secret = HMAC(HKDF.extract(self.kdf, message_id, data_key), self.kdf)
         content_key = _expand(secret, suite_id + b"DERIVEKEY")[: self.key_length]
         return content_key, _expand(secret, b"COMMITKEY")[:COMMITMENT_LENGTH]
 
 
 def _expand(secret: HMAC, info: bytes) -> bytes:
-    # The first block of HKDF (RFC 5869 section 2.3) is longer than any key. HKDFExpand would set up
-    # the HMAC for each of the two expansions, which takes 10 % of a short message's time.
+    # The first block of HKDF (RFC 5869 section 2.3) is longer than any key. HKDFExpand is not used
+    # because it would initialise the HMAC for each of the two expansions. This would take 10 % of
+    # the time of a short message.
     block = secret.copy()
     block.update(info + b"\x01")
     return block.finalize()
