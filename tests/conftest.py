@@ -27,7 +27,8 @@ from s3crypt.local import distance
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Without byte code, each process that a test starts would compile all its modules anew: half a second.
+# Without byte code, each process that a test starts would compile all its modules anew, which takes
+# half a second.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Here, a request that keeps failing is given up after two seconds instead of a minute.

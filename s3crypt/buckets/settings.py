@@ -195,7 +195,7 @@ class Versioning:
     def call(self, bucket: str) -> Call:
         """Return the request that writes this setting.
 
-        Versioning cannot be disabled, only suspended.
+        Versioning that was on cannot be turned off, only suspended.
         """
         configuration = {"Status": self.status or "Suspended"}
         arguments = {"Bucket": bucket, "VersioningConfiguration": configuration}
