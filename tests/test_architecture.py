@@ -51,7 +51,7 @@ def test_no_module_is_too_long() -> None:
         for path in PACKAGE.rglob("*.py")
         if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 600
     }
-    # Two thirds of store.py are arguments and their documentation.
+    # store.py may be longer, because two thirds of it are arguments and their documentation.
     assert long.pop("store.py", 0) <= 700
     assert not long
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Callers' modes, keyrings, file modes and files are accepted, or refused with a hint."""
+"""Arguments of public functions: correct values are accepted, wrong ones refused with a hint."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_what_to_write_for_a_keyring() -> None:
 
 
 def test_text_for_a_mode(tmp_path: Path) -> None:
-    """Text names a mode that needs no arguments, or a key."""
+    """As a mode, text is accepted that names a key, or a mode without required arguments."""
     (tmp_path / "own.key").write_bytes(KEY)
     aes_text = f"aes:n/k={tmp_path / 'own.key'}"
     assert S3Crypt("sse-s3").mode == SSES3()
@@ -399,7 +399,8 @@ def closed() -> io.BytesIO:
     return file
 
 
-# A wrong source, made in a given folder -> a part of its error or hint.
+# Name of a wrong source -> the function that makes the source in a given folder, and a part of the
+# expected error or hint.
 SOURCES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "None": (lambda _: None, "A source is a path, bytes, or a file"),
     "int": (lambda _: 7, "A source is a path"),

@@ -116,7 +116,7 @@ OF_LISTINGS = frozenset({"KMS.1", "KMS.2", "CloudTrail.2"})
 
 @pytest.fixture
 def control(request: pytest.FixtureRequest, alone: sandboxes.Running) -> str:
-    """Return a control; if it looks at the whole account, the account is emptied first."""
+    """Return the id of a control. For a control of the whole account, empty the account first."""
     name = str(request.param)
     if name in OF_ACCOUNT:
         emptied(alone)
@@ -169,8 +169,9 @@ def test_a_log_bucket_gets_no_log_of_its_own() -> None:
     assert "baseline" in found.seen
 
 
-# A person must decide these: the keys that a policy needs, a device of the root user, a copy of
-# imported material, a key for a trail or for replicas, the purpose of a key.
+# Controls that have no fix, because a person must decide: the keys that a policy needs, a device of
+# the root user, a copy of imported material, a key for a trail or for replicas, the purpose of a
+# key.
 WITHOUT_FIX = frozenset(
     {"S3.20", "KMS.1", "KMS.2", "CloudTrail.2", "S3CRYPT.6", "S3CRYPT.9", "S3CRYPT.10"}
 )
@@ -178,7 +179,10 @@ WITHOUT_FIX = frozenset(
 
 @pytest.mark.parametrize("control", TABLE, indirect=True)
 def test_what_may_not_be_seen_is_unknown(control: str) -> None:
-    """If the request is refused, the verdict is unknown; the missing action is read-only."""
+    """If the request of a control is refused, its verdict is unknown.
+
+    The missing action only reads.
+    """
     made, hidden = TABLE[control][0](), TABLE[control][2]
     arn = audited.ROOT if control in OF_LISTINGS else made.arn
     found = verdicts(Made(arn, made.bucket, made.says), hiding(hidden))[control]
@@ -220,7 +224,10 @@ def test_every_control_of_the_configuration_is_in_the_table() -> None:
 
 
 def test_a_key_that_another_account_shares(alone: sandboxes.Running) -> None:
-    """A shared key is found by listing keys; its verdict is unknown where access is refused."""
+    """S3CRYPT.11 fails for a key of another account.
+
+    KMS.5 is unknown, because that account refuses.
+    """
     emptied(alone)
     made = audited.shared(alone)
     found = verdicts(made)
@@ -256,7 +263,10 @@ SELECTORS: dict[str, tuple[list[dict[str, Any]], set[str]]] = {
 def test_a_selector_that_leaves_something_out_does_not_pass(
     what: str, alone: sandboxes.Running
 ) -> None:
-    """A selector with an unknown operator counts as narrowing the trail, so it does not pass."""
+    """A control passes only if the trail's selector includes every event that the control needs.
+
+    Any operator except Equals counts as excluding events.
+    """
     emptied(alone)
     made = audited.recording("ReadOnly", "WriteOnly")
     fields, expected = SELECTORS[what]
@@ -278,7 +288,7 @@ def test_a_selector_that_leaves_something_out_does_not_pass(
 
 @pytest.mark.parametrize("kind", ["role", "user", "group"])
 def test_an_inline_policy_is_named(kind: str, alone: sandboxes.Running) -> None:
-    """The finding is about the identity and names the inline policy."""
+    """The finding about an inline policy has the identity as its resource, and names the policy."""
     emptied(alone)
     (found,) = verdicts(audited.inline_policy(kind, "*"))["KMS.2"]
     assert (found.verdict, found.cause) == (Verdict.FAIL, "policy:own")
@@ -288,7 +298,7 @@ def test_an_inline_policy_is_named(kind: str, alone: sandboxes.Running) -> None:
 
 
 def test_only_listed_actions_are_used_and_all_of_them_read(alone: sandboxes.Running) -> None:
-    """Every request of an audit of the account is in the table, and all its actions only read."""
+    """An audit of the account sends only the requests in OPERATIONS, whose actions only read."""
     emptied(alone)
     audited.recording("All")
     audited.good_key()
@@ -473,7 +483,10 @@ def test_a_deny_of_a_part_does_not_pass(part: str) -> None:
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_the_policy_that_s3crypt_makes_passes(strict: bool) -> None:
-    """s3crypt's policy passes for TLS and for other keys; a wider Deny of other keys passes too."""
+    """The policy that s3crypt makes passes for TLS and for other keys.
+
+    A wider Deny of other keys passes too.
+    """
     document = bucket_policy(Scope.of("acme", key_arns=(KEY,), strict=strict))
     assert statements.refuses_plain_http(document, "aws", "acme")
     assert statements.refuses_other_keys(document, "aws", "acme", KEY)
@@ -496,7 +509,7 @@ KEYS_LET_THROUGH = {
 
 @pytest.mark.parametrize("what", KEYS_LET_THROUGH)
 def test_a_deny_that_lets_other_keys_through_does_not_pass(what: str) -> None:
-    """A Deny does not pass if its condition spares keys that match a pattern."""
+    """A Deny does not pass if it exempts keys by a pattern, or a key of another account."""
     operator, values = KEYS_LET_THROUGH[what]
     document = bucket_policy(Scope.of("acme", key_arns=(KEY,))).to_json()
     for statement in document["Statement"]:
@@ -538,7 +551,10 @@ def test_a_record_is_the_finding() -> None:
 
 
 def test_responsibility_is_filled_from_findings() -> None:
-    """A failed control decides, then an unknown one; a duty without a control has no verdict."""
+    """A duty has the worst verdict of its controls: fail, then unknown.
+
+    Without controls it has none.
+    """
     resource = Resource("bucket", "arn:aws:s3:::acme", audited.ACCOUNT, "us-east-1")
     found = [
         Finding(CONTROLS[control], resource, verdict, "")

@@ -91,7 +91,10 @@ def test_sarif_is_valid(tmp_path: Path, old: str, new: str, broken: list[str]) -
 
 
 def test_sarif_has_a_result_per_finding() -> None:
-    """A verdict becomes a kind, an accepted finding is suppressed, the fingerprint is the id."""
+    """The verdict becomes the kind of a result, and the finding's id its fingerprint.
+
+    An accepted finding is suppressed.
+    """
     run = json.loads(rendered("sarif"))["runs"][0]
     found = {each["partialFingerprints"]["s3cryptFinding/v1"]: each for each in run["results"]}
     assert found.keys() == {each.id for each in samples.FINDINGS}

@@ -79,7 +79,7 @@ def judged(bucket: str, demands: Demands = DEMANDS) -> Finding:
 def test_old_material_fails_and_the_fix_mends_it(
     bucket: str, kms_key: str, new_key: str, tmp_path: Path
 ) -> None:
-    """Material as old as its key fails; after a rewrap under a younger key the control passes."""
+    """Old key material fails; after a rewrap under a younger key the control passes."""
     put(kms_keyring(kms_key), f"s3://{bucket}/x")
     demands = Demands(material_days=30, keys=frozenset({f"kms:{new_key}"}))
     with watched(aged(kms_key)):
@@ -95,7 +95,7 @@ def test_old_material_fails_and_the_fix_mends_it(
 def test_the_material_before_a_rotation_is_no_longer_current(
     bucket: str, kms_key: str, kms: Any
 ) -> None:
-    """An object from before the key's rotation fails, and an object from after it passes."""
+    """An object that was written before the key's rotation fails; one written later passes."""
     put(kms_keyring(kms_key), f"s3://{bucket}/old")
     kms.rotate_key_on_demand(KeyId=kms_key)
     put(kms_keyring(kms_key), f"s3://{bucket}/young")
@@ -108,7 +108,7 @@ def test_the_material_before_a_rotation_is_no_longer_current(
 
 
 def test_a_rotation_can_be_too_old_as_well(bucket: str, kms_key: str, kms: Any) -> None:
-    """The age of later material counts from its rotation."""
+    """The age of rotated material counts from the rotation, not from the key's creation."""
     kms.rotate_key_on_demand(KeyId=kms_key)
     put(kms_keyring(kms_key), f"s3://{bucket}/x")
     with watched(aged(kms_key, rotated=100)):
@@ -186,7 +186,10 @@ def test_without_an_id_it_stays_unknown(bucket: str, kms_key: str) -> None:
 
 
 def test_both_layers_under_one_key(bucket: str, kms_key: str, s3: Any) -> None:
-    """The material id of the client-side layer proves nothing about the layer of S3."""
+    """If SSE-KMS encrypts a client-side object again, its verdict is unknown.
+
+    The material id in the metadata is only about the client-side layer.
+    """
     default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": kms_key}
     rule = {"ApplyServerSideEncryptionByDefault": default}
     s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
@@ -196,7 +199,10 @@ def test_both_layers_under_one_key(bucket: str, kms_key: str, s3: Any) -> None:
 
 
 def test_the_worst_of_several_keys_decides(bucket: str, kms_key: str, new_key: str) -> None:
-    """The oldest key of several decides; a raw key has no material and does not count."""
+    """One old KMS key of several makes the object fail; a raw key does not count.
+
+    KMS reports a material id only for the first key. A further key is unknown.
+    """
     keyring = MultiKeyring(kms_keyring(kms_key), kms_keyring(new_key), aes())
     put(keyring, f"s3://{bucket}/x")
     with watched(aged(kms_key)):
@@ -208,7 +214,10 @@ def test_the_worst_of_several_keys_decides(bucket: str, kms_key: str, new_key: s
 
 
 def test_materials_are_listed_once_per_key(bucket: str, kms_key: str) -> None:
-    """Materials are listed once per key for any number of objects, and only on demand."""
+    """Materials are listed once per key for any number of objects.
+
+    They are listed only if a maximum age is demanded.
+    """
     for name in "abc":
         put(kms_keyring(kms_key), f"s3://{bucket}/{name}")
     with watched(aged(kms_key)) as relay:

@@ -233,7 +233,10 @@ def test_a_key_that_is_gone(bucket: str, kms_key: str) -> None:
 
 
 def test_age_of_material(bucket: str, key: str) -> None:
-    """S3CRYPT.17: a key younger than N days passes; without a material id the rest is unknown."""
+    """S3CRYPT.17: a key younger than N days passes.
+
+    An older key is unknown without the id of its material.
+    """
     uri = f"s3://{bucket}/"
     put(SSEKMS(key), f"{uri}x")
     assert only(audit(uri, Demands(material_days=1)), 17).verdict is Verdict.PASS
@@ -243,7 +246,7 @@ def test_age_of_material(bucket: str, key: str) -> None:
 
 
 def test_commitment(s3: Any, bucket: str, tmp_path: Path, key_file: str) -> None:
-    """S3CRYPT.18: a suite without key commitment fails; if no bytes are read it is unknown."""
+    """S3CRYPT.18: a suite without key commitment fails; if GET is refused, it is unknown."""
     uri = f"s3://{bucket}/"
     put(ClientSide(AES), f"{uri}right")
     s3.put_object(Bucket=bucket, Key="wrong", Body=uncommitted(b"plain", "wrong"))
@@ -279,7 +282,10 @@ def test_instruction_files(s3: Any, bucket: str, split: str) -> None:
 
 
 def test_signature(bucket: str, key: str, tmp_path: Path) -> None:
-    """S3CRYPT.19: an unsigned object fails if signatures are demanded; HEAD shows only a claim."""
+    """S3CRYPT.19: an unsigned object fails if signatures are demanded.
+
+    From HEAD alone the verdicts are the same, but marked as the metadata's claim.
+    """
     uri, demands = f"s3://{bucket}/", Demands(signed=True)
     put(ClientSide(KMSKeyring(key)), f"{uri}wrong")
     put(ClientSide(KMSKeyring(key), signed=True), f"{uri}right")
@@ -365,7 +371,7 @@ def test_customer_keys(bucket: str) -> None:
 
 
 def test_without_first_bytes_a_plain_object_may_be_a_message(bucket: str) -> None:
-    """HEAD alone does not show whether an object is a message of another tool."""
+    """With HEAD alone a plain object is unknown: it may be a message of another tool."""
     put(SSES3(), f"s3://{bucket}/x")
     assert not of(audit(f"s3://{bucket}/"), 18)
     assert only(audit(f"s3://{bucket}/", look="head"), 18).verdict is Verdict.UNKNOWN

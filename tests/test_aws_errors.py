@@ -114,7 +114,7 @@ KMS_REPLIES: list[tuple[str, type[S3CryptError], str]] = [
 
 @pytest.mark.parametrize(("code", "status", "kind", "said"), S3_REPLIES)
 def test_replies_of_s3(code: str, status: int, kind: type[S3CryptError], said: str) -> None:
-    """Each code has its type; unknown codes keep their name; code and request id are kept."""
+    """Each error code becomes an error of its type, which keeps the code and the request id."""
     error = translate(reply(code, status), "s3://b/x")
     assert type(error) is kind
     assert str(error).startswith("s3://b/x: ")
@@ -132,7 +132,10 @@ def test_replies_of_kms(code: str, kind: type[S3CryptError], said: str) -> None:
 
 
 def test_a_denied_key_is_told_apart_from_a_denied_object() -> None:
-    """S3 answers AccessDenied for both; only the message names the kms: action."""
+    """A denied key and a denied object raise different errors, although S3's code is the same.
+
+    Only the message about a key names a kms: action.
+    """
     message = "User: x is not authorized to perform: kms:Decrypt on resource: k"
     error = translate(reply("AccessDenied", 403, message), "s3://b/x")
     assert type(error) is KeyUnavailableError
@@ -421,7 +424,7 @@ def check_is_one_line(error: ConfigError) -> None:
 
 
 def test_no_region_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """KMS needs a Region; S3 has a default."""
+    """Without a Region KMS requests raise a ConfigError; for S3 there is a default."""
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)

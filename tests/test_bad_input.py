@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Odd names, full disks, closed streams, narrow terminals, locked objects: for every verb.
+"""Every verb with odd names, full disks, closed streams, narrow terminals and locked objects.
 
 tests/test_verbs.py and tests/test_cli_copying.py test mistakes on the command line.
 """
@@ -123,15 +123,16 @@ def mixed(bucket: str) -> str:
 def test_a_prefix_that_is_an_object_too(
     words: list[str], left: list[str], mixed: str, s3: Any, folder: Path
 ) -> None:
-    """Without -r the object is meant; with -r the objects below the prefix are meant."""
+    """If an object's name is also a prefix, -r means the objects below it, else the object."""
     assert folder.exists()
     assert run([word.format(b=mixed) for word in words]) == 0
     assert names(s3, mixed) == left
 
 
-# {b}: a bucket with the archived object `ice`, the locked version {v} of `held`, the client-side
-# object `c`, the SSE-C object `own` and `s`, which SSE-S3 encrypts. {m}: a message under the key k.
-# In the folder: the file `f`, a link to it, a folder `empty`, a pipe, and two keys.
+# Each row: the words of a command, its exit code, and a text in its error. {b} is a bucket with the
+# archived object `ice`, the locked version {v} of `held`, the client-side object `c`, the SSE-C
+# object `own` and the SSE-S3 object `s`. {m} is a message under the key k. In the folder are the
+# file `f`, a link to it, a folder `empty`, a pipe, and two keys.
 REFUSED: list[tuple[list[str], int, str]] = [
     (["cat", "s3://{b}/ice"], 5, "s3://{b}/ice"),
     (["rotate", "s3://{b}/ice", "--from-mode", "sse-s3", *KEY], 5, "s3://{b}/ice"),

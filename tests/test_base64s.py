@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 CHUNK = 2**16
-# The length of data whose base64, padded by two signs, ends where a chunk ends.
+# The length of data whose base64, with two padding characters, ends where a chunk ends.
 AT_A_CHUNK = CHUNK // 4 * 3 - 2
 
 
 def decoded(text: bytes) -> bytes:
-    """Return what a decoder reads, in odd pieces."""
+    """Return the bytes that a decoder reads from the text, in reads of 1,000 bytes."""
     decoder = Decoder(io.BytesIO(text), "file")
     return b"".join(iter(lambda: decoder.read(1000), b""))
 
@@ -29,7 +29,7 @@ def decoded(text: bytes) -> bytes:
 @pytest.mark.parametrize("size", [0, 1, 2, 3, AT_A_CHUNK - 1, AT_A_CHUNK, AT_A_CHUNK + 1, 200_000])
 @pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n \t\n"])
 def test_whole_base_64(size: int, ending: bytes) -> None:
-    """Of any length, with any blanks."""
+    """Complete base64 of any length is decoded, also with line breaks and blanks in it."""
     data = bytes(range(256)) * (size // 256) + bytes(size % 256)
     text = b64encode(data)
     assert decoded(text + ending) == data
@@ -39,7 +39,10 @@ def test_whole_base_64(size: int, ending: bytes) -> None:
 @pytest.mark.parametrize("size", [1, 4, AT_A_CHUNK, 200_000])
 @pytest.mark.parametrize("lost", [1, 2, 3])
 def test_base_64_that_was_cut_off(size: int, lost: int) -> None:
-    """The error says so; base64 that ends with a whole group is left to the message's reader."""
+    """If one to three characters are missing at the end, the error says that the text was cut off.
+
+    A cut between two groups of four characters is detected by the reader of the message.
+    """
     text = b64encode(bytes(size))
     with pytest.raises(FormatError, match="it was cut off"):
         decoded(text[:-lost])
@@ -48,20 +51,20 @@ def test_base_64_that_was_cut_off(size: int, lost: int) -> None:
 @pytest.mark.parametrize("size", [1, 2, AT_A_CHUNK])
 @pytest.mark.parametrize("more", [b"QUJD", b"=", b"\nQQ==\n", b"!"])
 def test_nothing_comes_after_the_padding(size: int, more: bytes) -> None:
-    """Two texts one after the other are refused, also if the first fills a chunk."""
+    """More base64 after the padding is refused, also if the padding ends a chunk."""
     with pytest.raises(FormatError, match="file is not base64"):
         decoded(b64encode(bytes(size)) + more)
 
 
 @pytest.mark.parametrize("text", [b"=", b"====", b"Q===", b"QQ=Q", b"-_-_", b"QUJD\0", b"\xff" * 4])
 def test_text_that_is_not_base_64(text: bytes) -> None:
-    """Wrong padding, the alphabet of URLs, other bytes."""
+    """Text with wrong padding, in the alphabet for URLs, or with other bytes is refused."""
     with pytest.raises(FormatError, match="file"):
         decoded(text)
 
 
 def test_a_pipe_without_bytes_has_not_ended() -> None:
-    """A read that returns None is repeated."""
+    """A read that returns None is repeated; only an empty read ends the text."""
 
     class Slow:
         pieces: Any = iter([b"QU", None, None, b"JD", None, b""])

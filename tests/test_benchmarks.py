@@ -162,7 +162,7 @@ needs_pyarrow = pytest.mark.skipif(not has("pyarrow"), reason="needs pyarrow")
 
 @needs_pyarrow
 def test_a_data_set_is_always_the_same(tmp_path: Path) -> None:
-    """Two runs write the same Parquet file and messages of it, without compression."""
+    """Two runs write the same uncompressed Parquet file; its messages decrypt to that file."""
     lengths = ("--frame-length", "64KiB", "256KiB")
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -339,7 +339,10 @@ def test_a_stopped_benchmark_cleans_up(tmp_path: Path) -> None:
 
 
 def test_a_canned_server_answers_as_s3_and_kms() -> None:
-    """boto3 can list, get, put and delete there, and Decrypt returns the generated data key."""
+    """With a canned server boto3 can list, get, put and delete.
+
+    Decrypt returns the generated data key.
+    """
     done = run("-c", _CANNED)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)

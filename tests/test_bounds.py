@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounds by a sample: where possible, the coverage is computed exactly, by enumeration."""
+"""Bounds on a population, from a sample. Where possible, the coverage is computed exactly."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def of_bytes(
     "sizes", [(1, 1, 1, 1, 1, 1), (0, 1, 2, 3, 1000, 10**12), (5, 5, 6, 7, 7, 4)]
 )
 def test_coverage_of_bytes(sizes: tuple[int, ...], confidence: float) -> None:
-    """For every set of hits and sample size, the coverage over all samples is high enough."""
+    """For each set of hits and sample size, the exact coverage is at least the confidence."""
     population = range(len(sizes))
     for count in range(1, len(sizes) + 1):
         samples = list(combinations(population, count))
@@ -141,7 +141,10 @@ def test_coverage_of_bytes(sizes: tuple[int, ...], confidence: float) -> None:
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 2**50), st.booleans(), st.booleans()), max_size=40))
 def test_bytes_of_what_was_seen_are_within(objects: list[tuple[int, bool, bool]]) -> None:
-    """The lower bound has at least the seen hits, the upper at most these and all unseen bytes."""
+    """The lower bound includes all hits that were seen.
+
+    The upper bound is at most the bytes of these hits and of all unseen objects.
+    """
     sizes = [size for size, _, _ in objects]
     sample = [each for each, (_, is_seen, _) in enumerate(objects) if is_seen]
     hits = {each for each, (_, _, is_hit) in enumerate(objects) if is_hit}

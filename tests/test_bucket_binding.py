@@ -92,7 +92,7 @@ def test_an_object_without_its_bucket_is_refused(bucket: str) -> None:
 
 
 def test_a_store_of_a_replica_reads_what_it_writes(bucket: str, replica: str, s3: Any) -> None:
-    """A store of a replica binds its objects to the original bucket, so they can go back."""
+    """A store of a replica binds objects to the original bucket, so they can be copied back."""
     here, there = connect(bound()), connect(bound(), written_in=bucket)
     there.put(b"failed over", f"s3://{replica}/x")
     with there.open(f"s3://{replica}/y", "wb") as file:

@@ -79,7 +79,7 @@ def made() -> str:
 
 
 def test_a_new_bucket_holds(s3: Any, kms: Any, made: str) -> None:
-    """`init` sets everything, with a new KMS key; the bucket for logs is under SSE-S3."""
+    """`init` makes every setting and a new KMS key; the bucket for logs is under SSE-S3."""
     found = snapshot(s3, made)
     (arn,) = keys_of(kms, made)
     assert found["Encryption"].key == arn
@@ -96,7 +96,10 @@ def test_a_new_bucket_holds(s3: Any, kms: Any, made: str) -> None:
 
 
 def test_what_is_stored_there_is_under_its_key(s3: Any, kms: Any, made: str) -> None:
-    """A put without headers is under the bucket's key; its replica is under the replica key."""
+    """An object without encryption headers is under the bucket's key.
+
+    Its copy in the replica bucket is under the replica of that key.
+    """
     s3.put_object(Bucket=made, Key="a", Body=b"x")
     head = s3.head_object(Bucket=made, Key="a")
     assert head["SSEKMSKeyId"] in keys_of(kms, made)
@@ -180,7 +183,7 @@ def test_a_trail_records_all_objects() -> None:
 
 
 def test_object_lock_is_asked_for_twice(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """One --yes does not answer the second question, and then nothing is changed."""
+    """For Object Lock, one --yes answers only the first of two questions, so nothing is changed."""
     name = new_name()
     code, changed = command("bucket", "init", name, "--lock", "--yes")
     assert (code, changed) == (2, [])
@@ -226,7 +229,7 @@ def held(found: dict[str, Any], part: str) -> Any:
 def test_what_works_goes_on_working(
     s3: Any, name: str, make: Any, parts: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Settings whose change would break a use stay, unless --despite names the obstacle."""
+    """`harden` keeps a setting that a use depends on, unless --despite names the obstacle."""
     bucket = plain(s3)
     make(s3, bucket)
     before = snapshot(s3, bucket)
@@ -248,7 +251,7 @@ def test_what_works_goes_on_working(
 
 
 def test_another_replication_goes_on(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """A bucket has one replication role, so only --despite lets a replica end another rule."""
+    """An existing replication rule stays unless --despite names it: a bucket has only one role."""
     bucket = plain(s3)
     with_replication(s3, bucket)
     harden = ("bucket", "harden", bucket, "--replica", "eu-west-1", "--yes")
@@ -264,7 +267,10 @@ def test_another_replication_goes_on(s3: Any, capsys: pytest.CaptureFixture[str]
 
 
 def test_each_change_is_undone_by_its_line(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """The undo commands, last first, restore the bucket; versioning can only be suspended."""
+    """The undo commands, run in reverse order, restore the bucket.
+
+    Versioning can only be suspended.
+    """
     bucket = plain(s3)
     with_grants(s3, bucket)
     with_policy(s3, bucket, "*")
@@ -286,7 +292,7 @@ def test_each_change_is_undone_by_its_line(s3: Any, capsys: pytest.CaptureFixtur
 def test_nothing_that_init_creates_is_left_after_its_undo_lines(
     s3: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The undo commands remove everything that `init` made; KMS keys are scheduled to go."""
+    """The undo commands remove all that `init` made; its KMS keys are scheduled for deletion."""
     name = new_name()
     words = ["bucket", "init", name, "--replica", "eu-west-1", "--yes", "--json"]
     assert run(words) == 0
@@ -377,7 +383,7 @@ def test_without_rights_to_look_nothing_is_changed(
 def test_with_half_the_rights_it_says_what_is_done(
     s3: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After a refused write the error lists the changes that were made and not made."""
+    """After a refused write the error lists the changes that were made, and those that were not."""
     name = plain(s3)
     denied = refusing(lambda asked: asked.method == "PUT" and "versioning" in asked.query)
     with watched(denied):

@@ -49,7 +49,8 @@ STATEMENT = {
     "Action": "s3:GetObject",
     "Resource": "arn:aws:s3:::acme/*",
 }
-# A reply of S3 -> the argument of the request that sets the same value, and its content.
+# The kind of a setting and a reply of S3 with it. Then the argument of the request that sets the
+# same value, and the argument's content.
 REPLIES: list[tuple[type[Setting], dict[str, Any], str, Any]] = [
     (
         Encryption,
@@ -150,7 +151,7 @@ def test_a_setting_that_is_read_and_written_is_the_same(
 
 
 def test_a_policy_that_is_read_and_written_is_the_same() -> None:
-    """A policy keeps its meaning; S3 changes its wording."""
+    """A policy keeps its meaning when it is read and written back; its wording may change."""
     text = json.dumps({"Version": "2012-10-17", "Statement": [STATEMENT]})
     setting = BucketPolicy.of({"Policy": text})
     operation, arguments = setting.call("acme")
@@ -174,7 +175,7 @@ def test_what_is_not_set_is_deleted(kind: type[Setting], operation: str) -> None
 
 
 def test_what_blocks_sse_c_survives_a_change_of_the_default() -> None:
-    """A write of another algorithm also contains the block of SSE-C, which S3 would drop."""
+    """A change of the default algorithm repeats the block of SSE-C, which S3 would drop."""
     from dataclasses import replace  # noqa: PLC0415 - only this test needs it
 
     blocking = Encryption(blocked=("SSE-C",))
@@ -214,7 +215,7 @@ def test_a_rule_for_a_part_of_the_bucket_is_not_enough(rule: dict[str, Any], abo
 
 
 def test_the_rule_for_uploads_joins_the_others() -> None:
-    """The existing rules stay, and adding the rule a second time changes nothing."""
+    """The rule for uploads is added to the existing rules; adding it twice changes nothing."""
     both = Lifecycle((RULE,), "all_storage_classes_128K").aborting(7)
     assert both.rules[0] == RULE
     assert both.aborts_uploads
@@ -223,7 +224,7 @@ def test_the_rule_for_uploads_joins_the_others() -> None:
 
 
 def test_the_rule_for_uploads_has_the_form_of_the_others() -> None:
-    """The rule has the form of the other rules: S3 refuses prefix and filter rules together."""
+    """If rules have `Prefix`, the added rule also has it: S3 refuses a mix with `Filter`."""
     old = {"ID": "tmp", "Status": "Enabled", "Prefix": "tmp/", "Expiration": {"Days": 1}}
     both = Lifecycle((old,)).aborting(7)
     assert [rule.get("Prefix") for rule in both.rules] == ["tmp/", ""]
@@ -232,7 +233,7 @@ def test_the_rule_for_uploads_has_the_form_of_the_others() -> None:
 
 
 def test_a_rule_of_ours_that_is_switched_off_is_not_the_rule() -> None:
-    """A disabled rule with our id does not count as the rule."""
+    """A rule of ours that is disabled, or has another target, does not count as the wanted rule."""
     wanted = Lifecycle().aborting(7)
     off = Lifecycle(({**wanted.rules[0], "Status": "Disabled"},))
     assert not off.aborting(7).is_kept_by(off)

@@ -92,7 +92,7 @@ def test_what_is_put_is_what_is_got(
 def test_a_part_that_is_still_held_stays_as_it_is(
     kind: str, mode: Mode, bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """One worker makes all parts in one buffer; a body that is still held keeps its bytes."""
+    """A body that the client still holds keeps its bytes while the worker makes other parts."""
     data = payload(2 * PART + 5)
     (tmp_path / "in").write_bytes(data)
     sources: dict[str, Any] = {

@@ -53,7 +53,7 @@ def test_failures_are_not_kept() -> None:
 
 
 def test_siblings_share_counts_and_no_value() -> None:
-    """Siblings share their counts and are cleared together, but share no values."""
+    """Sibling caches share their counts and are cleared together, but share no values."""
     cache = new_cache()
     sibling = cache.sibling()
     assert [one.get("branch", b"id", lambda: "value") for one in (cache, sibling)] == ["value"] * 2

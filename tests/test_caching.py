@@ -312,7 +312,7 @@ def test_another_wrapped_key_is_no_hit(asked: Asked, number: int) -> None:
 
 
 def test_another_context_or_length_is_no_hit(asked: Asked) -> None:
-    """Other wrapped keys or another order are no hit: the keyring chooses among the keys."""
+    """The cache is not used for other or reordered wrapped keys, nor another context or length."""
     keyring = CachingKeyring(asked, max_age=60)
     edks = (*AES.wrap(bytes(32), CONTEXT), *AES.wrap(bytes([1]) * 32, CONTEXT))
     assert keyring.unwrap(edks, CONTEXT, 32) == bytes(32)
@@ -544,7 +544,7 @@ assert keyring.statistics.generate_calls == 2, keyring.statistics
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_fork_begins_empty() -> None:
-    """A child process waits for no lock or call of its parent, and has no data key of it."""
+    """A child process waits for no lock or call of its parent, and starts with an empty cache."""
     root = str(Path(s3crypt.__file__).resolve().parents[1])
     done = subprocess.run(
         [sys.executable, "-c", _FORK],
@@ -603,7 +603,7 @@ def test_several_keyrings_in_one_cache(asked: Asked) -> None:
 
 @pytest.mark.parametrize("key_location", ["header", "metadata"])
 def test_a_bound_name_cannot_be_cached(key_location: Any) -> None:
-    """The error names the option to change and the loss of protection."""
+    """Caching is refused for bound names; the error names the option and the lost protection."""
     cached = CachingKeyring(AES, max_age=60)
     with pytest.raises(ConfigError, match="bind_name=False") as caught:
         ClientSide(cached, key_location=key_location)
@@ -800,7 +800,7 @@ def test_rewrapping_needs_no_plaintext_key(
 def test_rewrapping_here_asks_once_to_unwrap(
     bucket: str, kms_key: str, requests_log: RequestsLog
 ) -> None:
-    """To a keyring outside KMS, rewrapping objects with one object key costs one Decrypt call."""
+    """Rewrapping objects with one object key to a keyring outside KMS costs one Decrypt call."""
     old = connect(cached_mode(kms_key, key_location="metadata"))
     to = ClientSide(CachingKeyring(AES, max_age=60), key_location="metadata", bind_name=False)
     for number in range(3):
@@ -846,7 +846,7 @@ def test_a_moved_alias_is_followed_when_rotating(
 
 
 def test_resolving_keeps_the_cache_where_no_alias_is(kms_key: str, kms: Any, bucket: str) -> None:
-    """Without an alias the cache is kept; with an alias its limits are kept."""
+    """Resolving aliases keeps a cache without an alias; else the new cache has the same limits."""
     for inner in (kms_keyring(kms_key), AES, MultiKeyring(AES, kms_keyring(kms_key))):
         keyring = CachingKeyring(inner, max_age=7)
         assert with_resolved_aliases(keyring) is keyring

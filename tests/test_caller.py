@@ -65,7 +65,7 @@ def test_a_role_is_named_with_its_path(sandbox: Running) -> None:
 
 
 def test_a_path_that_iam_does_not_tell_is_not_known(sandbox: Running) -> None:
-    """If IAM refuses GetRole, the ARN is that of a role without a path."""
+    """If IAM refuses GetRole, the role's ARN has no path, and the path counts as unknown."""
     found = identified(sandbox, _SESSION)
     caller = Caller("role", f"{_ROLE}Engineer", ACCOUNT)
     assert found == Identity(caller, _SESSION, has_known_path=False)
@@ -94,7 +94,7 @@ def test_an_identity_of_an_unknown_form_is_an_error(sandbox: Running) -> None:
 
 
 def test_identities_are_not_asked_for_over_plain_http() -> None:
-    """Over plain HTTP anyone on the network could name another caller."""
+    """No identity is requested over plain HTTP: anyone on the network could forge the reply."""
     sts: Clients[STSClient] = Clients("sts", endpoint_url="http://192.0.2.1")
     with pytest.raises(ConfigError, match=r"identities would go to 192\.0\.2\.1 over plain HTTP"):
         identify(sts, Clients("iam"))

@@ -159,7 +159,7 @@ def test_a_right_outcome_is_left_alone(history: str) -> None:
 
 
 def test_a_seen_write_of_unknown_outcome_is_certain_from_then_on() -> None:
-    """After a content was read once, an older content must not reappear."""
+    """Once a read finds a write of unknown outcome, older content must not reappear."""
     history = [write(0, 1, "a"), write(2, 3, "b", UNKNOWN), read(4, 5, "b"), read(6, 7, "a")]
     (wrong,) = Oracle(history).wrong()
     assert wrong.rule == "stale or resurrected"

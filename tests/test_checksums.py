@@ -280,7 +280,7 @@ def test_a_configured_payload_signature_is_kept(
 def test_a_given_client_sends_trailers_over_tls(
     size: int, signing: dict[str, Any] | None, serve: Callable[..., Service]
 ) -> None:
-    """With a trailer the client need not hash the body for its signature; the CRC follows it."""
+    """Over TLS a given client sends the CRC in a trailer, so it need not hash the body."""
     service = serve()
     store = service.theirs(s3=signing)
     store.put(payload(size), service.uri)
@@ -388,7 +388,10 @@ def test_a_refused_way_gives_way_to_a_plainer_one(
     serve: Callable[..., Service],
     s3: Any,
 ) -> None:
-    """After a refusal the same ciphertext is sent another way; the store remembers the refusal."""
+    """After a refusal the same ciphertext is sent with a plainer form of checksum, or without.
+
+    The store remembers the refusal.
+    """
     kind, is_refused = way[0], REFUSED[way[1]]
     service = serve(_ignoring_algorithms(_refusing(is_refused, *reply)))
     store = service.of(kind, workers=1)
@@ -406,7 +409,10 @@ def test_a_refused_way_gives_way_to_a_plainer_one(
 def test_an_upload_begins_without_where_it_must(
     status: int, code: str, kind: str, serve: Callable[..., Service]
 ) -> None:
-    """A service without checksums of uploads is tried once; then parts have no checksum."""
+    """If a service refuses checksums of uploads, parts have no checksum either.
+
+    The refusal is remembered, so it happens once.
+    """
     service = serve(
         _refusing(lambda asked: "x-amz-checksum-algorithm" in asked.headers, status, code)
     )
@@ -468,7 +474,7 @@ def test_a_way_once_taken_is_not_left(size: int, kind: str, serve: Callable[...,
 def test_a_body_that_changed_on_the_way_is_not_stored(
     size: int, kind: str, bucket: str, serve: Callable[..., Service], s3: Any
 ) -> None:
-    """BadDigest is raised; the body is not sent again without a checksum."""
+    """A body that S3 refuses with BadDigest is not sent again without a checksum."""
     service = serve(_flipping)
     with pytest.raises(StorageError, match=f"{service.uri}.*BadDigest") as caught:
         service.of(kind, workers=1).put(payload(size), service.uri)
@@ -483,7 +489,10 @@ def test_a_body_that_changed_on_the_way_is_not_stored(
 def test_a_whole_that_is_not_its_parts_is_not_stored(
     code: str, bucket: str, serve: Callable[..., Service], s3: Any
 ) -> None:
-    """The upload is aborted, and the hint is for services that do not combine checksums."""
+    """If the whole object's checksum is wrong, the upload is aborted.
+
+    The hint is for services that do not combine the checksums of parts.
+    """
     service = serve(_refusing(_is_completion, 400, code))
     with pytest.raises(StorageError, match=code) as caught:
         service.own().put(payload(LARGE), service.uri)
@@ -509,7 +518,7 @@ def test_a_service_that_combines_no_checksums_is_used_as_the_hint_says(
 def test_a_body_that_fits_no_signature_is_not_stored(
     bucket: str, serve: Callable[..., Service], s3: Any
 ) -> None:
-    """A changed body fails its SHA-256; the error does not turn checksums off."""
+    """A body that was changed on the way fails its SHA-256, and checksums stay on afterwards."""
     service = serve(_flipping, scheme="http")
     with pytest.raises(StorageError, match="XAmzContentSHA256Mismatch"):
         service.own().put(payload(SMALL), service.uri)
@@ -582,7 +591,7 @@ def test_an_upload_may_be_refused_what_an_object_was_not(serve: Callable[..., Se
 def test_a_proxys_refusal_is_one_too(
     status: int, reason: str, serve: Callable[..., Service]
 ) -> None:
-    """A proxy's refusal is HTML without an error code, so the status alone is recognised."""
+    """A proxy's refusal is HTML without an error code, so it is recognised by its status alone."""
     page = f"<html><body><h1>{status} {reason}</h1></body></html>".encode()
 
     def refuse(asked: Asked, forward: Callable[[], Answer]) -> Answer:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Python versions for the checks: each version that the package claims is found or named."""
+""".ci/common finds a Python for each version that the package claims, or names the missing one."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def hiding(word: str) -> Callable[[Asked, Callable[[], Answer]], Answer]:
 
 
 def test_findings_below_the_severity_are_no_failure(acme: str) -> None:
-    """A bucket with S3's default settings has findings of medium severity."""
+    """Findings of medium severity fail only with --fail-on medium, which is not the default."""
     assert run(["audit", acme]) == 0
     assert run(["audit", acme, "--fail-on", "medium"]) == 3
 
@@ -196,7 +196,10 @@ def test_nothing_is_changed_and_no_key_used(acme: str, dying: str) -> None:
 
 
 def test_objects_are_those_of_named_buckets(capsys: pytest.CaptureFixture[str], acme: str) -> None:
-    """Objects of named buckets are audited, unless --no-objects is given."""
+    """Objects of named buckets are audited, unless --no-objects is given.
+
+    --account alone audits no objects; with --objects it audits the objects of all buckets.
+    """
 
     def looked_at(*words: str) -> set[str]:
         _, lines = audited(capsys, *words)
@@ -217,7 +220,7 @@ def test_objects_are_those_of_named_buckets(capsys: pytest.CaptureFixture[str], 
 def test_the_objects_looked_at_are_counted(
     capsys: pytest.CaptureFixture[str], bucket: str, tmp_path: Path
 ) -> None:
-    """The number of audited objects is reported for every prefix, also for an empty prefix."""
+    """The number of audited objects is reported for each given prefix, even if it is empty."""
     prefix = f"s3://{bucket}/full/"
     for number in range(3):
         S3Crypt(SSES3()).put(b"x", f"{prefix}{number}")

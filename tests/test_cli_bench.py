@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.xdist_group("bench")
 
 _COMMAND = (sys.executable, "-m", "s3crypt_cli", "bench", "--seconds", "0.5")
-# As _COMMAND, but a process that reacts to ctrl-C wherever the tests run.
+# The same command as `_COMMAND`, in a process that reacts to ctrl-C even where the tests ignore it.
 _HEEDING = (
     sys.executable,
     "-c",
@@ -107,7 +107,7 @@ def test_json_has_samples_of_everything(outcome: _Outcome) -> None:
 
 
 def test_the_codec_is_held_against_the_limit(outcome: _Outcome) -> None:
-    """The codec is compared with the limit at every frame length, in pairs of each round."""
+    """At each frame length the report compares the codec with the limit, round by round."""
     codec = _samples(outcome, "codec")
     assert {sample["what"] for sample in codec} == {"seal", "open"}
     assert {sample["size"] for sample in codec} == {2**12, 2**16, 2**18, 2**20, 2**22}
@@ -261,7 +261,7 @@ def _compared(outcome: _Outcome, tmp_path: Path, old: dict[str, Any]) -> Any:
 def test_a_real_change_is_marked(
     outcome: _Outcome, tmp_path: Path, factor: float, faster: str, smaller: str
 ) -> None:
-    """A change is better or worse according to its unit."""
+    """Whether a larger figure is better or worse depends on its unit."""
     comparison = _compared(outcome, tmp_path, _scaled(outcome.json, factor))
     assert len(comparison.beyond_noise()) == len(outcome.json["samples"])
     for change in comparison.changes:
@@ -386,7 +386,7 @@ def test_a_page_that_cannot_be_written_is_refused_first(tmp_path: Path, target: 
     "option", [("--kms-key", "alias/x"), ("--sandbox",), ("--endpoint-url", "http://localhost:1")]
 )
 def test_options_of_transfers_need_them(option: tuple[str, ...]) -> None:
-    """An option without its transfer is an error; a variable in the environment is not."""
+    """An option for transfers is refused if nothing is transferred."""
     done = _run(*option)
     assert done.returncode == 2
     assert "--s3" in done.stderr or "sandbox" in done.stderr
@@ -479,7 +479,7 @@ def test_an_interrupt_leaves_nothing(
 
 
 class _Clock:
-    """A clock that runs only during a heat."""
+    """A clock that advances only while a heat, a group of compared measurements, runs."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -512,7 +512,10 @@ def test_too_little_time_still_has_three_rounds() -> None:
 
 
 def test_what_is_too_heavy_is_not_begun() -> None:
-    """The time of a heavy heat is predicted from a fixed cost and a cost per weight."""
+    """A heat that would not fit into the time is not begun.
+
+    Its time is predicted from a fixed cost and a cost per weight.
+    """
     clock = _Clock()
     heats = [clock.heat(name, 1 + 2**n, 2**n) for n, name in enumerate("abcd")]
     # Three rounds of a, b and c take 3 * (2 + 3 + 5) = 30; with d they take 57, 9 more per round.

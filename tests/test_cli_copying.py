@@ -62,7 +62,10 @@ def below(folder: Path) -> dict[str, bytes]:
 def test_several_sources_keep_their_names(
     command: Callable[..., Said], bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """With several sources each keeps its name; with one folder only its content is copied."""
+    """With several sources each keeps its name in the target.
+
+    With one folder only its content is copied.
+    """
     Path("one").write_bytes(b"one")
     assert command("cp", "-r", "one", "tree", f"s3://{bucket}/t/", *SSE).code == 0
     wanted = ["t/one", "t/tree/a.csv", "t/tree/b.txt", "t/tree/sub/c.csv"]
@@ -86,7 +89,7 @@ def test_several_sources_keep_their_names(
 def test_patterns_select_objects(
     command: Callable[..., Said], bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """In a pattern * also matches slashes; an object with exactly that name is preferred."""
+    """In a pattern * also matches slashes; an object whose name is the pattern is preferred."""
     command("put", "-r", "tree", f"s3://{bucket}/t/", *SSE)
     assert command("get", f"s3://{bucket}/t/*.csv", "out").code == 0
     assert below(tmp_path / "out") == {"a.csv": b"1", "sub/c.csv": b"333"}
@@ -186,7 +189,7 @@ def test_a_journal_goes_on(command: Callable[..., Said], bucket: str) -> None:
 def test_sources_with_the_same_target_are_refused(
     command: Callable[..., Said], bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """A file would replace another one without a word."""
+    """Two sources with the same target are refused: one file would silently replace the other."""
     for name in ("x/q", "y/x/q", "z/x//q", "y/", "z/", "x/../q"):
         s3.put_object(Bucket=bucket, Key=name, Body=b"" if name.endswith("/") else b"1")
     uri = f"s3://{bucket}"
@@ -209,7 +212,7 @@ def test_sources_with_the_same_target_are_refused(
 def test_a_pattern_that_matches_nothing_is_one_line(
     words: tuple[str, ...], pattern: str, command: Callable[..., Said], bucket: str, s3: Any
 ) -> None:
-    """In an empty bucket, too."""
+    """If a pattern matches nothing, the error is one line, also in an empty bucket."""
     if pattern != "*":
         s3.put_object(Bucket=bucket, Key="there", Body=b"")
     target = {"get": ["out"], "mv": ["out"], "cp": [f"s3://{bucket}-none/"]}.get(words[0], [])
@@ -225,7 +228,7 @@ def test_a_pattern_that_matches_nothing_is_one_line(
 def test_a_key_is_not_moved_under_itself(
     key: tuple[str, ...], command: Callable[..., Said], bucket: str, s3: Any
 ) -> None:
-    """Its object could not be read any more, nor any other object under it."""
+    """`mv` does not move its own key file into S3: no object under that key could be read then."""
     Path("dir").mkdir()
     for name in ("my[1].key", "my1.key"):
         Path("dir", name).write_bytes(os.urandom(32))
@@ -240,7 +243,7 @@ def test_a_key_is_not_moved_under_itself(
 
 
 def test_a_rotation_selects_names(command: Callable[..., Said], bucket: str) -> None:
-    """As the other commands on many objects do; a filter is a part of the journal's job."""
+    """`rotate` filters names like other commands; the journal belongs to one filter."""
     for name in ("t/a.csv", "t/b.txt", "t/sub/c.csv"):
         Path("file").write_bytes(b"1")
         command("put", "file", f"s3://{bucket}/{name}", *SSE)

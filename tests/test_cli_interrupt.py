@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from s3crypt.sandbox import Running
 
-# A background job inherits that ctrl-C is ignored. These processes must react to it wherever the
-# tests run.
+# A process in the background may inherit that ctrl-C is ignored. The command under test must react
+# to it, wherever the tests run.
 _COMMAND = (
     sys.executable,
     "-c",
@@ -141,7 +141,7 @@ def test_interrupted_put_of_a_file(
     number: signal.Signals,
     mode: tuple[str, ...],
 ) -> None:
-    """No upload and no object is left."""
+    """An interrupted put of a file leaves no upload and no object."""
     to = f"s3://{bucket}/a"
     with (
         _withholding(sandbox, lambda asked: asked.query.get("partNumber") == "12") as (url, event),
@@ -158,7 +158,7 @@ def test_interrupted_put_of_a_file(
 def test_interrupted_put_of_a_silent_pipe(
     directory: Path, s3: Any, bucket: str, number: signal.Signals, mode: tuple[str, ...]
 ) -> None:
-    """No upload and no object is left, although the pipe sends no more bytes."""
+    """An interrupted put of a pipe that sends no more bytes leaves no upload and no object."""
     with _start(directory, "put", "-", f"s3://{bucket}/a", *mode) as process:
         assert process.stdin is not None
         process.stdin.write(bytes(40 * 2**20))
@@ -178,7 +178,7 @@ def test_interrupted_get(
     number: signal.Signals,
     mode: tuple[str, ...],
 ) -> None:
-    """Neither the file nor a temporary file is left."""
+    """An interrupted get leaves neither the file nor a temporary file."""
     with _start(directory, "put", "plain", f"s3://{bucket}/a", *mode) as process:
         assert process.wait(timeout=60) == 0
     before = _names(directory)
@@ -193,7 +193,7 @@ def test_interrupted_get(
 
 @_SIGNALS
 def test_interrupted_encryption_of_a_silent_pipe(directory: Path, number: signal.Signals) -> None:
-    """Neither the file nor a temporary file is left."""
+    """An interrupted encryption of a silent pipe leaves neither the file nor a temporary file."""
     before = _names(directory)
     with _start(directory, "encrypt", "-", "out", "--key", "aes:team/one=key") as process:
         assert process.stdin is not None

@@ -26,7 +26,7 @@ MODE = ("--mode", "sse-s3")
 def said(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[int, str]]:
-    """Return a function that runs the command in an empty folder: its exit code and stderr."""
+    """Return a runner of the command in an empty folder; it returns exit code and stderr."""
     monkeypatch.chdir(tmp_path)
 
     def said(*arguments: str) -> tuple[int, str]:

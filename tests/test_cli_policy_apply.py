@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from s3crypt.sandbox import Running
 
-# A background job inherits that ctrl-C is ignored. These processes must react to it wherever the
-# tests run.
+# A process in the background may inherit that ctrl-C is ignored. The command under test must react
+# to it, wherever the tests run.
 _COMMAND = (
     sys.executable,
     "-c",
@@ -71,7 +71,10 @@ def test_the_question_is_asked_on_a_terminal(
 def test_an_interrupt_within_the_write_says_what_may_be(
     directory: Path, bucket: str, sandbox: Running
 ) -> None:
-    """The exit code is 130, and the output names the command that restores the old policy."""
+    """After an interrupt during the write the exit code is 130.
+
+    The output names the command that restores the old policy.
+    """
     arrived, ended = threading.Event(), threading.Event()
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:

@@ -114,7 +114,7 @@ def test_completion_completes(directory: Path) -> None:
 
 
 def test_ciphertext_is_not_written_to_a_terminal(directory: Path) -> None:
-    """`encrypt` does not write to a terminal, with or without "-"."""
+    """`encrypt` refuses to write ciphertext to a terminal, with or without "-"."""
     code, screen = _on_terminal(directory, "encrypt", "text", "-", "--key", _KEY)
     assert code == 2
     assert "stdout is a terminal" in screen
@@ -181,7 +181,7 @@ def test_quiet_and_json_show_no_progress(directory: Path, option: str) -> None:
 
 
 def test_a_reader_that_leaves_ends_the_command_quietly(directory: Path) -> None:
-    """A closed pipe prints no error; the exit code is that of SIGPIPE in a shell."""
+    """If a pipe's reader leaves, no error is printed; the exit code is a shell's for SIGPIPE."""
     with subprocess.Popen(
         [*COMMAND, "decrypt", "binary.sealed", "-", "--key", _KEY],
         cwd=directory,
@@ -216,7 +216,7 @@ def test_a_full_disk_is_one_line(directory: Path) -> None:
 def test_a_stderr_that_takes_nothing_keeps_the_exit_code(
     directory: Path, line: str, code: int, redirection: str
 ) -> None:
-    """What is said is lost, as on a closed stderr, without a traceback."""
+    """If stderr cannot be written, messages are lost; the exit code stays, without a traceback."""
     command = f"{sys.executable} -X faulthandler -m s3crypt_cli {line}"
     script = f"{{ {command}; echo $? > code; }} {redirection}"
     subprocess.run(["bash", "-c", script], cwd=directory, capture_output=True, check=False)
@@ -229,7 +229,7 @@ def test_a_stderr_that_takes_nothing_keeps_the_exit_code(
 def test_names_that_stdout_cannot_encode_are_escaped(
     directory: Path, bucket: str, s3: Any, encoding: str
 ) -> None:
-    """As on stderr; --json is ASCII."""
+    """Names that stdout cannot encode are escaped, as on stderr; --json prints only ASCII."""
     s3.put_object(Bucket=bucket, Key="grüße/日", Body=b"")
     for command in ("ls -r", "ls -r --json", "inspect -r -q"):
         done = subprocess.run(
@@ -246,7 +246,10 @@ def test_names_that_stdout_cannot_encode_are_escaped(
 
 
 def test_a_name_that_is_not_utf8_is_refused(directory: Path) -> None:
-    """S3 has no such names, so nothing of the directory is stored."""
+    """A name that is not UTF-8 is refused, and nothing of its folder is stored.
+
+    S3 has no such names.
+    """
     (directory / "tree").mkdir()
     (directory / "tree" / os.fsdecode(b"caf\xe9")).write_bytes(b"")
     done = subprocess.run(
@@ -260,7 +263,10 @@ def test_a_name_that_is_not_utf8_is_refused(directory: Path) -> None:
 
 
 def test_a_message_without_key_commitment_must_be_asked_for(directory: Path) -> None:
-    """The error names the option that accepts such a message; the environment cannot set it."""
+    """A message without key commitment is refused; the error names the option that accepts it.
+
+    The environment cannot set this option.
+    """
     vectors = json.loads((Path(__file__).parent / "vectors" / "messages.json").read_text())
     vector = next(v for v in vectors if v["name"].startswith("official 0014 framed"))
     (directory / "foreign").write_bytes(base64.b64decode(vector["message"]))

@@ -21,7 +21,7 @@ SSE = ("--mode", "sse-s3")
 def command(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[int, str, str]]:
-    """Return a function that runs the command in a folder with a tree: exit code and output."""
+    """Return a runner of the command in a folder with a tree; it returns exit code and output."""
     monkeypatch.chdir(tmp_path)
     for name in ("tree/a", "tree/sub/b"):
         path = Path(name)
@@ -107,7 +107,7 @@ def test_bad_input_is_one_line_and_changes_nothing(
 def test_a_key_of_the_command_is_left_alone(
     command: Callable[..., tuple[int, str, str]], bucket: str, s3: Any
 ) -> None:
-    """It is neither deleted nor replaced in the target, nor stored under itself."""
+    """The command's key file is not deleted or replaced in the target, nor stored under itself."""
     Path("tree/key").write_bytes(bytes(32))
     words = ("--sse-c-key-file", "tree/key")
     code, _, err = command("sync", "tree", f"s3://{bucket}/", *words)

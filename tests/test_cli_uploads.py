@@ -119,7 +119,10 @@ def test_old_uploads_are_aborted_over_all_pages(
     sandbox: Running,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Older uploads are aborted over all pages; the next page starts after a name and an id."""
+    """All uploads older than the given age are aborted, also if the listing has several pages.
+
+    The next page starts after the name and the upload id of the last upload.
+    """
     ids = begin(s3, bucket, "old", "x", "x", "young")
     days = (3, 2.1, 1.9, 0.1)
     asked_for: list[tuple[str | None, str | None]] = []

@@ -76,7 +76,7 @@ def filled(s3: Any) -> str:
 def test_names_of_objects(
     line: str, names: list[str], filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Answers have one level of names, and leave out `s3:` and names that contain a tab."""
+    """Answers have one level of names. They leave out `s3:`, and names that contain a tab."""
     found = complete(line.format(b=filled), monkeypatch)
     assert found == [f"plain,//{filled}/{name}" for name in names]
 
@@ -174,7 +174,7 @@ def test_the_page_of_names_is_one_request(
 
 
 def test_no_shell_waits_for_an_mfa_token(tmp_path: Path) -> None:
-    """A question for it would appear in the user's command line; it fails without one."""
+    """Completion fails without asking for an MFA token: it would ask in the command line."""
     (tmp_path / "config").write_text(
         "[profile base]\naws_access_key_id = a\naws_secret_access_key = b\n"
         "[profile mfa]\nrole_arn = arn:aws:iam::123456789012:role/x\nsource_profile = base\n"
@@ -203,7 +203,7 @@ def test_no_shell_waits_for_an_mfa_token(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_script_shows_no_errors(shell: str) -> None:
-    """What goes to stderr would appear in the user's command line."""
+    """A completion script prints nothing on stderr: errors would appear in the command line."""
     script = get_completion_class(shell)
     assert script is not None
     source = script(cli, {}, "s3crypt", "_S3CRYPT_COMPLETE").source()

@@ -80,7 +80,7 @@ def test_threads_share_a_store(name: str, bucket: str, kms_key: str, tmp_path: P
 
 
 def test_threads_share_a_new_keyring(bucket: str, kms_key: str) -> None:
-    """Several threads may need a keyring's client at the same time for the first time."""
+    """A new keyring works if several threads need its client at the same time."""
     barrier = threading.Barrier(8)
     store = S3Crypt(ClientSide(KMSKeyring(kms_key)))
 
@@ -261,7 +261,7 @@ assert store.read(f"s3://{bucket}/x") == b"x"
 def test_processes_share_a_bucket(
     mode: str, bucket: str, kms_key: str, s3: Any, tmp_path: Path
 ) -> None:
-    """Two processes write at the same time, to their own names and to a shared name."""
+    """Two processes can write at the same time, to their own names and to a shared name."""
     both = [script(_BOTH, bucket, kms_key, tmp_path, mode) for _ in range(2)]
     for process in both:
         finish(process)

@@ -129,7 +129,10 @@ def test_a_rotation_carries_no_token_of_an_earlier_write(
 def test_a_lost_copy_to_another_customer_key_is_found_with_it(
     sandbox: Running, bucket: str
 ) -> None:
-    """The second attempt cannot read the source, which is already under the new key."""
+    """If the reply to a copy under a new SSE-C key is lost, the copy is found with the new key.
+
+    The second attempt cannot read the source, which is already under the new key.
+    """
     uri = f"s3://{bucket}/x"
     old, new = SSEC(CUSTOMER_KEY), SSEC(bytes(32))
     connect(old).put(b"only copy", uri)
@@ -303,7 +306,10 @@ def _unquoted(asked: Asked, forward: Forward) -> Answer:
 def test_a_small_object_is_rotated_where_quoted_etags_never_match(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """The condition is repeated with an unquoted ETag; a replaced object is still a conflict."""
+    """If a quoted ETag never matches, the condition is repeated with the unquoted ETag.
+
+    A replaced object is still a conflict.
+    """
     uri, old, new = f"s3://{bucket}/x", ClientSide(aes()), ClientSide(aes("two"))
     connect(old).put(b"only copy", uri)
     with relaying(sandbox.endpoint_url, _unquoted) as relay:
@@ -460,7 +466,7 @@ def test_a_repeated_write_overwrites_no_other_writer(
 def test_a_writer_who_comes_while_parts_are_sent_is_not_overwritten(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """A HEAD precedes the completion of an upload, because its condition is ignored."""
+    """At a service that ignores conditions, a HEAD precedes the completion of an upload."""
 
     def spoil(asked: Asked, forward: Forward) -> Answer:
         if asked.query.get("partNumber") == "2":

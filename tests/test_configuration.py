@@ -135,7 +135,10 @@ def test_a_session_is_made_when_a_kms_key_needs_it(key_file: Path) -> None:
     ids=str,
 )  # fmt: skip
 def test_what_is_no_key(key: Any) -> None:
-    """The error lists the forms of a key, and does not repeat the text: it may be a key itself."""
+    """The error for a wrong key lists the forms of a key.
+
+    It does not repeat the text, which may be a key itself.
+    """
     with pytest.raises(ConfigError, match=r"^The value of key is not a key\.$") as caught:
         keyring_of([key])
     assert "aes:NAMESPACE/NAME=FILE" in (caught.value.hint or "")
@@ -176,7 +179,7 @@ def test_a_kms_key_without_its_prefix(key: str) -> None:
     ],
 )
 def test_a_key_for_the_name_of_its_file(make: Callable[[bytes], str]) -> None:
-    """An error about key text does not repeat it, nor do the causes."""
+    """If a key is given instead of its file's name, neither the error nor a cause repeats it."""
     text = make(secrets.token_bytes(32))
     for key in (f"aes:acme/2026={text}", f"rsa:acme/2026={text}"):
         with pytest.raises(ConfigError, match="never itself") as caught:
@@ -287,7 +290,10 @@ OTHERS: dict[str, tuple[Callable[[rsa.RSAPrivateKey], bytes], str]] = {
 
 @pytest.mark.parametrize("what", OTHERS)
 def test_what_is_no_rsa_key_for_encryption(what: str, tmp_path: Path) -> None:
-    """The error names the kind and the file; the hint names the command that makes a key."""
+    """The error for a wrong key names the kind and the file.
+
+    The hint names the command for a new key.
+    """
     make, command = OTHERS[what]
     content = make(rsa.generate_private_key(public_exponent=65537, key_size=1024))
     path = tmp_path / "other"
@@ -311,7 +317,7 @@ def test_a_key_beside_its_certificate(pem_files: tuple[Path, Path]) -> None:
 
 
 def test_an_rsa_key_of_another_kind_is_named_with_its_file(tmp_path: Path) -> None:
-    """The error names the file, whatever is wrong with its key."""
+    """The error for an unsuitable RSA key names the file, whatever is wrong with the key."""
     path = tmp_path / "curve.pem"
     path.write_bytes(
         ec.generate_private_key(ec.SECP256R1())
@@ -343,13 +349,13 @@ def test_the_home_directory_in_the_name_of_a_key_file(
 
 @pytest.mark.parametrize("kind", ["aes", "rsa"])
 def test_a_file_that_is_not_there(kind: str, tmp_path: Path) -> None:
-    """The error names the missing file."""
+    """The error for a missing key file names the file."""
     with pytest.raises(ConfigError, match=r"Cannot read the key file .*absent: No such file"):
         keyring_of(f"{kind}:acme/2026={tmp_path / 'absent'}")
 
 
 def test_a_choice_reads_no_file(key_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A choice is checked at once, but its files are read later, by absolute paths."""
+    """A choice of keys is checked at once, but its files are read later, by absolute paths."""
     monkeypatch.chdir(key_file.parent)
     choice = ModeChoice(key="aes:acme/2026=acme.key").anchored()
     assert choice.key == (f"aes:acme/2026={key_file}",)
@@ -378,7 +384,7 @@ def test_no_key(keys: Any) -> None:
 
 
 def test_nothing_asked_for() -> None:
-    """No option means no mode; then the store reads only server-side objects."""
+    """Without options there is no mode, and the store reads only server-side objects."""
     assert mode_of(None) is None
 
 
@@ -471,7 +477,7 @@ def test_nothing_given_is_ignored(mode: str | None, option: str) -> None:
     ],
 )  # fmt: skip
 def test_what_does_not_fit_together(options: dict[str, Any], message: str) -> None:
-    """Errors name options as Python arguments."""
+    """Options that do not fit together are an error, which names them as Python arguments."""
     with pytest.raises(ConfigError) as caught:
         mode_of(**options)
     assert str(caught.value) == message

@@ -57,7 +57,7 @@ def _head(client: Any) -> Any:
 
 
 def test_headers_that_end_early_are_no_reply() -> None:
-    """Headers cut at any byte are no reply, even if half of a number is a valid number."""
+    """Headers that are cut at any byte are rejected, even if the cut Content-Length is a number."""
     cuts = [_WHOLE[:length] for length in range(1, len(_WHOLE) - 1)]
     with _answering(*cuts) as url:
         client: Any = Clients("s3", endpoint_url=url).get()
@@ -75,7 +75,7 @@ def test_whole_headers_are_a_reply() -> None:
 
 
 def test_a_client_of_the_callers_is_not_changed() -> None:
-    """A caller's client keeps boto3's connections, which accept half of the length."""
+    """A caller's client keeps boto3's connections, which accept a Content-Length that was cut."""
     cut = _STATUS + _HEADERS[:-3]
     with _answering(cut) as url:
         client = boto3.client(

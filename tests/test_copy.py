@@ -229,7 +229,10 @@ def test_a_large_object_is_copied_by_parts(
 def test_the_targets_customer_key_does_not_stand_in_for_the_stores_mode(
     source: str, bucket: str, kms_key: str, s3: Any
 ) -> None:
-    """Otherwise a writer who knows that key could plant an object that is copied as verified."""
+    """The SSE-C key for the target does not count as the source's mode.
+
+    Otherwise a writer who knows that key could plant an object that is copied as verified.
+    """
     planted = SSEC(CUSTOMER_KEY[::-1])
     connect(planted).put(b"evil", f"s3://{bucket}/a")
     with pytest.raises(S3CryptError):
@@ -275,7 +278,7 @@ def test_annotations_that_a_rotation_left_behind_are_copied(versioned_bucket: st
 def test_s3s_own_encryption_of_the_copy_is_the_target_buckets(
     bind_name: bool, bucket: str, kms_key: str, s3: Any
 ) -> None:
-    """The copy is under the target bucket's default key: the source's key may be elsewhere."""
+    """S3 encrypts the copy with the default key of the target bucket, not with the source's key."""
     other = f"other-{bucket}"[:63]
     s3.create_bucket(Bucket=other)
     rule = {
@@ -319,7 +322,7 @@ def test_ciphertext_is_not_taken_from_its_instruction_file(bucket: str, s3: Any)
 
 
 def test_a_binding_that_is_left_out_is_left_out(bucket: str) -> None:
-    """An object without the binding is encrypted anew: S3's copy would keep the old binding."""
+    """A copy without the source's binding is encrypted anew: S3's copy would keep it."""
     store = connect(ClientSide(aes(), context={"team": "one"}))
     store.put(b"data", f"s3://{bucket}/a")
     info = store.copy(f"s3://{bucket}/a", f"s3://{bucket}/b", to=ClientSide(aes(), bind_name=False))
@@ -366,7 +369,7 @@ def test_an_unconfirmed_copy_is_removed_again(
 
 
 def test_a_file_that_is_closed_after_a_fork_says_so(bucket: str) -> None:
-    """In a child process a file is closed without the parent's locks."""
+    """In a child process a file is closed without waiting for the parent's locks."""
     store = connect(SSES3())
     store.put(b"data", f"s3://{bucket}/a")
     file = store.open(f"s3://{bucket}/a")

@@ -501,7 +501,7 @@ def test_duckdb_keeps_the_old_file_where_it_fails(duck: Any, lake: Lake) -> None
 # --- fsspec's caches --------------------------------------------------------------------------
 
 
-# fsspec leaves the mapped file to the garbage collector.
+# fsspec leaves the mapped file to the garbage collector, which warns about an unclosed file.
 _MMAP = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 
 
@@ -867,7 +867,7 @@ def test_an_encryption_travels_with_storage_options(lake: Lake, name: str, wrap:
 
 
 def test_a_mode_that_fsspec_drops_reads_nothing(lake: Lake) -> None:
-    """Fsspec drops `mode`, so a read then demands no encryption and is refused."""
+    """If fsspec drops the option `mode`, a read of an encrypted object is refused."""
     path = lake.new("forged.parquet")
     forged = io.BytesIO()
     _customers().to_parquet(forged)

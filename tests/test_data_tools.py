@@ -234,7 +234,7 @@ def test_dask_overwriting_what_it_reads_deletes_it(place: Place) -> None:
 
 @dasks_own
 def test_dask_without(place: Place) -> None:
-    """A single CSV file needs appending, and Arrow's file systems do not know s3crypt."""
+    """Dask fails with a single CSV file, which needs appending, and with Arrow's file systems."""
     url = f"s3crypt://{place.new('customers.csv')}"
     frame = _frame()
     with pytest.raises((NotImplementedError, ValueError)):

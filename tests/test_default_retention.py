@@ -170,7 +170,7 @@ def test_only_the_bucket_that_demands_it_is_sent_an_md5(
 def test_a_service_may_know_content_md5_alone(
     code: str, message: str, size: int, sandbox: Running, bucket: str
 ) -> None:
-    """A service may demand Content-MD5 although there is a checksum; the same bytes are sent."""
+    """If a service demands Content-MD5 despite a checksum, the same bytes are sent with it."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if _is_body(asked) and "content-md5" not in asked.headers:

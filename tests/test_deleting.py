@@ -97,7 +97,7 @@ def without(asked: Asked, left_out: Iterable[str]) -> Asked:
         body, count = re.subn(pattern.encode(), b"", body, count=1)
         assert count == 1, (name, asked.body)
     kept = {name: value for name, value in asked.headers.items() if "checksum" not in name}
-    # botocore signs the hash of the body, and the sandbox compares it.
+    # botocore sent the hash of the complete body, and the sandbox compares it, so replace the hash.
     digest = hashlib.md5(body, usedforsecurity=False).digest()
     changed = {
         "content-length": str(len(body)),

@@ -26,10 +26,11 @@ _BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 # These commands take a minute or more; other tests run them.
 _LONG = (["s3crypt", "bench"], ["s3crypt", "demo"])
-# Its examples are tests with their own sandbox; test_sandbox_fixture.py runs them.
+# docs/testing.md does not start a sandbox: its examples are tests with their own sandbox, which
+# test_sandbox_fixture.py runs.
 _WITHOUT_POINTER = frozenset({"docs/testing.md"})
-# The page describes how to make the repository's own figures, which needs hours and system
-# packages.
+# docs/benchmarks.md describes how to make the repository's own figures, which needs hours and
+# system packages.
 _NOT_EXAMPLES = frozenset({"docs/benchmarks.md"})
 
 

@@ -222,7 +222,7 @@ def test_a_bucket_that_is_not_shown_is_unknown(
 
 
 def test_the_region_is_wrong_for_the_key(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Region is the cause: KMS looks for an alias in the client's Region."""
+    """If an alias is not found, the cause is the Region: KMS looks only in the client's Region."""
     name = "acme-in-ireland-of-doctor"
     there = session.client("s3", region_name="eu-west-1")
     there.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
@@ -237,7 +237,7 @@ def test_the_region_is_wrong_for_the_key(session: Any, monkeypatch: pytest.Monke
 
 
 def test_the_key_is_of_another_region(session: Any, bucket: str) -> None:
-    """S3 accepts only keys of the bucket's Region."""
+    """A key of another Region than the bucket's is the cause, because S3 does not accept it."""
     key = session.client("kms", region_name="eu-west-1").create_key()["KeyMetadata"]["Arn"]
     found = cause(f"s3://{bucket}/a", "put", SSEKMS(key), (key,))
     assert (found.area, found.name) == (Area.REGION, "Region of key")
@@ -251,7 +251,10 @@ def test_the_key_is_of_another_region(session: Any, bucket: str) -> None:
 def test_the_bucket_policy_denies(
     purpose: Any, s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The statement is named; a policy with an exception for the caller allows the operation."""
+    """The cause names the denying statement.
+
+    A policy with an exception for the caller allows the operation.
+    """
     S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
     s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket))
     found = cause(f"s3://{bucket}/a", purpose, SSES3())
@@ -305,7 +308,7 @@ def test_a_protection_of_ours_is_never_changed(s3: Any, bucket: str) -> None:
 
 
 def test_the_bucket_policy_demands_a_mode(s3: Any, bucket: str, key: str) -> None:
-    """The next step names a mode that the policy allows."""
+    """If the bucket policy demands a mode, the next step names a mode that it allows."""
     rule = {
         "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
     }
@@ -319,7 +322,10 @@ def test_the_bucket_policy_demands_a_mode(s3: Any, bucket: str, key: str) -> Non
 
 
 def test_a_read_that_was_served_is_not_denied(s3: Any, bucket: str) -> None:
-    """A served request proves that the policy allows it: the sandbox ignores TLS conditions."""
+    """A read that S3 served counts as allowed, even if the policy seems to deny it.
+
+    The sandbox ignores TLS conditions.
+    """
     S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
     s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket, "Tls", Condition=WITHOUT_TLS))
     found = diagnose(f"s3://{bucket}/a")
@@ -364,7 +370,7 @@ def test_a_service_that_serves_the_policy_over_plain_http_ignores_it(s3: Any, bu
 
 
 def test_a_denial_for_another_reason_is_the_cause_over_plain_http_too(s3: Any, bucket: str) -> None:
-    """A second statement that denies the request is the cause, because TLS would not help."""
+    """If a second statement denies the request for another reason, it is the cause, and not TLS."""
     tls = json.loads(_denying(bucket, "Tls", Condition=WITHOUT_TLS))["Statement"]
     writes = json.loads(_denying(bucket, "Writes", Action="s3:PutObject"))["Statement"]
     s3.put_bucket_policy(Bucket=bucket, Policy=_policy(*tls, *writes))
@@ -390,7 +396,7 @@ def test_an_allow_denies_nothing(s3: Any, bucket: str) -> None:
 def test_the_bucket_blocks_customer_keys(
     blocked_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next command allows SSE-C and keeps the default encryption."""
+    """If the bucket blocks SSE-C, the next command allows it and keeps the default encryption."""
     uri = f"s3://{blocked_bucket}/a"
     found = cause(uri, "put", SSEC(KEY))
     assert (found.area, found.seen) == (Area.S3, "the bucket blocks SSE-C")
@@ -429,14 +435,14 @@ def test_the_customer_key_is_another_one(bucket: str) -> None:
 
 
 def test_the_object_is_in_another_mode(bucket: str) -> None:
-    """The next command names the object's actual mode."""
+    """If the object is in another mode, the next command names the object's actual mode."""
     uri = f"s3://{bucket}/a"
     S3Crypt(SSES3()).put(b"x", uri)
     assert cause(uri, "get", SSEKMS("alias/reports")).next == f"s3crypt get {uri} . --mode sse-s3"
 
 
 def test_the_object_is_archived(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next command restores the archived object."""
+    """If the object is archived, the next command restores it."""
     S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a", storage_class="GLACIER")
     found = cause(f"s3://{bucket}/a")
     assert (found.area, found.name) == (Area.OBJECT, "archive")
@@ -490,7 +496,7 @@ def use(request: pytest.FixtureRequest, bucket: str, kms_key: str) -> tuple[str,
 def test_the_key_is_disabled(
     use: tuple[str, Any, str], kms: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next command enables the key that the object names."""
+    """If a key is disabled, the next command enables the key that the object names."""
     uri, mode, key = use
     kms.disable_key(KeyId=key)
     found = cause(uri)
@@ -503,7 +509,7 @@ def test_the_key_is_disabled(
 def test_the_key_is_pending_deletion(
     use: tuple[str, Any, str], kms: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next command cancels the deletion and enables the key."""
+    """If a key is pending deletion, the next command cancels the deletion and enables the key."""
     uri, mode, key = use
     kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
     found = cause(uri, "rotate", mode, (key,))
@@ -514,7 +520,7 @@ def test_the_key_is_pending_deletion(
 
 
 def test_the_alias_leads_nowhere(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next command makes a key with the missing alias."""
+    """If an alias does not exist, the next command makes a key with this alias."""
     mode, keys = SSEKMS("alias/absent-of-doctor"), ("kms:alias/absent-of-doctor",)
     found = cause(f"s3://{bucket}/a", "put", mode, keys)
     assert found.area is Area.KMS
@@ -542,7 +548,7 @@ def test_the_key_policy_denies_decrypt_alone(
 def test_the_key_policy_does_not_allow(
     session: Any, bucket: str, kms: Any, kms_key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next command adds a statement for the caller to the key policy."""
+    """If the key policy denies the use, the next command adds a statement for the caller."""
     administration = {
         "Effect": "Allow",
         "Principal": {"AWS": "arn:aws:iam::123456789012:root"},
@@ -563,7 +569,7 @@ def test_the_key_policy_does_not_allow(
 def test_a_rewrap_is_tried_from_the_old_key_to_the_new_one(
     bucket: str, kms: Any, kms_key: str, new_key: str
 ) -> None:
-    """The old key needs only kms:ReEncryptFrom, and the new key only kms:ReEncryptTo."""
+    """A rewrap needs only kms:ReEncryptFrom on the old key and kms:ReEncryptTo on the new key."""
     uri = f"s3://{bucket}/a"
     S3Crypt(ClientSide(f"kms:{kms_key}", key_location="metadata")).put(b"x", uri)
     for key, denied in ((kms_key, "kms:ReEncryptTo"), (new_key, "kms:ReEncryptFrom")):
@@ -584,7 +590,7 @@ def test_the_key_is_none_of_the_objects(bucket: str, key: str, new_key: str) -> 
 
 
 def test_a_client_side_object_needs_a_key(bucket: str, key: str) -> None:
-    """A get of a client-side object without a key has this as its cause."""
+    """If a get of a client-side object names no key, the missing key is the cause."""
     uri = f"s3://{bucket}/a"
     S3Crypt(ClientSide(f"kms:{key}")).put(b"x", uri)
     found = cause(uri)

@@ -123,7 +123,8 @@ RESULTS = [
 ]
 # Values that are arguments, not results.
 ARGUMENTS = {"NameFilter", "SSES3", "SSEKMS", "DSSEKMS", "SSEC", "ClientSide"}
-# A journal belongs to the process that opened it, and `Many` belongs to its store.
+# These are not results either: a journal belongs to the process that opened it, `Many` belongs to
+# its store, and the other two are arguments.
 ARGUMENTS |= {"Journal", "Many", "GrantRequest", "Importing"}
 ARGUMENTS |= {"AESKeyring", "RSAKeyring", "KMSKeyring", "MultiKeyring", "CachingKeyring"}
 
@@ -190,7 +191,7 @@ def _return(value: object) -> object:
 
 @pytest.mark.parametrize("kind", FAMILY)
 def test_an_error_ends_a_task_of_a_pool(kind: type[S3CryptError], pool: Pool) -> None:
-    """An error that could not be unpickled would make the pool wait forever."""
+    """Every error returns from a process pool: otherwise the pool would wait for it forever."""
     error = make(kind)
     with pytest.raises(kind) as caught:
         pool.map_async(_raise, [error]).get(60)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""s3crypt:// as fsspec's users list it: sizes, costs of calls, names and directories."""
+"""Listings of s3crypt:// through fsspec: sizes, number of requests, names and directories."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""s3crypt:// as fsspec's users copy, move and remove, by name and by pattern."""
+"""Copies, moves and removals of s3crypt:// paths through fsspec, by name and by pattern."""
 
 from __future__ import annotations
 
@@ -66,7 +66,10 @@ def test_move(fs: S3CryptFileSystem, tree: str) -> None:
 def test_move_to_itself_by_an_access_point(
     mode: Mode, bucket: str, s3: Any, sandbox: Running
 ) -> None:
-    """The object is kept: S3 does not say which bucket an alias stands for."""
+    """A move to the same object through an access point keeps the object.
+
+    S3 does not say which bucket an alias stands for.
+    """
     alias = "reports-metadata-s3alias"
     with aliasing(sandbox.endpoint_url, alias, bucket) as relay:
         fs = S3CryptFileSystem(mode, endpoint_url=relay.url, skip_instance_cache=True)
