@@ -250,7 +250,7 @@ def test_remove_keeps_the_bucket(s3: Any, fs: S3CryptFileSystem, tree: str) -> N
 def test_name_that_looks_like_a_pattern(
     fs: S3CryptFileSystem, bucket: str, name: str, other: str, call: str, left: list[str]
 ) -> None:
-    """If an object has exactly this name, the name is not used as a pattern."""
+    """An object with exactly this name is used, and the name is not taken for a pattern."""
     root = f"{bucket}/d"
     fs.pipe({f"{root}/{name}": b"itself", f"{root}/{other}": b"other"})
     assert fs.cat(f"{root}/{name}") == b"itself"
@@ -267,7 +267,7 @@ def test_name_that_looks_like_a_pattern(
 def test_directory_whose_name_looks_like_a_pattern(
     fs: S3CryptFileSystem, bucket: str, tmp_path: Path, name: str
 ) -> None:
-    """A directory with exactly this name is used, not the directories that match the pattern."""
+    """A directory with exactly this name is used, not the directories that the pattern matches."""
     root = f"{bucket}/d"
     kept = {f"{root}/{other}/x": b"kept" for other in ("a", "ab", "k=1")}
     fs.pipe({f"{root}/{name}/x": b"literal", f"{root}/{name}/deep/[y]": b"too", **kept})
@@ -286,7 +286,7 @@ def test_directory_whose_name_looks_like_a_pattern(
 def test_file_of_a_name_that_looks_like_a_pattern_is_fetched(
     fs: S3CryptFileSystem, bucket: str, tmp_path: Path
 ) -> None:
-    """The object is fetched to the named file, or into the named directory."""
+    """An object whose name looks like a pattern is fetched to the named file or directory."""
     fs.pipe({f"{bucket}/a[1]": b"literal", f"{bucket}/a1": b"other"})
     fs.get(f"{bucket}/a[1]", str(tmp_path / "one"))
     fs.get(f"{bucket}/a[1]", f"{tmp_path}/two/")

@@ -54,7 +54,7 @@ def options(key_file: Path, **more: Any) -> dict[str, Any]:
 
 
 def test_storage_options_as_on_the_command_line(s3: Any, bucket: str, key_file: Path) -> None:
-    """A key makes the objects client-side encrypted; the scheme finds the file system."""
+    """A key in the options encrypts the objects client-side; the scheme finds the file system."""
     given = options(key_file, context={"team": "ops"}, frame_length=FRAME)
     with fsspec.open(f"s3crypt://{bucket}/x", "wb", **given) as file:
         file.write(b"plaintext" * 1000)
@@ -106,7 +106,7 @@ def test_wrong_options_are_refused(wrong: dict[str, Any], said: str) -> None:
 
 
 def test_an_entry_that_a_tool_added_is_named_without_its_content() -> None:
-    """Datasets adds an entry with the user's token to its options; the error omits the token."""
+    """Datasets adds an entry with the user's token to the options; the error omits the token."""
     entry = {"endpoint": "https://example.org", "token": "hf_secret"}
     with pytest.raises(ConfigError, match="'hf'") as caught:
         S3CryptFileSystem("sse-s3", hf=entry)
@@ -125,7 +125,10 @@ def test_an_entry_that_a_tool_added_is_named_without_its_content() -> None:
 def test_the_commands_environment_is_said_not_to_be_read(
     variable: str, instead: str, monkeypatch: pytest.MonkeyPatch, bucket: str, key_file: Path
 ) -> None:
-    """The hint names the option and FSSPEC variable to use instead, and both work."""
+    """If a variable of the command is set, the hint names the option and FSSPEC variable for it.
+
+    Both work.
+    """
     monkeypatch.setenv(variable, "x")
     with pytest.raises(ConfigError, match="no encryption") as caught:
         S3CryptFileSystem(skip_instance_cache=True).cat_file(f"{bucket}/x")
@@ -145,7 +148,7 @@ def test_the_commands_environment_is_said_not_to_be_read(
 
 @pytest.mark.parametrize("wish", [{}, {"encryption": None}, {"encryption": "any"}])
 def test_writing_needs_an_encryption(s3: Any, bucket: str, wish: dict[str, Any]) -> None:
-    """Without an encryption every write is refused."""
+    """Without an encryption in the options every write is refused."""
     fs = S3CryptFileSystem(**wish)
     with pytest.raises(ConfigError, match=r"encryption|mode"):
         fs.pipe_file(f"{bucket}/x", b"secret")
@@ -172,7 +175,7 @@ def test_writing_needs_an_encryption(s3: Any, bucket: str, wish: dict[str, Any])
 def test_without_encryption_there_is_no_content(
     s3: Any, bucket: str, tmp_path: Path, call: str
 ) -> None:
-    """Without an encryption no content and no size is read, because it may be forged."""
+    """Without an encryption in the options no content and no size is read: both may be forged."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"forged")
     fs = S3CryptFileSystem()
     with pytest.raises(ConfigError, match="no encryption") as caught:
@@ -182,7 +185,7 @@ def test_without_encryption_there_is_no_content(
 
 
 def test_without_encryption_there_are_names(s3: Any, bucket: str) -> None:
-    """Listing, existence checks and removing need no encryption."""
+    """Listing, existence checks and removals need no encryption in the options."""
     s3.put_object(Bucket=bucket, Key="d/x", Body=b"anybody's")
     fs = S3CryptFileSystem()
     assert fs.find(bucket) == fs.glob(f"{bucket}/d/*") == [f"{bucket}/d/x"]
@@ -205,7 +208,7 @@ def test_any_reads_what_s3_decrypts(s3: Any, bucket: str) -> None:
 def test_forged_objects_are_refused_by_every_way_to_say_it(
     s3: Any, bucket: str, key_file: Path
 ) -> None:
-    """Fsspec drops `mode`, so a file system without it reads nothing, not even a forged object."""
+    """If fsspec drops the option `mode`, nothing is read, not even a forged object."""
     path = f"s3crypt://{bucket}/x.csv"
     s3.put_object(Bucket=bucket, Key="x.csv", Body=b"a\n666\n")
     for given in ({"encryption": MODE}, {"encryption": "client", **options(key_file)}):
@@ -231,7 +234,7 @@ def test_encryption_goes_through_storage_options(s3: Any, bucket: str, kms_key: 
 
 
 def test_mode_and_encryption_are_one_option(key_file: Path) -> None:
-    """`mode` and `encryption` are one option; giving both alike is accepted."""
+    """`mode` and `encryption` are the same option; giving both the same value is accepted."""
     assert S3CryptFileSystem(MODE, encryption=MODE) == S3CryptFileSystem(encryption=MODE)
     named = S3CryptFileSystem(mode="client", **options(key_file))
     assert named is S3CryptFileSystem(encryption="client", **options(key_file))
@@ -281,7 +284,7 @@ def test_key_file_is_read_when_content_is_asked_for(bucket: str, key_file: Path)
 def test_relative_paths_are_of_where_the_file_system_was_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
-    """A relative key path is resolved when the file system is made."""
+    """A relative path of a key file is resolved when the file system is made."""
     value = "aes:tests/one=my.key" if option == "key" else "my.key"
     made = []
     for number, name in enumerate(("one", "two")):
@@ -299,7 +302,7 @@ def test_relative_paths_are_of_where_the_file_system_was_made(
     "text", ["{0} ", "'{0}'", "{0}x", "x{0}", "{1}", "{1} ", "{1}x", '"{1}"', "{2}.", "./{0}"]
 )
 def test_key_in_place_of_its_file_is_not_repeated(text: str) -> None:
-    """A key in place of its file name is refused at once, and the error does not repeat it."""
+    """A key instead of its file's name is refused at once, and the error does not repeat it."""
     key = bytes(range(1, 250, 8))[:32]
     written = text.format(
         key.hex(), b64encode(key).decode(), urlsafe_b64encode(key).decode().rstrip("=")
@@ -318,7 +321,7 @@ def test_endless_file_is_no_key() -> None:
 
 
 def test_profile_that_does_not_exist() -> None:
-    """The first request fails with an error that names the missing profile."""
+    """If the profile does not exist, the first request fails, and the error names the profile."""
     with pytest.raises(ConfigError, match="no-such-profile"):
         S3CryptFileSystem(profile="no-such-profile").ls("")
 
@@ -351,7 +354,7 @@ def test_threads_share_a_client(key_file: Path) -> None:
 
     def make() -> None:
         made.append(S3CryptFileSystem(**options(key_file)))
-        # All threads stay alive here, because an ended thread's number would be reused.
+        # All threads stay alive here, because the number of an ended thread would be reused.
         all_there.wait()
 
     threads = [threading.Thread(target=make) for _ in range(4)]
@@ -364,7 +367,7 @@ def test_threads_share_a_client(key_file: Path) -> None:
 
 
 def test_live_modes_go_again() -> None:
-    """If a mode object's file system is no longer used, all its cached state is freed."""
+    """If the last file system of a mode object is gone, the shared state for it is freed."""
     mode = ClientSide(AESKeyring("n", "gone", bytes(32)))
     gc.collect()
     before = len(S3CryptFileSystem._cache), len(_SHARED), len(_LIVE)
@@ -378,7 +381,10 @@ def test_live_modes_go_again() -> None:
 
 
 def test_names_of_live_modes_never_come_again() -> None:
-    """Tokens are never reused, unlike memory addresses: tools take equal tokens for equal data."""
+    """File systems of different mode objects never have equal tokens.
+
+    Tools take equal tokens for equal data, so memory addresses, which are reused, would not do.
+    """
     tokens = set()
     for number in range(20):
         tokens.add(S3CryptFileSystem(SSEC(bytes([number]) * 32))._fs_token)
@@ -386,7 +392,7 @@ def test_names_of_live_modes_never_come_again() -> None:
 
 
 def test_unpickled_copies_share_a_client() -> None:
-    """An unpickled copy shares the client of the original while the original exists."""
+    """An unpickled file system shares the client of the original while the original exists."""
     fs = S3CryptFileSystem(MODE)
     again = pickle.loads(pickle.dumps(fs))
     assert again == fs
@@ -441,7 +447,7 @@ def test_pickled_live_mode(bucket: str, kms_key: str) -> None:
 
 
 def test_keyring_that_stays_here_is_not_pickled() -> None:
-    """A cache of data keys belongs to one process, so its file system refuses to be pickled."""
+    """A file system with a cache of data keys refuses to be pickled: the cache is one process's."""
     keyring = CachingKeyring(aes(), max_age=60)
     fs = S3CryptFileSystem(ClientSide(keyring, bind_name=False))
     with pytest.raises(TypeError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""s3crypt:// as fsspec's users read it: slices, files, ranges, and downloads."""
+"""Reads of s3crypt:// objects through fsspec: slices, files, ranges, and downloads."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def tree(fs: S3CryptFileSystem, bucket: str) -> str:
 @pytest.mark.parametrize("start", [None, 0, 1, FRAME, 9000, 10_000, 10_001, -1, -FRAME, -20_000])
 @pytest.mark.parametrize("end", [None, 0, 1, FRAME, 9000, 20_000, -1, -FRAME, -20_000])
 def test_slices(start: int | None, end: int | None, sliced: tuple[Any, str]) -> None:
-    """Start and end have the meaning of Python's slices."""
+    """Start and end of a read mean the same as in Python's slices."""
     fs, path = sliced
     assert fs.cat_file(path, start, end) == payload(10_000)[start:end]
 
@@ -84,7 +84,7 @@ def test_file_is_read_as_any_other(fs: S3CryptFileSystem, bucket: str) -> None:
 def test_ranges_of_several_objects(
     fs: S3CryptFileSystem, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Ranges return in the requested order, and each file is opened once."""
+    """Ranges are returned in the requested order, and each file is opened once."""
     fs.pipe({f"{bucket}/{name}": payload(size) for name, size in (("x", 90_000), ("y", 500))})
     paths = [f"{bucket}/x", f"{bucket}/y", f"{bucket}/x", f"s3crypt://{bucket}/x"]
     requests_log.clear()
@@ -101,7 +101,7 @@ def test_ranges_of_several_objects(
 
 
 def test_ranges_that_fail_leave_the_others(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """A range with a changed frame or of a missing file fails alone, or raises if requested."""
+    """A range with a changed frame, or of a missing file, fails alone; on request it raises."""
     fs.pipe_file(f"{bucket}/x", payload(40 * FRAME))
     body = bytearray(stored(s3, bucket, "x"))
     body[len(body) // 2] ^= 1
@@ -145,7 +145,7 @@ def test_signed_objects(bucket: str) -> None:
 
 
 def test_wrong_mode_is_refused(bucket: str, kms_key: str) -> None:
-    """Reading an object of another mode than the demanded mode is refused."""
+    """An object in another mode than the demanded mode is not read."""
     S3CryptFileSystem(MODE).pipe_file(f"{bucket}/x", b"secret")
     with pytest.raises(PolicyError):
         S3CryptFileSystem(encryption="any").cat_file(f"{bucket}/x")
@@ -157,7 +157,7 @@ def test_wrong_mode_is_refused(bucket: str, kms_key: str) -> None:
 
 
 def test_object_replaced_while_open(fs: S3CryptFileSystem, bucket: str) -> None:
-    """A replaced object raises ConflictError, and never returns a mix of versions."""
+    """If an object is replaced while it is open, reads raise ConflictError: versions never mix."""
     fs.pipe_file(f"{bucket}/x", payload(700_000))
     with fs.open(f"{bucket}/x", cache_length=0) as file:
         file.read(10)
@@ -195,7 +195,7 @@ def test_get_of_a_changed_object_leaves_no_file(
 def test_names_do_not_lead_out_of_the_target(
     fs: S3CryptFileSystem, bucket: str, tmp_path: Path
 ) -> None:
-    """Names of objects must not lead a reader's files out of the target folder."""
+    """A downloaded object's name cannot lead out of the target folder."""
     fs.pipe({f"{bucket}/d/x": b"", f"{bucket}/d/../../../evil": b""})
     with pytest.raises(ValueError, match="outside"):
         fs.get(f"{bucket}/d", f"{tmp_path}/a/b", recursive=True)
@@ -206,7 +206,7 @@ def test_names_do_not_lead_out_of_the_target(
 def test_links_do_not_lead_out_of_the_target(
     fs: S3CryptFileSystem, bucket: str, tmp_path: Path, linked: str
 ) -> None:
-    """A link in the target that leads out of it is refused, as by the command."""
+    """A link that leads out of the target folder is refused, as the command does."""
     elsewhere, target = tmp_path / "elsewhere", tmp_path / "target"
     elsewhere.mkdir()
     (elsewhere / "x").write_bytes(b"kept")
@@ -228,7 +228,7 @@ def test_links_do_not_lead_out_of_the_target(
 def test_links_that_stay_in_the_target_are_followed(
     fs: S3CryptFileSystem, bucket: str, tmp_path: Path
 ) -> None:
-    """Links inside the target, the target itself and a named file may be links."""
+    """Links are followed if they stay in the target; the target or a named file may be a link."""
     real = tmp_path / "real"
     (real / "d" / "other").mkdir(parents=True)
     (real / "d" / "link").symlink_to("other", target_is_directory=True)

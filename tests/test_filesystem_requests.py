@@ -153,7 +153,7 @@ def test_info_and_content_are_two_requests(
 def test_a_large_object_that_was_seen_is_begun_shortly(
     fs: S3CryptFileSystem, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """For a large known object the first GET is short: a reader of ranges may not need more."""
+    """The first GET of a large known object is short: a reader of ranges may not need more."""
     sizes = {"small": 1000, "most": LARGE - 50_000, "large": LARGE}
     for name, size in sizes.items():
         fs.pipe_file(f"{bucket}/{name}", payload(size))
@@ -169,7 +169,7 @@ def test_a_large_object_that_was_seen_is_begun_shortly(
 def test_of_an_unknown_object_all_is_asked_for_that_a_small_one_has(
     fs: S3CryptFileSystem, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """For an unknown object the first GET is long, except for a read of a range."""
+    """The first GET of an unknown object is long, except for a read of a range."""
     fs.pipe_file(f"{bucket}/x", payload(LARGE))
     requests_log.clear()
     fs.open(f"{bucket}/x").close()
@@ -194,7 +194,7 @@ REPLACED = ((1000, 900_000), (900_000, 1000), (1000, LARGE), (LARGE, 1000), (7, 
 def test_an_object_replaced_since_it_was_seen(
     name: str, look: str, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """An object that was replaced is opened in its new version, with its new size."""
+    """If an object was replaced since `info`, `open` reads the new version with the new size."""
     mode = MODE if name == "client" else SSES3()
     fs, path = S3CryptFileSystem(mode, skip_instance_cache=True), f"{bucket}/d/x"
     for before, after in REPLACED:
@@ -218,7 +218,7 @@ def test_an_object_replaced_since_it_was_seen(
 def test_an_object_deleted_since_it_was_seen(
     fs: S3CryptFileSystem, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """An object that was deleted is not found, by one request, and is forgotten."""
+    """If an object was deleted since `info`, one request finds that out, and it is forgotten."""
     fs.pipe_file(f"{bucket}/x", b"abc")
     for look in (fs.info, fs.isfile):
         connect_shared(MODE).put(b"abc", f"s3://{bucket}/x")
@@ -237,7 +237,10 @@ def test_an_object_deleted_since_it_was_seen(
 def test_what_one_has_written_is_opened_at_once(
     fs: S3CryptFileSystem, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """A write, copy or removal makes the file system forget the object."""
+    """After a write, copy or removal the old size and ETag of the object are forgotten.
+
+    The next read opens the new object at once, without a condition.
+    """
     path, other = f"{bucket}/x", f"{bucket}/y"
     fs.pipe_file(other, payload(77))
 
@@ -266,7 +269,7 @@ def test_what_one_has_written_is_opened_at_once(
 def test_a_version_is_opened_whatever_was_seen(
     versioned_bucket: str, requests_log: RequestsLog
 ) -> None:
-    """A named version is opened even if the newest version is remembered."""
+    """If a version is named, this version is opened, whatever is remembered of the newest one."""
     fs, path = S3CryptFileSystem(MODE, skip_instance_cache=True), f"{versioned_bucket}/x"
     fs.pipe_file(path, payload(LARGE))
     old = fs.info(path)["VersionId"]
@@ -298,7 +301,7 @@ def test_what_is_known_is_bounded(
 
 
 def test_the_tag_of_what_was_seen_is_no_option(fs: S3CryptFileSystem, bucket: str) -> None:
-    """The internal arguments `etag` and `first` are refused as options of `open`."""
+    """`open` refuses `etag` and `first` as options: they are only internal arguments."""
     fs.pipe_file(f"{bucket}/x", b"abc")
     for option in ({"etag": "x"}, {"first": 5}):
         with pytest.raises(TypeError):
@@ -310,7 +313,7 @@ def test_the_tag_of_what_was_seen_is_no_option(fs: S3CryptFileSystem, bucket: st
 
 @MODES
 def test_info_asks_for_the_object_first(mode: Any, bucket: str, requests_log: RequestsLog) -> None:
-    """`info` sends a HEAD first, and lists a directory only if there is no object."""
+    """`info` sends a HEAD for the object, and lists a directory only if there is no object."""
     fs = S3CryptFileSystem(mode, skip_instance_cache=True)
     for name in ("both", "both/x", "d/x"):
         fs.pipe_file(f"{bucket}/{name}", b"abc")
@@ -331,7 +334,7 @@ def test_info_asks_for_the_object_first(mode: Any, bucket: str, requests_log: Re
 
 
 def test_info_of_another_mode_is_refused(s3: Any, bucket: str) -> None:
-    """If S3 refuses the HEAD of an object, `info` fails and does not return a directory."""
+    """If S3 refuses the HEAD of an object, `info` fails; it does not return a directory."""
     s3.put_object(
         Bucket=bucket, Key="theirs", Body=b"x", SSECustomerAlgorithm="AES256",
         SSECustomerKey=CUSTOMER_KEY,
@@ -347,7 +350,7 @@ def test_info_of_another_mode_is_refused(s3: Any, bucket: str) -> None:
 
 
 def test_without_encryption_there_are_names_and_no_content(bucket: str) -> None:
-    """Without an encryption existence is reported, but neither size nor content."""
+    """Without an encryption in the options existence is reported, but neither size nor content."""
     S3CryptFileSystem(MODE).pipe_file(f"{bucket}/x", b"abc")
     fs = S3CryptFileSystem(skip_instance_cache=True)
     assert fs.isfile(f"{bucket}/x")
@@ -363,7 +366,7 @@ def test_without_encryption_there_are_names_and_no_content(bucket: str) -> None:
 def test_objects_are_removed_together(
     s3: Any, fs: S3CryptFileSystem, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Objects are removed by one request, after the requests that find them."""
+    """Objects are removed by one DeleteObjects request, after the requests that find them."""
     for call, requests in (
         ("fs.rm(tree, recursive=True)", {"LIST": 2, "POST": 1}),
         ("fs.rm(bucket, recursive=True)", {"LIST": 2, "POST": 1}),
@@ -417,7 +420,7 @@ def test_a_thousand_objects_are_removed_by_a_request(bucket: str, sandbox: Runni
 def test_what_replaces_an_object_that_was_listed_is_kept(
     s3: Any, fs: S3CryptFileSystem, bucket: str, sandbox: Running
 ) -> None:
-    """A listed object that was replaced is kept; a named object is removed in any state."""
+    """If a listed object was replaced since, it is kept; an object given by name is removed."""
     replaced = f"{bucket}/data/b/one"
 
     def replacing(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -443,7 +446,7 @@ def test_what_replaces_an_object_that_was_listed_is_kept(
 def test_what_cannot_be_removed_is_an_error(
     s3: Any, fs: S3CryptFileSystem, bucket: str, sandbox: Running
 ) -> None:
-    """If a name is missing nothing is removed; a refusal of S3 is raised."""
+    """If a name is missing, nothing is removed. If S3 refuses a removal, the error is raised."""
     tree = make_tree(fs, bucket)
     for paths, error in (
         ([f"{tree}/a", f"{tree}/none"], FileNotFoundError),
@@ -508,10 +511,10 @@ def test_content_of_many_is_a_request_an_object(
 
 
 def _widest(sandbox: Running, work: Callable[[S3CryptFileSystem], object], *, held: int) -> int:
-    """Return the largest number of simultaneous requests.
+    """Return the largest number of requests that were running at the same time.
 
-    Each request takes 50 ms longer, and waits until `held` requests have been under way, because a
-    busy machine begins them one after the other.
+    Each request is delayed by 50 ms, and waits until `held` requests have begun: a busy machine
+    would otherwise begin them one after the other.
     """
     now, most, change = 0, 0, threading.Condition()
 
@@ -545,7 +548,7 @@ def _widest(sandbox: Running, work: Callable[[S3CryptFileSystem], object], *, he
 def test_more_is_under_way_with_a_service_far_away(
     work: Any, most: int, bucket: str, sandbox: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a distant service more requests run at once; with a near one as many as cores."""
+    """With a distant service more requests run at the same time than with a near service."""
     paths = [f"{bucket}/{number}" for number in range(40)]
     S3CryptFileSystem(MODE).pipe(dict.fromkeys(paths, b"abc"))
     near = _widest(sandbox, lambda fs: work(fs, paths), held=1)
@@ -556,7 +559,7 @@ def test_more_is_under_way_with_a_service_far_away(
 def test_the_first_failure_ends_it(
     fs: S3CryptFileSystem, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """After the first failure no request is begun, unless errors are to be returned."""
+    """After the first failure no request is begun, unless the caller wants errors returned."""
     fs.pipe_file(f"{bucket}/x", b"abc")
     paths = [f"{bucket}/0", *(f"{bucket}/x" for _ in range(300))]
     requests_log.clear()
@@ -571,7 +574,7 @@ def test_the_first_failure_ends_it(
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """Make an interrupt raise, because the signal may be ignored in the tests' process."""
+    """Let SIGINT raise KeyboardInterrupt: the tests' process may ignore the signal."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
@@ -581,7 +584,7 @@ def interruptible() -> Iterator[None]:
 
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_it(fs: S3CryptFileSystem, bucket: str, sandbox: Running) -> None:
-    """After an interrupt running requests are awaited, and no request is begun."""
+    """After an interrupt the running requests are awaited, and no further request is begun."""
     fs.pipe_file(f"{bucket}/x", b"abc")
     numbers = itertools.count(1)
 
@@ -604,7 +607,7 @@ def test_an_interrupt_ends_it(fs: S3CryptFileSystem, bucket: str, sandbox: Runni
 def test_two_that_would_become_one_are_refused(
     fs: S3CryptFileSystem, bucket: str, tmp_path: Path, requests_log: RequestsLog
 ) -> None:
-    """Two sources for one target are refused, because one of them would be lost."""
+    """Two sources for one target are refused, because one would overwrite the other."""
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x").write_bytes(name.encode())
@@ -646,7 +649,7 @@ class _Watched(Callback):  # type: ignore[misc]  # fsspec has no types
 def test_callbacks_are_called_one_at_a_time(
     fs: S3CryptFileSystem, bucket: str, tmp_path: Path
 ) -> None:
-    """Callbacks are called by one thread at a time, for whole files and for their bytes."""
+    """Only one thread at a time calls callbacks, for whole files and for their bytes."""
     files = [tmp_path / str(number) for number in range(12)]
     for number, file in enumerate(files):
         file.write_bytes(payload(100 + number))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of s3crypt:// that are dropped unclosed: discarded with a warning, or stored on demand."""
+"""Files of s3crypt:// that are dropped unclosed: discarded with a warning, or stored on request."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def fs() -> S3CryptFileSystem:
 
 
 def _settle() -> None:
-    """Wait for files that the garbage collector found, which are stored in the background."""
+    """Wait until the files that the garbage collector found are stored in the background."""
     for thread in threading.enumerate():
         if thread.name == "s3crypt-write":
             thread.join(HANG)
@@ -85,7 +85,7 @@ def test_what_is_dropped_is_stored(  # noqa: PLR0917 - one axis each
 
 
 def test_json_without_close(fs: S3CryptFileSystem, bucket: str) -> None:
-    """Without a close `json.dump` is stored, and the remembered size is dropped."""
+    """`json.dump` into a file that is not closed is stored, and the old size is forgotten."""
     path = f"{bucket}/x.json"
     fs.pipe_file(path, b"{}")
     assert fs.size(path) == 2
@@ -112,7 +112,10 @@ def _in_gzip(file: Any) -> tuple[Any, Callable[[bytes], Any]]:
 def test_what_the_collector_finds_is_stored(
     s3: Any, fs: S3CryptFileSystem, bucket: str, wrap: Any
 ) -> None:
-    """The collector may finalize a file before its wrapper, which still has bytes to write."""
+    """A file in a cycle is stored whole, even if the collector finalizes it before its wrapper.
+
+    The wrapper still has bytes to write.
+    """
     gc.collect()
     file = fs.open(f"{bucket}/x", "wb")
     wrapper, write = wrap(file)
@@ -141,7 +144,7 @@ def _write_some(fs: S3CryptFileSystem, path: str, mode: str = "w") -> None:
 def test_by_default_it_is_discarded_aloud(
     s3: Any, bucket: str, by: str, mode: str, compression: str | None
 ) -> None:
-    """By default a dropped file is discarded with a warning: name, size and the option."""
+    """By default a dropped file is discarded; a warning has its name, its size and the option."""
     fs = S3CryptFileSystem(MODE)
     file = _opened(fs, f"{bucket}/x", mode, compression, by)
     file.write(b"half" if mode == "wb" else "half")
@@ -156,7 +159,7 @@ def test_by_default_it_is_discarded_aloud(
 
 
 def test_an_exclusive_file_is_never_stored_so(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """An exclusive file is never stored when dropped: half a file would block the whole one."""
+    """An exclusive file is never stored when dropped: a part of it would block the whole file."""
     for mode in ("xb", "x"):
         with pytest.warns(RuntimeWarning, match="nothing is stored of the 4 bytes") as caught:
             _write_some(fs, f"{bucket}/x", mode)
@@ -201,7 +204,10 @@ def test_a_transaction_refuses_it_all_the_same(s3: Any, fs: S3CryptFileSystem, b
 
 @pytest.mark.parametrize("mode", ["w", "wb"])
 def test_what_cannot_be_stored_is_told(fs: S3CryptFileSystem, bucket: str, mode: str) -> None:
-    """A failure to store is a warning with the service's answer: a finalizer cannot raise."""
+    """If a dropped file cannot be stored, a warning has the service's answer.
+
+    A finalizer cannot raise an error.
+    """
     with pytest.warns(RuntimeWarning, match=r"no-such-.*nothing is stored.*no such bucket"):
         _write_some(fs, f"no-such-{bucket}/x", mode)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""s3crypt:// as fsspec's users write it: files, transactions, and only bytes as content."""
+"""Writes to s3crypt:// through fsspec: files, transactions, and only bytes as content."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def key_file(tmp_path: Path) -> Path:
 
 
 def test_what_is_stored_is_encrypted(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """Objects are encrypted by every way of writing."""
+    """Every way of writing stores encrypted objects."""
     with fs.open(f"{bucket}/open", "wb") as file:
         file.write(b"plaintext" * 100)
     fs.pipe_file(f"{bucket}/pipe", b"plaintext" * 100)
@@ -60,7 +60,7 @@ def test_what_is_stored_is_encrypted(s3: Any, fs: S3CryptFileSystem, bucket: str
 
 
 def test_nothing_is_visible_before_close(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """An object appears only at the close, and not at all after an exception."""
+    """An object appears only when its file is closed, and not at all after an exception."""
     with fs.open(f"{bucket}/x", "wb") as file:
         file.write(b"abc")
         assert not fs.exists(f"{bucket}/x")
@@ -79,7 +79,7 @@ def test_nothing_is_visible_before_close(s3: Any, fs: S3CryptFileSystem, bucket:
 
 
 def test_exception_in_fsspecs_own_block(s3: Any, bucket: str, key_file: Path) -> None:
-    """After an exception inside `fsspec.open` half a file is not stored, although it is closed."""
+    """After an exception inside `fsspec.open` the file is closed, but the part is not stored."""
 
     def cut_short() -> None:
         with fsspec.open(f"s3crypt://{bucket}/y.gz", "wt", compression="gzip", **given) as file:
@@ -119,7 +119,7 @@ def test_file_that_is_never_closed(
 
 
 def test_compressed_file_is_stored_when_closed(fs: S3CryptFileSystem, bucket: str) -> None:
-    """Closing a compressed file also closes and stores the object."""
+    """Closing a compressed file also closes the file below it, which stores the object."""
     with fs.open(f"{bucket}/x.gz", "wt", compression="infer") as file:
         file.write("text")
     assert fs.cat_file(f"{bucket}/x.gz")[:2] == b"\x1f\x8b"
@@ -165,7 +165,7 @@ def test_objects_cannot_be_appended_to(fs: S3CryptFileSystem, bucket: str, mode:
 
 
 def test_exclusive_creation(fs: S3CryptFileSystem, bucket: str) -> None:
-    """Exclusive mode keeps an object that exists at the opening or at the close."""
+    """Exclusive mode replaces no object, whether it exists at the opening or at the close."""
     late = fs.open(f"{bucket}/x", "xb")
     late.write(b"mine")
     fs.pipe_file(f"{bucket}/x", b"theirs")
@@ -266,7 +266,7 @@ def left_open(fs: S3CryptFileSystem, path: str, how: str, **options: Any) -> Any
 def test_transaction_refuses_files_that_are_open(
     s3: Any, fs: S3CryptFileSystem, bucket: str, mode: str, compression: str | None, *, keep: bool
 ) -> None:
-    """If a file is still open at its end, a transaction stores nothing."""
+    """If a file is still open at the end of a transaction, the transaction stores nothing."""
 
     def forget_one() -> None:
         with fs.transaction:
@@ -283,7 +283,7 @@ def test_transaction_refuses_files_that_are_open(
 
 
 def test_transactions_are_not_nested(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """Nested transactions are refused: the inner transaction would store or lose outer files."""
+    """A nested transaction is refused: it would store or lose the files of the outer one."""
 
     def nest() -> None:
         with fs.transaction:
@@ -306,7 +306,7 @@ def test_transactions_are_not_nested(s3: Any, fs: S3CryptFileSystem, bucket: str
 def test_closing_stores_nothing_in_a_transaction(
     s3: Any, fs: S3CryptFileSystem, bucket: str
 ) -> None:
-    """In a transaction a close stores nothing, even if an error is handled meanwhile."""
+    """Within a transaction closing a file stores nothing, even while an error is handled."""
 
     def roll_back() -> None:
         with fs.transaction:

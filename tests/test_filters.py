@@ -54,13 +54,13 @@ def test_a_name_with_wildcards_is_a_folder_and_a_pattern(
 
 
 def test_a_listing_begins_with_what_all_names_have() -> None:
-    """A listing begins with the pattern's fixed beginning, so that no other names are listed."""
+    """A listing begins with the fixed beginning of the pattern, so it has no needless names."""
     assert NameFilter(pattern="ab*c").beginning == "ab"
     assert NameFilter().beginning == ""
 
 
 def test_a_filter_that_selects_nothing_is_an_error() -> None:
-    """A filter without matches is an error; an empty source without a filter is not."""
+    """A filter that matches no name is an error; an empty source without a filter is not."""
     with pytest.raises(ObjectNotFoundError, match="fits x"):
         list(selected(["a"], NameFilter(pattern="x"), str, "there"))
     with pytest.raises(ObjectNotFoundError, match=r"fits \*\."):

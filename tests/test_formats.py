@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: D102 - the protocols of formats.seam document each method
-"""The seam of formats: a toy format works in the whole engine without an edit elsewhere."""
+"""The seam of formats: the whole engine works with a toy format that only this file knows."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ _FLIP = bytes(range(255, -1, -1))
 
 
 class Xor:
-    """Flips every byte behind a header of 16 bytes: format, sealer, envelope and opener in one.
+    """A toy format that flips every byte after a header of 16 bytes.
 
-    It encrypts nothing. Its "wrapped key" is the name of its keyring's key, in the metadata.
+    The class is format, sealer, envelope and opener in one. It encrypts nothing. Its "wrapped key"
+    is the name of its keyring's key, in the metadata.
     """
 
     frame_length = stride = FRAME
@@ -54,7 +55,7 @@ class Xor:
         return Facts(size=size, suite="XOR", keys=self.keys, context=self.context)
 
     def seal(self, *given: Any, **run: Any) -> Any:
-        if run:  # a call for a sealer's run of frames
+        if run:  # a call of the sealer for a run of frames
             return self.open(given[0], given[1])
         name = given[0].keyring.name
         return Sealing(Xor(name), {ENTRY: name}, Xor(name)._facts)

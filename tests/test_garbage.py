@@ -51,7 +51,7 @@ class Broken:
         raise StorageError("broken")
 """
 
-# Each case makes one piece of garbage, for every length that selects a kind of memory.
+# Each case makes one cycle with a buffer, for every length that selects a kind of memory.
 CASES = {
     "buffers": """
 def make(length):
@@ -134,7 +134,7 @@ for length in 2 * {_LENGTHS}:
     make(length)
     gc.collect()
 """
-# At the end of the interpreter modules become garbage together with their objects.
+# At the end of the interpreter, modules become garbage together with their objects.
 _END = f"""
 kept = [make(length) for length in {_LENGTHS}]
 kept.append(kept)

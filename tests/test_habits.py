@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of other tools' commands: the s3crypt command of each row works."""
+"""The table of other tools' commands: the s3crypt command in each row works."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CHANGING = {"mb", "mv", "rb", "rm", "rotate"}
 
 
 class World:
-    """Files and objects that the commands name, made again after a command that changed them."""
+    """The files and objects that commands name, made again after each command that changes them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decisions about a bucket from values alone: no request is made here."""
+"""Plans for hardening a bucket, decided from given values: no request is made here."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ EVERYONE = {"URI": "http://acs.amazonaws.com/groups/global/AllUsers", "Type": "G
 
 
 def policy(*added: dict[str, Any], tls: bool = True) -> BucketPolicy:
-    """Return a policy of these statements, and the statement that demands TLS."""
+    """Return a policy with these statements, and with the statement that demands TLS if `tls`."""
     document = None
     if added:
         document = Document.parse({"Version": "2012-10-17", "Statement": list(added)})
@@ -86,7 +86,7 @@ def logs() -> Configuration:
 
 
 def seen(bucket: Configuration | None, **more: Any) -> Seen:
-    """Return a view of a bucket whose key and bucket for logs are as they should be."""
+    """Return what is known about a bucket whose key and bucket for logs are as they should be."""
     key = SeenKey(KEY, "Enabled", multi_region=False)
     found: dict[str, Any] = {"logs": logs(), "key": key, **more}
     return Seen(ACCOUNT, "aws", "us-east-1", bucket=bucket, **found)
@@ -125,7 +125,11 @@ def test_a_new_bucket_gets_everything() -> None:
 
 
 def test_every_control_is_served_or_named() -> None:
-    """S3.15 and S3.20 stay unmet; S3.1 is for the account; S3.22 and S3.23 need a trail."""
+    """Each control is met, or named as unmet.
+
+    S3.20 and S3.1, which is for the account, are not met by a plan. S3.15 needs Object Lock, S3.22
+    and S3.23 need a trail.
+    """
     plan = plan_of(Seen(ACCOUNT, "aws", "us-east-1"), replace(WANTED, may_create=True))
     unmet = [each.control for each in plan.shortfalls]
     assert unmet == ["S3.1", "S3.15", "S3.20", "S3.22", "S3.23"]
@@ -135,7 +139,7 @@ def test_every_control_is_served_or_named() -> None:
 
 
 def test_an_absent_bucket_is_not_hardened() -> None:
-    """Only `init` creates a bucket, and the hint says so."""
+    """A bucket that does not exist is refused; the hint says that only `init` creates it."""
     with pytest.raises(StorageError, match="no such bucket") as caught:
         plan_of(Seen(ACCOUNT, "aws", "us-east-1"), WANTED)
     assert "bucket init acme" in str(caught.value.hint)
@@ -169,7 +173,10 @@ def test_one_lack_is_one_change(setting: Setting, name: str) -> None:
 
 
 def test_a_new_default_key_is_told_to_shut_some_principals_out() -> None:
-    """A remark warns of a new default key in an existing bucket, but not in a new bucket."""
+    """If an existing bucket gets a new default key, a remark says that principals may lack access.
+
+    A new bucket gets no such remark.
+    """
     told = "principals of the account who may not use its new default key"
     plan = plan_of(seen(hardened(Encryption(blocked=("SSE-C",)))), WANTED)
     assert [told in remark for remark in plan.remarks] == [True]
@@ -180,13 +187,13 @@ def test_a_new_default_key_is_told_to_shut_some_principals_out() -> None:
 
 
 def test_dsse_stays() -> None:
-    """DSSE-KMS is kept: it has two layers and no Bucket Keys."""
+    """DSSE-KMS is kept as the default, although it has no Bucket Keys: it has two layers."""
     double = Encryption("aws:kms:dsse", KEY, blocked=("SSE-C",))
     assert plan_of(seen(hardened(double)), WANTED).changes == ()
 
 
 def test_the_log_goes_where_it_goes() -> None:
-    """An existing log keeps its target bucket, and that bucket is not changed."""
+    """A bucket that already has access logs keeps their target, and the target is not changed."""
     plan = plan_of(seen(hardened(Logging("central", "x/")), logs=None), WANTED)
     assert plan.changes == ()
 
@@ -196,7 +203,7 @@ def test_the_log_goes_where_it_goes() -> None:
     [
         ("prefix", {"Resource": "arn:aws:s3:::acme/private/*"}),
         ("only objects", {"Resource": "arn:aws:s3:::acme/*"}),
-        # Policies have no bracket wildcards, so this is the name of another bucket.
+        # A policy has no bracket wildcards, so this ARN is the name of another bucket.
         ("brackets", {"Resource": ["arn:aws:s3:::acm[e]", "arn:aws:s3:::acm[e]/*"]}),
         ("one action", {"Action": "s3:GetObject"}),
         ("one account", {"Principal": {"AWS": OTHER}}),
@@ -207,7 +214,7 @@ def test_the_log_goes_where_it_goes() -> None:
     ],
 )
 def test_a_deny_of_a_part_is_not_tls_only(sid: str, changed: dict[str, Any]) -> None:
-    """A Deny of a part of the requests does not count as the TLS statement; ours is added."""
+    """A Deny of only some requests does not count as the TLS statement, so ours is added."""
     whole = statements.tls_only("aws", "acme").to_json()
     part = policy({**whole, "Sid": "Part", **changed}, tls=False)
     plan = plan_of(seen(hardened(part)), WANTED)
@@ -235,7 +242,8 @@ SKIPPING = {
 }
 EXPIRING = {"ID": "old", "Status": "Enabled", "Prefix": "", "Expiration": {"Days": 9}}
 ABORTING = Lifecycle((EXPIRING,)).aborting(7)
-# Settings -> the obstacle that they are -> the changes that it prevents.
+# The name of an obstacle, the settings and other facts that cause it, and the changes that it
+# prevents.
 STANDS_AGAINST: list[tuple[str, list[Setting], dict[str, Any], list[str]]] = [
     (
         "acl-grants",
@@ -279,7 +287,7 @@ STANDS_AGAINST: list[tuple[str, list[Setting], dict[str, Any], list[str]]] = [
 def test_what_would_stop_working_is_left_as_it_is(
     name: str, settings: list[Setting], more: dict[str, Any], held: list[str]
 ) -> None:
-    """An obstacle prevents its changes, unless the caller names it."""
+    """An obstacle prevents the changes that it stands against, unless the caller names it."""
     found = seen(hardened(*settings), **more)
     plan = plan_of(found, WANTED)
     assert [each.name for each in plan.obstacles] == [name]
@@ -291,7 +299,7 @@ def test_what_would_stop_working_is_left_as_it_is(
 
 
 def test_every_obstacle_is_tried() -> None:
-    """The table has every obstacle; the obstacle that needs a replica has its own test."""
+    """The table has every obstacle except the one about replicas, which has its own test."""
     assert {name for name, *_ in STANDS_AGAINST} | {"other-replication"} == OBSTACLES.keys()
 
 
@@ -304,7 +312,7 @@ def test_a_held_part_leaves_the_rest_of_a_setting() -> None:
 
 
 def test_an_obstacle_against_what_is_done_is_none() -> None:
-    """An obstacle to a change that is already made is not reported."""
+    """An obstacle is not reported if the change that it prevents is already made."""
     assert not plan_of(seen(hardened(policy(allow({"AWS": OTHER})))), WANTED).obstacles
 
 
@@ -323,20 +331,20 @@ def test_an_obstacle_against_what_is_done_is_none() -> None:
     ],
 )
 def test_which_statements_make_a_bucket_public(statement: dict[str, Any], is_public: bool) -> None:
-    """Public is defined as in S3: only fixed values of certain keys keep other callers out."""
+    """As in S3, an Allow for everyone is public unless a condition fixes values of certain keys."""
     assert bool(statements.public(policy(statement).document)) is is_public
 
 
 @pytest.mark.parametrize("action", ["s3:PutBucketPolicy", "s3:*", "s3:putbucket*"])
 def test_foreign_administrators_are_a_shortfall(action: str) -> None:
-    """Foreign administrators leave S3.6 unmet, because only a person can decide about them."""
+    """If another account may administer the bucket, S3.6 stays unmet: a person must decide."""
     theirs = policy(allow({"AWS": f"arn:aws:iam::{OTHER}:root"}, action))
     plan = plan_of(seen(hardened(theirs)), WANTED)
     assert "S3.6" in [each.control for each in plan.shortfalls]
 
 
 def test_what_may_not_be_read_is_not_guessed() -> None:
-    """If a setting may not be read, no plan is made and the missing permission is named."""
+    """If a setting cannot be read, no plan is made, and the error names the missing permission."""
     unseen = Unseen("s3:GetLifecycleConfiguration", "access denied")
     whole = hardened()
     found = replace(whole, settings={**whole.settings, Lifecycle: unseen})
@@ -379,7 +387,7 @@ def test_a_bucket_that_takes_no_logs_is_refused(setting: Setting, why: str) -> N
 def test_a_bucket_for_logs_that_serves_others_goes_on_doing_so(
     settings: list[Setting], left: str
 ) -> None:
-    """A bucket for logs keeps settings that other uses need, and a remark names them."""
+    """A bucket for logs keeps settings that other uses need; a remark names these settings."""
     receiving = logs()
     changed = {**receiving.settings, **{type(each): each for each in settings}}
     found = seen(
@@ -393,7 +401,7 @@ def test_a_bucket_for_logs_that_serves_others_goes_on_doing_so(
 
 
 def test_logs_of_several_buckets_share_a_bucket() -> None:
-    """The statement for log delivery keeps the buckets that it already names."""
+    """The statement for log delivery keeps the source buckets that it already names."""
     first = statements.log_delivery(None, "aws", ACCOUNT, "central", "one")
     document = statements.with_statements(None, [first])
     both = statements.log_delivery(document, "aws", ACCOUNT, "central", "two")
@@ -424,7 +432,7 @@ def test_a_trail_that_records_all_is_enough() -> None:
 
 
 def test_a_trail_delivers_to_a_bucket_that_was_looked_at() -> None:
-    """A trail delivers to our bucket for logs, even if access logs go to another bucket."""
+    """A new trail delivers to our bucket for logs, even if access logs go to another bucket."""
     found = seen(hardened(Logging("central", "x/")), logs=None, trails=())
     plan = plan_of(found, replace(WANTED, trail=True))
     assert plan.changes[0].identity == ("s3://acme-logs", "bucket")
@@ -440,7 +448,7 @@ def test_a_trail_delivers_to_a_bucket_that_was_looked_at() -> None:
 
 
 def test_a_trail_that_is_there_gets_its_selectors_back() -> None:
-    """Undoing restores a trail's selectors, and stops it only if it did not record before."""
+    """The undo commands restore a trail's selectors, and stop it only if it was stopped before."""
     arn = f"arn:aws:cloudtrail:us-east-1:{ACCOUNT}:trail/s3crypt-acme"
     before = {"EventSelectors": [{"ReadWriteType": "WriteOnly"}]}
     trail = SeenTrail(
@@ -459,7 +467,7 @@ def test_a_trail_that_is_there_gets_its_selectors_back() -> None:
 
 
 def test_a_key_without_our_tag_is_not_adopted() -> None:
-    """A key behind the alias without our tag is refused, unless it is already the default."""
+    """A key behind the alias that lacks our tag is refused, unless it is already the default."""
     theirs = SeenKey(KEY, "Enabled", multi_region=False, is_ours=False)
     with pytest.raises(ConfigError, match=f"alias/s3crypt/acme leads to the key {KEY}") as refused:
         plan_of(seen(hardened(Encryption(blocked=("SSE-C",))), key=theirs), WANTED)
@@ -483,7 +491,7 @@ def test_a_key_of_one_region_has_no_replicas() -> None:
 
 
 def test_a_key_that_may_not_be_looked_at_is_not_replicated() -> None:
-    """A key that may not be described may have only one Region, so it is not replicated."""
+    """If a key may not be described, it is not replicated: it may be a single-Region key."""
     with pytest.raises(ConfigError, match="may not be looked at"):
         plan_of(seen(hardened()), REPLICATING)
 
@@ -509,7 +517,7 @@ def test_a_replica_needs_bucket_key_role_and_rule() -> None:
 
 
 def test_a_key_without_our_tag_is_adopted_for_replicas_only_as_a_replica() -> None:
-    """A replica of the bucket's key is accepted without a tag of its own."""
+    """A replica of the bucket's own key is accepted without our tag."""
     key = SeenKey(KEY, "Enabled", multi_region=True)
     replica = replace(key, arn=KEY.replace("us-east-1", "eu-west-1"), is_ours=False)
     found = seen(hardened(), key=key, default_key=key, replica_key=replica)
@@ -549,7 +557,7 @@ def test_a_key_that_was_there_is_not_deleted_by_undoing() -> None:
 
 
 def test_another_replication_is_not_ended() -> None:
-    """A bucket has one role for all its rules, so another replication is an obstacle."""
+    """An existing replication is an obstacle, because a bucket has one role for all its rules."""
     key = SeenKey(KEY, "Enabled", multi_region=True)
     taking = {
         **SKIPPING,
@@ -569,7 +577,7 @@ def test_another_replication_is_not_ended() -> None:
 
 
 def test_locked_objects_are_replicated_into_a_bucket_with_locks() -> None:
-    """S3 replicates locked objects only into a bucket with Object Lock."""
+    """If objects are locked, the replica bucket gets Object Lock: S3 requires this."""
     key = SeenKey(KEY, "Enabled", multi_region=True)
     found = seen(hardened(ObjectLock(True)), key=key, default_key=key)
     assert "object lock" in names(plan_of(found, REPLICATING), "s3://acme-eu-west-1")
@@ -589,7 +597,7 @@ def test_locked_objects_are_replicated_into_a_bucket_with_locks() -> None:
     ],
 )
 def test_what_cannot_be_wanted(values: dict[str, Any], message: str) -> None:
-    """Impossible wishes are refused before any request."""
+    """Impossible combinations of wishes are refused before any request."""
     with pytest.raises(ConfigError, match=message):
         Wanted(**values)
 

@@ -27,7 +27,7 @@ Captured = pytest.CaptureFixture[str]
 
 
 def commands(group: click.Group = cli, path: str = "") -> Iterator[tuple[str, click.Command]]:
-    """Yield every command and group with its words."""
+    """Yield every command and group with the words that call it."""
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
@@ -56,7 +56,7 @@ _GRANTED = [
         f" --name reader --retiring {_RETIRING}"
     )
 ]
-# Set-up commands for the examples of a single command.
+# Commands that prepare the examples of a single command.
 MORE = {
     "keys add-alias": [],
     "keys cancel-deletion": [
@@ -74,7 +74,7 @@ MORE = {
     **dict.fromkeys(("keys replicas", "keys replicate"), _GLOBAL),
     "keys retire-grant": _GRANTED,
     "keys revoke-grant": _GRANTED,
-    # The SSE-C object is removed, because the report cannot decide about it without its key.
+    # The SSE-C object is removed: without its key, the report about dependents is undecided.
     "keys schedule-deletion": [*_OLD, "s3crypt rm s3://acme/shared/q4.csv"],
     "keys set-primary": [*_GLOBAL, "s3crypt keys replicate alias/global eu-west-1 -q"],
     "keygen": ["rm reports.key"],
@@ -90,8 +90,8 @@ MORE = {
         "s3crypt put q3.csv s3://acme-hr/2026/q3.csv --key kms:alias/reports",
     ],
 }
-# Exit codes that are an answer, not a failure. The files of a trail appear only minutes after the
-# requests that they record.
+# Exit codes that are a result of the command, not a failure. For `who`: the files of a trail appear
+# only minutes after the requests that they record.
 ANSWERS = {"audit": {1, 3}, "doctor": {1}, "policy check": {3}, "who": {1}}
 # These commands take a minute; tests/test_cli_bench.py and tests/test_cli_sandbox.py run them.
 LONG = ("s3crypt bench", "s3crypt demo")
@@ -161,7 +161,7 @@ def test_a_help_page_fits_a_terminal(
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_the_options_of_every_command_come_last(words: str) -> None:
-    """The options that all commands have are the last group, after the command's own options."""
+    """The last group of options are those that all commands have; a command's own come first."""
     command = COMMANDS[words]
     headings = [name for name, _ in option_groups(command, click.Context(command))]
     assert COMMON not in headings or headings[-1] == COMMON
@@ -169,8 +169,8 @@ def test_the_options_of_every_command_come_last(words: str) -> None:
 
 
 def test_the_reference_is_what_the_commands_say() -> None:
-    """The reference in docs/cli.md is equal to the output of docs/cli_reference.py."""
-    # A process of its own, because click keeps the help option of a command's first context.
+    """docs/cli.md is equal to the output of docs/cli_reference.py."""
+    # Run in a separate process, because click keeps the help option of the first context.
     made = "import runpy; print(runpy.run_path('docs/cli_reference.py')['page'](), end='')"
     page = subprocess.run(
         [sys.executable, "-c", made], cwd=ROOT, capture_output=True, text=True, check=True
@@ -179,7 +179,7 @@ def test_the_reference_is_what_the_commands_say() -> None:
 
 
 def test_get_takes_what_put_takes() -> None:
-    """`get` takes the options of `put`, except those for a new object, its sealing and a pipe."""
+    """`get` has all options of `put`, except those for a new object, its sealing, and a pipe."""
     sealing = {"--frame-length", "--key-location", "--size"}
     describing = {
         name

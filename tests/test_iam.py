@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Roles and the group `Auditors`: planned changes and undo commands, in IAM of the sandbox."""
+"""Plans and undo commands for roles and the group `Auditors`, also run in the sandbox's IAM."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_role_that_is_absent_is_created_before_its_policy() -> None:
 
 
 def test_a_role_that_is_as_wanted_needs_no_change() -> None:
-    """An equal role needs no change, even if IAM writes its documents in another form."""
+    """A role that equals the wanted role needs no change, even if IAM formats it differently."""
     wanted = _role()
     spelt = json.loads(wanted.trust.render())
     spelt["Statement"][0]["Principal"] = {"AWS": ["123456789012"]}
@@ -95,7 +95,7 @@ def test_a_role_that_is_as_wanted_needs_no_change() -> None:
     ],
 )
 def test_what_differs_is_changed(found: dict[str, Any], action: str) -> None:
-    """Each difference is one change, and the rest of the role stays."""
+    """Each difference is one change, and the rest of the role stays as it is."""
     (change,) = _of(_role(), _found(_role(), **found)).changes
     assert change.action == action
     assert change.replaces is (change.before is not None) is ("replace" in action)
@@ -120,7 +120,7 @@ def test_a_tag_that_differs_is_written_and_restored() -> None:
     ],
 )
 def test_a_role_without_our_tag_is_refused(tags: dict[str, str], reason: str) -> None:
-    """A role that s3crypt has not made is refused, whatever its name is."""
+    """A role without s3crypt's tag is refused, even if it has the wanted name."""
     with pytest.raises(ConfigError, match=reason) as refused:
         _of(_role(), _found(_role(), tags=tags))
     assert "Nothing was changed" in str(refused.value)
@@ -137,7 +137,7 @@ def test_a_role_of_another_path_is_refused_unless_it_is_the_wanted_one() -> None
 
 
 def test_a_group_of_another_path_is_refused() -> None:
-    """A group is recognised by its path, because groups have no tags."""
+    """A group with another path is refused: groups have no tags, so the path identifies ours."""
     wanted = _group()
     team = Team((), wanted)
     with pytest.raises(ConfigError, match="its path is /"):
@@ -146,7 +146,7 @@ def test_a_group_of_another_path_is_refused() -> None:
 
 
 def test_policies_of_others_stay_and_are_named() -> None:
-    """Further policies of our role stay, and a remark names them."""
+    """Policies that other tools attached to our role stay, and a remark names them."""
     admin = "arn:aws:iam::aws:policy/AdministratorAccess"
     plan = _of(_role(), _found(_role(), others=("extra", admin)))
     assert plan.changes == ()
@@ -166,7 +166,7 @@ def _scope(**other: Any) -> Scope:
 
 
 def test_a_team_has_the_roles_asked_for() -> None:
-    """A role that is requested twice is made once; without the auditor there is no group."""
+    """A role that is requested twice is made once. Without the auditor role no group is made."""
     team = team_of(_scope(), [Role.WRITER, Role.READER, Role.WRITER])
     assert [role.name for role in team.roles] == ["acme-writer", "acme-reader"]
     assert team.group is None
@@ -239,7 +239,7 @@ def test_a_team_is_made_and_a_second_run_changes_nothing(iam: Any, team: Team) -
 
 
 def test_a_team_that_was_left_half_made_is_finished(team: Team) -> None:
-    """After an interrupt between a role and its policy, the next run makes the rest."""
+    """If a run stopped between a role and its policy, the next run makes the rest."""
     manager = RoleManager()
     making = manager.make(manager.plan(team))
     next(making)
@@ -261,7 +261,7 @@ def test_a_name_that_is_taken_is_refused_before_anything_is_made(iam: Any, team:
 
 
 def test_a_failure_in_the_middle_says_what_exists(team: Team) -> None:
-    """The note of the error names the changes that were made."""
+    """If a change fails, the note of the error names the changes that were already made."""
     broken = _policy("s3:GetObject", sid="not alphanumeric!")
     other = _role(Role.WRITER, beginning=team.roles[0].name, policy=broken)
     wanted = Team((team.roles[0], other), None)

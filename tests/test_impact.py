@@ -49,7 +49,7 @@ COUNT = 150
 
 @pytest.fixture(scope="module")
 def keys(kms: Any) -> tuple[str, str]:
-    """Make the key and a second key; return their ARNs."""
+    """Make the key under examination and a second key; return their ARNs."""
     first, second = (str(kms.create_key()["KeyMetadata"]["Arn"]) for _ in range(2))
     return first, second
 
@@ -61,7 +61,7 @@ def filled(s3: Any, keys: tuple[str, str]) -> tuple[str, Truth]:
 
 
 def made(s3: Any, keys: tuple[str, str], name: str, count: int) -> tuple[str, Truth]:
-    """Make a versioned bucket with `count` versions; return its URI and the expected numbers."""
+    """Make a versioned bucket with `count` versions. Return its URI and the expected numbers."""
     s3.create_bucket(Bucket=name)
     s3.put_bucket_encryption(
         Bucket=name,
@@ -96,7 +96,7 @@ def check(report: Report, truth: Truth) -> None:
 def test_the_numbers_are_exact_in_all_modes(
     keys: tuple[str, str], filled: tuple[str, Truth]
 ) -> None:
-    """The report has the exact numbers of versions, objects and bytes, by mode and meaning."""
+    """The report has the exact numbers of versions, objects and bytes, by mode and dependency."""
     check(impact(keys[0], filled[0]), filled[1])
 
 
@@ -105,10 +105,10 @@ def test_the_numbers_are_exact_in_all_modes(
 def test_the_numbers_of_5000_versions_are_exact(
     s3: Any, bucket: str, keys: tuple[str, str], tmp_path: Path
 ) -> None:
-    """The numbers are exact, and 95 of 100 samples have bounds that contain them."""
+    """The report is exact, and the bounds of 95 of 100 samples contain the true numbers."""
     uri, truth = made(s3, keys, "impact-5000", 5000)
     total = sum(size for (_, kind), size in truth.stored_bytes.items() if kind == "only")
-    # Samples use an inventory and the journal, which cost fewer requests than a listing.
+    # The samples use an inventory and the journal, which need fewer requests than a listing.
     lines = lines_of(s3, uri, status="SSE-S3")
     manifest = Inventory(uri.split("/")[2], bucket, lines, "Parquet").store(s3)
     within = 0
@@ -128,7 +128,7 @@ def test_the_numbers_of_5000_versions_are_exact(
 def test_each_dependent_version_is_told_once(
     keys: tuple[str, str], filled: tuple[str, Truth]
 ) -> None:
-    """`each` gets every dependent version once, with its mode and its meaning."""
+    """The callback `each` gets every dependent version once, with its mode and dependency."""
     found: list[Dependent] = []
     impact(keys[0], filled[0], each=found.append)
     assert len({(each.uri, each.version_id) for each in found}) == len(found)
@@ -153,7 +153,7 @@ def test_prefixes_add_up(keys: tuple[str, str], filled: tuple[str, Truth]) -> No
 def test_a_customer_key_shows_what_is_inside(
     keys: tuple[str, str], filled: tuple[str, Truth]
 ) -> None:
-    """An SSE-C object is undecided without its customer key, and decided with it."""
+    """An SSE-C object is undecided without its customer key; with the key it is examined."""
     blind = impact(keys[0], filled[0])
     (hidden,) = [each for each in blind.unknown if "SSE-C" in each.hidden]
     sighted = impact(keys[0], filled[0], customer_keys=[CUSTOMER_KEY])
@@ -163,7 +163,7 @@ def test_a_customer_key_shows_what_is_inside(
 def test_another_key_that_is_being_deleted_is_no_way_in(
     kms: Any, s3: Any, versioned_bucket: str
 ) -> None:
-    """After the other key's deletion is scheduled, only this key opens the object."""
+    """If the deletion of an object's other key is scheduled, the examined key is its only key."""
     key, other = (str(kms.create_key()["KeyMetadata"]["Arn"]) for _ in range(2))
     maker = Maker(s3, versioned_bucket, key, other)
     maker.put("x", "two KMS keys", 1)
@@ -176,7 +176,7 @@ def test_another_key_that_is_being_deleted_is_no_way_in(
 def test_a_key_that_is_being_deleted_is_found_all_the_same(
     kms: Any, s3: Any, versioned_bucket: str
 ) -> None:
-    """For a key pending deletion S3 refuses the content, but HEAD still shows the key."""
+    """For a key pending deletion, S3 refuses to serve content, but HEAD still names the key."""
     key, other = (str(kms.create_key()["KeyMetadata"]["Arn"]) for _ in range(2))
     maker = Maker(s3, versioned_bucket, key, other)
     kinds = ("sse-kms", "dsse-kms", "header", "metadata", "sse-s3")
@@ -195,7 +195,7 @@ def test_a_key_that_is_being_deleted_is_found_all_the_same(
 def test_a_default_that_names_the_key_is_a_dependent(
     named_by: str, kms: Any, s3: Any, bucket: str, keys: tuple[str, str]
 ) -> None:
-    """A default encryption depends on the key if it names ARN, id, alias or the alias's ARN."""
+    """A default encryption depends on the key if it names the key's ARN, its id or its alias."""
     alias = f"alias/{bucket}"
     kms.create_alias(AliasName=alias, TargetKeyId=keys[0])
     place = keys[0].rpartition(":")[0]
@@ -214,7 +214,7 @@ def test_a_default_that_names_the_key_is_a_dependent(
 
 
 def test_an_unfinished_upload_is_undecided(s3: Any, bucket: str, keys: tuple[str, str]) -> None:
-    """S3 does not show the key of an unfinished upload, so it is undecided."""
+    """An unfinished upload is undecided, because S3 does not show its key."""
     s3.create_multipart_upload(
         Bucket=bucket, Key="x", ServerSideEncryption="aws:kms", SSEKMSKeyId=keys[0]
     )
@@ -260,7 +260,7 @@ def test_a_refusal_is_undecided_with_its_action(
 def test_an_object_that_may_not_be_read_is_undecided(
     s3: Any, bucket: str, keys: tuple[str, str]
 ) -> None:
-    """If an object's first bytes are refused, it is undecided: it may contain a message."""
+    """If S3 refuses an object's first bytes, the object is undecided: it may be a message."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"x")
     with watched(refused("GET", f"{bucket}/x")):
         (hidden,) = impact(keys[0], f"s3://{bucket}/").unknown
@@ -270,7 +270,7 @@ def test_an_object_that_may_not_be_read_is_undecided(
 def test_a_bucket_that_vanishes_is_a_failure(
     s3: Any, blocked_bucket: str, keys: tuple[str, str]
 ) -> None:
-    """If a bucket vanishes, the report names the failure and does not cover the account."""
+    """If a bucket vanishes during the run, the report names it and does not cover the account."""
     s3.put_object(Bucket=blocked_bucket, Key="x", Body=b"x")
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -292,7 +292,7 @@ def test_a_bucket_that_vanishes_is_a_failure(
 def test_a_deleted_instruction_file_leaves_an_object_undecided(
     gone: str, s3: Any, versioned_bucket: str, keys: tuple[str, str]
 ) -> None:
-    """Older versions of object and instruction file could be restored, so both are undecided."""
+    """If an instruction file was deleted, its object is undecided: old versions can be restored."""
     name = "x.instruction"
     mark = {"x-amz-crypto-instr-file": ""}
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=CIPHERTEXT)
@@ -306,7 +306,7 @@ def test_a_deleted_instruction_file_leaves_an_object_undecided(
 def test_an_instruction_file_that_may_not_be_read_leaves_an_object_undecided(
     s3: Any, bucket: str, keys: tuple[str, str]
 ) -> None:
-    """An instruction file that may not be read may contain a data key under the key."""
+    """If an instruction file may not be read, its object is undecided: it may use the key."""
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT)
     s3.put_object(Bucket=bucket, Key="x.instruction", Body=b"{}")
 
@@ -323,7 +323,7 @@ def test_an_instruction_file_that_may_not_be_read_leaves_an_object_undecided(
 def test_a_null_version_that_is_not_current_any_more_is_looked_at(
     change: str, kind: str, s3: Any, bucket: str, keys: tuple[str, str]
 ) -> None:
-    """A null version below a newer version or a delete marker is still examined."""
+    """A null version is examined even if a newer version or a delete marker hides it."""
     how: dict[str, Any] = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": keys[0]}
     if kind == "archived":
         how["StorageClass"] = "GLACIER"
@@ -388,7 +388,7 @@ def _status(s3: Any, bucket: str, version: Any) -> str:
 def test_an_inventory_gives_the_numbers_of_a_listing(
     kind: str, s3: Any, bucket: str, keys: tuple[str, str], filled: tuple[str, Truth]
 ) -> None:
-    """An inventory in any format leads to the numbers of a listing."""
+    """A report from an inventory in any format has the same numbers as one from a listing."""
     uri, truth = filled
     report = Inventory(uri.split("/")[2], bucket, lines_of(s3, uri), kind, parts=2)
     found = impact(keys[0], inventories=[report.store(s3)])
@@ -399,7 +399,7 @@ def test_an_inventory_gives_the_numbers_of_a_listing(
 def test_rows_under_customer_keys_are_not_looked_at(
     s3: Any, bucket: str, keys: tuple[str, str]
 ) -> None:
-    """A row with SSE-C stays undecided without a request, which would show nothing more."""
+    """A row with SSE-C is undecided without a request, because a request would show no more."""
     lines = [Line(f"{number}", "SSE-C") for number in range(5)]
     manifest = Inventory(bucket, bucket, lines).store(s3)
     with watched() as relay:
@@ -410,7 +410,7 @@ def test_rows_under_customer_keys_are_not_looked_at(
 
 
 def test_an_old_inventory_does_not_clear(s3: Any, bucket: str, keys: tuple[str, str]) -> None:
-    """An old inventory lacks newer objects, and the report has the inventory's time."""
+    """A report from an old inventory has the inventory's time, and says that newer objects lack."""
     manifest = Inventory(bucket, bucket, [], age_seconds=3 * 86400).store(s3)
     report = impact(keys[0], inventories=[manifest])
     assert any("newer objects" in flaw for flaw in flaws(report))
@@ -420,7 +420,7 @@ def test_an_old_inventory_does_not_clear(s3: Any, bucket: str, keys: tuple[str, 
 def test_an_inventory_of_current_versions_lacks_the_others(
     s3: Any, versioned_bucket: str, keys: tuple[str, str]
 ) -> None:
-    """An inventory of current versions is incomplete if the bucket has versions."""
+    """A report from an inventory of current versions says that older versions are missing."""
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"x")
     columns = ("Bucket", "Key", "Size", "ETag", "StorageClass", "EncryptionStatus")
     lines = [Line("x")]
@@ -432,7 +432,10 @@ def test_an_inventory_of_current_versions_lacks_the_others(
 def test_an_inventory_of_a_prefix_does_not_clear(
     s3: Any, bucket: str, keys: tuple[str, str]
 ) -> None:
-    """A filtered inventory looks like one of a whole bucket, so it does not clear the bucket."""
+    """An inventory does not clear its bucket, because it may have been limited to a prefix.
+
+    A manifest does not show this.
+    """
     kms = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": keys[0]}
     s3.put_object(Bucket=bucket, Key="b/under-the-key", Body=b"x", **kms)
     s3.put_object(Bucket=bucket, Key="a/plain", Body=b"x")
@@ -445,7 +448,10 @@ def test_an_inventory_of_a_prefix_does_not_clear(
 def test_two_tables_of_one_bucket_are_refused(
     s3: Any, bucket: str, keys: tuple[str, str], tmp_path: Path
 ) -> None:
-    """Two different tables of one bucket are refused; the same inventory twice counts once."""
+    """Two different tables of one bucket are refused.
+
+    The same inventory given twice counts once.
+    """
     s3.put_object(Bucket=bucket, Key="x", Body=b"x")
     manifest = Inventory(bucket, bucket, [Line("x", "SSE-S3")]).store(s3)
     export_of(s3, f"s3://{bucket}/", tmp_path / "export.csv")
@@ -467,7 +473,7 @@ def test_two_tables_of_one_bucket_are_refused(
 def test_a_damaged_inventory_is_a_failure(
     spoiled: dict[str, Any], kind: str, why: str, s3: Any, bucket: str, keys: tuple[str, str]
 ) -> None:
-    """A part with a wrong checksum or without a file is a failure in the report."""
+    """A part that has a wrong checksum, or that is missing, is a failure in the report."""
     report = Inventory(bucket, bucket, [Line("x")])
     report.store(s3)
     report.manifest["files"][0] |= spoiled
@@ -508,7 +514,10 @@ def export_of(s3: Any, uri: str, path: Path) -> None:
 def test_an_export_gives_the_numbers_of_a_listing(
     s3: Any, keys: tuple[str, str], filled: tuple[str, Truth], tmp_path: Path
 ) -> None:
-    """Rows under SSE-KMS with the key need no request; other versions are examined."""
+    """A report from an export has the same numbers as one from a listing.
+
+    Rows under SSE-KMS with the key need no request; other versions are examined.
+    """
     uri, truth = filled
     export = tmp_path / "export.csv"
     export_of(s3, uri, export)
@@ -603,7 +612,7 @@ def test_a_killed_walk_is_resumed(
 def test_a_resumed_walk_is_as_old_as_its_begin(
     s3: Any, bucket: str, keys: tuple[str, str], tmp_path: Path
 ) -> None:
-    """A resumed report has the time of the first run; its sample is drawn with the same seed."""
+    """A resumed report has the time of the first run, and the sample is drawn with its seed."""
     for number in range(20):
         s3.put_object(Bucket=bucket, Key=f"{number}", Body=b"x")
     reports = []
@@ -621,7 +630,10 @@ def test_a_resumed_walk_is_as_old_as_its_begin(
 def test_a_report_is_read_as_it_was_written(
     keys: tuple[str, str], filled: tuple[str, Truth], tmp_path: Path
 ) -> None:
-    """A document contains every value, and its clearance is bound to the key and the account."""
+    """A report that is written and read has the same values.
+
+    Its clearance is only for the same key and account.
+    """
     report = impact(keys[0], filled[0], sample=20)
     file = tmp_path / "impact.json"
     file.write_text(json.dumps(document_of(report)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt keys impact`: screen, JSON document and exit codes, for whole accounts in a sandbox."""
+"""`s3crypt keys impact` in sandboxes with whole accounts: screen, JSON document and exit codes."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ BUCKET = "impact-account"
 
 @pytest.fixture(scope="module")
 def account() -> Iterator[dict[str, str]]:
-    """Run a sandbox of its own, whose account has no buckets of other tests."""
+    """Run a sandbox for this module, whose account has no buckets of other tests."""
     with sandboxes.running() as running:
         yield sandboxes.environment(running)
 
 
 @pytest.fixture
 def key(account: dict[str, str]) -> str:
-    """Lead this process to the account, with a bucket; return the ARN of a new key."""
+    """Point this process at the account, which has a bucket; return the ARN of a new key."""
     os.environ.update(account)
     s3, kms = boto3.Session().client("s3"), boto3.Session().client("kms")
     if BUCKET not in {each["Name"] for each in s3.list_buckets()["Buckets"]}:
@@ -91,7 +91,10 @@ def test_json_is_one_document(key: str, capsys: pytest.CaptureFixture[str], tmp_
 def test_an_account_without_dependents_is_cleared(
     key: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """If no dependent is found in the account, the next command schedules the deletion."""
+    """If the account has no dependents, the report clears the key.
+
+    The printed next command schedules the deletion with the report.
+    """
     file = tmp_path / "impact.json"
     text = shown(capsys, key, "--account", "--report", str(file))
     clearance = read_report(file).clearance()
@@ -116,7 +119,7 @@ def test_an_account_without_dependents_is_cleared(
     ids=["refused", "listed"],
 )
 def test_a_directory_bucket_is_no_cleared_bucket(answer: Answer, hidden: str, key: str) -> None:
-    """If directory buckets cannot be examined, the account is not cleared."""
+    """If a directory bucket or their listing cannot be examined, the account is not cleared."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         return answer if "max-directory-buckets" in asked.target else forward()
@@ -170,7 +173,7 @@ def test_other_buckets_are_named(key: str, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_grants_and_the_last_use_are_told(key: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The report names accounts with grants, which may depend on the key unseen."""
+    """The report names other accounts with grants on the key, and the last use of the key."""
     kms = boto3.Session().client("kms")
     foreign = "arn:aws:iam::210987654321:root"
     kms.create_grant(KeyId=key, GranteePrincipal=foreign, Operations=["Decrypt"])
@@ -218,7 +221,7 @@ def test_a_damaged_inventory_has_its_exit_code(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    """With a damaged inventory the report is written, but does not cover the account."""
+    """With a damaged inventory the report is written, but it does not cover the account."""
     s3, file = boto3.Session().client("s3"), tmp_path / "impact.json"
     inventory = Inventory(BUCKET, BUCKET, [Line("x")])
     inventory.store(s3)
@@ -235,7 +238,7 @@ def test_a_damaged_inventory_has_its_exit_code(
 def test_a_refused_list_of_buckets_is_an_error(
     key: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If the list of buckets is refused, the command fails, because the account is unknown."""
+    """If S3 refuses the list of buckets, the command fails, because the account is unknown."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         is_list = (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The meaning of a key for one object, decided from facts about it: a table, without requests."""
+"""What a key means for one object, decided from facts about the object, without requests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def decided(
     state: str | None = "Enabled",
     alias: str | KeyState = KEY,
 ) -> tuple[str, str]:
-    """Return kind and mode of a decision; `state` is the state of every other key."""
+    """Return the kind and the mode of a decision. `state` is the state of every other key."""
     decider = Decider(
         Target(key, "Enabled", "CUSTOMER", siblings=siblings),
         siblings,
@@ -98,7 +98,7 @@ HEADER = "client (header)"
     ids=str,
 )
 def test_a_key_means(seen: Sighting, found: tuple[str, str]) -> None:
-    """The key is the only key that opens the object, one of several, unrelated, or unknown."""
+    """The key is decided to be the only key of the object, one of several, no key, or unknown."""
     assert decided(seen) == found
 
 
@@ -106,12 +106,12 @@ def test_a_key_means(seen: Sighting, found: tuple[str, str]) -> None:
     "state", ["Gone", "PendingDeletion", "PendingReplicaDeletion", "PendingImport", "Creating"]
 )
 def test_a_dying_key_opens_nothing(state: str) -> None:
-    """A key that is deleted, pending deletion or without material does not open the object."""
+    """Another key that is deleted, pending deletion or without material opens nothing."""
     assert decided(message(f"kms:{KEY}", f"kms:{OTHER}"), state=state) == ("only", HEADER)
 
 
 def test_a_disabled_key_can_be_enabled() -> None:
-    """A disabled key counts as a second key, because it can be enabled."""
+    """Another key that is disabled still counts as a second key, because it can be enabled."""
     assert decided(message(f"kms:{KEY}", f"kms:{OTHER}"), state="Disabled") == ("shared", HEADER)
 
 
@@ -124,13 +124,13 @@ def test_a_key_whose_state_is_hidden_is_undecided() -> None:
 
 @pytest.mark.parametrize("name", [MRK, REPLICA])
 def test_a_replica_opens_what_its_primary_wrapped(name: str) -> None:
-    """Primary and replica open each other's objects while the key exists in another Region."""
+    """A primary key and its replica open each other's objects, while one of them exists."""
     assert decided(message(f"kms:{name}"), key=MRK, siblings=(REPLICA,)) == ("replica", HEADER)
     assert decided(message(f"kms:{name}"), key=MRK) == ("only", HEADER)
 
 
 def test_s3_needs_the_key_of_its_own_region() -> None:
-    """S3 decrypts only with the key of its own Region, not with a replica elsewhere."""
+    """S3 decrypts only with the key of its own Region, so a replica elsewhere does not count."""
     seen = Sighting(server_mode="sse-kms", kms_key=MRK, layer="none")
     assert decided(seen, key=MRK, siblings=(REPLICA,)) == ("only", "sse-kms")
     far = Sighting(server_mode="sse-kms", kms_key=REPLICA, layer="none")
@@ -138,7 +138,10 @@ def test_s3_needs_the_key_of_its_own_region() -> None:
 
 
 def test_an_alias_that_leads_elsewhere_may_have_been_moved() -> None:
-    """An object whose writer used an alias is undecided if the alias now leads elsewhere."""
+    """An object under an alias is undecided if the alias now leads to another key or to none.
+
+    It may have led to the key when the object was written.
+    """
     seen = s3ec(wrap="kms", named_key="alias/reports")
     assert decided(seen, alias=OTHER) == ("unknown", "")
     assert decided(seen, alias=KeyState("Gone")) == ("unknown", "")
@@ -162,12 +165,15 @@ ALIAS = "arn:aws:kms:us-east-1:123456789012:alias/reports"
 def test_an_alias_in_a_header_is_no_other_key(
     names: tuple[str, ...], leads_to: str | KeyState, kind: str
 ) -> None:
-    """An alias in a header leads to the key, or may have led to it when the object was written."""
+    """An alias in a message's header counts as the key if it leads to it.
+
+    Otherwise the object is undecided, unless another key in the header opens it.
+    """
     assert decided(message(*(f"kms:{name}" for name in names)), alias=leads_to)[0] == kind
 
 
 @pytest.mark.parametrize(("leads_to", "kind"), [(KEY, "only"), (OTHER, "unknown")])
 def test_an_alias_in_a_reply_is_no_other_key(leads_to: str, kind: str) -> None:
-    """An alias in a server's reply leads to the key, or may have led to it."""
+    """An alias in S3's reply counts as the key if it leads to it; otherwise it is undecided."""
     seen = Sighting(server_mode="sse-kms", kms_key=ALIAS, layer="none")
     assert decided(seen, alias=leads_to)[0] == kind

@@ -48,7 +48,7 @@ def alone(uri: str, manifest: str, demands: Demands = APPROVED, **options: Any) 
 
 
 def told(findings: Sequence[Finding]) -> list[tuple[Any, ...]]:
-    """Return the content of findings without their sentences."""
+    """Return the content of findings without their sentences, so that formats can be compared."""
     return [(e.id, e.verdict, e.count, e.looked_at, sorted(e.examples)) for e in findings]
 
 
@@ -60,7 +60,10 @@ def unknown(findings: Sequence[Finding]) -> str:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_what_a_report_tells(s3: Any, bucket: str, kind: str) -> None:
-    """Modes of all versions are judged; delete markers are skipped; names are decoded once."""
+    """All versions in a report are judged by mode.
+
+    Delete markers are skipped, names decoded once.
+    """
     names: list[ObjectVerdict] = []
     manifest = Report(bucket, bucket, LINES, kind).store(s3)
     found = alone(f"s3://{bucket}/", manifest, each=names.append)
@@ -96,14 +99,14 @@ def test_columns_in_any_order(s3: Any, bucket: str, kind: str, columns: Sequence
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_prefix(s3: Any, bucket: str, kind: str) -> None:
-    """From a report of the whole bucket only objects below the prefix are judged."""
+    """Of a report of the whole bucket, only the objects below the audited prefix are judged."""
     manifest = Report(bucket, bucket, [Line("p/a"), Line("q/a"), Line("p/b")], kind).store(s3)
     assert verdicts(alone(f"s3://{bucket}/p/", manifest), 14) == {"fail": 2}
 
 
 @pytest.mark.parametrize("key", ["", "k" * 1025, "\ud800", None])
 def test_a_part_without_a_name_is_unknown(s3: Any, bucket: str, key: str | None) -> None:
-    """A part whose name is impossible is unknown, and no request is made for it."""
+    """If a part of a report has an impossible name, all is unknown, without a request for it."""
     files = [{"key": key, "size": 1, "MD5checksum": "0" * 32}]
     if key is None:
         files = [{"size": 1, "MD5checksum": "0" * 32}]
@@ -112,13 +115,13 @@ def test_a_part_without_a_name_is_unknown(s3: Any, bucket: str, key: str | None)
 
 
 def test_a_report_without_parts_is_unknown(s3: Any, bucket: str) -> None:
-    """A report without parts is unknown: a report of an empty bucket has one empty part."""
+    """A report without parts is unknown, because a report of an empty bucket has one part."""
     manifest = Report(bucket, bucket, [], parts=0).store(s3)
     assert "no parts" in unknown(alone(f"s3://{bucket}/", manifest))
 
 
 def test_a_line_without_an_end_is_unknown(s3: Any, bucket: str) -> None:
-    """A small part that expands to a line of 256 MiB is not held in memory."""
+    """A part that expands to a line of 256 MiB is unknown, and is not held in memory."""
     part = gzip.compress(bytes(2**20)) * 256
     manifest = Report(bucket, bucket, [], "CSV", whole=part).store(s3)
     tracemalloc.start()
@@ -142,7 +145,7 @@ def _other_types() -> Iterator[tuple[str, dict[str, list[Any]]]]:
 def test_columns_of_other_types_are_unknown(
     s3: Any, bucket: str, what: str, columns: dict[str, list[Any]]
 ) -> None:
-    """A part with columns of other types is unknown, without a traceback."""
+    """If columns have other types than expected, the verdicts are unknown, without a traceback."""
     sink = io.BytesIO()
     arrays = [pa.array(each) for each in columns.values()]
     parquet.write_table(pa.table(arrays, names=list(columns)), sink)
@@ -159,7 +162,7 @@ def test_a_name_that_cannot_be_decoded_is_unknown(s3: Any, bucket: str) -> None:
 
 
 def test_an_old_report_says_nothing_of_newer_objects(s3: Any, bucket: str) -> None:
-    """With an old report objects are judged, but newer objects stay unknown."""
+    """Objects in an old report are judged, but objects that are newer than it stay unknown."""
     s3.put_object(Bucket=bucket, Key="a", Body=b"x")
     manifest = Report(bucket, bucket, [Line("a")], age_seconds=9 * 86400)
     demands = Demands(modes=frozenset({"sse-s3"}))
@@ -204,7 +207,10 @@ def test_formats_agree(s3: Any, shared: str, lines: list[Line], parts: int) -> N
 
 
 def test_objects_of_a_report_are_looked_at(s3: Any, bucket: str) -> None:
-    """The present object is judged instead of its row; a deleted object is not counted."""
+    """The present object is judged instead of its row in the report.
+
+    An object that was deleted is not counted.
+    """
     S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
     lines = [Line("a", "SSE-KMS"), Line("vanished", "SSE-KMS")]
     manifest = Report(bucket, bucket, lines, columns=COLUMNS[:2] + COLUMNS[5:]).store(s3)
@@ -219,7 +225,7 @@ def test_objects_of_a_report_are_looked_at(s3: Any, bucket: str) -> None:
 
 @pytest.mark.parametrize("is_source", [True, False])
 def test_a_bucket_of_another_account(s3: Any, bucket: str, *, is_source: bool) -> None:
-    """A report may be in a foreign bucket, but objects of a foreign bucket stay unknown."""
+    """A report may be in a bucket of another account; objects in such a bucket stay unknown."""
     target = new_name()
     s3.create_bucket(Bucket=target)
     S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
@@ -241,7 +247,7 @@ def test_a_bucket_of_another_account(s3: Any, bucket: str, *, is_source: bool) -
 
 
 def test_versions_are_looked_at(s3: Any, versioned_bucket: str) -> None:
-    """Each version of the report is requested by its id, also the null version."""
+    """Each version in the report is requested by its id, also the version "null"."""
     uri = f"s3://{versioned_bucket}/"
     ids = [
         s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"x", ServerSideEncryption=mode)
@@ -275,7 +281,7 @@ def test_customer_keys_decide_whether_to_look(s3: Any, bucket: str) -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_sample_of_a_report(s3: Any, bucket: str, kind: str) -> None:
-    """A sample is drawn from all parts, and the finding has their total."""
+    """A sample of a report is drawn from all its parts, and the finding has their total."""
     lines = [Line(f"{number:03}") for number in range(50)]
     manifest = Report(bucket, bucket, lines, kind, parts=2).store(s3)
     (failed,) = of(alone(f"s3://{bucket}/", manifest, sample=9), 14)
@@ -286,7 +292,7 @@ def test_a_sample_of_a_report(s3: Any, bucket: str, kind: str) -> None:
 
 
 def test_an_old_report_proves_nothing(s3: Any, bucket: str) -> None:
-    """After eight days a pass becomes unknown, with the report's age; a failure stays."""
+    """If a report is older than eight days, a pass becomes unknown; a failure stays."""
     manifest = Report(bucket, bucket, LINES, age_seconds=9 * 86400 + 60).store(s3)
     found = alone(f"s3://{bucket}/", manifest)
     assert verdicts(found, 14) == {"fail": 3, "unknown": 1}
@@ -294,7 +300,10 @@ def test_an_old_report_proves_nothing(s3: Any, bucket: str) -> None:
 
 
 def test_a_report_that_is_older_than_it_says(s3: Any, bucket: str) -> None:
-    """A manifest that is older in S3 than its own time was changed, so it is unknown."""
+    """If S3 has stored the manifest for longer than its time says, all is unknown.
+
+    The manifest was changed.
+    """
     manifest = Report(bucket, bucket, LINES, age_seconds=-86400).store(s3)
     assert "before the time it says" in unknown(alone(f"s3://{bucket}/", manifest))
 
@@ -329,7 +338,7 @@ def test_a_damaged_part(
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("cut", [0, 1, 20, -1, -9])
 def test_a_truncated_part_of_the_right_md5(s3: Any, bucket: str, kind: str, cut: int) -> None:
-    """A truncated part is detected even if its MD5 is right."""
+    """A part that was cut off is detected, even if the manifest has the right MD5 for the rest."""
     report = Report(bucket, bucket, LINES, kind)
     body = report.body(LINES)[:cut]
     key = "cut"
@@ -354,7 +363,7 @@ def test_a_truncated_part_of_the_right_md5(s3: Any, bucket: str, kind: str, cut:
     ],
 )
 def test_csv_of_another_shape(s3: Any, bucket: str, text: bytes) -> None:
-    """A row that does not fit the schema, or is not CSV in UTF-8, makes the part damaged."""
+    """A part is damaged if a row does not fit the schema, or is not CSV in UTF-8."""
     body = gzip.compress(text)
     report = Report(bucket, bucket, [], columns=("Key", "EncryptionStatus"))
     s3.put_object(Bucket=bucket, Key="part", Body=body)
@@ -367,7 +376,7 @@ def test_csv_of_another_shape(s3: Any, bucket: str, text: bytes) -> None:
 
 
 def test_gzip_of_several_members(s3: Any, bucket: str) -> None:
-    """A gzip file may have several members, with empty lines between them."""
+    """A gzip part may have several members, and empty lines between them."""
     body = gzip.compress(b'"a","SSE-S3"\n\n') + gzip.compress(b'\n"b","SSE-KMS"\n')
     report = Report(bucket, bucket, [], columns=("Key", "EncryptionStatus"))
     s3.put_object(Bucket=bucket, Key="part", Body=body)
@@ -394,7 +403,7 @@ def test_an_unknown_manifest(s3: Any, bucket: str, changed: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("file", ["manifest.json", "manifest.checksum"])
 def test_a_tampered_manifest(s3: Any, bucket: str, file: str) -> None:
-    """The manifest is compared with its checksum; a change of either is detected."""
+    """A change of the manifest or of its checksum file is detected."""
     uri = Report(bucket, bucket, LINES).store(s3)
     key = uri.removeprefix(f"s3://{bucket}/").replace("manifest.json", file)
     body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
@@ -403,7 +412,7 @@ def test_a_tampered_manifest(s3: Any, bucket: str, file: str) -> None:
 
 
 def test_a_manifest_without_checksum(s3: Any, bucket: str) -> None:
-    """A manifest without its checksum file is unknown."""
+    """Without its checksum file a manifest is not used, and everything is unknown."""
     uri = Report(bucket, bucket, LINES).store(s3)
     key = uri.removeprefix(f"s3://{bucket}/").replace("manifest.json", "manifest.checksum")
     s3.delete_object(Bucket=bucket, Key=key)
@@ -411,7 +420,7 @@ def test_a_manifest_without_checksum(s3: Any, bucket: str) -> None:
 
 
 def test_a_manifest_that_may_not_be_read(s3: Any, bucket: str) -> None:
-    """If the manifest is refused, every control is unknown and names the action."""
+    """If reading the manifest is refused, each control is unknown and names the missing action."""
     uri = Report(bucket, bucket, LINES).store(s3)
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -435,7 +444,7 @@ def test_a_manifest_that_may_not_be_read(s3: Any, bucket: str) -> None:
 def test_what_is_no_manifest(
     s3: Any, bucket: str, change: Callable[[str], str], error: type[Exception]
 ) -> None:
-    """A URI that leads to no manifest is the caller's error."""
+    """A URI that leads to no manifest is an error of the caller."""
     uri = Report(bucket, bucket, LINES).store(s3)
     with pytest.raises(error):
         alone(f"s3://{bucket}/", change(uri))
@@ -459,7 +468,7 @@ def test_without_pyarrow(s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_destination_in_a_manifest_is_not_followed(s3: Any, bucket: str) -> None:
-    """Parts are read from the manifest's own bucket, whatever destination it names."""
+    """Parts are read from the manifest's own bucket, whatever bucket the manifest names."""
     changed = {"destinationBucket": "arn:aws:s3:::somewhere-else"}
     uri = Report(bucket, bucket, LINES, manifest=changed).store(s3)
     assert json.loads(

@@ -28,7 +28,7 @@ ROOT = Path(s3crypt.__file__).resolve().parent.parent
 
 
 def walked(root: Path) -> tuple[list[str], dict[str, Unusable], dict[str, str]]:
-    """Return names, unusable entries and left-out entries, by paths below the root."""
+    """Return the names, the unusable entries and the left-out entries, by paths below the root."""
     left_out: dict[str, str] = {}
 
     def report(path: Path, reason: str) -> None:
@@ -43,7 +43,7 @@ def walked(root: Path) -> tuple[list[str], dict[str, Unusable], dict[str, str]]:
 
 
 def surprised(path: Path, reason: str) -> None:
-    """Fail, because no entry should be left out."""
+    """Fail the test, because the walk should leave out no entry."""
     pytest.fail(f"{path}: {reason}")
 
 
@@ -56,7 +56,7 @@ def make(root: Path, *names: str) -> None:
 
 
 def test_files_have_their_names_sizes_and_times(tmp_path: Path) -> None:
-    """A file's name is its path below the folder; its path, size and time are reported too."""
+    """The walk yields each file with its name below the folder, its path, size and time."""
     make(tmp_path, "a", "b/c d/\N{SNOWMAN}")
     os.utime(tmp_path / "a", ns=(1, 1_700_000_000_123_456_789))
     found = list(files_below(tmp_path, report=surprised))
@@ -109,7 +109,7 @@ def test_files_come_in_the_order_of_a_listing(names: set[str], lot: int) -> None
 
 
 def test_a_walk_is_lazy(tmp_path: Path) -> None:
-    """The first file is returned before a later directory is read."""
+    """The first file is yielded before a later directory is read."""
     make(tmp_path, "a", "b/c")
     found: Iterator[FoundFile | Unusable] = files_below(tmp_path, report=surprised)
     assert isinstance(next(found), FoundFile)
@@ -151,7 +151,7 @@ def test_a_deep_folder_is_walked_to_its_end() -> None:
 
 
 def test_what_is_too_deep_is_an_error_of_its_own(tmp_path: Path) -> None:
-    """A path that is too long for the system is one error, and the walk continues."""
+    """If a path is too long for the system, this is one error, and the walk continues."""
     make(tmp_path, "z")
     here = os.open(tmp_path, os.O_RDONLY)
     names = []
@@ -191,7 +191,7 @@ def test_the_folder_may_be_a_link(tmp_path: Path) -> None:
 
 
 def test_special_files_are_left_out_and_told(tmp_path: Path) -> None:
-    """Pipes and sockets are reported and left out: opening a pipe would wait for its writer."""
+    """Pipes and sockets are reported and left out, because opening a pipe would hang."""
     make(tmp_path, "a")
     os.mkfifo(tmp_path / "pipe")
     with socket.socket(socket.AF_UNIX) as listening:
@@ -219,7 +219,7 @@ def test_a_link_that_leads_to_no_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
-    """A name that is not UTF-8 is one error, also for a directory with many files."""
+    """A name that is not UTF-8 is an error; a directory with such a name is one error."""
     make(tmp_path, "a", "\udcff", "d\udcff/x", "d\udcff/y", "z")
     names, unusable, _ = walked(tmp_path)
     assert names == ["a", "z"]
@@ -248,7 +248,10 @@ def test_what_vanishes_during_the_walk_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_becomes_a_file_is_one(tmp_path: Path) -> None:
-    """An entry's kind is checked when it is visited, not when its folder is read."""
+    """If a directory is replaced by a file during the walk, it is yielded as a file.
+
+    The kind of an entry is checked when the walk visits it.
+    """
     make(tmp_path, "a", "b/x", "c")
     found = files_below(tmp_path, report=surprised)
     next(found)
@@ -294,7 +297,7 @@ def test_a_directory_that_cannot_be_read_is_an_error() -> None:
 
 
 def test_a_folder_that_is_none_is_an_error(tmp_path: Path) -> None:
-    """A missing root folder is an error of the whole walk."""
+    """A missing root folder ends the whole walk with an error."""
     with pytest.raises(LocalFileNotFoundError, match=r"Cannot read .*missing: No such file"):
         list(files_below(tmp_path / "missing", report=surprised))
     make(tmp_path, "a")

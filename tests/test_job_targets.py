@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The paths to which objects are written: below the folder, and one path per object."""
+"""The paths to which a job writes objects: below the target folder, and one path per object."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ PREFIX = "s3://bucket/t/"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Return a path for the folder, which does not exist yet."""
+    """Return a path for the target folder, which does not exist yet."""
     return tmp_path / "target"
 
 
 def get(folder: TargetFolder, name: str) -> Path:
-    """Write an object's name to its path, as a get writes its content."""
+    """Write an object's name as content to the object's path, as a get writes the content."""
     with folder.claimed(PREFIX + name) as path:
         temporary = path.with_name(f".{path.name}.part")
         temporary.write_text(name, encoding="utf-8")
@@ -43,7 +43,7 @@ def get(folder: TargetFolder, name: str) -> Path:
     ["a", "b/c/d", "a b", "...", ".a", "\N{SNOWMAN}/%2e%2e", "a\\..\\b", f"{511 * 'a/'}bc"],
 )
 def test_an_object_has_the_path_of_its_name(name: str, root: Path) -> None:
-    """An object has the path of its name; folders are made only by the claim."""
+    """An object has the path of its name. Folders are made only when the path is claimed."""
     folder = TargetFolder(root, PREFIX)
     assert folder.path_below(PREFIX + name) == root / name
     assert not root.exists()
@@ -54,7 +54,7 @@ def test_an_object_has_the_path_of_its_name(name: str, root: Path) -> None:
     "name", ["", "/", "a/", "a//", ".", "a/.", "..", "a/..", "../a", "a/../../b", "/..", "a\0b"]
 )
 def test_a_name_that_is_no_path_below_is_refused(name: str, root: Path) -> None:
-    """A name that is no path below the folder is refused, also if it stays inside."""
+    """A name that is no path of a file below the folder is refused."""
     folder = TargetFolder(root, PREFIX)
     for use in (folder.path_below, lambda uri: get(folder, uri.removeprefix(PREFIX))):
         with pytest.raises(PolicyError, match=f"its name is not a path below {root}; not written"):
@@ -76,7 +76,10 @@ def test_slashes_that_change_nothing_are_left_out(name: str, path: str, root: Pa
 
 @pytest.mark.parametrize("names", [("a/b", "a//b"), ("a//b", "a/b"), ("a/./b", "./a/b", "a//b")])
 def test_of_names_that_meet_one_is_written(names: tuple[str, ...], root: Path) -> None:
-    """Of names with one path the plain name is written; errors name the other objects."""
+    """If names mean the same path, only the plain name is written.
+
+    The errors for the other objects name the written object.
+    """
     there = {PREFIX + name for name in names}
     written = "a/b" if "a/b" in names else names[0]
     for _ in range(2):
@@ -94,7 +97,7 @@ def test_of_names_that_meet_one_is_written(names: tuple[str, ...], root: Path) -
 
 
 def test_another_prefix_is_refused(root: Path) -> None:
-    """An object of another prefix is refused."""
+    """An object outside the job's prefix is refused."""
     with pytest.raises(PolicyError, match="not a path below"):
         TargetFolder(root, PREFIX).path_below("s3://other/t/a")
 
@@ -102,7 +105,7 @@ def test_another_prefix_is_refused(root: Path) -> None:
 @pytest.mark.parametrize("leads_to", ["../outside", "../outside/missing", "/"])
 @pytest.mark.parametrize("name", ["link/in", "link/in/deeper", "link"])
 def test_a_link_that_leads_out_is_refused(name: str, leads_to: str, root: Path) -> None:
-    """A link that leads out of the folder is refused, as a folder and as the file."""
+    """If a link leads out of the folder, an object that would be written through it is refused."""
     root.mkdir()
     (root.parent / "outside").mkdir()
     (root / "link").symlink_to(leads_to)
@@ -115,7 +118,10 @@ def test_a_link_that_leads_out_is_refused(name: str, leads_to: str, root: Path) 
 
 
 def test_a_link_that_stays_inside_may_be_a_folder(root: Path) -> None:
-    """A link inside the folder may be a folder, but not a file: two names would share it."""
+    """A link inside the folder may lead to a folder, but not to a file.
+
+    Two names would share such a file.
+    """
     (root.parent / "real" / "there").mkdir(parents=True)
     root.symlink_to("real")
     (root / "here").symlink_to("there")
@@ -129,7 +135,7 @@ def test_a_link_that_stays_inside_may_be_a_folder(root: Path) -> None:
 
 @pytest.mark.parametrize("again", [False, True])
 def test_a_file_and_a_folder_of_one_name(root: Path, *, again: bool) -> None:
-    """If a name is both a file and a folder, the second object is refused, also in the next run."""
+    """If a name is both a file and a folder, the second object is refused, also in later runs."""
     for first, second, what in (
         ("a", "a/b", "a is no folder"),
         ("a", "a/b/c", "a is no folder"),
@@ -162,7 +168,7 @@ def test_a_file_that_is_there_is_replaced(root: Path) -> None:
 
 
 def test_an_error_of_the_folder_names_the_object(root: Path) -> None:
-    """An error of the file system names the object, here for a name that is too long."""
+    """An error of the file system, here for a long name, names the object."""
     folder = TargetFolder(root, PREFIX)
     for name in (300 * "x", f"{300 * 'x'}/a"):
         with pytest.raises(StorageError, match=f"{PREFIX}x+.*: File name too long") as caught:
@@ -214,7 +220,7 @@ def folding(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_names_that_are_one_here_are_told_apart(
     first: str, second: str, what: str, root: Path
 ) -> None:
-    """If names are one file here, the first object is written and the second is refused."""
+    """If two names are one file on this file system, the second object is refused."""
     for _ in range(2):
         folder = TargetFolder(root, PREFIX)
         for _ in range(2):
@@ -230,7 +236,7 @@ def test_names_that_are_one_here_are_told_apart(
 def test_names_that_may_be_one_are_written_in_turn(
     root: Path, request: pytest.FixtureRequest, *, is_folding: bool
 ) -> None:
-    """Names that may be one file are written in turn, so that the second replaces no file."""
+    """Names that may be the same file are written in turn: the second cannot replace the first."""
     if is_folding:
         request.getfixturevalue("folding")
     folder = TargetFolder(root, PREFIX)
@@ -249,7 +255,7 @@ def test_names_that_may_be_one_are_written_in_turn(
 
 
 def test_a_failed_object_lets_the_next_one_in(root: Path) -> None:
-    """A claim ends with its block, also after an error."""
+    """The claim on a path ends with its block, also after an error."""
     folder = TargetFolder(root, PREFIX)
     for _ in range(2):
         with pytest.raises(StorageError, match="lost"), folder.claimed(f"{PREFIX}a"):
@@ -260,7 +266,7 @@ def test_a_failed_object_lets_the_next_one_in(root: Path) -> None:
 def test_many_objects_cost_few_calls_of_the_system(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each folder is checked once; after that each object costs one check of its path."""
+    """Each folder is checked once. After that, each object costs one check of its path."""
     folder = TargetFolder(root, PREFIX)
     get(folder, "a/b/c/d/0")
     calls: Counter[str] = Counter()

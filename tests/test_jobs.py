@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def far() -> bool:
-    """Return True: the service is distant."""
+    """Return True, which tells a job that the service is distant."""
     return True
 
 
 def finders() -> list[threading.Thread]:
-    """Return the threads of jobs."""
+    """Return the running threads that jobs have started."""
     return [each for each in threading.enumerate() if each.name.startswith("s3crypt-")]
 
 
@@ -48,7 +48,7 @@ def test_every_item_has_one_outcome(count: int, most: int) -> None:
 
 
 def test_a_failure_is_an_outcome() -> None:
-    """The failure of an item is its outcome, and the other items are done."""
+    """The failure of an item is its outcome, and the other items are still done."""
 
     def work(item: int) -> int:
         if item % 10 == 3:
@@ -62,7 +62,7 @@ def test_a_failure_is_an_outcome() -> None:
 
 
 def test_an_error_that_meets_every_item_stops_the_job() -> None:
-    """An error that concerns every item is raised once, after the running items' outcomes."""
+    """If an error concerns every item, the job stops, and raises it once after all outcomes."""
     begun: list[int] = []
     is_denied = threading.Event()
 
@@ -88,7 +88,7 @@ def test_an_error_that_meets_every_item_stops_the_job() -> None:
 
 
 def test_a_source_that_fails_is_raised_at_last() -> None:
-    """If a source fails, its earlier items are done before the error is raised."""
+    """If a source fails, the items before it are done before the error is raised."""
 
     def source() -> Iterator[int]:
         yield from range(50)
@@ -102,7 +102,7 @@ def test_a_source_that_fails_is_raised_at_last() -> None:
 
 
 def test_a_bug_is_raised() -> None:
-    """An exception that is no error of s3crypt is raised."""
+    """An exception in the work that is not an error of s3crypt is raised, and ends the job."""
 
     def work(item: int) -> float:
         return 1 / (item - 20)
@@ -113,7 +113,7 @@ def test_a_bug_is_raised() -> None:
 
 
 def test_closing_begins_nothing_more() -> None:
-    """After a close no item is begun, and running items are awaited."""
+    """After the outcomes are closed, no item is begun, and running items are awaited."""
     begun, ended = [0], [0]
     lock = threading.Lock()
 
@@ -134,7 +134,7 @@ def test_closing_begins_nothing_more() -> None:
 
 
 def test_a_slow_caller_holds_the_job_back() -> None:
-    """A slow caller bounds the number of waiting items and outcomes."""
+    """If the caller takes outcomes slowly, the number of waiting items and outcomes is bounded."""
     found, done = [0], [0]
 
     def source() -> Iterator[int]:
@@ -155,7 +155,7 @@ def test_a_slow_caller_holds_the_job_back() -> None:
 
 
 def test_work_goes_side_by_side() -> None:
-    """With a distant service all workers run; with a near service as many as cores."""
+    """With a distant service all workers run; with a near service at most as many as cores."""
 
     def widest(*, is_far: bool) -> int:
         now, most, lock = [0], [0], threading.Lock()
@@ -177,7 +177,7 @@ def test_work_goes_side_by_side() -> None:
 
 
 def test_random_delays_and_failures() -> None:
-    """Many jobs at once have their own outcomes."""
+    """Several jobs at the same time each yield exactly the outcomes of their own items."""
 
     def one(seed: int) -> None:
         numbers = random.Random(seed)
@@ -199,7 +199,7 @@ def test_random_delays_and_failures() -> None:
 
 
 def test_a_journal_leaves_out_what_is_done(tmp_path: Path) -> None:
-    """A journal skips finished items; failed and changed items are done again."""
+    """With a journal, finished items are skipped; failed and changed items are done again."""
     done: list[int] = []
 
     def work(item: int) -> int:

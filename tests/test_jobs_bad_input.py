@@ -45,11 +45,12 @@ class Ended:
 
     @property
     def actions(self) -> dict[str, int]:
-        """Return the number of outcomes for each action, from the last line."""
+        """Return the number of outcomes per action, from the last line of the output."""
         return dict(self.outcomes[-1]["counts"])
 
 
-# The functions that spoil replies, for the single relay of a test: a journal is for one endpoint.
+# Functions that change replies. One relay serves a whole test and calls them, because a journal
+# belongs to one endpoint.
 _SPOILS: list[Callable[[Asked, Callable[[], Answer]], Answer]] = []
 
 
@@ -79,7 +80,7 @@ def command(
 
 @contextmanager
 def spoiled(_: Running, spoil: Any) -> Iterator[str]:
-    """Make the command's relay spoil replies."""
+    """Let the command's relay change replies by `spoil` within the block."""
     _SPOILS.append(spoil)
     try:
         yield os.environ["AWS_ENDPOINT_URL_S3"]
@@ -136,7 +137,7 @@ def puts(requests_log: RequestsLog) -> list[str]:
 def test_bad_files_stop_no_other(
     command: Callable[..., Ended], s3: Any, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Unusable links, sockets, pipes and names are reported; the other files are put once."""
+    """Unusable links, sockets, pipes and names are reported, and the other files are put once."""
     contents = fill(Path("tree"), 3)
     Path("tree/dangling").symlink_to("nowhere")
     Path("tree/itself").symlink_to("itself")
@@ -209,7 +210,7 @@ def test_files_that_change_during_the_job(
 def test_a_file_that_was_written_to_since_is_done_again(
     command: Callable[..., Ended], bucket: str, requests_log: RequestsLog
 ) -> None:
-    """A journal identifies files by size and time, so a changed file is put again."""
+    """A file that changed after a job is put again: a journal identifies files by size and time."""
     fill(Path("tree"), 3)
     asked = ("put", "-r", "tree", f"s3://{bucket}/t", *_MODE, "--journal", "journal")
     assert command(*asked).code == 0
@@ -220,7 +221,7 @@ def test_a_file_that_was_written_to_since_is_done_again(
 
 
 def test_a_journal_in_its_own_folder(command: Callable[..., Ended], s3: Any, bucket: str) -> None:
-    """A journal in the folder that is put does not become an object, and stays locked."""
+    """A journal in the folder that is put does not become an object, and keeps its lock."""
     contents = fill(Path("tree"), 3)
     asked = ("put", "-r", "tree", f"s3://{bucket}/t", *_MODE, "--journal", "tree/journal")
     for _ in range(2):
@@ -254,7 +255,7 @@ _WRITTEN = (
     "-r",
     "/".join(["long"] * 190),
 )
-# The path of each of these names is simpler than the name.
+# These names lead to simpler paths: redundant slashes and dots are left out.
 _SQUEEZED = {"a//b": "a/b", "./here": "here", "/top": "top"}
 _REFUSED = ("../up", "x" * 300, "folder/")
 
@@ -301,7 +302,7 @@ def test_names_that_collide(command: Callable[..., Ended], s3: Any, bucket: str)
 
 
 def test_names_that_meet_in_one_path(command: Callable[..., Ended], s3: Any, bucket: str) -> None:
-    """The plain name is fetched, and other names of its path are errors, also in a dry run."""
+    """If names mean one path, the plain name is fetched, the others fail, also in a dry run."""
     meeting = ("a/.x", "a/./.x", "a//.x", "a/b", "a//b", "c//d")
     for name in meeting:
         s3.put_object(Bucket=bucket, Key=f"t/{name}", Body=name.encode())
@@ -319,7 +320,7 @@ def test_names_that_meet_in_one_path(command: Callable[..., Ended], s3: Any, buc
 def test_errors_of_a_file_name_its_object(
     command: Callable[..., Ended], s3: Any, bucket: str
 ) -> None:
-    """An error of the file system names the object and the cause."""
+    """If the file system refuses a file, the error names its object."""
     for name in ("a", "b/c", "d", f"{'e' * 300}"):
         s3.put_object(Bucket=bucket, Key=f"t/{name}", Body=name.encode())
     Path("back/a").mkdir(parents=True)
@@ -349,7 +350,7 @@ def test_delete_markers(command: Callable[..., Ended], s3: Any, versioned_bucket
 def test_archived_objects(
     command: Callable[..., Ended], sandbox: Running, s3: Any, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Of several objects only an archived object fails; after its restore it is fetched."""
+    """Only the archived object of several fails; after its restore it is fetched."""
     for name in ("a", "b", "c"):
         s3.put_object(Bucket=bucket, Key=f"t/{name}", Body=name.encode())
 
@@ -415,7 +416,7 @@ def test_two_jobs_on_one_target(bucket: str, tmp_path: Path) -> None:
 def test_a_journal_that_cannot_be_used(
     command: Callable[..., Ended], bucket: str, requests_log: RequestsLog, kind: str
 ) -> None:
-    """An unusable journal is an error: the job does nothing and the file stays unchanged."""
+    """A journal that cannot be used is an error; the job does nothing and keeps the file."""
     fill(Path("tree"), 3)
     journal = Path("journal")
     asked = ("put", "-r", "tree", f"s3://{bucket}/t", *_MODE, "--journal", journal)
@@ -450,7 +451,7 @@ def test_a_journal_that_cannot_be_used(
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """Limit the size of this process's files, as on a full disk."""
+    """Limit the size of files that this process writes, to act like a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -460,7 +461,10 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 
 def test_a_full_disk(command: Callable[..., Ended], s3: Any, bucket: str) -> None:
-    """An object that does not fit fails and leaves nothing; with room, it alone is fetched."""
+    """An object that does not fit on the disk fails and leaves no file.
+
+    With room on the disk, the next run fetches only this object.
+    """
     contents = {"a": b"a", "b": os.urandom(_MIB), "c": b"c"}
     for name, data in contents.items():
         s3.put_object(Bucket=bucket, Key=f"t/{name}", Body=data)
@@ -476,7 +480,7 @@ def test_a_full_disk(command: Callable[..., Ended], s3: Any, bucket: str) -> Non
 def test_a_journal_on_a_full_disk(
     command: Callable[..., Ended], bucket: str, requests_log: RequestsLog
 ) -> None:
-    """If the journal cannot be written, the job stops; with room, it continues."""
+    """If the journal cannot be written, the job stops; with room on the disk it continues."""
     fill(Path("tree"), 300)
     asked = ("put", "-r", "tree", f"s3://{bucket}/t", *_MODE, "--journal", "journal")
     with files_of_at_most(20_000):
@@ -488,7 +492,7 @@ def test_a_journal_on_a_full_disk(
     done = len(puts(requests_log))
     assert 0 < done < 300
     assert command(*asked).code == 0
-    # At most 4 objects are put twice: the objects in progress when the disk was full.
+    # At most 4 objects are put twice: those in progress when the disk became full.
     assert len(puts(requests_log)) <= 300 - done + 4
 
 
@@ -515,7 +519,7 @@ def test_an_interrupt(
         return forward()
 
     asked = ("put", "-r", "tree", f"s3://{bucket}/t", *_MODE, "--journal", "journal")
-    # A background job inherits that ctrl-C is ignored.
+    # A process in the background may inherit that ctrl-C is ignored; the command must react to it.
     script = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     script += "from s3crypt_cli.main import main; main()"
     with (
@@ -552,7 +556,7 @@ def test_some_requests_fail(
     monkeypatch: pytest.MonkeyPatch,
     verb: str,
 ) -> None:
-    """A job succeeds though one request in eight is answered with 500, 503 or not at all."""
+    """A job succeeds although one request in eight gets 500, 503 or no reply."""
     # On a busy machine five attempts take longer than the other tests' deadline.
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "60")
     contents = fill(Path("tree"), 40)
@@ -599,7 +603,7 @@ def test_one_object_whose_requests_always_fail(
     requests_log: RequestsLog,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The object fails with the service's code, and the next run repeats it alone."""
+    """An object whose requests always fail has the service's code; the next run repeats only it."""
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "0.3")
     fill(Path("tree"), 20)
 
@@ -653,7 +657,7 @@ def test_credentials_that_expire(
         ended = command(*asked)
     assert ended.code == 5
     assert ended.said.count("the credentials have expired") == 1
-    # Four objects are in progress, and a rotation also requests an object's tags.
+    # Four objects are in progress, and a rotation also requests the tags of an object.
     assert len(refused) <= 8
     done = sum(ended.actions.values()) - ended.actions.get("failed", 0)
     assert 0 < done < 40

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal of a job: its notes, its refusals, and its state after SIGKILL."""
+"""The journal of a job: what it notes, what it refuses, and what is left after SIGKILL."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def killed(code: str, *arguments: str) -> Iterator[tuple[IO[bytes], list[bytes]]
 
 
 def noted(path: Path, job: Mapping[str, object] = JOB, **outcomes: str) -> None:
-    """Make a journal with some notes."""
+    """Make a journal with these outcomes, by item."""
     with Journal.open(path, job) as journal:
         for key, action in outcomes.items():
             journal.note(key, action)
@@ -92,7 +92,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_what_is_noted_is_there_in_the_next_run(path: Path) -> None:
-    """An item is done if it succeeded at the same version, also in the next run."""
+    """An item that succeeded counts as done in the next run, if its version is the same."""
     with Journal.open(path, JOB) as journal:
         journal.note("a", "put", version="1")
         journal.note("b", FAILED, "it vanished")
@@ -131,7 +131,7 @@ def test_any_text_is_a_key_of_its_own(path: Path) -> None:
 
 
 def test_a_job_may_be_named_by_any_text(path: Path) -> None:
-    """Jobs with different names are different, also if the names are not UTF-8."""
+    """Jobs whose names differ are different jobs, also if the names are not UTF-8."""
     noted(path, {"source": "\udcff"}, a="put")
     noted(path, {"source": "\udcff"})
     with pytest.raises(ConfigError, match=r"source '\\udcff' instead of '\\udcfe'"):
@@ -139,7 +139,7 @@ def test_a_job_may_be_named_by_any_text(path: Path) -> None:
 
 
 def test_only_its_owner_reads_a_journal(path: Path, tmp_path: Path) -> None:
-    """A journal contains names, so only its owner can read it and SQLite's second file."""
+    """Only its owner can read a journal and SQLite's second file, because they contain names."""
     (tmp_path / "empty").touch(0o644)
     before = os.umask(0)
     try:
@@ -156,7 +156,7 @@ def test_only_its_owner_reads_a_journal(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [":memory:", "file:x?mode=memory", "a?b#c%41", "\udcff"])
 def test_a_path_is_a_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path is a file's name even if SQLite would give it another meaning."""
+    """The path of a journal is a file's name, even if SQLite would give it another meaning."""
     monkeypatch.chdir(tmp_path)
     noted(Path(name), a="put")
     assert [file.name for file in tmp_path.iterdir()] == [name]
@@ -239,7 +239,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], type[S3CryptError], str, str]
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_is_not_this_jobs_journal_is_refused(kind: str, path: Path) -> None:
-    """The error names the file, the fault and the remedy, and the file is unchanged."""
+    """A file that is not this job's journal is refused and stays unchanged.
+
+    The error names the file, the fault and the remedy.
+    """
     make, error, what, hint = REFUSED[kind]
     make(path)
     before = path.read_bytes() if path.is_file() else None
@@ -252,7 +255,7 @@ def test_what_is_not_this_jobs_journal_is_refused(kind: str, path: Path) -> None
 
 
 def test_a_journal_without_its_folder_is_refused(tmp_path: Path) -> None:
-    """If the journal's folder is missing it is not made, because the path may be mistyped."""
+    """If the journal's folder is missing, it is not made: the path may be mistyped."""
     with pytest.raises(LocalFileNotFoundError, match=r"Cannot create .*missing/x: No such file"):
         Journal.open(tmp_path / "missing" / "x", JOB)
     (tmp_path / "file").touch()
@@ -293,7 +296,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(*, has_journal: bool) -> No
 
 
 def test_a_full_disk_is_an_error_that_loses_no_note(path: Path) -> None:
-    """On a full disk earlier notes stay, and with room the journal can be used again."""
+    """On a full disk earlier notes are kept; with room the journal can be used again."""
     with Journal.open(path, JOB) as journal:
         journal._connection.execute("PRAGMA max_page_count = 10")
         with pytest.raises(StorageError, match="the disk is full") as caught:
@@ -310,7 +313,7 @@ def test_a_full_disk_is_an_error_that_loses_no_note(path: Path) -> None:
 
 
 def test_a_journal_knows_its_files(path: Path, tmp_path: Path) -> None:
-    """`owns` finds the journal's files by any name, before and after the first note."""
+    """`owns` recognises the files of the journal by any path, before and after the first note."""
     (tmp_path / "other").touch()
     (tmp_path / "link").symlink_to(path)
     with Journal.open(path, JOB) as journal:
@@ -347,7 +350,7 @@ for number in range(10**6):
 
 
 def test_a_write_that_fails_is_an_error_that_loses_no_note(path: Path) -> None:
-    """A failed write is an error without loss, here by a limit on the size of files."""
+    """If a write fails, here by a limit on file sizes, it is an error that loses no note."""
     count, said = run(_LIMITED, str(path)).splitlines()
     assert f"The journal {path} cannot be read or written" in said
     with Journal.open(path, JOB) as journal:
@@ -355,7 +358,7 @@ def test_a_write_that_fails_is_an_error_that_loses_no_note(path: Path) -> None:
 
 
 def test_damage_that_comes_later_is_the_same_error(path: Path) -> None:
-    """Damage to the open file is an error when the damaged page is read."""
+    """If an open journal is damaged, reading the damaged page is the same error as at opening."""
     data = _make_long(path)
     with Journal.open(path, JOB) as journal:
         journal._connection.execute("PRAGMA cache_size = 1")
@@ -372,7 +375,7 @@ def test_damage_that_comes_later_is_the_same_error(path: Path) -> None:
 
 
 def test_a_journal_is_one_processes(path: Path) -> None:
-    """A second process is refused at once; the lock ends with the first process."""
+    """A second process cannot open a journal in use; the lock ends with the first process."""
     with killed(_NOTING, str(path), "0") as (output, _):
         assert (output.readline(), output.readline()) == (b"ready\n", b"open\n")
         with pytest.raises(ConfigError, match=f"journal {path} is in use") as caught:
@@ -393,7 +396,10 @@ except ConfigError as error:
 
 
 def test_a_refused_attempt_does_not_end_the_lock(path: Path) -> None:
-    """A refused attempt keeps the lock, although closing a file's descriptor drops its locks."""
+    """A refused attempt to open a journal keeps its lock.
+
+    For the system, closing any descriptor of a file drops the process's locks on it.
+    """
     with Journal.open(path, JOB) as journal:
         for _ in range(2):
             with pytest.raises(ConfigError, match="is in use"):
@@ -404,7 +410,7 @@ def test_a_refused_attempt_does_not_end_the_lock(path: Path) -> None:
 
 
 def test_threads_share_a_journal(path: Path) -> None:
-    """Several threads can use a journal: no note is lost, and each sees all notes."""
+    """Several threads can use one journal: no note is lost, and each thread sees all notes."""
     wrong: list[object] = []
 
     def note_all(journal: Journal, thread: int) -> None:
@@ -456,7 +462,7 @@ def test_a_fork_leaves_the_journal_to_the_parent(path: Path) -> None:
 
 
 def test_sigkill_undoes_no_note(path: Path) -> None:
-    """After SIGKILL at twenty moments the journal has every acknowledged note."""
+    """After SIGKILL at each of twenty moments, the journal has every acknowledged note."""
     moments = random.Random(15)
     acknowledged: set[int] = set()
     for start in range(0, 20_000_000, 1_000_000):
@@ -480,7 +486,7 @@ def test_sigkill_undoes_no_note(path: Path) -> None:
 
 
 def test_sigkill_while_a_journal_is_made(tmp_path: Path) -> None:
-    """After SIGKILL during its creation a journal can be opened."""
+    """After SIGKILL while a journal is made, the journal can be opened."""
     moments = random.Random(16)
     made = 0
     for number in range(10):
@@ -509,7 +515,7 @@ with Journal.open(sys.argv[1], {JOB!r}) as journal:
 
 
 def test_memory_does_not_grow_with_the_items(path: Path) -> None:
-    """SQLite keeps 2 MB of pages in memory, and the rest of the file only on disk."""
+    """A journal of 8 MB takes little memory, because SQLite keeps at most 2 MB of its pages."""
     kib = int(run(_GROWING, str(path)))
     assert path.stat().st_size > 8_000_000
     assert kib < 1500

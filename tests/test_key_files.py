@@ -30,7 +30,7 @@ PEM = PRIVATE.private_bytes(
 PUBLIC_PEM = PRIVATE.public_key().public_bytes(
     serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
 )
-# Functions that read a key file, for each kind of secret key.
+# For each kind of secret key: the content of a key file, and a function that reads it.
 READERS: dict[str, tuple[bytes, Callable[[Path], Any]]] = {
     "aes": (bytes(32), lambda file: keyring_of(f"aes:acme/one={file}")),
     "rsa": (PEM, lambda file: keyring_of(f"rsa:acme/one={file}")),
@@ -63,7 +63,10 @@ def test_a_file_of_its_owner_alone_is_read(
 def test_a_file_that_others_can_read_is_warned_of(
     mode: int, reader: tuple[Path, Callable[[], Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The warning contains the chmod command; in strict mode the file is refused."""
+    """A key file that other users can read causes a warning with the chmod command.
+
+    In strict mode the file is refused.
+    """
     file, read = reader
     file.chmod(mode)
     command = f"chmod 600 '{file}'"
@@ -114,7 +117,7 @@ def test_a_key_may_come_through_a_pipe() -> None:
 def test_a_setting_that_is_neither_is_an_error(
     reader: tuple[Path, Callable[[], Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error names the environment variable."""
+    """If the variable has a value that is not allowed, the error names the variable."""
     file, read = reader
     file.chmod(0o644)
     monkeypatch.setenv("S3CRYPT_STRICT_KEY_FILES", "perhaps")
@@ -125,7 +128,10 @@ def test_a_setting_that_is_neither_is_an_error(
 def test_the_command_warns_once_and_may_refuse(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The command prints one line, whatever Python's warning filters; --quiet and --strict work."""
+    """The command prints the warning as one line, whatever Python's warning filters are.
+
+    --quiet hides it, and --strict refuses the file.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("S3CRYPT_STRICT_KEY_FILES", raising=False)
     (tmp_path / "plain").write_bytes(b"plain")

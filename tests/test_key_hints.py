@@ -56,7 +56,7 @@ def delete(kms: Any, key: str) -> None:
 def test_a_refusal_names_the_command_for_its_key(
     bucket: str, kms_key: str, mode: str, spoil: Callable[[Any, str], None], command: str
 ) -> None:
-    """Refusals by KMS, and KMS refusals that S3 passes on, both name the key."""
+    """If KMS refuses a key, directly or through S3, the error names the key."""
     store = connect(SSEKMS(kms_key) if mode == "sse-kms" else ClientSide(kms_keyring(kms_key)))
     store.put(b"plain", f"s3://{bucket}/x")
     spoil(boto3.client("kms"), kms_key)
@@ -96,7 +96,7 @@ def test_the_key_in_the_advice(subject: str, said: str, command: str) -> None:
     ],
 )
 def test_the_advice_follows_the_state(said: str, command: str) -> None:
-    """KMS uses one error code for several key states; the hint follows the message."""
+    """The hint follows KMS's message, because KMS has one error code for several key states."""
     reply: Any = {"Error": {"Code": "KMS.KMSInvalidStateException", "Message": said}}
     error = translate(ClientError(reply, "GetObject"), "s3://acme/x")
     assert f"`s3crypt keys {command}`" in str(error.hint)

@@ -30,7 +30,7 @@ GRANT = Grant("g1", "arn:aws:iam::111122223333:role/reader", False, ("Decrypt",)
 
 
 def judged(account: str = ACCOUNT, **changed: Any) -> dict[str, Finding]:
-    """Return the finding of each control about a key, for an audit of an account."""
+    """Return the finding of each control about a key, for an audit by `account`."""
     key = replace(GOOD, **changed)
     resource = Judged(Resource("key", key.arn, key.account, key.region))
     return {each.control.id: each for each in judge_key(SeenKey(resource, key, account, NOW))}
@@ -43,7 +43,7 @@ def test_a_good_key_passes() -> None:
 
 @pytest.mark.parametrize("control", ["KMS.3", "S3CRYPT.7", "S3CRYPT.8"])
 def test_a_key_without_a_state_is_unknown(control: str) -> None:
-    """A reply without the key's state does not prove that the key is usable and will stay."""
+    """If a reply lacks the key's state, the controls that depend on the state are unknown."""
     assert judged(state="")[control].verdict is Verdict.UNKNOWN
 
 
@@ -57,7 +57,7 @@ def test_a_key_without_a_state_is_unknown(control: str) -> None:
     ],
 )
 def test_a_key_of_another_account_has_no_line(control: str, changed: dict[str, Any]) -> None:
-    """KMS refuses these requests from another account; the owner's audit reports the finding."""
+    """A failed control of a key of another account has no fix: KMS would refuse the command."""
     theirs, own = judged(OTHER, **changed)[control], judged(**changed)[control]
     assert (theirs.verdict, own.verdict) == (Verdict.FAIL, Verdict.FAIL)
     assert theirs.fix is None
@@ -65,7 +65,7 @@ def test_a_key_of_another_account_has_no_line(control: str, changed: dict[str, A
 
 
 def test_a_replica_is_rotated_by_its_primary() -> None:
-    """The rotation of a replica follows its primary key; KMS does not enable it on a replica."""
+    """The rotation of a replica is judged by its primary key, because KMS rotates only that."""
     primary = ARN.replace("eu-west-1", "us-east-1")
     fix = judged(rotates=False, primary=primary)["KMS.4"].fix
     assert fix is not None
@@ -83,6 +83,6 @@ def test_a_replica_is_rotated_by_its_primary() -> None:
 def test_an_empty_constraint_constrains_nothing(
     constraints: dict[str, Any], verdict: Verdict
 ) -> None:
-    """Every encryption context contains the empty context as a subset."""
+    """A grant whose only constraint is empty fails: every encryption context contains it."""
     found = judged(grants=(replace(GRANT, constraints=constraints),))["S3CRYPT.12"]
     assert found.verdict is verdict

@@ -66,7 +66,7 @@ def alone(sandbox_of_keys: sandboxes.Running) -> sandboxes.Running:
 
 @dataclass(frozen=True)
 class Objects:
-    """Objects under one key, one object for each way in which an object depends on a key."""
+    """One object per way in which an object can depend on a key, all under the same key."""
 
     bucket: str
 
@@ -121,7 +121,7 @@ def _refusal(objects: Objects, key: str, mode: str = "header") -> KeyUnavailable
 def test_a_rotated_key_opens_what_is_older_and_newer(
     keys: KeyManager, key: Key, objects: Objects
 ) -> None:
-    """A rotation adds key material; KMS keeps the old material for existing data keys."""
+    """After a rotation the key opens older and newer objects: KMS keeps the old material."""
     rotated = keys.rotate(key.arn, wait=True)
     objects.write("second", key.arn)
     assert rotated.material_id != key.material_id
@@ -143,7 +143,7 @@ def test_the_schedule_rotates_a_key(
 def test_a_moved_alias_reads_only_what_is_under_its_key(
     keys: KeyManager, key: Key, objects: Objects
 ) -> None:
-    """A reader that names the key's ARN still works; a reader that names the alias is refused."""
+    """After an alias moved, readers that name the key's ARN work; readers by alias are refused."""
     assert objects.opened("first", "alias/life") == ALL
     successor = keys.create(alias="life-2027")
     change = keys.move_alias("alias/life", successor.arn)
@@ -166,7 +166,7 @@ def test_a_disabled_key_opens_nothing_until_it_is_enabled(
 
 
 def test_a_deletion_can_be_cancelled(keys: KeyManager, key: Key, objects: Objects) -> None:
-    """Reads fail during the waiting period; after the cancellation the key must be enabled."""
+    """During the waiting period reads fail. After a cancellation the key must still be enabled."""
     waiting = keys.schedule_deletion(key.arn, days=7, confirmed_name="life")
     assert waiting.state == "PendingDeletion"
     assert objects.opened("first", key.arn) == NONE
@@ -180,7 +180,7 @@ def test_a_deletion_can_be_cancelled(keys: KeyManager, key: Key, objects: Object
 def test_a_deleted_key_opens_nothing_ever_again(
     keys: KeyManager, key: Key, objects: Objects, alone: sandboxes.Running
 ) -> None:
-    """On its date the key is deleted; deleting a missing key is an error."""
+    """On its date the key is deleted and opens nothing; deleting it again is an error."""
     keys.schedule_deletion(key.arn, days=7, confirmed_name="life")
     sandboxes.advance_clock(alone, 6 * DAY)
     assert keys.show(key.arn).state == "PendingDeletion"
@@ -194,7 +194,7 @@ def test_a_deleted_key_opens_nothing_ever_again(
 def test_imported_material_opens_objects_while_it_is_there(
     keys: KeyManager, objects: Objects, tmp_path: Path
 ) -> None:
-    """New material is rotated in beside the old; if either is missing, the key reads nothing."""
+    """A key with old and new imported material opens objects only while it has both."""
     old, new = tmp_path / "old", tmp_path / "new"
     for file in (old, new):
         file.write_bytes(os.urandom(32))
@@ -218,7 +218,7 @@ def test_imported_material_opens_objects_while_it_is_there(
 def test_imported_material_expires(
     keys: KeyManager, objects: Objects, tmp_path: Path, alone: sandboxes.Running
 ) -> None:
-    """KMS deletes expired material; importing the same bytes makes the objects readable again."""
+    """KMS deletes expired material. After an import of the same bytes the objects open again."""
     material = tmp_path / "material"
     material.write_bytes(os.urandom(32))
     arn = keys.create(alias="expiring", imported_material=True).arn
@@ -262,7 +262,7 @@ def test_a_primary_key_outlives_its_replicas(
 
 
 def test_a_grant_opens_objects_to_a_role_until_it_is_revoked(key: Key, objects: Objects) -> None:
-    """A role that is not in the key policy can read by a grant, within the grant's constraint."""
+    """A role that the key policy does not name can read by a grant, within its constraint."""
     objects.write("second", key.arn)
     owner, reader = _role("owner"), _role("reader")
     _leave_to(key.arn, owner, "owner")
@@ -299,7 +299,7 @@ def _role(name: str) -> boto3.Session:
 
 
 def _leave_to(key: str, session: boto3.Session, role: str) -> None:
-    """Allow only one role to use and administer a key."""
+    """Set a key policy by which only one role may use and administer the key."""
     statement = {"Effect": "Allow", "Principal": {"AWS": _arn(role)}, "Action": "kms:*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [{**statement, "Resource": "*"}]})
     session.client("kms").put_key_policy(KeyId=key, PolicyName="default", Policy=policy)

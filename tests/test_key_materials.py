@@ -77,7 +77,7 @@ def test_the_metadata_has_the_id(bucket: str, kms_key: str, kms: Any, s3: Any) -
 
 
 def test_a_rotated_key_has_another_id(bucket: str, kms_key: str, kms: Any, s3: Any) -> None:
-    """The entry has the id of the material that wrapped this object, not the current one."""
+    """After a rotation, an object's entry has the id of the material that wrapped its data key."""
     store = connect(in_metadata(kms_keyring(kms_key)))
     store.put(b"plain", f"s3://{bucket}/x")
     old = current(kms, kms_key)
@@ -88,7 +88,7 @@ def test_a_rotated_key_has_another_id(bucket: str, kms_key: str, kms: Any, s3: A
 
 
 def test_a_header_has_no_room(bucket: str, kms_key: str, kms: Any, s3: Any) -> None:
-    """An object with its key in the header has no entry; only its writer knows the id."""
+    """An object with its key in the header has no entry. Only the result of the put has the id."""
     uri, store = f"s3://{bucket}/x", connect(ClientSide(kms_keyring(kms_key)))
     assert store.put(b"plain", uri).key_materials == {f"kms:{kms_key}": current(kms, kms_key)}
     assert ENTRY not in metadata(s3, bucket)
@@ -98,7 +98,10 @@ def test_a_header_has_no_room(bucket: str, kms_key: str, kms: Any, s3: Any) -> N
 def test_rewrapping_replaces_the_id(
     bucket: str, kms_key: str, new_key: str, kms: Any, s3: Any
 ) -> None:
-    """The entry has the destination's id; the outcome has both ids from the reply to ReEncrypt."""
+    """After a rewrap the entry has the new key's material id.
+
+    The outcome has the old and the new id, from the reply to ReEncrypt.
+    """
     uri, store = f"s3://{bucket}/x", connect(in_metadata(kms_keyring(kms_key)))
     store.put(b"plain", uri)
     set_metadata(s3, bucket, {ENTRY: FORGED})
@@ -114,7 +117,7 @@ def test_rewrapping_replaces_the_id(
 def test_rewrapping_by_a_key_without_material_drops_the_id(
     bucket: str, kms_key: str, kms: Any, s3: Any
 ) -> None:
-    """If the new wrapping has no id, the old id is removed, because it no longer applies."""
+    """If the new wrapping has no material id, the old id is removed, as it no longer applies."""
     uri, store = f"s3://{bucket}/x", connect(in_metadata(kms_keyring(kms_key)))
     store.put(b"plain", uri)
     (outcome,) = store.rotate(uri, to=in_metadata(aes()))
@@ -127,7 +130,10 @@ def test_rewrapping_by_a_key_without_material_drops_the_id(
 def test_re_encryption_writes_the_new_id(
     bucket: str, kms_key: str, new_key: str, kms: Any, s3: Any
 ) -> None:
-    """The outcome has the id from the reply to Decrypt, also for a key in the header."""
+    """The outcome of a re-encryption has the old material id from the reply to Decrypt.
+
+    This holds also for an object with its key in the header.
+    """
     uri, store = f"s3://{bucket}/x", connect(ClientSide(kms_keyring(kms_key)))
     store.put(b"plain", uri)
     (outcome,) = store.rotate(uri, to=in_metadata(kms_keyring(new_key)))
@@ -145,7 +151,7 @@ def test_re_encryption_writes_the_new_id(
 def test_a_dry_run_names_the_material_that_opens(
     kms: Any, bucket: str, kms_key: str, new_key: str
 ) -> None:
-    """A dry run reports the id of the old material only; the new id is not known yet."""
+    """A dry run reports only the id of the old material, because the new id is not known yet."""
     uri, store = f"s3://{bucket}/x", connect(in_metadata(kms_keyring(kms_key)))
     store.put(b"plain", uri)
     (outcome,) = store.rotate(uri, to=in_metadata(kms_keyring(new_key)), dry_run=True)
@@ -181,7 +187,10 @@ def test_a_copy_keeps_the_id(bucket: str, kms_key: str, kms: Any, s3: Any) -> No
 
 
 def test_one_id_per_wrapped_key(bucket: str, kms_key: str, new_key: str, kms: Any, s3: Any) -> None:
-    """Ids are in the order of the wrapped keys; the reply to Encrypt has no id."""
+    """With several keys the ids are in the order of the wrapped keys.
+
+    The reply to Encrypt has no id, so further keys have none.
+    """
     first, second = kms_keyring(kms_key), kms_keyring(new_key)
     store = connect(in_metadata(MultiKeyring(first, second, aes())))
     store.put(b"plain", f"s3://{bucket}/x")
@@ -194,7 +203,7 @@ def test_one_id_per_wrapped_key(bucket: str, kms_key: str, new_key: str, kms: An
 
 
 def test_a_cached_data_key_has_its_id(bucket: str, kms_key: str, kms: Any, s3: Any) -> None:
-    """Each object with a shared, cached data key has the id of that data key's material."""
+    """Every object under a cached data key has the id of the material that wrapped this key."""
     keyring = CachingKeyring(kms_keyring(kms_key), max_age=60)
     store = connect(ClientSide(keyring, key_location="metadata", bind_name=False))
     for name in ("x", "y"):
@@ -204,7 +213,7 @@ def test_a_cached_data_key_has_its_id(bucket: str, kms_key: str, kms: Any, s3: A
 
 
 def test_a_kms_that_reports_no_id(bucket: str, kms_key: str, new_key: str, s3: Any) -> None:
-    """Without an id no entry is written; the object is stored, rewrapped and read as usual."""
+    """If KMS reports no material id, no entry is written, and the object works as usual."""
     uri = f"s3://{bucket}/x"
     with watched(unreporting):
         store = S3Crypt(in_metadata(kms_keyring(kms_key)))
@@ -221,7 +230,7 @@ def test_a_kms_that_reports_no_id(bucket: str, kms_key: str, new_key: str, s3: A
 def test_the_id_gives_way_to_metadata_of_the_user(
     bucket: str, kms_key: str, new_key: str, s3: Any, spare: int
 ) -> None:
-    """The entry needs 80 of the 2,048 bytes; if they are not free, the entry is left out."""
+    """The entry needs 80 of the 2,048 bytes of metadata, and is left out if they are not free."""
     uri, store = f"s3://{bucket}/x", connect(in_metadata(kms_keyring(kms_key)))
     store.put(b"plain", uri)
     taken = sum(len(n) + len(v) for n, v in metadata(s3, bucket).items() if n != ENTRY)
@@ -241,7 +250,7 @@ def test_the_id_gives_way_to_metadata_of_the_user(
 def test_a_forged_id_opens_and_closes_nothing(
     bucket: str, kms_key: str, s3: Any, text: str
 ) -> None:
-    """Reading does not depend on the entry, and a malformed id is not shown."""
+    """A forged id has no effect on reading, and a malformed id is not shown."""
     uri, store = f"s3://{bucket}/x", connect(in_metadata(kms_keyring(kms_key)))
     store.put(b"plain", uri)
     set_metadata(s3, bucket, {ENTRY: text})

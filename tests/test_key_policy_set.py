@@ -61,7 +61,7 @@ def key(manager: KeyManager) -> str:
 def test_a_whole_policy_takes_the_place_of_the_current_one(
     writer: PolicyWriter, manager: KeyManager, key: str, tmp_path: Path
 ) -> None:
-    """Statements that are not in the new policy are removed; the saved copy restores them."""
+    """A new policy removes the statements that it lacks; the saved copy restores them."""
     wanted = document(allow(None, ROOT, "kms:Describe*"), ADMIN)
     plan = writer.plan_whole(wanted, key)
     changes = sorted((each.sid, each.change.value) for each in plan.differences)
@@ -76,7 +76,7 @@ def test_a_whole_policy_takes_the_place_of_the_current_one(
 
 
 def test_a_changed_statement_is_one_difference(writer: PolicyWriter, key: str) -> None:
-    """The changed statement is recognised by its Sid; the other statements are kept."""
+    """A changed statement is shown as changed, by its Sid; the other statements are kept."""
     plan = writer.plan_whole(document(ADMIN, allow("Read", READER, "kms:Encrypt")), key)
     (change,) = plan.differences
     assert (change.sid, change.change.value) == ("Read", "changed")
@@ -84,7 +84,7 @@ def test_a_changed_statement_is_one_difference(writer: PolicyWriter, key: str) -
 
 
 def test_the_same_policy_is_no_change(writer: PolicyWriter, key: str, tmp_path: Path) -> None:
-    """The order of the statements does not matter; nothing is written or saved."""
+    """If only the order of the statements differs, nothing is written or saved."""
     plan = writer.plan_whole(document(READ, ADMIN), key)
     assert not plan.changes
     assert writer.apply(plan, folder=tmp_path).saved is None
@@ -106,7 +106,7 @@ def test_the_same_policy_is_no_change(writer: PolicyWriter, key: str, tmp_path: 
             ],
             r"user/sandbox could no longer call kms:PutKeyPolicy .*Deny",
         ),
-        # The caller keeps control, but the account loses it.
+        # The caller keeps control of the key, but the account loses it.
         ([allow("Admin", CALLER)], r":root could no longer call kms:PutKeyPolicy"),
         # It is uncertain whether a later request of the caller will have the tag.
         (
@@ -126,7 +126,7 @@ def test_a_policy_that_locks_out_is_refused(
     statements: list[dict[str, Any]],
     reason: str,
 ) -> None:
-    """Nothing is written unless the caller and the key's account keep control of the key."""
+    """A policy is not written unless the caller and the key's account keep control of the key."""
     plan = writer.plan_whole(document(*statements) if statements else Document(()), key)
     with pytest.raises(PolicyError, match=reason):
         plan.check()
@@ -150,7 +150,7 @@ def test_a_policy_that_locks_out_is_refused(
 def test_what_is_no_key_policy_is_refused(
     writer: PolicyWriter, key: str, statement: dict[str, Any], message: str
 ) -> None:
-    """Every statement of the file is checked, not only statements made by s3crypt."""
+    """Every statement of the policy file is checked, not only statements that s3crypt made."""
     with pytest.raises(ConfigError, match=message):
         writer.plan_whole(document(statement), key)
 
@@ -158,7 +158,7 @@ def test_what_is_no_key_policy_is_refused(
 def test_the_check_bypass_is_never_sent(
     writer: PolicyWriter, key: str, tmp_path: Path, requests_log: Any
 ) -> None:
-    """The lockout check of KMS itself is never bypassed."""
+    """No request bypasses KMS's own lockout check."""
     requests_log.clear()
     writer.apply(writer.plan_whole(document(ADMIN), key), folder=tmp_path)
     assert not [each for each in requests_log.list() if "Bypass" in json.dumps(each)]
