@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Findings made by hand, of every verdict, severity and kind of resource; some are hostile."""
+"""Findings made by hand, of every verdict, severity and kind of resource.
+
+Some names are hostile.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ def finding(
     resource: Resource = BUCKET,
     **more: Any,
 ) -> Finding:
-    """Return a finding."""
+    """Return a finding with these values."""
     return Finding(CONTROLS[control], resource, verdict, more.pop("seen", "It was seen."), **more)
 
 
@@ -79,7 +82,7 @@ ACCEPTED = Acceptance("Old data.", "data team", date(2026, 12, 31), "KMS.1", "*"
 
 
 def run(**more: Any) -> Run:
-    """Return a run of an audit."""
+    """Return the description of an audit's run, with these values replaced."""
     values: dict[str, Any] = {
         "identity": f"arn:aws:sts::{ACCOUNT}:assumed-role/auditor/me",
         "account": ACCOUNT,

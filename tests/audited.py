@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resources that pass or fail each configuration control, refused requests, and executed fixes.
+"""Resources that pass or fail each control of the configuration, refusals, and executed fixes.
 
-Each maker makes one resource for a control, and returns the scope of the audit.
+Most functions make one resource for a control, and return the scope of an audit.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Made:
 
 
 def audited(made: Made) -> dict[str, list[Finding]]:
-    """Return the findings about a resource by control."""
+    """Return the findings about a resource, by the id of their control."""
     names = () if made.bucket is None else (made.bucket,)
     found: dict[str, list[Finding]] = {}
     for each in Auditor().configuration(names, account=made.bucket is None):
@@ -67,7 +67,10 @@ def audited(made: Made) -> dict[str, list[Finding]]:
 
 
 def operation_of(asked: Asked) -> str:
-    """Return a request's operation name, or for S3 its query."""
+    """Return the name of a request's operation.
+
+    For S3, return the first name in the query, or else the method.
+    """
     target = asked.headers.get("x-amz-target", "").rpartition(".")[2]
     form = parse_qs(asked.body.decode("latin-1")) if asked.method == "POST" else {}
     if target or form:
@@ -114,7 +117,7 @@ _COMMAND = (sys.executable, "-c", "from s3crypt_cli.main import main; main()")
 
 
 def carry_out(line: str) -> None:
-    """Execute a printed line; s3crypt runs on a terminal, where each question is answered yes."""
+    """Execute a printed command; s3crypt runs on a terminal, and each question is answered yes."""
     if not line.startswith("s3crypt "):
         undo(line)
         return
@@ -228,7 +231,7 @@ def dropping() -> Made:
 
 @cache
 def hardened(*options: str) -> Made:
-    """Make a bucket by `bucket init`, once for all tests that do not change the bucket."""
+    """Make a bucket by `bucket init`. Tests that do not change the bucket share one."""
     name = new_name()
     assert run(["bucket", "init", name, "--yes", "--yes", "--quiet", *options]) == 0
     return of_bucket(name)
@@ -343,7 +346,7 @@ def used(*, created: int, used: int | None = None, tracked: int | None = None) -
 
 
 def shared(running: sandboxes.Running) -> Made:
-    """Make a key in another account that shares the key."""
+    """Make a key in another account, whose policy shares the key with this account."""
     return Made(sandboxes.share_key(running))
 
 
@@ -434,14 +437,14 @@ def no_trails() -> None:
 
 
 def recording(*kinds: str) -> Made:
-    """Make a trail that records events, and no further trail."""
+    """Make a trail that records these kinds of events, and delete all other trails."""
     no_trails()
     trail(recording=kinds)
     return account()
 
 
 def with_trail(*, is_encrypted: bool) -> Made:
-    """Make a trail, and no further trail."""
+    """Make a trail with or without encryption, and delete all other trails."""
     no_trails()
     return Made(trail(key_arn=key() if is_encrypted else None))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A player of command transcripts: commands, and their expected results. Not a test itself.
+"""Plays transcripts: text files with commands and their expected results. This is no test.
 
 A transcript is a text file of lines, run in an empty directory; $NAMES are replaced first:
 
@@ -85,7 +85,7 @@ class Transcript:
     stdin: bytes = b""
 
     def play(self, text: str) -> None:
-        """Run every line; the assertion of a failing line names it."""
+        """Run every line of a transcript. If a line fails, the assertion names it."""
         for number, line in enumerate(text.splitlines(), 1):
             stripped = line.strip()
             if stripped and not stripped.startswith("#"):

@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 # half a second.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# Here, a request that keeps failing is given up after two seconds instead of a minute.
+# In the tests a request that keeps failing is given up after two seconds, not after a minute.
 os.environ["S3CRYPT_RETRY_SECONDS"] = "2"
-# Hundreds of tests break a reply, and no test needs a longer pause.
+# Hundreds of tests break a reply, and no test needs longer pauses between retries.
 requests._FIRST_PAUSE_SECONDS = 0.02
 
-# Key files of the tests are readable by their owner only; otherwise each would cause a warning.
+# Make files that only their owner can read: other key files would cause a warning in each test.
 os.umask(0o077)
 
-# A reply of the sandbox sometimes takes as long as a reply of a distant service, and the distance
+# Treat no service as distant: a slow reply of the sandbox would look like a distant service, which
 # changes the length of parts. Tests about distant services set the distance themselves.
 distance.FAR_SECONDS = math.inf
 
@@ -47,7 +47,7 @@ distance.FAR_SECONDS = math.inf
 # JSON that describes S3 and KMS: a third of the tests' time.
 botocore.session.create_loader = cache(botocore.session.create_loader)
 
-# The duration of an example depends only on the load of the machine.
+# Hypothesis has no deadline, because the time for an example depends on the machine's load.
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -78,18 +78,22 @@ class RequestsLog:
             connection.close()
 
     def clear(self) -> None:
-        """Forget all requests so far."""
+        """Forget all requests until now."""
         self._ask("DELETE")
 
     def list(self) -> list[dict[str, Any]]:
-        """Return method, path, query, headers, request_bytes, status and response_bytes of each."""
+        """Return one dictionary per request, oldest first.
+
+        Its keys are `method`, `path`, `query`, `headers`, `request_bytes`, `status` and
+        `response_bytes`.
+        """
         entries: list[dict[str, Any]] = json.loads(self._ask("GET"))
         return entries
 
 
 @pytest.fixture(scope="session", autouse=True)
 def sandbox() -> Iterator[sandboxes.Running]:
-    """Run a private sandbox per test process, with the environment variables that select it."""
+    """Run a sandbox for this test process, and set the environment variables that select it."""
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
@@ -133,7 +137,7 @@ def kms(session: boto3.Session) -> Any:
 
 @pytest.fixture
 def blocked_bucket(s3: Any) -> str:
-    """Make a bucket like AWS: SSE-S3 by default, SSE-C blocked."""
+    """Make a bucket with AWS's defaults: SSE-S3 encrypts objects, and SSE-C is blocked."""
     name = f"bucket-{uuid.uuid4()}"
     s3.create_bucket(Bucket=name)
     return name
@@ -141,14 +145,14 @@ def blocked_bucket(s3: Any) -> str:
 
 @pytest.fixture
 def bucket(s3: Any, blocked_bucket: str) -> str:
-    """Make a bucket that accepts SSE-C as well."""
+    """Make a bucket with AWS's defaults that also accepts SSE-C."""
     unblock_ssec(s3, blocked_bucket)
     return blocked_bucket
 
 
 @pytest.fixture
 def versioned_bucket(s3: Any, bucket: str) -> str:
-    """Make a bucket with versioning that accepts SSE-C as well."""
+    """Make a bucket with versioning that also accepts SSE-C."""
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     return bucket
 
@@ -161,7 +165,7 @@ def kms_key(kms: Any) -> str:
 
 @pytest.fixture(scope="module")
 def key(kms: Any) -> str:
-    """Return the ARN of a key that stays usable; making a key takes longer than most tests."""
+    """Return the ARN of a key that no test may change, because making keys takes long."""
     return str(kms.create_key()["KeyMetadata"]["Arn"])
 
 
@@ -188,7 +192,7 @@ def unblock_ssec(s3: Any, bucket: str) -> None:
     s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
 
 
-# Tests of the core: sealing, transfers, reading and writing, and other servers.
+# Tests of the core: sealing, transfers, reading and writing, and servers that differ from AWS.
 _CORE = (
     "message/",
     "test_buffers",
@@ -203,8 +207,8 @@ _CORE = (
     "test_workers",
     "test_writer",
 )
-# Slow tests that try every case: each benchmark, each tree shape that fsspec knows, each point of
-# an interrupt. Most defects also fail the faster tests beside them.
+# Slow tests that try every case: each benchmark, each tree that fsspec knows, each point of an
+# interrupt. Most defects also fail faster tests.
 _SLOW = (
     "message/test_candidates.py::test_two_keys_of_one_name",
     "message/test_interop_store.py::test_the_official_sdk_opens_our_objects",
@@ -289,8 +293,8 @@ _SLOW = (
 )
 # These tests need features of Python 3.12.
 _NEWER = ("test_garbage.py",)
-# Slow tests of the core about S3's replies, sizes or tampering, which do not depend on the Python
-# version: .ci/run runs them on one version only.
+# Slow tests of the core that do not depend on the Python version. .ci/run runs them on one version
+# only.
 _ON_ONE_PYTHON = (
     "message/test_candidates.py::test_two_keys_of_one_name",
     "message/test_interop_store.py::test_the_store_opens_their_objects",
@@ -325,7 +329,7 @@ _ON_ONE_PYTHON = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the core, and slow tests."""
+    """Mark the tests of the core and the slow tests, by their files."""
     tests = Path(__file__).parent
     for item in items:
         if not item.path.is_relative_to(tests):
@@ -340,7 +344,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail if a test was skipped that this machine must run (the project's CI)."""
+    """Make the run fail if a test was skipped that the project's CI must run."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter and os.environ.get("S3CRYPT_REQUIRE_ALL_TESTS") and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

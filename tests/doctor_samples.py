@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Diagnoses of broken configurations, and execution of the commands that they print."""
+"""Diagnoses of wrong set-ups by the doctor, and execution of the commands that it prints."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def diagnose(
     keys: tuple[str, ...] = (),
     **how: Any,
 ) -> list[Diagnosis]:
-    """Return all diagnoses of an operation, made with the environment's session."""
+    """Return all diagnoses of an operation, with a session made from the environment."""
     how.setdefault("session", boto3.Session())
     return list(Doctor(**how).diagnose(uri, purpose=purpose, mode=mode, keys=keys))
 
 
 def cause(*arguments: Any, **options: Any) -> Diagnosis:
-    """Return the first cause of a failing operation."""
+    """Return the first diagnosis of an operation that is a cause of its failure."""
     found = diagnose(*arguments, **options)
     first = cause_of(found)
     assert first is not None, found
@@ -60,7 +60,7 @@ def told(found: list[Diagnosis], name: str) -> Diagnosis:
 
 
 def follow(line: str, patch: pytest.MonkeyPatch) -> None:
-    """Execute a shell line, which sets variables or is a command of aws or s3crypt."""
+    """Execute a printed shell line: set its variables, or run its command of aws or s3crypt."""
     if line.startswith("s3crypt ") and " && " in line:
         for part in line.split(" && "):
             follow(part, patch)
@@ -82,7 +82,7 @@ def follow(line: str, patch: pytest.MonkeyPatch) -> None:
 def refusing(
     service: str, status: int, code: str
 ) -> Callable[[Asked, Callable[[], Answer]], Answer]:
-    """Return a `spoil` function that refuses the requests of one service and forwards the rest."""
+    """Return a `spoil` function that refuses requests to one service, and forwards the others."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if f"/{service}/aws4_request" not in asked.headers.get("authorization", ""):
@@ -136,7 +136,7 @@ def leading_to(url: str, patch: pytest.MonkeyPatch) -> Iterator[None]:
 def through(
     spoil: Callable[[Asked, Callable[[], Answer]], Answer], patch: pytest.MonkeyPatch
 ) -> Iterator[Relay]:
-    """Direct this process through a relay before the sandbox that changes the replies."""
+    """Direct this process to the sandbox through a relay that changes replies by `spoil`."""
     with (
         relaying(os.environ["AWS_ENDPOINT_URL"], spoil) as relay,
         leading_to(relay.url, patch),
@@ -146,7 +146,7 @@ def through(
 
 class _Late(_Handler):
     def date_time_string(self, timestamp: float | None = None) -> str:
-        """Return a time one hour ago."""
+        """Return a time one hour ago, as a server with a slow clock sends it."""
         return BaseHTTPRequestHandler.date_time_string(self, (timestamp or time.time()) - 3600)
 
 
@@ -160,12 +160,12 @@ def an_hour_late(patch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def closed_port() -> int:
-    """Return a port of this machine without a listener."""
+    """Return a port of this machine on which no server listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 def areas(found: list[Diagnosis]) -> set[Area]:
-    """Return the areas of all faults."""
+    """Return the areas of all diagnoses that report a fault."""
     return {each.area for each in found if each.outcome == "wrong"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client-side file system, a small data set in it, and the requests of its calls."""
+"""A client-side file system, a small data set in it, and the kinds of requests that it made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FRAME = 4096
 MODE = ClientSide(aes(), frame_length=FRAME)
-# All file systems of the mode share a client while one of them exists.
+# File systems of this mode share a client while one of them exists, so keep this one.
 _KEPT = S3CryptFileSystem(MODE)
 
 
@@ -34,7 +34,7 @@ def options(key_file: Path, **more: Any) -> dict[str, Any]:
 
 
 def asked(log: RequestsLog) -> list[str]:
-    """Return the kinds of the requests to S3: HEAD, LIST, GET and so on; clear the log."""
+    """Return the kinds of the requests to S3 so far, such as HEAD, LIST or GET; clear the log."""
     kinds = ["LIST" if "list-type" in entry["query"] else entry["method"] for entry in log.list()]
     log.clear()
     return kinds

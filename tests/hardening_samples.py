@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Various buckets to be hardened, the requests of the hardening, and executed undo lines."""
+"""Buckets to harden, the requests that harden them, and execution of undo commands."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def is_write(asked: Asked) -> bool:
 
 @contextmanager
 def watched(spoil: Any = None) -> Iterator[Relay]:
-    """Direct this process through a relay before the sandbox that records each request."""
+    """Direct this process to the sandbox through a relay that records each request."""
     before = {name: os.environ[name] for name in os.environ if name.startswith("AWS_ENDPOINT_URL")}
     with relaying(before["AWS_ENDPOINT_URL"], spoil) as relay:
         os.environ.update(dict.fromkeys(before, relay.url))
@@ -64,14 +64,17 @@ def watched(spoil: Any = None) -> Iterator[Relay]:
 
 
 def command(*words: str) -> tuple[int, list[str]]:
-    """Run a command through a relay; return its exit code and its changes."""
+    """Run a command through a relay.
+
+    Return its exit code, and the requests that changed something.
+    """
     with watched() as relay:
         code = run(words)
     return code, [f"{asked.method} {asked.target}" for asked in relay.asked if is_write(asked)]
 
 
 def snapshot(s3: Any, bucket: str) -> dict[str, Any]:
-    """Return all settings of a bucket, comparable by their meaning."""
+    """Return all settings of a bucket, in a form that is equal if their meaning is equal."""
     found = configuration.read_all(s3, bucket)
     assert not found.unseen
     settings: dict[str, Any] = {kind.__name__: value for kind, value in found.settings.items()}
@@ -80,7 +83,10 @@ def snapshot(s3: Any, bucket: str) -> dict[str, Any]:
 
 
 def undo(line: str) -> None:
-    """Execute a line of the AWS command line interface; botocore provides the option names."""
+    """Execute a command of the AWS command line interface, with boto3.
+
+    botocore's models have the names of its options.
+    """
     for part in line.split(" && "):
         words = shlex.split(part)
         assert words[0] == "aws", part
@@ -101,14 +107,14 @@ def undo(line: str) -> None:
 
 def _client(service: str, region: str) -> Any:
     if service == "s3control":
-        # botocore puts the account before the host; with the sandbox's IP address this is no host
-        # name.
+        # For S3 Control, botocore puts the account before the host name. This is impossible for the
+        # sandbox's IP address, so the library's own client is used.
         return Clients[Any]("s3control").get(region)
     return boto3.client(service, region_name=region)  # type: ignore[call-overload]
 
 
 def plain(s3: Any) -> str:
-    """Make a bucket like those of 2022, without any settings."""
+    """Make a bucket like a new bucket of 2022, without any settings."""
     name = new_name()
     s3.create_bucket(Bucket=name)
     s3.delete_public_access_block(Bucket=name)
@@ -130,7 +136,7 @@ def with_grants(s3: Any, bucket: str) -> None:
 
 
 def with_policy(s3: Any, bucket: str, principal: Any, action: str = "s3:GetObject") -> None:
-    """Give a bucket a policy that allows something."""
+    """Set a bucket policy that allows `action` to `principal`."""
     statement = {
         "Sid": "Given",
         "Effect": "Allow",
@@ -149,13 +155,13 @@ def with_customer_keys(s3: Any, bucket: str) -> None:
 
 
 def with_expiry(s3: Any, bucket: str) -> None:
-    """Let a bucket's objects expire, without versions."""
+    """Make a rule that expires a bucket's objects; the bucket keeps no versions."""
     rule = {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 9}}
     s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
 
 
 def with_replication(s3: Any, bucket: str) -> None:
-    """Replicate a bucket's objects, except objects under SSE-KMS."""
+    """Make a rule that replicates a bucket's objects, except objects under SSE-KMS."""
     target = new_name()
     s3.create_bucket(Bucket=target)
     for each in (bucket, target):

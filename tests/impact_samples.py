@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A generated bucket in all modes, with the true dependencies on one of its keys."""
+"""A generated bucket in all modes, and the true number of versions that depend on one key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 AES = AESKeyring("tests", "one", random.Random("one").randbytes(32))
 CUSTOMER_KEY = SSEC(bytes(range(32)))
 CIPHERTEXT = b"\x07\xc1\x00" + random.Random(1).randbytes(300)
-# A version of each kind: its mode and its dependency on the key, or why this is unknown.
+# Kind of a version -> its mode, and what the key means for it: `only`, `shared`, `other` or
+# `unknown`. In the last two cases the mode is empty.
 MEANINGS: dict[str, tuple[str, str]] = {
     "sse-kms": ("sse-kms", "only"),
     "sse-kms, archived": ("sse-kms", "only"),
@@ -69,12 +70,12 @@ class Truth:
 
 
 def impact(key: str, *uris: str, **options: Any) -> Report:
-    """Return the report on a key."""
+    """Return the report on the objects that depend on a key."""
     return find_dependents(key, uris, session=boto3.Session(), **options)
 
 
 def found_in(report: Report, what: str) -> dict[tuple[str, str], int]:
-    """Return a count of a report by mode and meaning, without zeros."""
+    """Return the numbers of a report by mode and dependency, without zeros. `what` names them."""
     return {
         (group.mode, kind): count
         for group in report.groups
@@ -163,7 +164,7 @@ def fill(
 ) -> Truth:
     """Fill a versioned bucket with this many versions, some of which are not current.
 
-    A tenth of the names end with a delete marker, which does not count as a version.
+    For a tenth of the names the newest entry is a delete marker, which does not count as a version.
     """
     choice, truth = random.Random(count), Truth()
     # Each name has its versions in order, and every kind occurs at least once.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys of each kind that KMS treats differently, and relays that lose replies of KMS. No tests."""
+"""Keys of each kind that KMS treats differently, and key managers behind relays. No tests."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ def key_of_kind(kms: Any, kind: str) -> str:
 
 @contextmanager
 def losing(sandbox: Running, operation: str) -> Iterator[tuple[KeyManager, list[str]]]:
-    """Yield a key manager whose first reply to an operation is lost, and a list of its requests."""
+    """Yield a key manager whose first reply to an operation is lost.
+
+    Also yield the list of the operations that it requests.
+    """
     lost: list[Asked] = []
     asked: list[str] = []
 
@@ -92,7 +95,10 @@ def refusing(sandbox: Running, *operations: str) -> Iterator[KeyManager]:
 
 
 def unreachable() -> KeyManager:
-    """Return a key manager that raises another error than ConfigError if it sends a request."""
+    """Return a key manager whose requests fail.
+
+    A refusal before a request is a ConfigError, and a failed request is another error.
+    """
     client = boto3.client("kms", endpoint_url="http://127.0.0.1:9", config=Config(retries=_ONCE))
     return KeyManager(client=client)
 
@@ -101,6 +107,6 @@ _ONCE: Any = {"total_max_attempts": 1}
 
 
 def _ours(relay: Relay) -> Any:
-    """Return a client with the library's own retries."""
+    """Return a client through a relay that has the library's own retries."""
     clients: Clients[Any] = Clients("kms", endpoint_url=relay.url)
     return clients.get()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def losing(sandbox: Running, operation: str) -> Iterator[tuple[KeyManager, Relay]]:
-    """Yield a key manager whose first reply to `operation` is lost; the operation is done."""
+    """Yield a key manager whose first reply to `operation` is lost after KMS has executed it."""
     lost: list[str] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -43,5 +43,5 @@ def is_about(asked: Asked, operation: str) -> bool:
 
 
 def count(relay: Relay, operation: str) -> int:
-    """Return how many requests for an operation were sent."""
+    """Return the number of requests for an operation that a relay has received."""
     return sum(is_about(asked, operation) for asked in relay.asked)

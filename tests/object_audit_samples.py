@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Various objects to be audited, inventories of them, and executed commands of fixes."""
+"""Objects for audits, inventory reports about them, and execution of the commands of fixes."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def audit(uri: str, demands: Demands | None = None, **options: Any) -> list[Find
 
 
 def of(findings: Sequence[Finding], number: int) -> list[Finding]:
-    """Return the findings of one of our controls."""
+    """Return the findings of the control with this number, S3CRYPT.`number`."""
     return [each for each in findings if each.control.id == f"S3CRYPT.{number}"]
 
 
 def verdicts(findings: Sequence[Finding], number: int) -> dict[str, int]:
-    """Return the number of objects per verdict of one of our controls."""
+    """Return the number of objects per verdict of the control S3CRYPT.`number`."""
     found: dict[str, int] = {}
     for each in of(findings, number):
         found[each.verdict.value] = found.get(each.verdict.value, 0) + each.count
@@ -63,7 +63,7 @@ def verdicts(findings: Sequence[Finding], number: int) -> dict[str, int]:
 
 
 def carry_out(text: str, file: Path, key_file: str = "") -> None:
-    """Execute the printed lines of a fix, with FILE, COPY and FOLDER replaced."""
+    """Execute the printed lines of a fix. FILE, COPY and FOLDER in them are replaced first."""
     for line in text.splitlines():
         if line.startswith("#"):
             continue
@@ -135,7 +135,7 @@ class Report:
         return f"s3://{self.target}/{folder}/manifest.json"
 
     def body(self, lines: Sequence[Line]) -> bytes:
-        """Return a part as it is stored."""
+        """Return a part of the report with these rows, in the form in which S3 stores it."""
         if self.whole is not None:
             return self.whole
         if self.format == "CSV":

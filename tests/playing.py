@@ -20,13 +20,13 @@ from s3crypt.filesystem import S3CryptFileSystem, connection
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The line that points a shell at a sandbox; every page with examples contains it.
+# The line that starts a sandbox and points a shell at it. Every page with examples contains it.
 POINTER = 's3crypt sandbox start && eval "$(s3crypt sandbox env)"'
-# Characters with a special meaning in a shell.
+# Characters with a special meaning in a shell. A line with such a character is run by bash.
 _SHELL = frozenset("|&;<>()$`*?[]{}~")
 
 
-# Names in the examples other than files: keys, buckets and objects.
+# Commands that make what the examples name besides files: keys, buckets and objects.
 _PREPARED = """
 keygen reports.key -q
 keygen customer.key -q
@@ -39,7 +39,7 @@ put q3.csv s3://acme/tmp/q3.csv --mode sse-s3 -q
 put q3.csv s3://acme/shared/q3.csv --mode sse-s3 -q
 put q3.csv s3://acme/shared/q4.csv --mode sse-c --sse-c-key-file customer.key -q
 """.strip().splitlines()
-# The sandbox's bucket, like AWS's, refuses SSE-C by default.
+# Like a bucket of AWS, the sandbox's bucket refuses SSE-C by default; this allows it.
 _SSE_C: Any = {
     "Rules": [
         {
@@ -52,7 +52,7 @@ _SSE_C: Any = {
 
 @contextmanager
 def shell(home: Path) -> Iterator[Path]:
-    """Point this process at a sandbox, by README's line, in an empty folder; yield the folder."""
+    """Point this process at a sandbox by README's line, in an empty folder; yield this folder."""
     names = ("bin", "run", "work")
     commands, runtime, work = (home / name for name in names)
     for path in (commands, runtime, work):
@@ -117,6 +117,6 @@ def _environment_after(line: str) -> dict[str, str]:
 
 def _forget_file_systems() -> None:
     S3CryptFileSystem.clear_instance_cache()
-    # A file system of an earlier test that is not garbage-collected yet would share its connection,
-    # which points to another sandbox.
+    # A file system of an earlier test may not be garbage-collected yet. A new one would share its
+    # connection, which leads to another sandbox.
     connection._SHARED.clear()

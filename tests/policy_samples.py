@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Short notations for the policies, callers and requests in tests about decisions."""
+"""Short notations for policies, callers and requests, for tests of decisions about requests."""
 
 from __future__ import annotations
 
@@ -47,6 +47,9 @@ def ask(
     resource: str = OBJECT,
     **context: str | tuple[str, ...],
 ) -> Decision:
-    """Return the decision about a request to this account; `__` in a key's name is a colon."""
+    """Return the decision about a request to this account.
+
+    In a condition key's name, `__` is a colon.
+    """
     keys = {name.replace("__", ":"): value for name, value in context.items()}
     return decide(Request(caller, action, resource, HOME, keys), policies)

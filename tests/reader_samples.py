@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects of many short frames, the requests of reads, and distant servers."""
+"""Objects of many short frames, the requests that a read makes, and distant servers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 FRAME = 4096
 STRIDE = FRAME + 32
-FRAMES = 160  # more than the first request fetches, and more than the last
+FRAMES = 160  # more frames than the first request fetches, and more than the last one
 SIZE = FRAMES * FRAME - 100  # the final frame is short
 FIRST = 2**19  # bytes of the first request
 DEFAULT_FRAME = 2**18
 DEFAULT_STRIDE = DEFAULT_FRAME + 32
-HANG = 20  # seconds; a correct test takes less than a tenth of it
+# in seconds, after which a test counts as hanging; a correct test takes less than a tenth
+HANG = 20
 
 
 def short_frames() -> S3Crypt:
@@ -42,28 +43,28 @@ def put_short_frames(store: S3Crypt, bucket: str) -> str:
 
 
 def read_on(file: Any, step: int, given: bytearray) -> None:
-    """Read to the end, and add to `given`, which then has the bytes before an error."""
+    """Read to the end, and add the bytes to `given`, which also has the bytes before an error."""
     buffer = bytearray(step)
     while count := file.readinto1(buffer):
         given += buffer[:count]
 
 
 def gets_of(log: RequestsLog) -> list[dict[str, Any]]:
-    """Return the GETs of objects so far; check that S3 got no other requests."""
+    """Return the GETs of objects until now. Check that S3 received no other request."""
     asked = [entry for entry in log.list() if "x-amz-target" not in entry["headers"]]
     assert all(entry["method"] == "GET" for entry in asked)
     return asked
 
 
 def decrypts_of(log: RequestsLog) -> int:
-    """Return the number of Decrypt requests; check that KMS got no other requests."""
+    """Return the number of Decrypt requests until now. Check that KMS received no other request."""
     targets = [entry["headers"].get("x-amz-target") for entry in log.list()]
     assert set(targets) <= {None, "TrentService.Decrypt"}
     return len(targets) - targets.count(None)
 
 
 def ranges_of(log: RequestsLog) -> list[tuple[int, int]]:
-    """Return the ranges of the GETs so far, as half-open intervals."""
+    """Return the ranges of the GETs until now, as pairs of start and end (not included)."""
     found = []
     for entry in gets_of(log):
         start, _, end = entry["headers"]["range"].removeprefix("bytes=").partition("-")
@@ -72,7 +73,10 @@ def ranges_of(log: RequestsLog) -> list[tuple[int, int]]:
 
 
 class Far:
-    """Delays a relay's answers, and holds ranges that begin in `held` back until `go` is set."""
+    """A relay's `spoil` that delays answers.
+
+    Requests for ranges that begin in `held` wait until `go` is set.
+    """
 
     def __init__(self, delay: float = 0.0) -> None:
         self.delay = delay
@@ -86,7 +90,7 @@ class Far:
         return any(start in self.held for start in self.asked)
 
     def __call__(self, request: Asked, forward: Callable[[], Answer]) -> Answer:
-        """Answer, as a relay's `spoil`."""
+        """Return the answer to a request, after the delay."""
         start = int(request.headers.get("range", "bytes=0-")[6:].partition("-")[0])
         self.asked.append(start)
         time.sleep(self.delay)
@@ -96,7 +100,7 @@ class Far:
 
 
 def within(deed: Callable[[], Any]) -> Any:
-    """Return the function's result, or the error that it raised; fail if it hangs."""
+    """Return the result of `deed`, or the error that it raised. Fail the test if `deed` hangs."""
     results: list[Any] = []
 
     def run() -> None:

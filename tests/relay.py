@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request; the header names are in lower case."""
+    """One request that a relay received. The names of its headers are in lower case."""
 
     method: str
     target: str
@@ -32,7 +32,7 @@ class Asked:
 
     @property
     def query(self) -> dict[str, str]:
-        """Return the query; parameters without a value have an empty one."""
+        """Return the query as a dictionary. A parameter without a value has an empty text."""
         pairs = parse_qs(urlsplit(self.target).query, keep_blank_values=True)
         return {name: values[0] for name, values in pairs.items()}
 
@@ -44,10 +44,10 @@ class Asked:
 
 @dataclass(slots=True)
 class Answer:
-    """One reply; with `cut`, the connection breaks after this many bytes of the body.
+    """One reply. With `cut`, the connection breaks after this many bytes of the body.
 
-    With `cut_in` it breaks within the header of this name, with this many bytes of its value
-    missing.
+    `cut_in` is the name of a header and a number: the connection breaks within this header, and
+    this number of bytes of its value is missing.
     """
 
     status: int
@@ -58,7 +58,7 @@ class Answer:
 
 
 class Relay(ThreadingHTTPServer):
-    """Forwards to the sandbox; `spoil(asked, forward)` returns the answer."""
+    """A server that forwards requests to the sandbox; `spoil(asked, forward)` returns a reply."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -108,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.asked.append(asked)
 
         def forward(other: Asked = asked) -> Answer:
-            # A test may forward a changed request.
+            # A test may pass a changed request to `forward`.
             return self.server.forward(other)
 
         self._send(self.server.spoil(asked, forward))
@@ -163,7 +163,7 @@ _Relay = TypeVar("_Relay", bound=Relay)
 
 @contextmanager
 def serving(relay: _Relay) -> Iterator[_Relay]:
-    """Let a relay serve during a `with` block."""
+    """Run a relay in a thread during a `with` block."""
     with relay:
         thread = threading.Thread(target=relay.serve_forever, args=(0.01,))
         thread.start()
@@ -176,7 +176,7 @@ def serving(relay: _Relay) -> Iterator[_Relay]:
 
 @contextmanager
 def aliasing(endpoint_url: str, alias: str, bucket: str) -> Iterator[Relay]:
-    """Yield a proxy for which a bucket has a second name, as access points give it."""
+    """Yield a relay through which a bucket has a second name, as through an access point."""
 
     def spoil(asked: Asked, forward: Callable[..., Answer]) -> Answer:
         renamed = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plaintexts, modes and S3 look-ups that several test files share."""
+"""Plaintexts, modes, keyrings, and questions to S3 that several test files share."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MODES = SERVER_SIDE + CLIENT_SIDE
 
 @cache
 def payload(size: int) -> bytes:
-    """Return bytes that differ at every two offsets, the same for the same size."""
+    """Return `size` bytes, in which each offset has its own content; always the same for a size."""
     return random.Random(size).randbytes(size)
 
 
@@ -44,7 +44,7 @@ def _session() -> boto3.Session:
 
 
 def connect(mode: Mode | None = None, **options: Any) -> S3Crypt:
-    """Return a store; this is faster than `S3Crypt(mode)`."""
+    """Return a store. The tests use this instead of `S3Crypt(mode)`, because it is faster."""
     return S3Crypt(mode, session=_session(), **options)
 
 
@@ -59,7 +59,7 @@ def connect_shared(mode: Mode | None = None) -> S3Crypt:
 
 
 def kms_keyring(key: str) -> KMSKeyring:
-    """Return a keyring; this is faster than `KMSKeyring(key)`."""
+    """Return a keyring of a KMS key. The tests use this because `KMSKeyring(key)` is slower."""
     return KMSKeyring(key, session=_session())
 
 
@@ -82,7 +82,7 @@ def make_mode(name: str, key: str) -> Mode:
 
 
 def aes(name: str = "one") -> AESKeyring:
-    """Return a keyring that needs no service; another name is another key."""
+    """Return an AES keyring, which needs no service. Another name gives another key."""
     return AESKeyring("tests", name, random.Random(name).randbytes(32))
 
 
@@ -109,7 +109,7 @@ def stored(s3: Any, bucket: str, name: str) -> bytes:
 
 
 def rewrite(s3: Any, bucket: str, name: str, body: bytes) -> None:
-    """Replace an object's bytes and keep its metadata, like an attacker."""
+    """Replace the bytes of an object and keep its metadata, as an attacker could."""
     metadata = s3.head_object(Bucket=bucket, Key=name)["Metadata"]
     s3.put_object(Bucket=bucket, Key=name, Body=body, Metadata=metadata)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests that the sandbox refuses, or that boto3 would not send."""
+"""Requests that boto3 would not send, refusals by the sandbox, and checks of its replies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEY = bytes(range(32))
 
 
 def ssec(key: bytes = KEY, prefix: str = "") -> dict[str, Any]:
-    """Return boto3's SSE-C arguments."""
+    """Return the SSE-C arguments of a boto3 call. `prefix` is for the source of a copy."""
     return {f"{prefix}SSECustomerAlgorithm": "AES256", f"{prefix}SSECustomerKey": key}
 
 
@@ -35,7 +35,7 @@ def refusal(call: Callable[..., Any], **arguments: Any) -> tuple[int, str]:
 
 
 def got(s3: Any, **arguments: Any) -> dict[str, Any]:
-    """Return the reply to a GET after reading its body; otherwise the connection stays open."""
+    """Return the reply to a GET after reading its body: an unread body keeps a connection open."""
     reply: dict[str, Any] = s3.get_object(**arguments)
     reply["Body"].read()
     return reply
@@ -61,7 +61,7 @@ def raw(
 
 
 def checked(client: Any) -> Any:
-    """Return the client; from now on its JSON replies are compared with botocore's model.
+    """Return the client. From now on its JSON replies are compared with botocore's model.
 
     botocore itself ignores members that are not in the model, and values outside an enum.
     """
@@ -79,7 +79,7 @@ def _check_reply(operation_model: OperationModel, response_dict: dict[str, Any],
 
 
 def _faults(shape: Any, value: Any, where: str) -> Iterator[str]:
-    """Yield the differences between a value of parsed JSON and its shape."""
+    """Yield each difference between a value of parsed JSON and its shape in botocore's model."""
     types: Any = _TYPES.get(shape.type_name, str)
     if not isinstance(value, types) or (
         isinstance(value, bool) is not (shape.type_name == "boolean")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keyrings: how they wrap and name keys, which EDKs they open or refuse, their KMS requests."""
+"""Keyrings: how they wrap and name keys, which EDKs they open, and their requests to KMS."""
 
 import copy
 import json
@@ -85,7 +85,10 @@ def kms_client(region: str) -> Any:
 
 
 def test_aes_wire_form() -> None:
-    """The EDK is name, tag length in bits, IV length, IV; then ciphertext and tag."""
+    """The provider info of an AES EDK is name, tag length in bits, IV length and IV.
+
+    The wrapped key is the ciphertext and the tag.
+    """
     (edk,) = AES.wrap(DATA_KEY, CONTEXT)
     assert edk.provider == "tests"
     assert edk.info[:-12] == b"aes-1" + bytes.fromhex("00000080 0000000c")
@@ -106,7 +109,7 @@ def test_aes_key_sizes(length: int) -> None:
     [("", "n"), ("n", ""), *((namespace, "n") for namespace in RESERVED)],
 )
 def test_reserved_and_empty_names(namespace: str, name: str) -> None:
-    """Namespaces equal to provider ids of AWS keyrings are refused, and so are empty key names."""
+    """A namespace equal to a provider id of AWS is refused, and so is an empty key name."""
     with pytest.raises(ConfigError):
         AESKeyring(namespace, name, KEY_BYTES)
     with pytest.raises(ConfigError):
@@ -114,7 +117,7 @@ def test_reserved_and_empty_names(namespace: str, name: str) -> None:
 
 
 def test_aes_binds_the_context() -> None:
-    """A data key opens only with its own context; the order of the context's pairs is free."""
+    """An AES keyring opens a data key only with its own context, in any order of the pairs."""
     edks = AES.wrap(DATA_KEY, CONTEXT)
     assert AES.unwrap(edks, dict(reversed(CONTEXT.items())), 32) == DATA_KEY
     for wrong in ({}, {"tenant": "a"}, {**CONTEXT, "tenant": "b"}, {**CONTEXT, "x": ""}):
@@ -135,14 +138,14 @@ def test_aes_binds_the_context() -> None:
     ids=str,
 )
 def test_aes_refuses_malformed_edks(edk: EncryptedDataKey) -> None:
-    """A malformed EDK is skipped, and the next EDK is tried."""
+    """A malformed EDK is skipped, and the keyring tries the next EDK."""
     with pytest.raises(IntegrityError if AES.opens(edk) else KeyUnavailableError):
         AES.unwrap([edk], CONTEXT, 32)
     assert AES.unwrap([edk, *AES.wrap(DATA_KEY, CONTEXT)], CONTEXT, 32) == DATA_KEY
 
 
 def test_a_data_key_of_another_length_does_not_count() -> None:
-    """A data key that is unwrapped but has the wrong length is skipped."""
+    """A data key that opens but has the wrong length is skipped."""
     edks = [*AES.wrap(DATA_KEY[:16], CONTEXT), *AES.wrap(DATA_KEY, CONTEXT)]
     assert AES.unwrap(edks, CONTEXT, 32) == DATA_KEY
     with pytest.raises(IntegrityError):
@@ -150,7 +153,7 @@ def test_a_data_key_of_another_length_does_not_count() -> None:
 
 
 def test_keys_whose_names_begin_alike() -> None:
-    """Key names are compared in full, not by prefix."""
+    """Key names are compared as a whole; a name that only begins like another is another key."""
     shorter = AESKeyring("tests", "aes", KEY_BYTES)
     assert not shorter.wrote(AES.wrap(DATA_KEY, {}))
     with pytest.raises(KeyUnavailableError):
@@ -158,13 +161,16 @@ def test_keys_whose_names_begin_alike() -> None:
 
 
 def counted_to(keyring: AESKeyring, wraps: int) -> AESKeyring:
-    """Return the keyring as if it had already wrapped this many data keys."""
+    """Return the keyring, with its counter set as if it had wrapped this many data keys."""
     keyring._key._wraps = count(wraps + 1)
     return keyring
 
 
 def test_an_aes_key_wraps_only_so_often() -> None:
-    """With random IVs a key may wrap 2**32 data keys; after that it only unwraps."""
+    """An AES key wraps at most 2**32 data keys, because its IVs are random.
+
+    After that it only unwraps.
+    """
     keyring = counted_to(AESKeyring("tests", "aes-1", KEY_BYTES), 2**32 - 2)
     last = keyring.wrap(DATA_KEY, CONTEXT)
     assert len(keyring.generate(32, CONTEXT).plaintext) == 32
@@ -190,7 +196,10 @@ def test_threads_do_not_exceed_an_aes_keys_limit() -> None:
 
 
 def test_the_count_is_no_part_of_an_aes_key() -> None:
-    """Keyrings of the same key are equal, hash alike, and can be pickled and copied."""
+    """Keyrings of the same key are equal, hash alike, and can be pickled and copied.
+
+    The count of wrapped data keys does not matter.
+    """
     used, new = (AESKeyring("tests", "aes-1", KEY_BYTES) for _ in range(2))
     used.wrap(DATA_KEY, {})
     assert (used, hash(used), repr(used)) == (new, hash(new), repr(new))
@@ -224,7 +233,7 @@ def test_rsa_can_be_pickled(rsa_pem: tuple[bytes, bytes]) -> None:
 
 @pytest.mark.parametrize("padding", PADDINGS)
 def test_rsa_with_another_padding_or_key(padding: str, rsa_pem: tuple[bytes, bytes]) -> None:
-    """A wrong padding, a wrong key or a changed EDK gives the same error; no data key opens."""
+    """A wrong padding, a wrong key and a changed EDK give the same error, and open nothing."""
     writer = RSAKeyring("tests", "rsa-1", private=rsa_pem[1], padding=padding)
     written = message.encrypt(b"for your eyes", writer)
     _, stranger = pem_pair(rsa.generate_private_key(public_exponent=65537, key_size=2048))
@@ -239,7 +248,10 @@ def test_rsa_with_another_padding_or_key(padding: str, rsa_pem: tuple[bytes, byt
 
 
 def test_rsa_without_the_private_key(rsa_pem: tuple[bytes, bytes]) -> None:
-    """The error says that the private key is missing if the message is for that key."""
+    """Without the private key an RSA keyring opens nothing, and the error says so.
+
+    The error is different if the message is for another key.
+    """
     writer = RSAKeyring("tests", "rsa-1", public=rsa_pem[0])
     with pytest.raises(KeyUnavailableError, match="private key of rsa:tests/rsa-1"):
         writer.unwrap(writer.wrap(DATA_KEY, {}), {}, 32)
@@ -275,7 +287,7 @@ def test_rsa_keys_that_are_refused(rsa_pem: tuple[bytes, bytes]) -> None:
 
 
 def test_a_short_rsa_key_reads_and_does_not_write() -> None:
-    """A 1024-bit key still unwraps old data keys, but it wraps no new ones."""
+    """A 1024-bit RSA key still unwraps old data keys, but does not wrap new ones."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=1024)
     public, private = pem_pair(key)
     halves: list[dict[str, Any]] = [{"public": public}, {"private": private}]
@@ -292,7 +304,7 @@ def test_a_short_rsa_key_reads_and_does_not_write() -> None:
 
 
 def test_kms_asks_once_a_message(kms: Any, kms_key: str) -> None:
-    """A message needs one GenerateDataKey to write, and one Decrypt with the key to read."""
+    """KMS gets one GenerateDataKey per message to write, and one Decrypt with the key to read."""
     keyring = KMSKeyring(kms_key, client=kms)
     with asked(kms) as calls:
         written = message.encrypt(b"data", keyring, context=CONTEXT)
@@ -311,7 +323,7 @@ def test_kms_asks_once_a_message(kms: Any, kms_key: str) -> None:
 
 
 def test_kms_wire_form(kms: Any, kms_key: str) -> None:
-    """The EDK has the provider id of KMS, the key's ARN and the blob that kms:Decrypt accepts."""
+    """A KMS EDK has the provider id of KMS, the key's ARN, and the blob for kms:Decrypt."""
     keyring = KMSKeyring(kms_key, client=kms)
     generated = keyring.generate(32, CONTEXT)
     wrapped = keyring.wrap(generated.plaintext, CONTEXT)
@@ -322,7 +334,7 @@ def test_kms_wire_form(kms: Any, kms_key: str) -> None:
 
 
 def test_every_name_of_a_kms_key(kms: Any, kms_key: str) -> None:
-    """Id, ARN, alias and alias ARN all write the same ARN, and read each other's messages."""
+    """A key's id, ARN, alias and alias ARN write the same ARN, and read each other's messages."""
     key_id = kms_key.rpartition("/")[2]
     alias = f"alias/keyrings-{key_id}"
     kms.create_alias(AliasName=alias, TargetKeyId=key_id)
@@ -338,7 +350,10 @@ def test_every_name_of_a_kms_key(kms: Any, kms_key: str) -> None:
 
 
 def test_a_kms_arn_is_not_looked_up(kms: Any, kms_key: str) -> None:
-    """A key ARN needs no kms:DescribeKey; an alias needs one, and once resolved no more."""
+    """A key ARN needs no kms:DescribeKey.
+
+    An alias needs one, and once it is resolved no further.
+    """
     alias = f"alias/lookup-{kms_key[-12:]}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
     with asked(kms) as calls:
@@ -352,7 +367,7 @@ def test_a_kms_arn_is_not_looked_up(kms: Any, kms_key: str) -> None:
 
 
 def test_kms_binds_the_context(kms: Any, kms_key: str) -> None:
-    """A data key opens only with its own context, and KMS is the service that checks it."""
+    """A data key under KMS opens only with its own context, and KMS itself checks this."""
     keyring = KMSKeyring(kms_key, client=kms)
     edks = keyring.generate(32, CONTEXT).edks
     with pytest.raises(IntegrityError) as raised:
@@ -371,7 +386,10 @@ def test_a_message_does_not_choose_the_key(kms: Any, kms_key: str) -> None:
 
 
 def test_an_alias_does_not_open_another_keys_message(kms: Any, kms_key: str) -> None:
-    """If only KMS can resolve the alias, KMS gets it and refuses the other key's message."""
+    """KMS resolves an alias that the keyring cannot resolve.
+
+    KMS then refuses the message, because it is under another key.
+    """
     other = str(kms.create_key()["KeyMetadata"]["Arn"])
     alias = f"alias/strict-{kms_key[-12:]}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
@@ -384,7 +402,7 @@ def test_an_alias_does_not_open_another_keys_message(kms: Any, kms_key: str) -> 
 
 
 def test_an_edk_cannot_claim_another_keys_name(kms: Any, kms_key: str) -> None:
-    """An EDK relabelled with our key's ARN is refused: its blob belongs to another key."""
+    """An EDK that falsely names our key's ARN is refused: its blob belongs to another key."""
     other = KMSKeyring(str(kms.create_key()["KeyMetadata"]["Arn"]), client=kms)
     (edk,) = other.generate(32, {}).edks
     relabelled = EncryptedDataKey("aws-kms", kms_key.encode(), edk.ciphertext)
@@ -418,7 +436,7 @@ def test_a_missing_key_is_named(kms: Any) -> None:
 
 
 def test_a_disabled_key_outweighs_a_mismatch(kms: Any, kms_key: str) -> None:
-    """If several EDKs fail, the error is about the disabled key, which the user can enable."""
+    """If several EDKs fail, the error is about the disabled key, which can be enabled again."""
     keyring = KMSKeyring(kms_key, client=kms)
     (edk,) = keyring.generate(32, {}).edks
     broken = EncryptedDataKey("aws-kms", kms_key.encode(), b"broken")
@@ -447,7 +465,7 @@ def test_names_that_are_no_kms_key(key: str) -> None:
 
 
 def test_kms_clients_are_of_the_keys_region(session: boto3.Session) -> None:
-    """A key ARN determines the Region; other names use the session's Region."""
+    """A key ARN decides the Region of the requests; other names use the session's Region."""
     arn = ARN.replace("us-east-1", "eu-west-1")
     assert KMSKeyring(arn, session=session).client.meta.region_name == "eu-west-1"
     assert KMSKeyring("alias/x", session=session).client.meta.region_name == "us-east-1"
@@ -495,7 +513,7 @@ def test_a_replica_opens_its_siblings_messages(kms: Any, siblings: tuple[str, st
 
 
 def test_ids_alike_are_no_siblings_unless_multi_region(kms: Any) -> None:
-    """The same id in another Region or account is another key, except for multi-Region keys."""
+    """Equal key ids in two Regions or accounts are the same key only for multi-Region keys."""
     mrk = ARN.replace("1234abcd", "mrk-1234abcd")
     relatives = {
         (ARN, ARN.replace("us-east-1", "eu-west-1")): False,
@@ -523,7 +541,7 @@ def account(kms_key: str) -> str:
 def test_discovery_opens_any_key_of_an_account(
     session: boto3.Session, kms: Any, kms_key: str, account: str
 ) -> None:
-    """A discovery keyring sends KMS the key that the message names."""
+    """A discovery keyring asks KMS for the key that the message names."""
     written = message.encrypt(b"data", KMSKeyring(kms_key, client=kms), context=CONTEXT)
     keyring = KMSKeyring.discovery(accounts=[account], session=session)
     assert message.decrypt(written, keyring, context=CONTEXT) == b"data"
@@ -541,7 +559,7 @@ def test_discovery_opens_any_key_of_an_account(
 def test_discovery_trusts_no_other(
     session: boto3.Session, kms: Any, kms_key: str, account: str, trusted: dict[str, Any]
 ) -> None:
-    """Keys of another account, partition or Region cause no request."""
+    """For keys of an account, partition or Region that is not allowed, discovery asks nothing."""
     arguments = json.loads(json.dumps(trusted).replace("{account}", account))
     written = message.encrypt(b"data", KMSKeyring(kms_key, client=kms))
     keyring = KMSKeyring.discovery(session=session, **arguments)
@@ -552,7 +570,7 @@ def test_discovery_trusts_no_other(
 
 
 def test_discovery_finds_a_replica(session: boto3.Session, siblings: tuple[str, str]) -> None:
-    """For a multi-Region key of a Region that is not allowed, the first allowed Region is asked."""
+    """If a multi-Region key's Region is not allowed, discovery asks the first allowed Region."""
     primary, _ = siblings
     written = message.encrypt(b"data", KMSKeyring(primary, session=session))
     keyring = KMSKeyring.discovery(
@@ -585,7 +603,7 @@ def test_discovery_finds_a_replica(session: boto3.Session, siblings: tuple[str, 
     ids=repr,
 )
 def test_discovery_asks_for_nothing_malformed(session: boto3.Session, info: bytes) -> None:
-    """Malformed key ARNs, and ARNs with impossible Regions, cause no request."""
+    """For malformed key ARNs, and ARNs with impossible Regions, discovery sends no request."""
     keyring = KMSKeyring.discovery(accounts=[ACCOUNT, "000000000000"], session=session)
     with pytest.raises(KeyUnavailableError) as raised:
         keyring.unwrap([EncryptedDataKey("aws-kms", info, b"blob")], {}, 32)
@@ -596,7 +614,7 @@ def test_discovery_asks_for_nothing_malformed(session: boto3.Session, info: byte
 def test_discovery_asks_a_region_newer_than_botocore_where_it_is_named(
     session: boto3.Session,
 ) -> None:
-    """Botocore's list of Regions may be out of date."""
+    """Discovery asks a Region that botocore does not know yet, if the caller allows it by name."""
     keyring = KMSKeyring.discovery(accounts=[ACCOUNT], regions=["us-new-9"], session=session)
     info = ARN.replace("us-east-1", "us-new-9").encode()
     with asked(keyring._clients.get("us-new-9")) as calls, pytest.raises(S3CryptError):
@@ -610,13 +628,16 @@ def test_discovery_asks_a_region_newer_than_botocore_where_it_is_named(
     [("aws", "cn-north-1"), ("aws-cn", "eu-west-1"), ("aws", "us-gov-new-9"), ("aws-cn", "x-y-1")],
 )
 def test_discovery_refuses_regions_of_another_partition(partition: str, region: str) -> None:
-    """Regions of another partition are refused, because their hosts belong to another operator."""
+    """Discovery refuses Regions of another partition: their hosts belong to another operator."""
     with pytest.raises(ConfigError, match=f"not of {partition}"):
         KMSKeyring.discovery(accounts=[ACCOUNT], partition=partition, regions=[region])
 
 
 def test_a_bare_id_asks_for_no_other_id(kms: Any, kms_key: str) -> None:
-    """EDKs with other key ids cause no request; for EDKs of another account, KMS decides."""
+    """A keyring that names a key by its id sends no request for EDKs with another id.
+
+    For the same id in another account, KMS is asked and decides.
+    """
     name = kms_key.rpartition("/")[2]
     other_account = f"arn:aws:kms:us-east-1:999999999999:key/{name}"
     for theirs, is_asked in ((f"{kms_key[:-1]}x", False), (other_account, True)):
@@ -634,7 +655,7 @@ def test_discovery_needs_accounts(accounts: Any) -> None:
 
 
 def test_discovery_only_reads(session: boto3.Session) -> None:
-    """A discovery keyring cannot wrap; the error names the keyring that can."""
+    """A discovery keyring cannot wrap; the error names the keyring that can wrap."""
     keyring = KMSKeyring.discovery(accounts=[ACCOUNT], session=session)
     with pytest.raises(ConfigError, match="only reads") as raised:
         message.encrypt(b"", keyring)
@@ -664,7 +685,7 @@ def test_any_key_of_several_opens(kms: Any, kms_key: str, rsa_pem: tuple[bytes, 
 
 
 def test_several_kms_keys_cost_one_encrypt_each(kms: Any, kms_key: str) -> None:
-    """The first key generates the data key; the other keys wrap the same data key."""
+    """With several KMS keys, the first generates the data key and each other key wraps it."""
     other = str(kms.create_key()["KeyMetadata"]["Arn"])
     keyring = MultiKeyring(*(KMSKeyring(key, client=kms) for key in (kms_key, other)))
     with asked(kms) as calls:
@@ -679,7 +700,10 @@ def test_several_kms_keys_cost_one_encrypt_each(kms: Any, kms_key: str) -> None:
 
 
 def test_a_disabled_key_keeps_no_other_from_opening(kms: Any, kms_key: str) -> None:
-    """If one of several keys is disabled, another key opens; a single key reports the reason."""
+    """If one of several keys is disabled, another key opens the message.
+
+    If there is no other key, the error says that the key is disabled.
+    """
     first = KMSKeyring(kms_key, client=kms)
     written = message.encrypt(b"data", MultiKeyring(first, AES))
     kms.disable_key(KeyId=kms_key)
@@ -691,7 +715,7 @@ def test_a_disabled_key_keeps_no_other_from_opening(kms: Any, kms_key: str) -> N
 
 
 def test_an_unreachable_kms_keeps_no_other_from_opening() -> None:
-    """If KMS is unreachable, a local key still opens the message: it serves as a backup."""
+    """If KMS cannot be reached, a local key still opens the message, so it works as a backup."""
     nobody = boto3.client(
         "kms",
         region_name="us-east-1",
@@ -720,7 +744,7 @@ def test_missing_credentials_keep_no_other_from_opening(monkeypatch: pytest.Monk
 
 
 def test_wrote_compares_every_key_in_order() -> None:
-    """`wrote` is true only if each key wrapped the data key, in the same order."""
+    """`wrote` is true only if every key has wrapped the data key, in the keyring's order."""
     other = AESKeyring("tests", "aes-2", bytes(32))
     both = MultiKeyring(AES, other)
     edks = both.wrap(DATA_KEY, {})
@@ -744,7 +768,7 @@ def test_nested_keyrings_are_one_list() -> None:
 
 
 def test_key_names_are_those_of_the_command_line(rsa_pem: tuple[bytes, bytes]) -> None:
-    """EDKs have the key names that the command line uses."""
+    """`key_names` names the keys of EDKs as the command line does."""
     edks = [
         EncryptedDataKey("aws-kms", ARN.encode(), b"blob"),
         *AES.wrap(DATA_KEY, {}),
@@ -784,13 +808,13 @@ def test_names_of_keys_of_other_kinds(provider: str, info: bytes, length: int, n
 
 @pytest.mark.parametrize("bits", [1024, 2048, 3072, 4096])
 def test_rsa_keys_of_every_size_are_named(bits: int) -> None:
-    """An RSA key's EDK is recognised by its length, which equals the length of the modulus."""
+    """An RSA EDK is recognised by its length, which is the length of the key's modulus."""
     edk = EncryptedDataKey("tests", "schlüssel".encode(), bytes(bits // 8))
     assert key_names([edk]) == ("rsa:tests/schlüssel",)
 
 
 def test_namespaces_that_only_look_like_awss(rsa_pem: tuple[bytes, bytes]) -> None:
-    """A raw key's namespace may begin like AWS's provider ids, for writing and for reading."""
+    """The namespace of a raw key may begin like AWS's provider ids; it writes and reads."""
     keyrings = (
         AESKeyring("aws-kms-prod", "key", KEY_BYTES),
         RSAKeyring("aws-kms-prod", "key", private=rsa_pem[1]),
@@ -802,7 +826,7 @@ def test_namespaces_that_only_look_like_awss(rsa_pem: tuple[bytes, bytes]) -> No
 
 
 def test_a_message_without_a_key_of_ours_names_its_keys(kms: Any, kms_key: str) -> None:
-    """The error is about missing keys, not tampering, and names the keys of the message."""
+    """If no key opens a message, the error names the message's keys, and suspects no tampering."""
     written = message.encrypt(b"data", AESKeyring("acme", "2026", KEY_BYTES))
     strangers = (
         AES,
@@ -821,7 +845,7 @@ def test_a_message_without_a_key_of_ours_names_its_keys(kms: Any, kms_key: str) 
 
 
 def test_names_from_headers_cannot_drive_a_terminal() -> None:
-    """A forged key name is shown without control characters, and shortened."""
+    """A forged key name is shown shortened, and without control characters."""
     forged = EncryptedDataKey("evil\x1b[2J\r", "\x1b]0;x\x07\u202e".encode() * 9999, b"")
     assert key_names([forged])[0].isprintable()
     with pytest.raises(KeyUnavailableError) as raised:
@@ -846,7 +870,7 @@ def test_no_keyring_shows_its_key(kms: Any, kms_key: str, rsa_pem: tuple[bytes, 
 
 
 def test_a_forged_message_costs_few_calls(kms: Any, kms_key: str) -> None:
-    """A message with too many EDKs causes no request; at the limit there is one request per EDK."""
+    """A message with too many EDKs causes no request; with the limit, one request per EDK."""
     keyring = KMSKeyring(kms_key, client=kms)
     (edk,) = keyring.generate(32, {}).edks
     forged = EncryptedDataKey("aws-kms", kms_key.encode(), edk.ciphertext[:-1])
@@ -861,7 +885,7 @@ def test_a_forged_message_costs_few_calls(kms: Any, kms_key: str) -> None:
 def test_discovery_with_broken_settings_keeps_no_other_from_being_asked(
     kms_key: str, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A missing AWS profile is reported only if no other keyring opens the message."""
+    """If the AWS profile is missing, this is an error only if no other keyring opens it."""
     other = AESKeyring("tests", "one", bytes(32))
     written = message.encrypt(b"data", MultiKeyring(other, KMSKeyring(kms_key)))
     monkeypatch.setenv("AWS_PROFILE", "not-there")
@@ -870,7 +894,7 @@ def test_discovery_with_broken_settings_keeps_no_other_from_being_asked(
 
 
 class _Renamed:
-    """A keyring of the caller's own, which is tried after the keyrings of this library."""
+    """A keyring class of the caller, which is tried after the keyrings of this library."""
 
     def __init__(self, keyring: AESKeyring) -> None:
         self.unwrap, self.generate = keyring.unwrap, keyring.generate
@@ -880,7 +904,7 @@ class _Renamed:
 def test_grant_tokens_go_along_with_every_request_about_the_key(
     sandbox: Running, kms_key: str, new_key: str, session: Any
 ) -> None:
-    """A ReEncrypt request has the grant tokens of both keys."""
+    """Every request about a key has the grant tokens of its keyring; a ReEncrypt has both keys'."""
     with relaying(sandbox.endpoint_url) as relay:
         client = session.client("kms", endpoint_url=relay.url)
         alias = f"alias/{uuid.uuid4()}"
@@ -912,7 +936,10 @@ def test_grant_tokens_go_along_with_every_request_about_the_key(
 
 
 def test_more_tokens_than_kms_takes_are_no_one_request(kms: Any, kms_key: str) -> None:
-    """Two keyrings with six tokens each use Decrypt and Encrypt instead of one ReEncrypt."""
+    """If two keyrings have more grant tokens than KMS accepts, there is no ReEncrypt.
+
+    The caller then unwraps and wraps the data key.
+    """
     first = KMSKeyring(kms_key, client=kms, grant_tokens=list("abcdef"))
     other = KMSKeyring(kms_key, client=kms, grant_tokens=list("ghijkl"))
     edks = first.generate(32, CONTEXT).edks
@@ -923,7 +950,10 @@ def test_more_tokens_than_kms_takes_are_no_one_request(kms: Any, kms_key: str) -
 
 
 def test_kms_rewraps_what_a_kms_key_of_its_region_wrapped(kms: Any, kms_key: str) -> None:
-    """Any other data key is unwrapped and wrapped by the caller, without a ReEncrypt request."""
+    """A data key is rewrapped by KMS only if a KMS key of the same Region wrapped it.
+
+    Otherwise no request is sent, and the caller unwraps and wraps the data key.
+    """
     keyring = KMSKeyring(kms_key, client=kms)
     edks = keyring.generate(32, {}).edks
     stranger = KMSKeyring(str(kms.create_key()["KeyMetadata"]["Arn"]), client=kms)
@@ -938,6 +968,6 @@ def test_kms_rewraps_what_a_kms_key_of_its_region_wrapped(kms: Any, kms_key: str
 
 @pytest.mark.parametrize("tokens", ["one", [""], [1], None, list("abcdefghijk")])
 def test_grant_tokens_that_kms_would_refuse_are_refused_at_once(tokens: Any) -> None:
-    """A single text would be read as a list of letters; KMS accepts ten tokens at most."""
+    """Grant tokens must be a list of one to ten texts: a single text would be read as letters."""
     with pytest.raises(ConfigError, match="grant_tokens"):
         KMSKeyring("alias/reports", grant_tokens=tokens)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The documentation page about KMS operations is complete, and its commands and tests exist."""
+"""docs/keys-operations.md has every KMS operation, and its commands and tests exist."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ def names_in(file: str) -> frozenset[str]:
 
 
 def test_every_operation_of_kms_has_one_row() -> None:
-    """The operations come from the model in botocore, so a new KMS operation fails this test."""
+    """Each operation in botocore's model of KMS has one row, so a new operation fails this test."""
     model = botocore.session.get_session().get_service_model("kms")
     assert sorted([*USED, *LEFT_OUT]) == sorted(model.operation_names)
     assert all(len(cells) == 2 and cells[1] for cells in rows("Left out"))
 
 
 def test_the_used_operations_are_those_that_are_requested() -> None:
-    """The library's list of operations contains no unused name."""
+    """The library's list of KMS operations equals the table of the used operations."""
     assert {xform_name(name) for name in USED} == set(get_args(KMSOperation))
 
 
 @pytest.mark.parametrize("operation", USED)
 def test_the_verbs_and_the_test_of_an_operation_exist(operation: str) -> None:
-    """Each verb is an existing command, and the test is in the named file."""
+    """Each verb in a row is an existing command, and the row's test is in the file it names."""
     _, use, test = USED[operation]
     verbs = [verb for verb in _CODE.findall(use) if not verb.startswith("s3crypt ")]
     assert set(verbs) <= key_commands.commands.keys()

@@ -34,7 +34,7 @@ def name() -> str:
 
 
 def failing(client: Any, operation: str, code: str, times: int = 1000) -> Any:
-    """Let the service fail `operation` with `code` this many times; the sandbox cannot do that."""
+    """Make the client fail `operation` with `code` this many times; the sandbox cannot do that."""
     left = [times]
 
     def answer(request: Any, **_: Any) -> AWSResponse | None:
@@ -75,7 +75,7 @@ def test_show_finds_a_key_by_every_name(manager: KeyManager, name: str) -> None:
 
 @pytest.mark.parametrize("as_text", [False, True])
 def test_create_sends_the_policy(manager: KeyManager, kms: Any, *, as_text: bool) -> None:
-    """A policy is taken as JSON text or as a mapping."""
+    """`create` accepts a policy as JSON text or as a mapping, and sends it."""
     statement = {"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}
     policy = {"Version": "2012-10-17", "Statement": [statement]}
     key = manager.create(policy=json.dumps(policy) if as_text else policy)
@@ -84,14 +84,14 @@ def test_create_sends_the_policy(manager: KeyManager, kms: Any, *, as_text: bool
 
 
 def test_create_without_rotation(manager: KeyManager) -> None:
-    """A period of None leaves automatic rotation off."""
+    """`create` with a rotation period of None leaves automatic rotation off."""
     key = manager.create(rotation_period_days=None)
     assert key.rotation_enabled is False
     assert manager.show(key.arn).rotation_enabled is False
 
 
 def test_create_multi_region(manager: KeyManager) -> None:
-    """The id of a multi-Region key shows its kind, and the new key is its own primary key."""
+    """A new multi-Region key has the id of such a key, and is its own primary key."""
     key = manager.create(multi_region=True)
     assert key.multi_region
     assert key.key_id.startswith("mrk-")
@@ -100,7 +100,7 @@ def test_create_multi_region(manager: KeyManager) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "alias/"])
 def test_a_taken_alias_leaves_nothing_behind(manager: KeyManager, name: str, prefix: str) -> None:
-    """An alias in use is refused before a key is created."""
+    """`create` refuses an alias in use before a key is created."""
     owner = manager.create(alias=prefix + name)
     with pytest.raises(ConfigError, match=owner.key_id):
         manager.create(alias=prefix + name, description=name)
@@ -128,7 +128,10 @@ def test_an_unfinished_key_is_named(session: boto3.Session, kms: Any, name: str)
 
 
 def test_a_new_key_may_be_unknown_for_a_moment(session: boto3.Session, name: str) -> None:
-    """KMS is eventually consistent, so the requests after CreateKey are retried."""
+    """After CreateKey, requests that do not find the key yet are retried.
+
+    KMS is eventually consistent.
+    """
     client = failing(session.client("kms"), "EnableKeyRotation", "NotFoundException", times=2)
     failing(client, "CreateAlias", "NotFoundException", times=1)
     key = KeyManager(client=client).create(alias=name)
@@ -170,7 +173,7 @@ def test_wrong_arguments_send_nothing(call: Callable[[KeyManager], object]) -> N
 
 @pytest.mark.parametrize("days", [90, 2560])
 def test_the_shortest_and_longest_period(manager: KeyManager, days: int) -> None:
-    """Both ends of KMS's range are accepted."""
+    """The shortest and the longest rotation period that KMS allows are accepted."""
     assert manager.create(rotation_period_days=days).rotation_period_days == days
 
 
@@ -190,7 +193,7 @@ def test_rotating_keeps_the_id_and_what_was_wrapped(
 def test_what_was_done_is_not_reported_as_failed(
     session: boto3.Session, manager: KeyManager, name: str
 ) -> None:
-    """If only the read afterwards fails, create succeeds and rotate reports the rotation."""
+    """If only the read after the change fails, create succeeds and rotate reports the rotation."""
     client = failing(session.client("kms"), "GetKeyRotationStatus", "KMSInternalException")
     key = KeyManager(client=client).create(alias=name)
     assert key.rotation_enabled is True
@@ -211,7 +214,7 @@ def test_rotations_are_listed_oldest_first(manager: KeyManager, name: str) -> No
 
 
 def test_the_26th_rotation_is_refused_and_explained(manager: KeyManager) -> None:
-    """KMS allows 25 rotations on demand per key; the hint names the alternatives."""
+    """The error of the 26th rotation on demand says that KMS allows 25, and names alternatives."""
     key = manager.create()
     for _ in range(25):
         manager.rotate(key.arn)
@@ -245,7 +248,7 @@ def test_list_has_own_keys_only(manager: KeyManager, kms: Any, name: str) -> Non
 
 
 def test_list_asks_no_more_than_it_must(manager: KeyManager, requests_log: Any) -> None:
-    """Requests: the keys once, the aliases once, and per key its state and its rotation."""
+    """A listing requests the keys once and the aliases once, and per key its state and rotation."""
     manager.create()
     requests_log.clear()
     count = len(tuple(manager.list()))
@@ -266,7 +269,7 @@ def test_list_shows_keys_it_may_not_describe(session: boto3.Session, manager: Ke
 
 
 def test_show_says_what_it_may_not_see(session: boto3.Session, manager: KeyManager) -> None:
-    """A refused detail is reported as the IAM action that it needs; the rest is shown."""
+    """If KMS refuses a detail, `show` names the missing IAM action and shows the other details."""
     key = manager.create(tags={"team": "finance"})
     client = failing(session.client("kms"), "ListResourceTags", "AccessDeniedException")
     shown = KeyManager(client=client).show(key.arn)
@@ -276,7 +279,7 @@ def test_show_says_what_it_may_not_see(session: boto3.Session, manager: KeyManag
 
 @pytest.mark.parametrize("key", ["alias/nobody", "nobody", str(uuid.UUID(int=0))])
 def test_an_unknown_key_is_explained(manager: KeyManager, key: str) -> None:
-    """The hint explains how keys are named."""
+    """The hint for a key that does not exist explains how keys are named."""
     with pytest.raises(KeyUnavailableError, match=key) as caught:
         manager.show(key)
     assert "alias/NAME" in str(caught.value.hint)
@@ -286,7 +289,7 @@ def test_an_unknown_key_is_explained(manager: KeyManager, key: str) -> None:
 
 @pytest.mark.parametrize("verb", ["rotate", "enable_rotation", "disable_rotation"])
 def test_asymmetric_keys_do_not_rotate(manager: KeyManager, kms: Any, verb: str) -> None:
-    """KMS rotates symmetric keys only; the error names the kind of the key."""
+    """The error for a rotation of an asymmetric key names its kind: KMS does not rotate it."""
     made = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]
     with pytest.raises(KeyUnavailableError, match="ECC_NIST_P256"):
         getattr(manager, verb)(made["Arn"])
@@ -295,7 +298,7 @@ def test_asymmetric_keys_do_not_rotate(manager: KeyManager, kms: Any, verb: str)
 
 
 def test_a_replica_is_asked_in_its_own_region(manager: KeyManager, kms: Any) -> None:
-    """The Region in an ARN overrides the session's, and a rotation is sent to the primary key."""
+    """A key ARN is asked for in its own Region, and a rotation is sent to the primary key."""
     primary = manager.create(multi_region=True)
     made = kms.replicate_key(KeyId=primary.key_id, ReplicaRegion="eu-west-1")
     arn = made["ReplicaKeyMetadata"]["Arn"]
@@ -306,7 +309,7 @@ def test_a_replica_is_asked_in_its_own_region(manager: KeyManager, kms: Any) -> 
 
 
 def test_a_disabled_key_is_shown_but_not_rotated(manager: KeyManager, kms: Any) -> None:
-    """KMS refuses the rotation, and the error gives the reason."""
+    """A disabled key is shown; if it is to be rotated, the error gives KMS's reason."""
     key = manager.create()
     kms.disable_key(KeyId=key.key_id)
     with pytest.raises(KeyUnavailableError, match="disabled"):
@@ -315,7 +318,7 @@ def test_a_disabled_key_is_shown_but_not_rotated(manager: KeyManager, kms: Any) 
 
 
 def test_a_dying_key_has_its_date(manager: KeyManager, kms: Any) -> None:
-    """A key scheduled for deletion shows its deletion date."""
+    """A key whose deletion is scheduled shows the date."""
     key = manager.create()
     kms.schedule_key_deletion(KeyId=key.key_id, PendingWindowInDays=7)
     shown = manager.show(key.arn)
@@ -325,7 +328,7 @@ def test_a_dying_key_has_its_date(manager: KeyManager, kms: Any) -> None:
 
 
 def test_command_create_prints_the_arn_alone(manager: KeyManager, name: str) -> None:
-    """Stdout has only the ARN; messages go to stderr."""
+    """`keys create` prints only the ARN on stdout; messages go to stderr."""
     done = command("create", "--alias", name, "--tag", "team=finance", "--period-days", "90")
     key = manager.show(f"alias/{name}")
     assert (done.exit_code, done.stdout) == (0, f"{key.arn}\n")
@@ -336,7 +339,7 @@ def test_command_create_prints_the_arn_alone(manager: KeyManager, name: str) -> 
 def test_command_create_reads_the_policy_from_a_file(
     tmp_path: Path, manager: KeyManager, name: str
 ) -> None:
-    """The file must contain JSON; without the file no key is created."""
+    """The policy file of `keys create` must contain JSON; otherwise no key is created."""
     policy = tmp_path / "policy.json"
     for content in (None, b"{", b"\xff"):
         if content is not None:
@@ -347,14 +350,14 @@ def test_command_create_reads_the_policy_from_a_file(
 
 
 def test_command_create_without_rotation_takes_no_period(name: str) -> None:
-    """Two options that exclude each other are refused; neither is silently ignored."""
+    """`keys create` refuses a rotation period beside the option for no rotation."""
     done = command("create", "--alias", name, "--no-rotation", "--period-days", "90")
     assert isinstance(done.exception, ConfigError)
     assert command("create", "--alias", name, "--no-rotation").exit_code == 0
 
 
 def test_command_rotate_and_rotations(manager: KeyManager, name: str) -> None:
-    """A key is rotated and its history is printed; stdout has only the history."""
+    """`keys rotate` rotates a key, and `keys rotations` prints only the history on stdout."""
     key = manager.create(alias=name)
     assert command("rotations", f"alias/{name}").stdout == ""
     done = command("rotate", f"kms:alias/{name}", "--yes")
@@ -366,7 +369,7 @@ def test_command_rotate_and_rotations(manager: KeyManager, name: str) -> None:
 
 
 def test_command_switches_rotation(manager: KeyManager, name: str) -> None:
-    """Rotation is switched off and on again; with --quiet nothing is printed."""
+    """The command switches rotation off and on again; with --quiet it prints nothing."""
     key = manager.create(alias=name)
     assert "off" in command("disable-rotation", key.arn).stderr
     assert manager.show(key.arn).rotation_enabled is False
@@ -376,7 +379,7 @@ def test_command_switches_rotation(manager: KeyManager, name: str) -> None:
 
 
 def test_command_list_and_show_for_people(manager: KeyManager, name: str) -> None:
-    """The list is a table, and show prints aligned lines."""
+    """`keys list` prints a table, and `keys show` aligned lines."""
     key = manager.create(alias=name, tags={"team": "finance"})
     listed = [line.split() for line in command("list").stdout.splitlines()]
     assert [f"alias/{name}", key.key_id, "Enabled"] in [row[:3] for row in listed]
@@ -388,7 +391,7 @@ def test_command_list_and_show_for_people(manager: KeyManager, name: str) -> Non
 
 @pytest.mark.parametrize("verb", ["show", "list", "rotate", "rotations", "create"])
 def test_commands_print_one_json_object_a_line(manager: KeyManager, name: str, verb: str) -> None:
-    """With --json, stdout has JSON lines and stderr is empty."""
+    """With --json, stdout has one JSON object per line, and stderr is empty."""
     key = manager.create()
     manager.rotate(key.arn)
     arguments = {"list": (), "create": ("--alias", name), "rotate": (key.arn, "--yes")}.get(

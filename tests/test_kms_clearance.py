@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which reports clear a key for deletion, and the objections to all other reports."""
+"""Clearance: which reports permit a key's deletion, and the objections to all other reports."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -33,7 +33,10 @@ CLEAR = Clearance(
     ],
 )
 def test_a_whole_report_without_dependents_clears_a_key(changes: dict[str, Any]) -> None:
-    """An unsampled report of every bucket, at most 24 hours old, without dependents is accepted."""
+    """A report clears a key if it is complete, at most 24 hours old, and without dependents.
+
+    It must cover every bucket, and must not be a sample.
+    """
     assert replace(CLEAR, **changes).objections(ARN, NOW) == ()
 
 

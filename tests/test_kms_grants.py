@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grants of keys: idempotent by name, checked before they are sent, revoked and retired."""
+"""Grants of keys: repeated without a second grant, checked, revoked and retired."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 READER = "arn:aws:iam::123456789012:role/reader"
 ADMIN = "arn:aws:iam::123456789012:role/admin"
-# The sandbox's caller.
+# The ARN of the caller in the sandbox.
 CALLER = "arn:aws:iam::123456789012:user/sandbox"
 SERVICE = "logs.us-east-1.amazonaws.com"
 SOURCE = "arn:aws:logs:us-east-1:123456789012:log-group:app"
@@ -44,7 +44,7 @@ def key(manager: KeyManager) -> str:
 
 
 def test_a_repeated_grant_is_found(manager: KeyManager, key: str) -> None:
-    """The name of an unnamed grant is computed from its rights, in any order."""
+    """A repeated grant is found by its name, which is computed from its rights in any order."""
     first = manager.create_grant(key, READER, ["Encrypt", "Decrypt"], constraints=LIMITED)
     again = manager.create_grant(key, READER, ["Decrypt", "Encrypt"], constraints=LIMITED)
     assert (first.existed, again.existed) == (False, True)
@@ -53,14 +53,17 @@ def test_a_repeated_grant_is_found(manager: KeyManager, key: str) -> None:
 
 
 def test_other_rights_are_another_grant(manager: KeyManager, key: str) -> None:
-    """Unnamed grants with different rights have different names."""
+    """Grants without a given name get different names if their rights differ."""
     manager.create_grant(key, READER, ["Decrypt"])
     manager.create_grant(key, READER, ["Decrypt"], constraints=LIMITED)
     assert len(manager.grants(key)) == 2
 
 
 def test_a_name_with_other_rights_is_refused(manager: KeyManager, key: str) -> None:
-    """KMS would create a second grant with that name; the error lists the rights of both."""
+    """A grant under a name in use with other rights is refused; the error lists both rights.
+
+    KMS would make a second grant with that name.
+    """
     made = manager.create_grant(key, READER, ["Decrypt"], name="reports")
     with pytest.raises(KeyUnavailableError, match=r"Decrypt for .*; wanted: Encrypt for") as caught:
         manager.create_grant(key, READER, ["Encrypt"], name="reports")
@@ -70,7 +73,7 @@ def test_a_name_with_other_rights_is_refused(manager: KeyManager, key: str) -> N
 
 
 def test_a_lost_reply_makes_no_second_grant(key: str, sandbox: Running) -> None:
-    """The request is retried with the same name."""
+    """If the reply to a grant is lost, the retry sends the same name: no second grant is made."""
     with losing(sandbox, "CreateGrant") as (manager, relay):
         manager.create_grant(key, READER, ["Decrypt"])
         assert count(relay, "CreateGrant") == 2
@@ -78,7 +81,7 @@ def test_a_lost_reply_makes_no_second_grant(key: str, sandbox: Running) -> None:
 
 
 def test_a_lost_reply_to_a_revocation(key: str, manager: KeyManager, sandbox: Running) -> None:
-    """If the grant is missing at the second attempt, the first attempt revoked it."""
+    """If the reply to a revocation is lost and the grant is gone, the revocation succeeded."""
     made = manager.create_grant(key, READER, ["Decrypt"])
     with losing(sandbox, "RevokeGrant") as (unlucky, _):
         unlucky.revoke_grant(key, made.grant.id)
@@ -88,7 +91,7 @@ def test_a_lost_reply_to_a_revocation(key: str, manager: KeyManager, sandbox: Ru
 def test_a_lost_reply_to_a_revocation_among_many_grants(
     key: str, manager: KeyManager, kms: Any, sandbox: Running
 ) -> None:
-    """KMS lists 50 grants per page; all pages are checked."""
+    """After a lost reply the grant is looked for on all pages: KMS lists 50 grants per page."""
     for number in range(60):
         kms.create_grant(
             KeyId=key,
@@ -128,7 +131,7 @@ def test_a_lost_reply_without_a_look_is_said(
 
 
 def test_a_service_gets_a_grant(manager: KeyManager, key: str) -> None:
-    """The grant has the resource that the service works for, and a retiring principal."""
+    """A grant to a service has the resource that it works for, and a retiring principal."""
     source = {"SourceArn": SOURCE}
     manager.create_grant(key, SERVICE, ["Decrypt"], constraints=source, retiring=ADMIN)
     (found,) = manager.grants(key)
@@ -173,7 +176,7 @@ def test_what_cannot_be_a_grant_is_refused_before_a_request(
 def test_operations_are_those_of_the_model(
     manager: KeyManager, key: str, operations: list[str], hint: str
 ) -> None:
-    """The hint for a misspelt operation contains the correct name."""
+    """The hint for a misspelt operation of a grant contains the correct name."""
     with pytest.raises(ConfigError) as caught:
         manager.create_grant(key, READER, operations)
     assert hint in str(caught.value.hint)
@@ -192,13 +195,19 @@ def test_operations_are_those_of_the_model(
 def test_a_grant_without_a_constraint_is_known(
     manager: KeyManager, key: str, constraints: Any, operations: list[str], *, opens: bool
 ) -> None:
-    """The command warns about the finding S3CRYPT.12 when the grant is made."""
+    """A grant that opens all data, for lack of a constraint, is recognised.
+
+    The command then warns about the finding S3CRYPT.12.
+    """
     made = manager.create_grant(key, READER, operations, constraints=constraints)
     assert made.grant.opens_everything is opens
 
 
 def test_a_grant_is_found_by_id_and_by_name(manager: KeyManager, key: str) -> None:
-    """Grants made by other tools can share a name; then only the id identifies the grant."""
+    """A grant is found by its id, and by its name if no other grant has this name.
+
+    Other tools can make several grants of the same name.
+    """
     made = manager.create_grant(key, READER, ["Decrypt"], name="one").grant
     assert manager.find_grant(key, made.id).id == made.id == manager.find_grant(key, "one").id
     with pytest.raises(KeyUnavailableError, match="has no grant two"):
@@ -206,7 +215,7 @@ def test_a_grant_is_found_by_id_and_by_name(manager: KeyManager, key: str) -> No
 
 
 def test_a_shared_name_is_no_reference(manager: KeyManager, key: str, kms: Any) -> None:
-    """The error for a shared name lists the ids of the grants."""
+    """If several grants have the given name, the error lists their ids."""
     for operation in ("Decrypt", "Encrypt"):
         kms.create_grant(KeyId=key, GranteePrincipal=READER, Operations=[operation], Name="twice")
     with pytest.raises(ConfigError, match="2 grants named twice"):
@@ -223,7 +232,10 @@ def test_a_grant_is_retired(manager: KeyManager, key: str) -> None:
 
 
 def test_who_may_not_retire_a_grant_is_told_who_may(manager: KeyManager, key: str) -> None:
-    """Here only the retiring principal may retire the grant; the hint says who may revoke it."""
+    """If the caller may not retire a grant, the hint says who may revoke it.
+
+    Here only the retiring principal may retire the grant.
+    """
     made = manager.create_grant(key, READER, ["Decrypt"], retiring=ADMIN)
     with pytest.raises(KeyUnavailableError, match="kms:RetireGrant is refused") as caught:
         manager.retire_grant(key, made.grant.id)
@@ -233,14 +245,14 @@ def test_who_may_not_retire_a_grant_is_told_who_may(manager: KeyManager, key: st
 
 @pytest.mark.parametrize("name", ["alias/reports", "8a1f0c7e-5f6d-4c0b-9f4e-1f2e3d4c5b6a"])
 def test_a_grant_is_retired_by_the_arn_of_its_key(manager: KeyManager, name: str) -> None:
-    """The caller may lack kms:DescribeKey, so no other name of the key is resolved."""
+    """`retire_grant` accepts only the ARN of a key: the caller may lack kms:DescribeKey."""
     with pytest.raises(ConfigError, match="not the ARN of a key"):
         manager.retire_grant(name, "0" * 64)
 
 
 @pytest.mark.parametrize("verb", ["revoke_grant", "retire_grant"])
 def test_a_missing_grant_is_no_missing_key(manager: KeyManager, key: str, verb: str) -> None:
-    """KMS uses one error code for a missing grant and a missing key; ours differ."""
+    """A missing grant and a missing key are different errors, although KMS has one error code."""
     with pytest.raises(KeyUnavailableError, match="no such grant"):
         getattr(manager, verb)(key, "0" * 64)
 
@@ -248,7 +260,10 @@ def test_a_missing_grant_is_no_missing_key(manager: KeyManager, key: str, verb: 
 def test_an_unlistable_key_takes_unnamed_grants_only(
     manager: KeyManager, key: str, kms: Any
 ) -> None:
-    """A named grant is refused without ListGrants: a grant of the same name could not be found."""
+    """Without ListGrants a grant with a given name is refused, and an unnamed grant is made.
+
+    A grant of the same name could not be found.
+    """
     policy = manager.policy(key).to_json()
     deny = {"Effect": "Deny", "Principal": "*", "Action": "kms:ListGrants", "Resource": "*"}
     policy["Statement"].append(deny)
@@ -262,7 +277,7 @@ def test_an_unlistable_key_takes_unnamed_grants_only(
 def test_a_grant_token_is_in_no_repr_and_log(
     manager: KeyManager, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A grant token is not secret, but it is shown only on request."""
+    """A grant token is not secret, but neither a repr nor the log contains it."""
     with caplog.at_level(logging.DEBUG):
         made = manager.create_grant(key, READER, ["Decrypt"])
     assert made.token not in repr(made)

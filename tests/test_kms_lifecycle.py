@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys are enabled, disabled, scheduled for deletion and kept: each step, its guards and errors."""
+"""Keys are enabled, disabled, scheduled for deletion and kept: steps, guards and errors."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def manager(session: boto3.Session) -> KeyManager:
 
 @pytest.fixture
 def key(kms: Any) -> str:
-    """Return a key of this test alone."""
+    """Return a key that no other test uses."""
     return key_of_kind(kms, "enabled")
 
 
 def clearance(key: str, **changes: Any) -> Clearance:
-    """Return the evidence that nothing depends on a key, with these changes."""
+    """Return a clearance, the evidence that nothing depends on a key, with these changes."""
     clear = Clearance(key, key.split(":")[4], datetime.now(UTC), True, False, 0, 0)
     return replace(clear, **changes)
 
@@ -51,7 +51,7 @@ def clearance(key: str, **changes: Any) -> Clearance:
 def test_a_disabled_key_opens_nothing_until_it_is_enabled(
     manager: KeyManager, bucket: str, key: str
 ) -> None:
-    """The object is kept, and can be read again after the key is enabled."""
+    """A disabled key opens nothing. After it is enabled the object can be read again."""
     store = S3Crypt(SSEKMS(key))
     store.put(b"data", f"s3://{bucket}/x")
     assert manager.disable(key).state == "Disabled"
@@ -67,7 +67,7 @@ def test_a_disabled_key_opens_nothing_until_it_is_enabled(
 def test_what_is_so_already_is_not_done_again(
     verb: str, state: str, manager: KeyManager, key: str, requests_log: Any
 ) -> None:
-    """No request that changes the key is sent, and the key is returned."""
+    """If a key is already in the wanted state, it is returned without a request that changes it."""
     if verb == "disable":
         manager.disable(key)
     requests_log.clear()
@@ -79,7 +79,7 @@ def test_what_is_so_already_is_not_done_again(
 def test_a_deletion_is_scheduled_with_a_clearing_report(
     days: int, manager: KeyManager, key: str
 ) -> None:
-    """The deletion date is the waiting period from now, and the key shows the same date."""
+    """With a clearing report, the deletion date is the waiting period from now."""
     scheduled = manager.schedule_deletion(key, days=days, clearance=clearance(key))
     assert scheduled.state == "PendingDeletion"
     assert scheduled.deletion_date is not None
@@ -104,7 +104,10 @@ def test_a_deletion_is_scheduled_with_a_clearing_report(
 def test_without_a_clearing_report_the_name_is_demanded(
     evidence: Callable[[str], Clearance | None], manager: KeyManager, key: str
 ) -> None:
-    """The usage error gives the reason and the way to proceed; the exact name is sufficient."""
+    """Without a clearing report a deletion needs the exact alias of the key.
+
+    The error gives the reason and the way to proceed.
+    """
     alias = manager.add_alias(key, new_alias()).aliases[0].removeprefix("alias/")
     for name in (None, "", alias[:-1], f"alias/{alias}"):
         with pytest.raises(ConfigError, match=r"[Nn]othing was changed") as caught:
@@ -123,14 +126,14 @@ def test_a_waiting_period_out_of_bounds_sends_nothing(days: Any) -> None:
 
 
 def test_a_scheduled_deletion_keeps_its_date(manager: KeyManager, key: str) -> None:
-    """A repeated call with other days needs no evidence and changes nothing."""
+    """A second request to delete a key, with other days, needs no evidence and changes nothing."""
     first = manager.schedule_deletion(key, days=7, clearance=clearance(key))
     again = manager.schedule_deletion(key, days=30)
     assert again.deletion_date == first.deletion_date
 
 
 def test_a_cancelled_deletion_leaves_the_key_disabled(manager: KeyManager, key: str) -> None:
-    """The key must be enabled before it can be used again."""
+    """After a cancelled deletion the key is disabled, and must be enabled before it is used."""
     manager.schedule_deletion(key, clearance=clearance(key))
     kept = manager.cancel_deletion(key)
     assert (kept.state, kept.deletion_date) == ("Disabled", None)
@@ -138,7 +141,7 @@ def test_a_cancelled_deletion_leaves_the_key_disabled(manager: KeyManager, key: 
 
 
 def test_a_primary_key_waits_for_its_replicas(manager: KeyManager, kms: Any) -> None:
-    """Until the last replica is deleted, the key has a waiting period but no deletion date."""
+    """Until its last replica is deleted, a primary key has a waiting period but no date."""
     primary = manager.create(multi_region=True)
     kms.replicate_key(KeyId=primary.key_id, ReplicaRegion="eu-west-1")
     scheduled = manager.schedule_deletion(primary.arn, days=9, confirmed_name=primary.key_id)
@@ -168,7 +171,7 @@ _VERBS: dict[str, Callable[[KeyManager, str], object]] = {
 def test_keys_that_are_not_ones_own_are_refused(
     operation: str, kind: str, manager: KeyManager, kms: Any, requests_log: Any
 ) -> None:
-    """The error states the rule, and no request that changes a key is sent."""
+    """If AWS manages a key or it does not exist, the error says so, and no change is requested."""
     key = key_of_kind(kms, kind)
     requests_log.clear()
     words = f"kms:{operation} is refused: AWS manages" if "AWS" in kind else "no such key"
@@ -189,7 +192,10 @@ def test_keys_that_are_not_ones_own_are_refused(
 def test_a_state_that_forbids_the_verb_is_named(
     operation: str, kind: str, state: str, hint: str, manager: KeyManager, kms: Any
 ) -> None:
-    """The error names the action and the command that ends the state; the key does not change."""
+    """If a key's state forbids an action, the error names the action, and the key stays.
+
+    The hint names the command that ends the state.
+    """
     key = key_of_kind(kms, kind)
     words = f"kms:{operation} is refused: the state of the key is {state}"
     with pytest.raises(KeyUnavailableError, match=words) as caught:
@@ -200,7 +206,7 @@ def test_a_state_that_forbids_the_verb_is_named(
 
 @pytest.mark.parametrize("kind", ["asymmetric", "HMAC", "pending import", "disabled"])
 def test_keys_of_every_kind_can_be_deleted(kind: str, manager: KeyManager, kms: Any) -> None:
-    """KMS schedules the deletion of every kind of key, and cancels it."""
+    """Every kind of key can be scheduled for deletion, and the deletion can be cancelled."""
     key = key_of_kind(kms, kind)
     assert _VERBS["ScheduleKeyDeletion"](manager, key)
     assert manager.show(key).state == "PendingDeletion"
@@ -209,7 +215,7 @@ def test_keys_of_every_kind_can_be_deleted(kind: str, manager: KeyManager, kms: 
 
 @pytest.mark.parametrize("operation", _VERBS)
 def test_a_refusal_names_the_action(operation: str, sandbox: Running, kms: Any) -> None:
-    """The error names the IAM action and the only account whose callers KMS allows."""
+    """If KMS refuses an action, the error names it, and the account whose callers KMS allows."""
     kinds = {"EnableKey": "disabled", "CancelKeyDeletion": "pending deletion"}
     key = key_of_kind(kms, kinds.get(operation, "enabled"))
     with (
@@ -225,7 +231,7 @@ def test_a_refusal_names_the_action(operation: str, sandbox: Running, kms: Any) 
 def test_a_lost_reply_is_looked_after(
     operation: str, sandbox: Running, kms: Any, manager: KeyManager
 ) -> None:
-    """A retry or a later read finds the effect of the first attempt."""
+    """If the reply to an action is lost, a retry or a later read finds its effect."""
     kinds = {"EnableKey": "disabled", "CancelKeyDeletion": "pending deletion"}
     key = key_of_kind(kms, kinds.get(operation, "enabled"))
     states = {"EnableKey": "Enabled", "ScheduleKeyDeletion": "PendingDeletion"}
@@ -235,7 +241,7 @@ def test_a_lost_reply_is_looked_after(
 
 
 def test_command_disable_says_what_becomes_unreadable(manager: KeyManager, key: str) -> None:
-    """The warning is printed before the question; without a terminal nothing is changed."""
+    """`keys disable` warns before it asks; without a terminal nothing is changed."""
     done = command("disable", key)
     assert isinstance(done.exception, ConfigError)
     assert "becomes unreadable" in done.stderr
@@ -248,7 +254,7 @@ def test_command_disable_says_what_becomes_unreadable(manager: KeyManager, key: 
 
 
 def test_command_schedules_and_cancels_a_deletion(manager: KeyManager, key: str) -> None:
-    """The typed name replaces a report; --yes alone does not."""
+    """`schedule-deletion` without a report needs the typed name; --yes alone is not enough."""
     refused = command("schedule-deletion", key, "--yes")
     assert isinstance(refused.exception, ConfigError)
     assert manager.show(key).state == "Enabled"
@@ -265,7 +271,10 @@ def test_command_schedules_and_cancels_a_deletion(manager: KeyManager, key: str)
 def test_command_reads_the_report(
     manager: KeyManager, bucket: str, key: str, tmp_path: Path
 ) -> None:
-    """A report that does not cover the account is refused with the reason, without a question."""
+    """`schedule-deletion` refuses a report that does not cover the account, with the reason.
+
+    It asks no question then.
+    """
     path = tmp_path / "report.json"
     assert command("impact", key, f"s3://{bucket}/", "--report", str(path)).exit_code == 0
     for options in ((), ("--yes",)):
@@ -279,7 +288,7 @@ def test_command_reads_the_report(
 
 @pytest.mark.parametrize("answer", ["the name", "another name", ""])
 def test_the_name_is_typed_on_a_terminal(answer: str, manager: KeyManager, key: str) -> None:
-    """Any other answer changes nothing and exits with code 2."""
+    """If the typed name is wrong, nothing is changed, and the exit code is 2."""
     name = key.rpartition("/")[2]
     controller, terminal = pty.openpty()
     arguments = [sys.executable, "-m", "s3crypt_cli", "keys", "schedule-deletion", key]

@@ -65,7 +65,7 @@ def wrapped(material: bytes, public_key: bytes) -> bytes:
 def test_the_first_import_makes_a_key_usable(
     manager: KeyManager, key: str, material: Callable[[], Path], kms: Any
 ) -> None:
-    """Before its first import the key is PendingImport; such a key never rotates automatically."""
+    """Before the first import a key is PendingImport; it never rotates automatically."""
     before = manager.show(key)
     assert (before.origin, before.state) == ("EXTERNAL", "PendingImport")
     assert not before.rotation_enabled
@@ -79,7 +79,7 @@ def test_the_first_import_makes_a_key_usable(
 def test_new_material_waits_for_a_rotation(
     manager: KeyManager, key: str, material: Callable[[], Path], kms: Any
 ) -> None:
-    """Ciphertexts of the earlier material can still be decrypted after the rotation."""
+    """New material is used only after a rotation, and older ciphertexts can still be decrypted."""
     manager.import_material(key, material())
     old = kms.encrypt(KeyId=key, Plaintext=b"old")["CiphertextBlob"]
     new = manager.import_material(key, material(), is_new=True).material
@@ -94,7 +94,10 @@ def test_new_material_waits_for_a_rotation(
 def test_deleted_material_is_restored_by_the_same_bytes(
     manager: KeyManager, key: str, material: Callable[[], Path], kms: Any
 ) -> None:
-    """Other bytes are refused; after the import the ciphertexts can be decrypted again."""
+    """Deleted material is restored by an import of the same bytes; other bytes are refused.
+
+    Then the ciphertexts can be decrypted again.
+    """
     file = material()
     manager.import_material(key, file)
     blob = kms.encrypt(KeyId=key, Plaintext=b"x")["CiphertextBlob"]
@@ -124,13 +127,13 @@ def test_the_expiry_is_shown(manager: KeyManager, key: str, material: Callable[[
     ],
 )
 def test_an_expiry_that_kms_does_not_take(expires: timedelta) -> None:
-    """The expiry must be within the next 365 days."""
+    """An expiry that is not within the next 365 days is refused."""
     with pytest.raises(ConfigError, match="cannot expire"):
         Importing(expires=datetime.now(UTC) + expires)
 
 
 def test_an_expiry_needs_a_zone() -> None:
-    """A time without a zone is ambiguous."""
+    """An expiry without a time zone is refused, because it is ambiguous."""
     with pytest.raises(ConfigError, match="time zone"):
         Importing(expires=datetime(2027, 1, 1))  # noqa: DTZ001 - the value under test
 
@@ -148,7 +151,10 @@ def test_an_expiry_needs_a_zone() -> None:
 def test_a_file_has_exactly_32_bytes(
     manager: KeyManager, key: str, tmp_path: Path, content: bytes, message: str, hint: str
 ) -> None:
-    """The error for text instead of raw bytes says so, and nothing is imported."""
+    """A material file must have exactly 32 bytes. Otherwise nothing is imported.
+
+    The error for text instead of raw bytes says so.
+    """
     file = tmp_path / "material"
     file.write_bytes(content)
     with pytest.raises(ConfigError, match=message) as caught:
@@ -160,7 +166,7 @@ def test_a_file_has_exactly_32_bytes(
 def test_a_file_that_others_can_write_is_refused(
     manager: KeyManager, key: str, material: Callable[[], Path]
 ) -> None:
-    """A material file is checked like every other key file."""
+    """A material file that other users can write is refused, like every other key file."""
     file = material()
     file.chmod(0o666)
     with pytest.raises(ConfigError, match="Other users can write"):
@@ -168,7 +174,7 @@ def test_a_file_that_others_can_write_is_refused(
 
 
 def test_material_comes_through_a_pipe(manager: KeyManager, key: str) -> None:
-    """Reads from a pipe can be short: here, each returns half of the bytes."""
+    """Material is read completely from a pipe, even if each read returns half of the bytes."""
     reader, writer = os.pipe()
     try:
         os.write(writer, secrets.token_bytes(16))
@@ -199,7 +205,7 @@ _OTHER_KEYS: dict[str, dict[str, str]] = {
 def test_a_key_that_takes_no_material(
     manager: KeyManager, kms: Any, material: Callable[[], Path], message: str
 ) -> None:
-    """The error gives the reason for both forms of import and for a deletion."""
+    """For a key that takes no material, imports and a deletion fail with the reason."""
     arn = kms.create_key(**_OTHER_KEYS[message])["KeyMetadata"]["Arn"]
     for refused in (
         lambda: manager.import_wrapped_material(arn, b"wrapped", b"token"),
@@ -214,7 +220,7 @@ def test_a_key_that_takes_no_material(
 def test_a_key_that_is_being_deleted_takes_no_material(
     manager: KeyManager, key: str, kms: Any, material: Callable[[], Path]
 ) -> None:
-    """The hint contains the command that cancels the deletion."""
+    """For a key pending deletion, the hint contains the command that cancels the deletion."""
     kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
     with pytest.raises(KeyUnavailableError, match="its state is PendingDeletion") as caught:
         manager.import_material(key, material())
@@ -222,7 +228,10 @@ def test_a_key_that_is_being_deleted_takes_no_material(
 
 
 def test_material_that_was_wrapped_elsewhere(manager: KeyManager, key: str) -> None:
-    """The material is wrapped with the public key of an offer and imported with its token."""
+    """Material that was wrapped elsewhere, with the public key of an offer, can be imported.
+
+    The import needs the token of the offer.
+    """
     offer = manager.import_parameters(key)
     assert offer.expires > datetime.now(UTC) + timedelta(hours=23)
     blob = wrapped(secrets.token_bytes(32), offer.public_key)
@@ -232,7 +241,7 @@ def test_material_that_was_wrapped_elsewhere(manager: KeyManager, key: str) -> N
 
 
 def test_material_of_another_token(manager: KeyManager, key: str) -> None:
-    """The public key and the token must be from the same offer; only the last offer is valid."""
+    """Material is refused if its key or its token is not from the last offer."""
     first, second = manager.import_parameters(key), manager.import_parameters(key)
     blob = wrapped(secrets.token_bytes(32), first.public_key)
     with pytest.raises(KeyUnavailableError, match=r"cannot unwrap.*nothing was imported") as caught:
@@ -244,7 +253,7 @@ def test_material_of_another_token(manager: KeyManager, key: str) -> None:
 
 
 def test_an_expired_token() -> None:
-    """A token expires after 24 hours; the test uses its own sandbox and moves its clock."""
+    """A token is refused after 24 hours. The test uses its own sandbox and moves its clock."""
     with sandboxes.running() as running, pytest.MonkeyPatch.context() as patch:
         for name, value in sandboxes.environment(running).items():
             patch.setenv(name, value)
@@ -260,7 +269,7 @@ def test_an_expired_token() -> None:
 def test_material_that_the_key_has_is_not_new(
     manager: KeyManager, key: str, material: Callable[[], Path]
 ) -> None:
-    """The hint says how to import existing material again."""
+    """Material that the key already has is not new; the hint says how to import it again."""
     file = material()
     manager.import_material(key, file)
     with pytest.raises(KeyUnavailableError, match="has this material already"):
@@ -270,7 +279,7 @@ def test_material_that_the_key_has_is_not_new(
 def test_one_new_material_waits_at_a_time(
     manager: KeyManager, key: str, material: Callable[[], Path]
 ) -> None:
-    """Waiting material can be deleted; then no material waits."""
+    """Only one new material can wait for a rotation; it can be deleted, and then none waits."""
     manager.import_material(key, material())
     waiting = manager.import_material(key, material(), is_new=True).material
     assert waiting is not None
@@ -283,7 +292,7 @@ def test_one_new_material_waits_at_a_time(
 
 
 def test_nothing_to_delete(manager: KeyManager, key: str, material: Callable[[], Path]) -> None:
-    """The deletion is an error before the first import and after an earlier deletion."""
+    """Deleting material is an error before the first import, and after an earlier deletion."""
     with pytest.raises(KeyUnavailableError, match="no imported material"):
         manager.delete_material(key)
     manager.import_material(key, material())
@@ -296,7 +305,10 @@ def test_nothing_to_delete(manager: KeyManager, key: str, material: Callable[[],
 def test_a_lost_reply_to_an_import(
     key: str, manager: KeyManager, material: Callable[[], Path], sandbox: Running, *, is_new: bool
 ) -> None:
-    """A retry finds the import or repeats it with the same bytes; new material is imported once."""
+    """If the reply to an import is lost, a retry finds the import or repeats it.
+
+    New material is imported only once.
+    """
     if is_new:
         manager.import_material(key, material())
     with losing(sandbox, "ImportKeyMaterial") as (unlucky, relay):
@@ -310,7 +322,7 @@ def test_a_lost_reply_to_an_import(
 def test_a_lost_reply_to_a_deletion(
     key: str, manager: KeyManager, material: Callable[[], Path], sandbox: Running, *, by_id: bool
 ) -> None:
-    """Material that is missing at the retry was deleted by the first attempt."""
+    """If the reply to a deletion is lost and the material is gone, the deletion succeeded."""
     done = manager.import_material(key, material()).material
     assert done is not None
     with losing(sandbox, "DeleteImportedKeyMaterial") as (unlucky, relay):
@@ -322,7 +334,10 @@ def test_a_lost_reply_to_a_deletion(
 def test_no_byte_of_the_material_is_logged(
     manager: KeyManager, key: str, material: Callable[[], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The token and the wrapped material are not logged either, although botocore logs at DEBUG."""
+    """Neither the material nor the token nor the wrapped material is logged.
+
+    botocore logs requests at level DEBUG.
+    """
     file = material()
     content = file.read_bytes()
     with caplog.at_level(logging.DEBUG):
@@ -335,14 +350,14 @@ def test_no_byte_of_the_material_is_logged(
 
 
 def test_the_command_tells_the_expiry_in_utc(key: str, material: Callable[[], Path]) -> None:
-    """The expiry is printed in UTC, whatever time zone it was given in."""
+    """The command prints the expiry in UTC, whatever time zone it was given in."""
     expires = (datetime.now(UTC) + timedelta(days=9)).astimezone(timezone(timedelta(hours=5)))
     done = command("import-material", key, str(material()), "--expires", expires.isoformat())
     assert f"Expires: {expires.astimezone(UTC):%Y-%m-%d %H:%M} UTC" in done.stderr
 
 
 def test_a_deletion_is_checked_before_its_consequence_is_told(kms: Any) -> None:
-    """Material made by KMS cannot be deleted, and a material id has 64 digits."""
+    """`delete-material` refuses KMS's own material and malformed ids before it prints a warning."""
     generated = key_of_kind(kms, "enabled")
     done = command("delete-material", generated)
     assert "takes no imported material" in str(done.exception)

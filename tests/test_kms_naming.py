@@ -31,13 +31,13 @@ def manager(session: boto3.Session) -> KeyManager:
 
 @pytest.fixture
 def key(kms: Any) -> str:
-    """Return a key of this test alone."""
+    """Return a key that no other test uses."""
     return key_of_kind(kms, "enabled")
 
 
 @pytest.fixture
 def new_key(kms: Any) -> str:
-    """Return a second key of this test alone."""
+    """Return a second key that no other test uses."""
     return key_of_kind(kms, "enabled")
 
 
@@ -66,7 +66,7 @@ def default_by_alias(s3: Any, bucket: str, alias: str) -> str:
 def test_an_alias_moves(
     form: str, manager: KeyManager, kms: Any, alias: str, key: str, new_key: str
 ) -> None:
-    """An alias is given with or without alias/, or as an ARN; the change has both keys."""
+    """`move_alias` accepts a name with or without alias/, or an ARN, and returns both keys."""
     arn = f"{key.rpartition(':')[0]}:{alias}"
     given = {"alias/NAME": alias, "NAME": alias.removeprefix("alias/"), "ARN": arn}[form]
     change = manager.move_alias(given, new_key)
@@ -78,7 +78,7 @@ def test_an_alias_moves(
 def test_a_moved_alias_stays_where_it_is(
     manager: KeyManager, alias: str, key: str, requests_log: Any
 ) -> None:
-    """A repeated move sends no UpdateAlias."""
+    """If an alias already leads to the key, no UpdateAlias is sent."""
     requests_log.clear()
     assert not manager.move_alias(alias, key).is_change
     assert "UpdateAlias" not in str(requests_log.list())
@@ -88,7 +88,7 @@ def test_a_moved_alias_stays_where_it_is(
 def test_an_alias_that_moved_meanwhile_is_left_alone(
     verb: str, manager: KeyManager, kms: Any, alias: str, key: str, new_key: str
 ) -> None:
-    """The caller agreed to move the alias away from the key that it named before."""
+    """If an alias has moved since the caller looked at it, it is neither moved nor deleted."""
     manager.move_alias(alias, new_key)
     third = key_of_kind(kms, "enabled")
     changes: dict[str, Callable[[], object]] = {
@@ -103,7 +103,10 @@ def test_an_alias_that_moved_meanwhile_is_left_alone(
 def test_readers_that_name_the_alias_refuse_what_was_written_before(
     manager: KeyManager, bucket: str, alias: str, key: str, new_key: str
 ) -> None:
-    """The warning before a move is true, and a reader with the key's ARN still reads everything."""
+    """After an alias moved, readers that name the alias refuse older objects.
+
+    A reader that names the key's ARN still reads everything.
+    """
     store = S3Crypt(ClientSide(KMSKeyring(alias)))
     store.put(b"before", f"s3://{bucket}/client")
     by_alias = S3Crypt(SSEKMS(alias))
@@ -132,14 +135,17 @@ def test_readers_that_name_the_alias_refuse_what_was_written_before(
 def test_an_alias_moves_to_a_key_of_its_kind_only(
     kind: str, words: str, manager: KeyManager, kms: Any, alias: str, key: str
 ) -> None:
-    """UpdateAlias needs the same account, Region, type and usage; the error states the rule."""
+    """An alias cannot move to a key of another account, Region, type or usage.
+
+    The error states this rule.
+    """
     with pytest.raises(KeyUnavailableError, match=words):
         manager.move_alias(alias, key_of_kind(kms, kind))
     assert _named_by(kms, alias) == key
 
 
 def test_an_alias_stays_in_its_region(manager: KeyManager, kms: Any, alias: str, key: str) -> None:
-    """A key of another Region is refused before a request: there, the alias would be a new one."""
+    """A key of another Region is refused before a request: the alias there would be a new one."""
     other = boto3.client("kms", region_name="eu-west-1").create_key()["KeyMetadata"]["Arn"]
     with pytest.raises(KeyUnavailableError, match="its own Region, us-east-1"):
         manager.move_alias(alias, other)
@@ -150,7 +156,7 @@ def test_an_alias_stays_in_its_region(manager: KeyManager, kms: Any, alias: str,
 def test_an_alias_that_does_not_exist_is_not_moved(
     verb: str, manager: KeyManager, key: str
 ) -> None:
-    """The hint names the verb that creates an alias."""
+    """If the alias does not exist, the hint names the verb that creates it."""
     name = new_alias()
     more = (key,) if verb == "move_alias" else ()
     with pytest.raises(KeyUnavailableError, match="no such alias; nothing was changed") as caught:
@@ -170,7 +176,7 @@ def test_an_alias_that_cannot_be_sends_nothing(alias: str, verb: str) -> None:
 def test_an_alias_is_deleted_and_the_key_stays(
     manager: KeyManager, kms: Any, alias: str, key: str
 ) -> None:
-    """The change names the key, and a dry run changes nothing."""
+    """Deleting an alias returns its key, which stays. A dry run changes nothing."""
     assert manager.delete_alias(alias, dry_run=True).was == key
     assert _named_by(kms, alias) == key
     change = manager.delete_alias(alias)
@@ -181,7 +187,10 @@ def test_an_alias_is_deleted_and_the_key_stays(
 def test_an_alias_that_is_there_already_is_no_error(
     manager: KeyManager, alias: str, key: str, new_key: str
 ) -> None:
-    """An existing alias of another key is an error, and the hint moves the alias."""
+    """Adding an alias that the key already has succeeds; if another key has it, it is an error.
+
+    The hint contains the command that moves the alias.
+    """
     assert manager.add_alias(key, alias).aliases == (alias,)
     with pytest.raises(KeyUnavailableError, match=f"already the alias of {key}") as caught:
         manager.add_alias(new_key, alias)
@@ -191,7 +200,7 @@ def test_an_alias_that_is_there_already_is_no_error(
 def test_a_lost_reply_to_a_deletion_is_looked_after(
     sandbox: Running, alias: str, key: str, manager: KeyManager
 ) -> None:
-    """A retry would find no alias; a read confirms the deletion."""
+    """If the reply to an alias's deletion is lost, a read confirms it, and no retry is sent."""
     with losing(sandbox, "DeleteAlias") as (ours, asked):
         assert ours.delete_alias(alias).was == key
     assert asked.count("DeleteAlias") == 1
@@ -199,7 +208,7 @@ def test_a_lost_reply_to_a_deletion_is_looked_after(
 
 
 def test_descriptions_and_tags(manager: KeyManager, key: str) -> None:
-    """Each change of a description or tag returns the key in its new state, like show."""
+    """Each change of a description or tag returns the key in its new state, as `show` does."""
     assert manager.describe_as(key, "Pay slips").description == "Pay slips"
     assert manager.tag(key, {"team": "finance", "env": "test"}).tags["team"] == "finance"
     assert manager.tag(key, {"env": "prod"}).tags == {"team": "finance", "env": "prod"}
@@ -238,7 +247,7 @@ _VERBS: dict[str, Callable[[KeyManager, str], object]] = {
 
 @pytest.mark.parametrize("action", _VERBS)
 def test_keys_of_aws_keep_their_names(manager: KeyManager, kms: Any, action: str) -> None:
-    """The error has the action and the rule, and no request that changes a key is sent."""
+    """For a key that AWS manages, the error has the action and the rule; no change is requested."""
     with pytest.raises(KeyUnavailableError, match=f"{action} is refused: AWS manages the key"):
         _VERBS[action](manager, key_of_kind(kms, "managed by AWS"))
 
@@ -247,7 +256,7 @@ def test_keys_of_aws_keep_their_names(manager: KeyManager, kms: Any, action: str
 def test_a_refusal_names_the_action_and_the_account(
     sandbox: Running, key: str, action: str
 ) -> None:
-    """The error names both even if KMS's own message does not."""
+    """If KMS refuses an action, the error names action and account, even if KMS does not."""
     with (
         refusing(sandbox, action.removeprefix("kms:")) as manager,
         pytest.raises(KeyUnavailableError, match=f"{action} is refused: access denied") as caught,
@@ -260,7 +269,7 @@ def test_a_refusal_names_the_action_and_the_account(
 def test_buckets_that_name_the_alias_are_found(
     session: boto3.Session, s3: Any, default_by_alias: str, alias: str, key: str
 ) -> None:
-    """A bucket is found by the alias name or ARN; a bucket that names the key is not affected."""
+    """A bucket is found if its default names the alias, by name or ARN, but not the key."""
     others = {f"test-{uuid.uuid4()}": value for value in (f"{key.rpartition(':')[0]}:{alias}", key)}
     for bucket, value in others.items():
         s3.create_bucket(Bucket=bucket)
@@ -277,7 +286,7 @@ def test_buckets_that_name_the_alias_are_found(
 def test_an_alias_of_another_region_is_another_alias(
     session: boto3.Session, default_by_alias: str, alias: str
 ) -> None:
-    """S3 resolves an alias name in the bucket's own Region."""
+    """An alias of the same name in another Region is not found: S3 uses the bucket's own Region."""
     arn = f"arn:aws:kms:eu-west-1:123456789012:{alias}"
     assert default_by_alias not in find_alias_users(arn, session=session).buckets
 
@@ -286,7 +295,10 @@ def test_an_alias_of_another_region_is_another_alias(
 def test_what_may_not_be_seen_of_the_buckets_is_said(
     refused: str, sandbox: Running, default_by_alias: str, alias: str, key: str
 ) -> None:
-    """An unreadable bucket might use the alias, and so might any bucket if listing is refused."""
+    """A bucket that cannot be read is reported, because it might use the alias.
+
+    If buckets cannot be listed, this is reported too.
+    """
     target = "/?" if refused == "list" else f"/{default_by_alias}?encryption"
     denied = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
 
@@ -309,7 +321,10 @@ def test_what_may_not_be_seen_of_the_buckets_is_said(
 def test_command_shows_who_is_concerned_before_it_asks(
     verb: str, kms: Any, default_by_alias: str, alias: str, key: str, new_key: str
 ) -> None:
-    """Without a terminal the command changes nothing, and names --yes and --dry-run."""
+    """The command names the affected buckets before it asks.
+
+    Without a terminal it changes nothing, and names --yes and --dry-run.
+    """
     arguments = (alias, new_key) if verb == "move-alias" else (alias,)
     done = command(verb, *arguments)
     assert isinstance(done.exception, ConfigError)
@@ -326,7 +341,10 @@ def test_command_shows_who_is_concerned_before_it_asks(
 def test_command_moves_and_deletes_an_alias(
     manager: KeyManager, kms: Any, alias: str, new_key: str, key: str
 ) -> None:
-    """With --yes, the JSON has the change and the buckets; a second move changes nothing."""
+    """With --yes the command's JSON has the change and the buckets.
+
+    A second move changes nothing.
+    """
     done = command("move-alias", alias, new_key, "--yes", "--json")
     told = json.loads(done.stdout)
     assert (told["was"], told["becomes"], told["changed"]) == (key, new_key, True)
@@ -340,7 +358,10 @@ def test_command_moves_and_deletes_an_alias(
 
 
 def test_commands_for_descriptions_and_tags(manager: KeyManager, key: str) -> None:
-    """Several tags are set at once; an argument that is not NAME=VALUE exits with code 2."""
+    """The command sets several tags at once.
+
+    An argument that is not NAME=VALUE exits with code 2.
+    """
     assert command("add-alias", key, new_alias()).exit_code == 0
     assert command("set-description", key, "Pay slips").exit_code == 0
     assert command("tag", key, "a=1", "b=2", "c=3").exit_code == 0
@@ -351,5 +372,5 @@ def test_commands_for_descriptions_and_tags(manager: KeyManager, key: str) -> No
 
 
 def test_a_tag_without_a_value_is_named() -> None:
-    """The message says that the value is missing, instead of repeating the syntax."""
+    """The error for a tag without a value says that the value is missing."""
     assert str(command("tag", "alias/any", "env").exception).startswith("A tag takes NAME=VALUE")

@@ -38,7 +38,7 @@ def key(manager: KeyManager) -> str:
 def test_both_keys_open_what_either_encrypted(
     manager: KeyManager, key: str, kms: Any, session: boto3.Session
 ) -> None:
-    """Both keys have the same material."""
+    """Primary key and replica open each other's data keys, because they have the same material."""
     replica = manager.replicate(key, ELSEWHERE)
     there = session.client("kms", region_name=ELSEWHERE)
     blob = kms.encrypt(KeyId=key, Plaintext=b"x")["CiphertextBlob"]
@@ -46,7 +46,7 @@ def test_both_keys_open_what_either_encrypted(
 
 
 def test_the_keys_of_a_set_are_listed(manager: KeyManager, key: str) -> None:
-    """The set is listed from any of its keys, with the primary key first."""
+    """Any key of a set lists all keys of the set, with the primary key first."""
     replica = manager.replicate(key, ELSEWHERE)
     for named in (key, replica.arn):
         found = manager.replicas(named)
@@ -57,7 +57,7 @@ def test_the_keys_of_a_set_are_listed(manager: KeyManager, key: str) -> None:
 
 
 def test_a_policy_is_not_replicated(manager: KeyManager, key: str, kms: Any) -> None:
-    """A replica gets the default policy of KMS."""
+    """A new replica gets KMS's default policy, not the policy of the primary key."""
     policy = manager.policy(key).to_json()
     policy["Statement"][0]["Sid"] = "Mine"
     kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy))
@@ -66,7 +66,7 @@ def test_a_policy_is_not_replicated(manager: KeyManager, key: str, kms: Any) -> 
 
 
 def test_the_primary_key_is_changed(manager: KeyManager, key: str) -> None:
-    """The primary key moves to a replica and, addressed by the old name, back."""
+    """The primary key moves to a replica, and back again when it is addressed by the old name."""
     replica = manager.replicate(key, ELSEWHERE)
     assert manager.set_primary(key, ELSEWHERE, wait=True).arn == replica.arn
     assert [each.arn for each in manager.replicas(key)] == [replica.arn, key]
@@ -77,7 +77,7 @@ def test_the_primary_key_is_changed(manager: KeyManager, key: str) -> None:
 def test_the_primary_key_of_that_region_stays(
     manager: KeyManager, key: str, requests_log: Any
 ) -> None:
-    """If the primary key is in that Region already, no request that changes a key is sent."""
+    """If the primary key is already in that Region, no request that changes a key is sent."""
     requests_log.clear()
     assert manager.set_primary(key, "us-east-1").arn == key
     targets = [each["headers"].get("x-amz-target", "") for each in requests_log.list()]
@@ -87,7 +87,10 @@ def test_the_primary_key_of_that_region_stays(
 def test_a_lost_reply_to_a_change_of_the_primary_key(
     key: str, manager: KeyManager, sandbox: Running
 ) -> None:
-    """A retry would be refused; a read finds the change."""
+    """If the reply to a change of the primary key is lost, a read finds it.
+
+    A retry would be refused.
+    """
     manager.replicate(key, ELSEWHERE)
     with losing(sandbox, "UpdatePrimaryRegion") as (unlucky, relay):
         unlucky.set_primary(key, ELSEWHERE, wait=True)
@@ -96,7 +99,7 @@ def test_a_lost_reply_to_a_change_of_the_primary_key(
 
 
 def test_kms_finishes_a_change_in_the_background() -> None:
-    """The key's state is Updating during the change, and `wait` returns after it."""
+    """While KMS changes the primary key, its state is Updating. `wait` returns after the change."""
     with sandboxes.running() as running, pytest.MonkeyPatch.context() as patch:
         for name, value in sandboxes.environment(running).items():
             patch.setenv(name, value)
@@ -105,7 +108,7 @@ def test_kms_finishes_a_change_in_the_background() -> None:
         manager.replicate(key, ELSEWHERE)
         sandboxes.delay_changes(running, 1.5)
         assert manager.set_primary(key, ELSEWHERE).state == "Updating"
-        # KMS refuses a second change while one is in progress, so the earlier change is waited for.
+        # KMS refuses a second change while one is in progress, so wait for the earlier change.
         settled = manager.set_primary(key, "us-east-1", wait=True)
         assert (settled.arn, settled.state, settled.replica_of) == (key, "Enabled", None)
 
@@ -113,19 +116,19 @@ def test_kms_finishes_a_change_in_the_background() -> None:
 @pytest.mark.parametrize("verb", ["replicate", "set_primary"])
 @pytest.mark.parametrize("region", ["", "eu", "eu_west_1", "eu-west-1 "])
 def test_what_is_no_region(manager: KeyManager, key: str, verb: str, region: str) -> None:
-    """An invalid Region raises an error of the arguments; no request is sent."""
+    """An invalid Region raises a ConfigError, and no request is sent."""
     with pytest.raises(ConfigError, match="not the name of a Region"):
         getattr(manager, verb)(key, region)
 
 
 def test_a_key_is_not_replicated_into_its_own_region(manager: KeyManager, key: str) -> None:
-    """The Region of the primary key cannot have a replica."""
+    """A key cannot be replicated into the Region of its primary key."""
     with pytest.raises(ConfigError, match="is the primary key, in us-east-1"):
         manager.replicate(key, "us-east-1")
 
 
 def test_a_region_without_a_replica_gets_no_primary_key(manager: KeyManager, key: str) -> None:
-    """The hint contains the command that creates the replica."""
+    """If the Region has no replica, the hint contains the command that creates it."""
     with pytest.raises(KeyUnavailableError, match="no replica in eu-north-1") as caught:
         manager.set_primary(key, "eu-north-1")
     assert f"s3crypt keys replicate {key} eu-north-1" in str(caught.value.hint)
@@ -133,7 +136,7 @@ def test_a_region_without_a_replica_gets_no_primary_key(manager: KeyManager, key
 
 @pytest.mark.parametrize("verb", ["replicas", "replicate", "set_primary"])
 def test_another_key_never_becomes_a_multi_region_key(manager: KeyManager, verb: str) -> None:
-    """The hint contains the command that creates a multi-Region key."""
+    """For a single-Region key, the hint contains the command that creates a multi-Region key."""
     single = manager.create().arn
     regions = () if verb == "replicas" else (ELSEWHERE,)
     with pytest.raises(KeyUnavailableError, match="not a multi-Region key") as caught:
@@ -142,7 +145,10 @@ def test_another_key_never_becomes_a_multi_region_key(manager: KeyManager, verb:
 
 
 def test_new_material_goes_through_the_primary_key(manager: KeyManager, tmp_path: Path) -> None:
-    """The material is imported into the primary key and every replica; then the key is rotated."""
+    """New material is imported into the primary key first, then into every replica.
+
+    Before that the key cannot be rotated.
+    """
     first, second = tmp_path / "first", tmp_path / "second"
     for file in (first, second):
         file.write_bytes(secrets.token_bytes(32))

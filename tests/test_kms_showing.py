@@ -41,7 +41,7 @@ def manager(session: boto3.Session) -> KeyManager:
 
 @pytest.fixture
 def key(kms: Any) -> str:
-    """Return a key of this test alone."""
+    """Return a key that no other test uses."""
     return key_of_kind(kms, "enabled")
 
 
@@ -54,7 +54,7 @@ def slow_rotations(sandbox: Running) -> Iterator[None]:
 
 
 def test_keys_are_listed_by_state(manager: KeyManager, kms: Any, key: str) -> None:
-    """Several states are combined; every listed key has one of them."""
+    """A listing by several states has the keys that are in one of them."""
     disabled, dying = (key_of_kind(kms, kind) for kind in ("disabled", "pending deletion"))
     found = {each.arn: each.state for each in manager.list(states=["Disabled", "PendingDeletion"])}
     assert (found[disabled], found[dying]) == ("Disabled", "PendingDeletion")
@@ -63,7 +63,10 @@ def test_keys_are_listed_by_state(manager: KeyManager, kms: Any, key: str) -> No
 
 
 def test_keys_are_listed_by_tags(manager: KeyManager, key: str) -> None:
-    """A key needs all tags with their values; tags are read only for such a listing."""
+    """A listing by tags has the keys with all these tags and values.
+
+    Tags are read only for such a listing.
+    """
     mark = str(uuid.uuid4())
     manager.tag(key, {"mark": mark, "env": "test"})
     (found,) = manager.list(tags={"mark": mark, "env": "test"})
@@ -75,7 +78,10 @@ def test_keys_are_listed_by_tags(manager: KeyManager, key: str) -> None:
 def test_a_listing_asks_no_more_than_it_must(
     manager: KeyManager, key: str, requests_log: Any
 ) -> None:
-    """A key of another state costs one request, and a key without the tags costs two."""
+    """A filtered listing sends one request for a key of another state.
+
+    It sends two for a key that lacks the tags.
+    """
     requests_log.clear()
     assert key not in {each.arn for each in manager.list(states=["Unavailable"])}
     told = str(requests_log.list())
@@ -85,7 +91,7 @@ def test_a_listing_asks_no_more_than_it_must(
 
 @pytest.mark.parametrize("states", [["enabled"], ["Enabled", "Gone"]])
 def test_an_unknown_state_is_refused(states: list[str], manager: KeyManager) -> None:
-    """The hint lists all states."""
+    """The hint for an unknown state lists all states."""
     with pytest.raises(ConfigError, match="not a state") as caught:
         manager.list(states=states)
     assert "PendingReplicaDeletion" in str(caught.value.hint)
@@ -108,7 +114,10 @@ def test_a_key_that_may_not_be_seen_may_be_a_wanted_one(
 
 
 def test_shared_keys_are_listed_apart(sandbox: Running, manager: KeyManager, key: str) -> None:
-    """KMS describes a key of another account but refuses its details; own keys are not included."""
+    """A listing of shared keys has only keys of other accounts, and other listings have none.
+
+    KMS describes such a key, but refuses its details.
+    """
     arn = sandboxes.share_key(sandbox)
     (found,) = [each for each in manager.list(shared=True) if each.arn == arn]
     assert (found.state, found.rotation_enabled, found.aliases) == ("Enabled", None, ())
@@ -123,7 +132,7 @@ def test_shared_keys_are_listed_apart(sandbox: Running, manager: KeyManager, key
 
 
 def test_command_list_filters_and_has_descriptions(manager: KeyManager, kms: Any) -> None:
-    """Options are combined, and an empty result prints a message."""
+    """The filters of `keys list` can be combined; an empty result prints a message."""
     mark, alias = str(uuid.uuid4()), new_alias()
     made = manager.create(alias=alias, description="Pay slips", tags={"mark": mark})
     done = command("list", "--tag", f"mark={mark}", "--state", "Enabled")
@@ -139,7 +148,7 @@ def test_command_list_filters_and_has_descriptions(manager: KeyManager, kms: Any
 
 
 def test_show_has_everything(manager: KeyManager, kms: Any) -> None:
-    """The key has the policy, grants, materials with their dates, and the last recorded use."""
+    """`show` returns the policy, grants, materials with their dates, and the last recorded use."""
     key = manager.create(alias=new_alias()).arn
     manager.rotate(key)
     user = "arn:aws:iam::123456789012:user/alice"
@@ -161,7 +170,7 @@ def test_show_has_everything(manager: KeyManager, kms: Any) -> None:
 
 
 def test_command_show_fits_one_screen(manager: KeyManager, kms: Any) -> None:
-    """A plain key needs 80 columns and 24 lines, with one fact per line."""
+    """`keys show` of a plain key fits into 80 columns and 24 lines, with one fact per line."""
     alias = new_alias()
     key = manager.create(alias=alias, description="Pay slips", tags={"team": "finance"})
     manager.rotate(key.arn)
@@ -193,7 +202,7 @@ def test_command_show_fits_one_screen(manager: KeyManager, kms: Any) -> None:
 def test_command_show_names_what_it_may_not_see(
     operation: str, sandbox: Running, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The line of a fact that cannot be read says so, and never that the fact does not exist."""
+    """If a fact cannot be read, its line in `keys show` says so, and never that there is none."""
     with refusing(sandbox, operation) as manager:
         assert f"kms:{operation}" in manager.show(key).not_permitted
         monkeypatch.setattr("s3crypt_cli.keys.showing.manager_of", lambda _: manager)
@@ -205,7 +214,10 @@ def test_command_show_names_what_it_may_not_see(
 def test_command_show_of_many_grants_and_materials_counts(
     manager: KeyManager, kms: Any, key: str
 ) -> None:
-    """The remaining entries are counted, and the command that lists them is named."""
+    """`keys show` prints only some grants and materials.
+
+    It counts the others, and names the command that lists them.
+    """
     for number in range(8):
         user = f"arn:aws:iam::123456789012:user/user{number}"
         kms.create_grant(KeyId=key, GranteePrincipal=user, Operations=["Decrypt"])
@@ -226,7 +238,7 @@ def test_command_show_of_many_grants_and_materials_counts(
     ],
 )
 def test_command_show_of_keys_of_every_kind(kms: Any, kind: str, words: str) -> None:
-    """A fact that does not apply to this kind of key is not shown as a failure."""
+    """`keys show` does not report a fact as missing if it does not apply to this kind of key."""
     done = command("show", key_of_kind(kms, kind))
     assert re.search(f"^{words}", done.stdout, re.MULTILINE), done.stdout
     assert done.exit_code == 0
@@ -243,7 +255,7 @@ def test_command_show_of_a_multi_region_key(manager: KeyManager, kms: Any) -> No
 
 @pytest.mark.usefixtures("slow_rotations")
 def test_a_rotation_is_waited_for(manager: KeyManager, key: str) -> None:
-    """Without waiting the rotation is in progress; after waiting the new material is current."""
+    """Without `wait` a rotation is in progress. With `wait` the new material is already current."""
     begun = manager.rotate(key)
     assert begun.rotating_since is not None
     with pytest.raises(KeyUnavailableError, match="in progress"):
@@ -260,7 +272,7 @@ def test_a_rotation_is_waited_for(manager: KeyManager, key: str) -> None:
 def test_a_rotation_that_does_not_finish_says_what_to_do(
     manager: KeyManager, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rotation has begun, so the user must not repeat it."""
+    """If a rotation does not finish in time, the error says not to repeat it, and how to look."""
     monkeypatch.setattr(rotating, "_POLLING_SECONDS", (0.05, 0.05))
     with pytest.raises(KeyUnavailableError, match="was begun") as caught:
         manager.rotate(key, wait=True)
@@ -272,7 +284,10 @@ def test_a_rotation_that_does_not_finish_says_what_to_do(
 def test_a_rotation_whose_reply_was_lost_is_found(
     delay: float, sandbox: Running, manager: KeyManager, key: str
 ) -> None:
-    """The rotation is found in progress or finished, and not repeated: only 25 are allowed."""
+    """If the reply to a rotation is lost, it is found in progress or finished, and not repeated.
+
+    KMS allows only 25 rotations on demand.
+    """
     sandboxes.delay_changes(sandbox, delay)
     try:
         with losing(sandbox, "RotateKeyOnDemand") as (ours, asked):
@@ -284,7 +299,10 @@ def test_a_rotation_whose_reply_was_lost_is_found(
 
 
 def test_command_rotate_asks(manager: KeyManager, key: str) -> None:
-    """The question has the number of rotations left; without a terminal the error names --yes."""
+    """`keys rotate` asks with the number of rotations left.
+
+    Without a terminal nothing is rotated.
+    """
     done = command("rotate", key)
     assert isinstance(done.exception, ConfigError)
     assert f"25 of 25 on-demand rotations are left to {key}" in done.stderr
@@ -295,6 +313,6 @@ def test_command_rotate_asks(manager: KeyManager, key: str) -> None:
 
 @pytest.mark.parametrize("kind", ["asymmetric", "HMAC", "managed by AWS"])
 def test_keys_that_never_rotate_use_up_nothing(kind: str, manager: KeyManager, kms: Any) -> None:
-    """The error states the rule and the action, and no rotation is used up."""
+    """For a key that KMS never rotates, the error names the action, and no rotation is used up."""
     with pytest.raises(KeyUnavailableError, match="kms:RotateKeyOnDemand is refused"):
         manager.rotate(key_of_kind(kms, kind))

@@ -25,8 +25,8 @@ PACKAGE = Path(s3crypt.__file__).resolve().parent
 ROOT = PACKAGE.parent
 COMMAND = ROOT / "cli"
 
-# Each module of the library -> the library modules that it may import, including imports for type
-# checking. `message` and `sandbox` stand for the whole packages.
+# Each module of the library, and the library modules that it may import, also for type checking.
+# `message` and `sandbox` stand for their whole packages.
 ALLOWED = {
     "errors": set(),
     "framing": set(),
@@ -137,9 +137,9 @@ ALLOWED = {
     },
     "sandbox": {"errors"},
 }  # fmt: skip
-# External packages -> the modules that may import them.
+# Each external package, and the modules that may import it.
 OUTSIDE = {
-    # Only the pytest fixture of the sandbox, which must reset boto3's default session.
+    # Only for the pytest fixture of the sandbox, which must reset boto3's default session.
     "boto3": {
         "alias_users",
         "audit",
@@ -227,7 +227,7 @@ OUTSIDE = {
     "click": set(),
     "rich": set(),
 }
-# The library modules that the command uses besides the public names of s3crypt.
+# The library modules that the command may use besides the public names of s3crypt.
 PUBLIC_MODULES = {
     "__version__", "alias_users", "audit", "configuration", "doctor", "errors", "files",
     "folders", "hardening", "iam", "impact", "kms", "location", "message", "policy",
@@ -237,7 +237,7 @@ WITHOUT_AWS = {
     "configuration", "errors", "files", "framing", "key_references", "keyrings", "local",
     "location", "logs", "message", "modes", "operations", "options", "policy", "s3ec",
 }  # fmt: skip
-# Within these packages, the command may use these modules only.
+# These modules may load boto3, although their layer is in `WITHOUT_AWS`.
 WITH_AWS = {"s3crypt.keyrings.kms", "s3crypt.keyrings.kms_key"}
 # Modules within a package -> the only modules of s3crypt that they may import. Wrapping keys and
 # their cache do not depend on a wire form, and reading a KMS key's description does not depend on
@@ -254,7 +254,8 @@ WITHIN = {
 }
 # Prefixes of operations that read a KMS key and change nothing.
 READING = ("describe_", "get_", "list_")
-# The modules that may call these S3 operations, by `call`, by `pages` or as a client method.
+# S3 operations about objects; only the packages objects and transfer may call them. They are called
+# by `call`, by `pages` or as a client method.
 OF_OBJECTS = {
     "abort_multipart_upload", "complete_multipart_upload", "copy_object",
     "create_multipart_upload", "delete_object", "delete_object_annotation", "delete_objects",
@@ -339,13 +340,13 @@ def test_codecs_are_known_to_formats_alone() -> None:
 
 
 def test_nothing_in_the_library_imports_its_face() -> None:
-    """`S3Crypt` and the file system both delegate to the engine, which imports neither."""
+    """No module of the library imports `S3Crypt`, which delegates to the engine."""
     assert not [layer for layer, below in ALLOWED.items() if "store" in below]
 
 
 @pytest.mark.parametrize("module", WITHIN)
 def test_a_few_modules_know_less_than_their_package(module: str) -> None:
-    """Each of these modules imports only the listed modules of s3crypt."""
+    """A few modules import only the modules of s3crypt that the table lists for them."""
     path = PACKAGE / f"{module}.py"
     modules = {
         ".".join(file.relative_to(PACKAGE).with_suffix("").parts) for file in PACKAGE.rglob("*.py")
@@ -363,7 +364,7 @@ def test_a_few_modules_know_less_than_their_package(module: str) -> None:
     ],
 )
 def test_describing_a_kms_key_changes_nothing(module: str, operation: str) -> None:
-    """These modules call only operations that read."""
+    """The modules that describe KMS keys call only operations that read."""
     tree = ast.parse((PACKAGE / "kms" / f"{module}.py").read_text(encoding="utf-8"))
     asked = {
         node.args[0].value
@@ -378,7 +379,10 @@ def test_describing_a_kms_key_changes_nothing(module: str, operation: str) -> No
 
 
 def test_only_a_keyrings_own_class_asks_for_its_type() -> None:
-    """Other code asks for a keyring's capabilities, which a caller's own keyring can have too."""
+    """Only a keyring's own module tests for its class.
+
+    Other code asks for capabilities, which a caller's own keyring can have too.
+    """
     for _, path in sources():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         inside = {
@@ -396,7 +400,7 @@ def test_only_a_keyrings_own_class_asks_for_its_type() -> None:
 
 @pytest.mark.parametrize("outside", OUTSIDE)
 def test_other_packages_are_used_where_they_belong(outside: str) -> None:
-    """Ciphers are used in message and keyrings, AWS in the outer layers, the terminal nowhere."""
+    """Each external package is imported only by the modules in the table."""
     users = {
         layer
         for layer, path in sources()
@@ -427,7 +431,7 @@ def _is_client(node: ast.Attribute) -> bool:
 
 
 def test_every_operation_exists_and_is_used() -> None:
-    """Each name that mypy accepts is a method of botocore's client, and a module uses it."""
+    """Each operation in the library's lists is a method of botocore's client, and is used."""
     used = {
         node.value
         for _, path in sources()
@@ -491,7 +495,7 @@ def _askers() -> dict[str, set[str]]:
 
 
 def test_requests_are_made_where_they_belong() -> None:
-    """Object requests are in objects and transfer, byte transfers in transfer only."""
+    """Requests about objects are made in objects and transfer; only transfer moves bytes."""
     askers = _askers()
     for operation, layers in askers.items():
         if operation in MOVING:
@@ -501,7 +505,7 @@ def test_requests_are_made_where_they_belong() -> None:
         elif operation in OF_BUCKETS:
             assert layers == {"buckets"}, operation
         assert operation not in OF_BOTO3
-    # The test does find requests, and every one has an entry.
+    # The check above has found requests, and each operation is in one of the lists.
     asked = {name for name, layers in askers.items() if layers & {"objects", "transfer", "buckets"}}
     known = OF_OBJECTS | OF_BUCKETS
     assert {name for name in asked if "object" in name or "bucket" in name} <= known
@@ -509,7 +513,7 @@ def test_requests_are_made_where_they_belong() -> None:
 
 
 def test_the_command_uses_what_is_public() -> None:
-    """The cli package uses s3crypt's public names and the modules kms, sandbox, message, errors."""
+    """The cli package uses only s3crypt's public names and the modules in `PUBLIC_MODULES`."""
     public = set(s3crypt.__all__) | PUBLIC_MODULES
     for path in sorted(COMMAND.rglob("*.py")):
         package = ".".join(["s3crypt_cli", *path.parent.relative_to(COMMAND).parts])
@@ -534,7 +538,10 @@ def test_the_library_knows_no_command() -> None:
     ("layer", "path"), sources(), ids=lambda value: str(getattr(value, "stem", ""))
 )
 def test_every_module_can_be_imported_alone(layer: str, path: Path) -> None:
-    """Only modules that need AWS load boto3, and only the sandbox loads moto."""
+    """Each module can be imported alone.
+
+    Only modules that need AWS load boto3, and only the sandbox loads moto.
+    """
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     loaded = _loaded_by(f"import {module}")
     assert module in loaded
@@ -548,7 +555,7 @@ def test_every_module_can_be_imported_alone(layer: str, path: Path) -> None:
     "statement", ["import s3crypt", "from s3crypt import errors", "dir(__import__('s3crypt'))"]
 )
 def test_the_package_loads_nothing_heavy(statement: str) -> None:
-    """`s3crypt --help` loads neither boto3 nor cryptography."""
+    """Importing the package loads neither boto3 nor cryptography, nor other heavy packages."""
     loaded = _loaded_by(statement)
     heavy = {"boto3", "botocore", "cryptography", "awscrt", "moto", "rich", "click", "logging"}
     assert not loaded & heavy

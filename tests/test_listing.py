@@ -84,7 +84,7 @@ def test_long_listing_keeps_the_order(bucket: str, sandbox: Running, capsys: Cap
 
 
 def test_a_customer_keys_object_is_listed_without_its_key(bucket: str, capsys: Captured) -> None:
-    """The listing shows the object's mode; only its plaintext size is unknown."""
+    """Without its customer key, an SSE-C object is listed with its mode and no plaintext size."""
     connect(SSEC(CUSTOMER_KEY)).put(bytes(10), f"s3://{bucket}/x")
     assert run(["ls", "-l", "--summarize", f"s3://{bucket}"]) == 0
     row, summary = capsys.readouterr().out.splitlines()
@@ -95,7 +95,10 @@ def test_a_customer_keys_object_is_listed_without_its_key(bucket: str, capsys: C
 def test_another_modes_object_is_listed_with_a_customer_key(
     bucket: str, tmp_path: Path, capsys: Captured
 ) -> None:
-    """S3 refuses a customer key for this object, so the request is repeated without the key."""
+    """An object in another mode is listed although a customer key is given.
+
+    S3 refuses the key for it, so the request is repeated without the key.
+    """
     (tmp_path / "key").write_bytes(CUSTOMER_KEY)
     connect(SSES3()).put(bytes(10), f"s3://{bucket}/x")
     file = str(tmp_path / "key")
@@ -104,7 +107,10 @@ def test_another_modes_object_is_listed_with_a_customer_key(
 
 
 def test_versions_are_listed_and_inspected(s3: Any, bucket: str, capsys: Captured) -> None:
-    """The newest version comes first, delete markers are included, the null version has no id."""
+    """A listing of versions has the newest first, and delete markers.
+
+    The null version has no id.
+    """
     uri, store = f"s3://{bucket}/x", connect(SSES3())
     store.put(bytes(1), uri)
     enabled = {"Status": "Enabled"}
@@ -124,7 +130,7 @@ def test_versions_are_listed_and_inspected(s3: Any, bucket: str, capsys: Capture
 
 @pytest.mark.parametrize("uri", ["s3://{}/no", "s3://{}/no/"])
 def test_nothing_of_a_name_is_exit_code_1(uri: str, tree: str, capsys: Captured) -> None:
-    """No match exits with code 1, unlike an empty bucket, which exits with 0."""
+    """If nothing has the given name, the exit code is 1; for an empty bucket it is 0."""
     assert run(["ls", uri.format(tree)]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -166,14 +172,14 @@ def test_buckets_are_listed_with_their_default(
     ],
 )
 def test_usage_per_prefix(depth: int, expected: dict[str, int], tree: str) -> None:
-    """A nested prefix comes before the prefix that contains it, and the total comes last."""
+    """In a usage report a nested prefix precedes its parent, and the total comes last."""
     found = connect().many.usage(f"s3://{tree}", depth=depth)
     counts = [(each.uri.removeprefix(f"s3://{tree}/"), each.objects) for each in found]
     assert counts == list(expected.items())
 
 
 def test_usage_knows_plaintext_where_it_can(bucket: str, capsys: Captured) -> None:
-    """The sums have stored and plaintext bytes; an SSE-C object's plaintext size is unknown."""
+    """A usage report has stored and plaintext bytes; an SSE-C object's plaintext is unknown."""
     message = connect(ClientSide(aes())).put(bytes(100), f"s3://{bucket}/p/a")
     connect(SSES3()).put(bytes(10), f"s3://{bucket}/p/b")
     connect(SSEC(CUSTOMER_KEY)).put(bytes(1), f"s3://{bucket}/p/c")
@@ -184,7 +190,7 @@ def test_usage_knows_plaintext_where_it_can(bucket: str, capsys: Captured) -> No
 
 
 def test_usage_counts_versions_on_demand(versioned_bucket: str) -> None:
-    """Versions and delete markers are counted separately."""
+    """A usage report counts versions and delete markers separately, on request."""
     store, uri = connect(SSES3()), f"s3://{versioned_bucket}/x"
     store.put(bytes(1), uri)
     store.put(bytes(2), uri)
@@ -204,7 +210,10 @@ def test_usage_without_plaintext_is_one_listing(tree: str, requests_log: Request
 def test_stat_tells_existence_by_its_exit_code(
     bucket: str, blocked_bucket: str, capsys: Captured
 ) -> None:
-    """The code is 0, 1, or another one if unknown; an SSE-C object needs no key for this."""
+    """`stat` exits with 0 if the object exists, 1 if not, and another code if this is unknown.
+
+    An SSE-C object needs no key for this.
+    """
     connect(SSEC(CUSTOMER_KEY)).put(bytes(1), f"s3://{bucket}/secret")
     assert run(["stat", "--json", f"s3://{bucket}/secret"]) == 0
     assert rows(capsys)[0]["mode"] == "sse-c"
@@ -215,7 +224,10 @@ def test_stat_tells_existence_by_its_exit_code(
 
 
 def test_exists(versioned_bucket: str) -> None:
-    """Objects and versions in any mode exist; prefixes, delete markers, deleted objects do not."""
+    """Objects and versions in any mode exist.
+
+    Prefixes, delete markers and deleted objects do not.
+    """
     store, at = connect(SSES3()), f"s3://{versioned_bucket}"
     version = store.put(bytes(1), f"{at}/p/a").version_id
     connect(SSEC(CUSTOMER_KEY)).put(bytes(1), f"{at}/secret")
@@ -231,7 +243,10 @@ def test_exists(versioned_bucket: str) -> None:
 
 
 def test_a_refused_look_is_no_answer(bucket: str, sandbox: Running) -> None:
-    """The result is an error: without s3:ListBucket, S3 answers 403 for a missing object."""
+    """If S3 answers 403, `exists` raises an error.
+
+    Without s3:ListBucket S3 answers 403 for a missing object, too.
+    """
 
     def spoil(_asked: Asked, _forward: Callable[[], Answer]) -> Answer:
         return Answer(403)
@@ -241,13 +256,13 @@ def test_a_refused_look_is_no_answer(bucket: str, sandbox: Running) -> None:
 
 
 def test_outcomes_come_in_the_order_of_the_items() -> None:
-    """Ten thousand outcomes come in order and completely, whichever item finishes first."""
+    """`run_in_order` yields all of 10,000 outcomes in order, whichever item finishes first."""
     found = run_in_order(range(10_000), lambda item: math.factorial(item % 50), most=8)
     assert [outcome.item for outcome in found] == list(range(10_000))
 
 
 def test_an_early_end_is_raised_after_the_outcomes() -> None:
-    """The outcomes of finished items are yielded in order before the error is raised."""
+    """An error that stops the job is raised after the finished items' outcomes, in order."""
 
     def work(item: int) -> int:
         if item == 30:
@@ -263,7 +278,10 @@ def test_an_early_end_is_raised_after_the_outcomes() -> None:
 def test_stat_waits_once_for_a_service_that_is_not_there(
     blocked_bucket: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The listing, which needs no customer key, is asked for after a refusal only."""
+    """If the service cannot be reached, `stat` does not try a listing after the failed HEAD.
+
+    A listing, which needs no customer key, is tried only after a refusal.
+    """
     asked: list[str] = []
 
     def listed(_store: S3Crypt, uri: str) -> Iterator[None]:

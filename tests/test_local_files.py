@@ -19,7 +19,7 @@ from s3crypt import ConfigError, StorageError
 from s3crypt.errors import LocalFileNotFoundError
 from s3crypt.files import atomic_write, leftovers, remove_leftover
 
-# Writes to the path in its argument until it is killed.
+# A script that writes to the path in its argument until it is killed.
 _WRITER = """if True:
     import sys, time
     from s3crypt.files import atomic_write
@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 @pytest.mark.parametrize("is_there", [False, True])
 def test_every_spelling_is_the_same_file(spelling: str, folder: Path, *, is_there: bool) -> None:
-    """A new or replaced file has the expected content, and no other file is left."""
+    """Every spelling of a path means the same file; it is complete, and no other file is left."""
     (folder / "d").mkdir()
     if is_there:
         (folder / "out").write_bytes(b"old, and longer")
@@ -85,7 +85,7 @@ def test_links_lead_to_the_file_that_is_replaced(folder: Path) -> None:
 
 
 def test_a_link_to_nothing_makes_the_file_it_names(folder: Path) -> None:
-    """The link's target file is created, but a missing folder of the target is not."""
+    """A write through a dangling link creates the link's target, but not a missing folder of it."""
     (folder / "d").mkdir()
     (folder / "link").symlink_to("d/real")
     (folder / "lost").symlink_to("none/real")
@@ -98,7 +98,7 @@ def test_a_link_to_nothing_makes_the_file_it_names(folder: Path) -> None:
 
 
 def test_a_loop_of_links_is_an_error(folder: Path) -> None:
-    """A loop of links has no target file; the links are not changed."""
+    """A write to a loop of links is an error, and the links are not changed."""
     (folder / "a").symlink_to("b")
     (folder / "b").symlink_to("a")
     with pytest.raises(StorageError, match="Cannot write a"):
@@ -108,7 +108,7 @@ def test_a_loop_of_links_is_an_error(folder: Path) -> None:
 
 
 def test_a_file_in_the_way_of_a_folder_is_an_error(folder: Path) -> None:
-    """A regular file cannot contain the target."""
+    """If a regular file stands where a folder of the target must be, the write is an error."""
     (folder / "file").write_bytes(b"old")
     with pytest.raises(StorageError, match="Cannot write file/out"):
         _write("file/out")
@@ -116,7 +116,7 @@ def test_a_file_in_the_way_of_a_folder_is_an_error(folder: Path) -> None:
 
 
 def test_the_mode_is_the_umasks_or_the_replaced_files(folder: Path) -> None:
-    """A new file's mode follows the umask; a replacing file keeps the replaced file's mode."""
+    """A new file's mode follows the umask; a replaced file's mode is kept."""
     before = os.umask(0o027)
     try:
         _write("new")
@@ -133,7 +133,7 @@ def test_the_mode_is_the_umasks_or_the_replaced_files(folder: Path) -> None:
 
 
 def test_the_working_directory_may_change_meanwhile(folder: Path) -> None:
-    """A relative path refers to the directory that was current at the start."""
+    """If the working directory changes meanwhile, a relative path still means the old directory."""
     (folder / "d").mkdir()
     with atomic_write("out") as file:
         file.write(b"new")
@@ -165,7 +165,10 @@ def test_a_block_that_fails_leaves_all_as_it_was(
 
 @pytest.mark.parametrize("name", ["x" * 255, "ä" * 127, "𝄞" * 63])
 def test_names_as_long_as_they_may_be(name: str, folder: Path) -> None:
-    """The temporary name stays within the file system's limit; a longer name is an error."""
+    """Names as long as the file system allows can be written; a longer name is an error.
+
+    The name of the temporary file stays within the limit.
+    """
     _write(name)
     assert files(folder) == [name]
     with pytest.raises(StorageError, match="Cannot write"):
@@ -174,7 +177,7 @@ def test_names_as_long_as_they_may_be(name: str, folder: Path) -> None:
 
 
 def test_a_device_is_written_and_stays(folder: Path) -> None:
-    """A device is written in place, by its name and by a link to it."""
+    """A device, given by its name or by a link, is written in place and not replaced."""
     (folder / "null").symlink_to("/dev/null")
     for target in ("/dev/null", "null"):
         _write(target)
@@ -207,7 +210,10 @@ def _kill(writer: subprocess.Popen[str]) -> None:
 
 
 def test_the_next_write_removes_what_a_killed_one_left(folder: Path) -> None:
-    """The temporary file of a running writer is not removed."""
+    """The next write to a target removes the temporary file of a killed writer.
+
+    The temporary file of a running writer stays.
+    """
     alive, of_alive = _start_writer("out")
     killed, of_killed = _start_writer("out")
     _kill(killed)
@@ -225,7 +231,7 @@ def test_the_next_write_removes_what_a_killed_one_left(folder: Path) -> None:
 
 @pytest.mark.parametrize("writers", [2, 6])
 def test_several_writers_of_one_target(writers: int, folder: Path) -> None:
-    """No writer removes another writer's file; the last writer's content is in the target."""
+    """Several writers of a target each write their own file; the last one's content stays."""
     opened = [atomic_write("out") for _ in range(writers)]
     written = [each.__enter__() for each in opened]
     assert len(files(folder)) == writers
@@ -247,7 +253,7 @@ def _leftover(folder: Path, target: str = "out") -> Path:
 
 
 def test_a_leftover_is_removed_only_where_it_must_be_one(folder: Path) -> None:
-    """Another user's file, a file in use, a link, pipe, folder or socket stays, with a reason."""
+    """A leftover that is in use, another user's, or no plain file stays, with the reason."""
     path = _leftover(folder)
     with path.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_SH)
@@ -279,14 +285,17 @@ def _check_stays(path: Path, why: str) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_another_users_file_is_no_leftover(folder: Path) -> None:
-    """The other user's file is kept, and the target is written."""
+    """A leftover of another user is kept, and the target is written."""
     path = _leftover(folder)
     os.chown(path, 65534, 65534)
     _check_stays(path, "it is another user's")
 
 
 def test_leftovers_are_found_below_a_folder(folder: Path) -> None:
-    """Leftovers are found by their names; links to folders are not followed."""
+    """`leftovers` finds temporary files below a folder by their names.
+
+    It does not follow links to folders.
+    """
     (folder / "d" / "e").mkdir(parents=True)
     found = {_leftover(folder), _leftover(folder / "d" / "e", "\N{SNOWMAN}" * 80)}
     for name in (
@@ -309,7 +318,10 @@ def test_leftovers_are_found_below_a_folder(folder: Path) -> None:
 
 
 def test_a_temporary_file_that_was_replaced_is_not_published(folder: Path) -> None:
-    """Two machines that share files but not locks can replace each other's temporary files."""
+    """If the temporary file was replaced by another one, it does not become the target.
+
+    Two machines that share files but not locks can do this.
+    """
     writing = atomic_write("out")
     writing.__enter__()
     (name,) = files(folder)
@@ -322,7 +334,10 @@ def test_a_temporary_file_that_was_replaced_is_not_published(folder: Path) -> No
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_another_users_mode_is_not_kept(folder: Path) -> None:
-    """The new file is not more accessible than the other user's file or than a new file."""
+    """The mode of another user's file is not kept when the file is replaced.
+
+    The new file is not more accessible than the old file, nor than a file at a new path.
+    """
     before = os.umask(0o022)
     try:
         for mode, wanted in ((0o666, 0o644), (0o777, 0o644), (0o640, 0o640), (0o004, 0o604)):
@@ -346,7 +361,7 @@ def test_another_users_mode_is_not_kept(folder: Path) -> None:
     ],
 )
 def test_a_hint_fits_its_cause(target: str, cause: str, hint: str, folder: Path) -> None:
-    """Each cause has its own hint."""
+    """The hint of each error fits its cause."""
     (folder / "file").write_bytes(b"")
     with pytest.raises(StorageError, match=cause) as caught:
         _write(target)

@@ -41,14 +41,14 @@ ARNS = [
     "arn:aws:s3::111122223333:accesspoint/mfzwi23gnjvgw.mrap",
     "arn:aws:s3::111122223333:accesspoint:mfzwi23gnjvgw.mrap",
 ]
-# No server runs at this address; a proxy receives the requests for it.
+# No server runs at this address; a proxy in the test receives its requests.
 ENDPOINT = "http://s3.test"
 
 
 @pytest.mark.parametrize("bucket", [*ARNS, "acme", "reports-abcdef-s3alias"])
 @pytest.mark.parametrize("name", ["2026/q3.csv", "x", "", "/x", "a:b//c/", "arn:aws:s3:::x/y"])
 def test_a_uri_gives_its_bucket_and_its_name(bucket: str, name: str) -> None:
-    """Bucket and name form the URI again; file system paths are split at the same place."""
+    """Bucket and name of a URI form the URI again, and file system paths are split alike."""
     location = Location.parse(f"s3://{bucket}/{name}")
     assert (location.bucket, location.name) == (bucket, name)
     assert str(location) == f"s3://{bucket}/{name}"
@@ -58,7 +58,7 @@ def test_a_uri_gives_its_bucket_and_its_name(bucket: str, name: str) -> None:
 
 @pytest.mark.parametrize("bucket", [*ARNS, "acme"])
 def test_a_uri_without_a_name(bucket: str) -> None:
-    """Such a URI addresses the bucket, not an object."""
+    """A URI without a name means the bucket, and is refused where an object is needed."""
     assert Location.parse(f"s3://{bucket}") == Location(bucket, "")
     assert Location.parse(f"s3://{bucket}").is_prefix
     with pytest.raises(ConfigError, match="names a bucket"):
@@ -85,7 +85,7 @@ def test_a_uri_without_a_name(bucket: str) -> None:
     ],
 )
 def test_what_is_no_uri_of_an_object(uri: Any, hint: str) -> None:
-    """The hint contains the intended URI if it can be derived from the ARN."""
+    """The hint for a wrong URI has the intended URI, if it follows from the given ARN."""
     with pytest.raises(ConfigError) as caught:
         Location.parse(uri)
     assert hint in str(caught.value.hint)
@@ -101,7 +101,10 @@ def test_what_is_no_uri_of_an_object(uri: Any, hint: str) -> None:
     ],
 )
 def test_directory_buckets_by_name(bucket: str, expected: bool) -> None:
-    """The listings of a directory bucket, also through an access point, are unsorted."""
+    """A directory bucket, also behind an access point, is recognised by its name.
+
+    Its listings are unsorted.
+    """
     assert Location(bucket, "x").is_in_directory_bucket == expected
 
 
@@ -142,7 +145,10 @@ def arn(request: pytest.FixtureRequest, sandbox: Running, bucket: str) -> Iterat
 
 
 def test_objects_through_an_access_point(arn: str, bucket: str, s3: Any) -> None:
-    """Every verb accepts its ARN, listings return the ARN, and bound names do not contain it."""
+    """Every verb accepts the ARN of an access point, and listings return it.
+
+    The bound name of an object does not contain the ARN.
+    """
     store, uri = connect(ClientSide(aes())), f"s3://{arn}/2026/q3.csv"
     assert store.put(b"plain", uri).uri == uri
     assert b"plain" not in stored(s3, bucket, "2026/q3.csv")
@@ -158,7 +164,10 @@ def test_objects_through_an_access_point(arn: str, bucket: str, s3: Any) -> None
 
 
 def test_a_copy_inside_s3_through_an_access_point(arn: str) -> None:
-    """The source of a copy is the only place where a request contains the ARN itself."""
+    """An object can be rewrapped by a copy through an access point.
+
+    Only a copy's source has the ARN itself in the request.
+    """
     old, new = (ClientSide(aes(name), key_location="metadata") for name in ("one", "two"))
     connect(old).put(b"plain", f"s3://{arn}/x")
     (outcome,) = connect(old).rotate(f"s3://{arn}/", to=new)
@@ -167,7 +176,10 @@ def test_a_copy_inside_s3_through_an_access_point(arn: str) -> None:
 
 
 def test_a_bound_bucket_is_named_beside_an_access_point(arn: str, bucket: str) -> None:
-    """The bucket must be named, because an access point's ARN does not contain it."""
+    """With bind_bucket, a put through an access point must name the bucket in `written_in`.
+
+    The ARN of an access point does not contain the bucket.
+    """
     mode = ClientSide(aes(), bind_bucket=True)
     with pytest.raises(ConfigError, match="access point"):
         connect(mode).put(b"plain", f"s3://{arn}/x")
@@ -176,7 +188,7 @@ def test_a_bound_bucket_is_named_beside_an_access_point(arn: str, bucket: str) -
 
 
 def test_the_file_system_through_an_access_point(arn: str, tmp_path: Path) -> None:
-    """Paths given to the file system and paths it lists begin with the ARN."""
+    """The file system accepts and lists paths that begin with the ARN of an access point."""
     (tmp_path / "own.key").write_bytes(bytes(range(32)))
     fs = S3CryptFileSystem(key=f"aes:tests/one={tmp_path / 'own.key'}")
     path = f"{arn}/2026/q3.csv"
@@ -196,7 +208,7 @@ def test_the_file_system_through_an_access_point(arn: str, tmp_path: Path) -> No
 def test_the_command_through_an_access_point(
     arn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file put below a prefix keeps its name, and listed URIs are accepted as arguments."""
+    """The command accepts the ARN of an access point, and the URIs that it lists for it."""
     (tmp_path / "own.key").write_bytes(bytes(range(32)))
     (tmp_path / "q3.csv").write_bytes(b"plain")
     key = ("--key", f"aes:tests/one={tmp_path / 'own.key'}")
@@ -209,7 +221,7 @@ def test_the_command_through_an_access_point(
 
 
 def test_an_access_point_that_is_not_there(sandbox: Running) -> None:
-    """The error is not about a missing object: a job ends, and nothing is re-created."""
+    """A missing access point is no missing object: a job ends, and nothing is made anew."""
 
     def spoil(_: Asked, __: Callable[..., Answer]) -> Answer:
         return Answer(404, {}, b"<Error><Code>NoSuchAccessPoint</Code></Error>")
@@ -224,7 +236,10 @@ def test_an_access_point_that_is_not_there(sandbox: Running) -> None:
 def test_locks_behind_an_access_point_are_asked_for(
     versioned_bucket: str, sandbox: Running
 ) -> None:
-    """An access point has no Object Lock setting, but its bucket may lock objects."""
+    """Behind an access point the locks of the object are requested, not the bucket's setting.
+
+    An access point has no such setting, but its bucket may lock objects.
+    """
     with resolving(sandbox, versioned_bucket, OF_BUCKETS) as asked:
         store = connect(ClientSide(aes()))
         store.put(b"plain", f"s3://{OF_BUCKETS}/x")

@@ -47,7 +47,7 @@ DENIED = b"<Error><Code>AccessDenied</Code></Error>"
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Log:
-    """Return a function that lists each record's level, logger name below `s3crypt` and message."""
+    """Return a function that lists the level, logger below `s3crypt` and message of each record."""
     caplog.set_level(logging.DEBUG, "s3crypt")
 
     def told() -> list[tuple[str, str, str]]:
@@ -64,7 +64,10 @@ def log(caplog: pytest.LogCaptureFixture) -> Log:
 
 
 def test_a_program_without_logging_sees_nothing() -> None:
-    """Python prints warnings of loggers that have no handler."""
+    """Without a logging configuration nothing is printed.
+
+    Python prints the warnings of loggers that have no handler.
+    """
     code = "from s3crypt import requests; requests._log.warning('s3crypt is not quiet')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""
@@ -74,7 +77,7 @@ def test_a_program_without_logging_sees_nothing() -> None:
 def test_what_goes_as_it_should_is_not_logged(
     name: str, bucket: str, kms_key: str, log: Log
 ) -> None:
-    """Small messages, frames, parts and ranges are not logged, not even at DEBUG."""
+    """A put, read, rotation and delete that succeed log nothing, not even at DEBUG."""
     mode, uri = make_mode(name, kms_key), f"s3://{bucket}/x"
     store = connect(mode, workers=1)
     for size in (1000, PART + 70_000):
@@ -112,7 +115,7 @@ def test_a_repetition_and_the_end_of_them_are_logged(
 
 
 def test_a_write_found_done_is_logged(sandbox: Running, bucket: str, log: Log) -> None:
-    """The reply was lost, and a HEAD request finds the object."""
+    """If a put's reply is lost, and a HEAD finds the object, this is logged."""
     lost: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -129,7 +132,7 @@ def test_a_write_found_done_is_logged(sandbox: Running, bucket: str, log: Log) -
 
 
 def test_a_read_that_is_resumed_is_logged(sandbox: Running, bucket: str, log: Log) -> None:
-    """The record has the byte offset at which the read continues."""
+    """A read that is resumed is logged with the byte offset at which it continues."""
     size, cuts = 1_000_000, iter((100_000,))
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -184,7 +187,7 @@ def test_checksums_given_up_are_logged(
 
 
 def test_a_demanded_checksum_is_logged(sandbox: Running, bucket: str, log: Log) -> None:
-    """The service's demand for a checksum is logged once per bucket."""
+    """If a service demands a checksum, this is logged once per bucket."""
     refusal = b"<Error><Code>MissingContentMD5</Code></Error>"
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -200,7 +203,7 @@ def test_a_demanded_checksum_is_logged(sandbox: Running, bucket: str, log: Log) 
 
 
 def test_a_read_that_is_not_compared_is_logged(sandbox: Running, bucket: str, log: Log) -> None:
-    """A caller that may not request S3's checksum still reads the object, and this is logged."""
+    """If the caller may not request S3's checksum, the read succeeds, and this is logged."""
     size = PART + 1000
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -218,7 +221,10 @@ def test_a_read_that_is_not_compared_is_logged(sandbox: Running, bucket: str, lo
 def test_a_copy_that_turns_into_re_encryption_is_logged(
     sandbox: Running, bucket: str, kms_key: str, log: Log
 ) -> None:
-    """The record has the cause: the service cannot copy, or a copy cannot give the result."""
+    """If a copy is replaced by re-encryption, the log has the cause.
+
+    The service cannot copy, or its copy cannot give the result.
+    """
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if "x-amz-copy-source" in asked.headers:
@@ -252,7 +258,7 @@ def test_workers_that_become_more_are_logged(log: Log) -> None:
 
 
 def test_a_condition_checked_by_head_is_logged(sandbox: Running, bucket: str, log: Log) -> None:
-    """A HEAD request in place of a condition is logged for services other than AWS."""
+    """For a service other than AWS, a HEAD that replaces a condition is logged."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         return Answer(403) if asked.method == "HEAD" else forward()
@@ -272,7 +278,7 @@ def test_a_condition_checked_by_head_is_logged(sandbox: Running, bucket: str, lo
 def test_an_upload_that_cannot_be_aborted_is_a_warning(
     sandbox: Running, bucket: str, s3: Any, log: Log
 ) -> None:
-    """The record has the upload's id, so that it can be aborted later."""
+    """If an upload cannot be aborted, a warning has its id, so that it can be aborted later."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         is_denied = asked.method == "DELETE" or asked.is_part
@@ -290,7 +296,10 @@ def test_an_upload_that_cannot_be_aborted_is_a_warning(
 def test_an_upload_whose_id_was_lost_is_a_warning(
     sandbox: Running, bucket: str, s3: Any, log: Log
 ) -> None:
-    """A retry begins a new upload; the id of the first upload is unknown."""
+    """If the reply to an upload's begin is lost, a warning says that it may be left.
+
+    The retry begins a new upload, and the id of the first is unknown.
+    """
     lost: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -311,7 +320,7 @@ def test_an_upload_whose_id_was_lost_is_a_warning(
 def test_what_was_not_encrypted_and_stays_is_a_warning(
     sandbox: Running, bucket: str, log: Log
 ) -> None:
-    """The service does not confirm encryption and refuses the deletion."""
+    """If an unencrypted object cannot be removed, a warning says that it stays."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == "DELETE":
@@ -329,7 +338,10 @@ def test_what_was_not_encrypted_and_stays_is_a_warning(
 
 
 def test_a_file_dropped_without_close_is_a_warning(bucket: str, log: Log) -> None:
-    """The warning is logged besides Python's ResourceWarning, which a program may have disabled."""
+    """A file that is dropped unclosed logs a warning, besides Python's ResourceWarning.
+
+    A program may have disabled the ResourceWarning.
+    """
     uri = f"s3://{bucket}/x"
     file = connect(SSES3()).open(uri, "wb")
     file.write(b"data")
@@ -349,13 +361,13 @@ SIZE = PART + 70_000
 
 
 class Trouble:
-    """A service that fails each kind of request once, cuts replies and lacks many features."""
+    """Answers like a service that lacks many features, fails requests once and cuts replies."""
 
     def __init__(self) -> None:
         self.met: set[object] = set()
 
     def __call__(self, asked: Asked, forward: Callable[[], Answer]) -> Answer:
-        """Answer."""
+        """Return the reply to a request, as a relay's `spoil`."""
         if _has_checksum(asked):
             return Answer(400, {}, b"<Error><Code>InvalidArgument</Code></Error>")
         if "x-amz-copy-source" in asked.headers:
@@ -380,7 +392,7 @@ class Trouble:
 
 @dataclass
 class Planted:
-    """Secrets by name that must not be logged, and a session that adds its KMS data keys."""
+    """Secrets that must not be logged, by name; a session adds the KMS data keys it gets."""
 
     session: boto3.Session = field(default_factory=boto3.Session)
     secrets: dict[str, bytes] = field(default_factory=dict)
@@ -465,7 +477,7 @@ def _everything(store: S3Crypt, uri: str) -> None:
 def test_no_secret_is_logged(
     name: str, sandbox: Running, bucket: str, kms_key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Everything that can be logged is; no message and no argument contains a secret."""
+    """In a run that logs everything possible, no message and no argument contains a secret."""
     caplog.set_level(logging.DEBUG, "s3crypt")
     planted = Planted()
     with relaying(sandbox.endpoint_url, Trouble()) as relay:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The relay under TLS with its own certificate, and bodies in the `aws-chunked` encoding."""
+"""The relay over TLS with its own certificate, and bodies in the `aws-chunked` encoding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ADDRESS = "127.0.0.1"
 CHECKSUM = "x-amz-checksum-crc64nvme"
-# The null server uses it too.
+# The null server of the benchmarks uses this file too.
 CERTIFICATE = Path(__file__).parents[1] / "benchmarks" / "certificate.py"
 
 
@@ -52,8 +52,8 @@ class TLSRelay(Relay):
         return f"https://{ADDRESS}:{self.server_port}"
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Do the TLS handshake and serve, in the connection's own thread."""
-        # A client that does not trust the certificate breaks off the handshake.
+        """Do the TLS handshake and serve requests, in the thread of this connection."""
+        # A client that does not trust the certificate ends the handshake, which is no error here.
         with (
             contextlib.suppress(ssl.SSLError, ConnectionError),
             self._context.wrap_socket(request, server_side=True) as secured,
@@ -74,7 +74,7 @@ class _Chunked(_Handler):
         self.server.asked.append(asked)
 
         def forward(other: Asked = asked) -> Answer:
-            # A test may forward a changed request.
+            # A test may pass a changed request to `forward`.
             return self.server.forward(other)
 
         self._send(self.server.spoil(asked, forward))
@@ -101,12 +101,12 @@ def tls_relaying(
 
 
 def sent(asked: Asked) -> bytes:
-    """Return the decoded bytes of the object or part in a request."""
+    """Return the bytes of the object or part in a request, without the chunks around them."""
     return _unwrapped(asked)[0]
 
 
 def trailers(asked: Asked) -> dict[str, str]:
-    """Return the trailers after a request's body, if there are any."""
+    """Return the trailers after a request's body, or an empty dictionary."""
     return _unwrapped(asked)[1]
 
 
@@ -132,6 +132,6 @@ def crc(body: bytes) -> str:
 
 
 def refusal(status: int, code: str) -> Answer:
-    """Return S3's error with this code."""
+    """Return an error reply of S3 with this status and code."""
     body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
     return Answer(status, {"content-type": "application/xml"}, body)

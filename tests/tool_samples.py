@@ -15,13 +15,13 @@ from samples import names, stored
 
 TESTS = Path(__file__).parent
 PAGE = TESTS.parent / "docs" / "data-sets.md"
-# A text that the rows of each data set contain, and that no stored object may contain.
+# A text in the rows of each data set. No stored object may contain it in plaintext.
 MARK = "customer-0001"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: a version per tool, working code, and unsupported features."""
+    """A row of the table: the version of each tool, the code that works, and what fails."""
 
     versions: dict[str, str]
     lines: list[str]
@@ -45,7 +45,7 @@ def table() -> dict[str, Row]:
 
 
 def pins() -> dict[str, str]:
-    """Return the versions that interop/data-tools.txt pins, by package."""
+    """Return the version of each package that interop/data-tools.txt pins."""
     text = (TESTS / "interop" / "data-tools.txt").read_text(encoding="utf-8")
     return dict(re.findall(r"^([\w-]+)(?:\[\w+\])?==([\w.]+)", text, re.MULTILINE))
 
@@ -86,7 +86,7 @@ class Place:
         return {"url": url, "path": path, "lake": self.lake, "files": self.files, **more}
 
     def run(self, tool: str, **given: Any) -> Any:
-        """Run the lines of a row, and return the value of the last line."""
+        """Run the code of a tool's row, and return the value of its last line."""
         value = None
         for line in table()[tool].lines:
             if re.match(r"[\w.\[\]\"']+ = ", line):
@@ -96,7 +96,7 @@ class Place:
         return value
 
     def check_sealed(self, path: str) -> None:
-        """Assert that there are objects at or below the path, without a row in the clear."""
+        """Check that there are objects at the path or below it, and that none contains `MARK`."""
         prefix = path.removeprefix(f"{self.bucket}/")
         found = [name for name in names(self.s3, self.bucket) if name.startswith(prefix)]
         assert found

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CloudTrail records in the documented form with invented names, and their trail files."""
+"""CloudTrail records in the documented form, with invented names, and trail files of them."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ FEDERATED: Record = {
 SERVICE: Record = {"type": "AWSService", "invokedBy": "cloudtrail.amazonaws.com"}
 ROOT: Record = {"type": "Root", "principalId": ACCOUNT, "arn": f"arn:aws:iam::{ACCOUNT}:root",
                 "accountId": ACCOUNT}  # fmt: skip
-# A caller of another account, as the owner of a bucket or key sees it.
+# A caller of another account, as the records of the bucket's or key's owner show it.
 FOREIGN: Record = {"type": "AWSAccount", "principalId": "AROAFOREIGN:dave", "accountId": OTHER}
 DAVE = f"arn:aws:sts::{OTHER}:assumed-role/partner/dave"
-# The same caller, as its own account sees it.
+# The same caller, as the records of the caller's own account show it.
 AT_HOME: Record = {
     "type": "AssumedRole",
     "principalId": "AROAFOREIGN:dave",
@@ -85,7 +85,7 @@ PEOPLE: Record = {
 
 
 def call(source: str, name: str, who: Record, time: str = "10:00:00", **more: Any) -> Record:
-    """Return a record of one call on 2026-11-01."""
+    """Return the record of one call on 2026-11-01 at this time of day."""
     return {
         "eventVersion": "1.11",
         "userIdentity": who,
@@ -135,7 +135,7 @@ def kms(
     keys: Sequence[str] = (KEY,),
     **more: Any,
 ) -> Record:
-    """Return KMS's record of a use of a key."""
+    """Return KMS's record of a call that uses a key."""
     asked: Record = {"encryptionAlgorithm": "SYMMETRIC_DEFAULT"}
     if context is not None:
         asked["encryptionContext"] = context
@@ -146,7 +146,7 @@ def kms(
 
 
 def by_s3(who: Record, arn: str, name: str = "Decrypt", time: str = "10:00:00") -> Record:
-    """Return KMS's record of a request that S3 made for a caller."""
+    """Return KMS's record of a call that S3 made for a caller."""
     service = "fas.s3.amazonaws.com"
     return kms(
         name,
@@ -161,7 +161,10 @@ def by_s3(who: Record, arn: str, name: str = "Decrypt", time: str = "10:00:00") 
 def ours(
     who: Record = ALICE, name: str = "Decrypt", time: str = "10:00:00", **pairs: str
 ) -> Record:
-    """Return KMS's record for a client-side object's data key; a given `bucket` is bound."""
+    """Return KMS's record of a call for a client-side object's data key.
+
+    If `bucket` is given, the object is bound to it.
+    """
     context = {"s3crypt:key": pairs.get("key", NAME)}
     if "bucket" in pairs:
         context["s3crypt:bucket"] = pairs["bucket"]
@@ -198,12 +201,12 @@ INSIGHT: Record = {
 def event_name(
     time: str = "20261101T1005", region: str = "us-east-1", account: str = ACCOUNT
 ) -> str:
-    """Return a trail file's name in CloudTrail's form."""
+    """Return the name of a trail file, in CloudTrail's form."""
     return f"{account}_CloudTrail_{region}_{time}Z_{uuid.uuid4().hex[:16]}.json.gz"
 
 
 def packed(records: Sequence[Any]) -> bytes:
-    """Return the content of a trail file."""
+    """Return the content of a trail file with these records."""
     return gzip.compress(json.dumps({"Records": records}).encode(), 1)
 
 

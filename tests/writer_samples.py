@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lengths of objects that are written as files, and checks of the stored objects."""
+"""Lengths of objects that are written through open files, and checks of the stored objects."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ MIB = 2**20
 FRAME = 2**18
 LONG = 20 * MIB
 OLD = b"what was there before"
-# A length for which no part is sent yet, and a length with sent parts.
+# With the first length no part is sent before the close, with the second some parts are.
 LENGTHS = (10, LONG)
-HANG = 20  # seconds; a correct test takes less than a tenth of it
+# in seconds, after which a test counts as hanging; a correct test takes less than a tenth
+HANG = 20
 
 
 def is_empty(s3: Any, bucket: str) -> bool:

@@ -37,7 +37,7 @@ def document(*statements: dict[str, Any], **elements: Any) -> Document:
 
 
 def of_key(*statements: dict[str, Any], account: str = ACCOUNT) -> dict[str, Any]:
-    """Return a key policy that gives its account control, with these statements."""
+    """Return a key policy of these statements and a statement that gives control to the account."""
     return policy(
         {
             "Sid": "Enable IAM User Permissions",

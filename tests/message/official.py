@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The official AWS Encryption SDK for Python, as the tests' oracle.
+"""The official AWS Encryption SDK for Python, with which the tests compare our messages.
 
 The SDK is imported on first use, because the import takes a second.
 """
@@ -41,7 +41,7 @@ def algorithm(suite_id: int) -> Any:
 def encrypt(
     plaintext: bytes, keys: dict[str, Any], *, suite_id: int = 0x0478, **options: Any
 ) -> bytes:
-    """Return a message of the SDK; `keys` has the key provider, keyring or manager."""
+    """Return a message that the SDK writes. `keys` has the key provider, keyring or manager."""
     sdk = client(committing=suite_id in (0x0478, 0x0578))
     written, _ = sdk.encrypt(source=plaintext, algorithm=algorithm(suite_id), **keys, **options)
     return bytes(written)
@@ -56,7 +56,7 @@ def decrypt(message: bytes, keys: dict[str, Any], **options: Any) -> tuple[bytes
 def native_aes(
     namespace: str = NAMESPACE, name: str = NAME, key: bytes = WRAPPING_KEY
 ) -> dict[str, Any]:
-    """Return a native key provider of one AES key."""
+    """Return the SDK's native key provider of one AES key."""
     from aws_encryption_sdk.identifiers import (  # noqa: PLC0415
         EncryptionKeyType,
         WrappingAlgorithm,
@@ -67,7 +67,7 @@ def native_aes(
 
 
 def native_rsa(name: str, pem: bytes, padding: str) -> dict[str, Any]:
-    """Return a native key provider of one RSA private key."""
+    """Return the SDK's native key provider of one RSA private key."""
     from aws_encryption_sdk.identifiers import (  # noqa: PLC0415
         EncryptionKeyType,
         WrappingAlgorithm,
@@ -143,7 +143,7 @@ def mpl_rsa(name: str, public: bytes, private: bytes, padding: str) -> dict[str,
 
 
 def native_kms(arn: str) -> dict[str, Any]:
-    """Return a native KMS key provider with the endpoint and credentials of the environment."""
+    """Return the SDK's native KMS key provider, with the environment's endpoint and credentials."""
     from aws_encryption_sdk import StrictAwsKmsMasterKeyProvider  # noqa: PLC0415
 
     return {"key_provider": StrictAwsKmsMasterKeyProvider(key_ids=[arn])}
@@ -164,7 +164,7 @@ def mpl_multi(generator: dict[str, Any], *others: dict[str, Any]) -> dict[str, A
 
 
 def mpl_required(keys: dict[str, Any], *required: str) -> dict[str, Any]:
-    """Return a manager that authenticates the `required` pairs without storing them."""
+    """Return a manager that authenticates the `required` context pairs without storing them."""
     manager = _make("default_cryptographic_materials_manager", keyring=keys["keyring"])
     required_manager = _make(
         "required_encryption_context_cmm",

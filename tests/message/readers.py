@@ -14,7 +14,7 @@ from s3crypt.message.frames import final_frame_length, is_final
 from s3crypt.message.keys import DataKey, EncryptedDataKey
 
 Reader = Callable[..., bytes]
-# Odd sizes, so that no size divides a frame, a header or a run.
+# Numbers of bytes per read. They divide no frame, header or run, so reads cross all boundaries.
 READ_SIZES = (1, 13, 4099)
 SHORTEST_READS = 61
 
@@ -44,8 +44,11 @@ def one_shot(data: bytes, keyring: message.Keyring, **options: Any) -> bytes:
 def streamed(
     data: bytes, keyring: message.Keyring, *, read_size: int = 61, **options: Any
 ) -> bytes:
-    """Read with `DecryptingReader` from a source of short reads; check that a failure is final."""
-    # Like a raw file's, its reads return None only if it does not block; this source blocks.
+    """Read with `DecryptingReader` from a source of short reads.
+
+    If it fails, check that further reads fail as well.
+    """
+    # A raw file's `read` may return None if it does not block; this source blocks, so it is cast.
     source: Any = ShortReads(data)
     plaintext = bytearray()
     reader = message.DecryptingReader(source, keyring, **options)
@@ -102,7 +105,7 @@ def _in_order(data: bytes, opener: Opener) -> bytes:
     sequence, view = 1, memoryview(data)
     while not is_final(view[geometry.offset(sequence) :]):
         frame = view[geometry.offset(sequence) : geometry.offset(sequence + 1)]
-        # For an empty message, an opener raises no error: there is no frame in it.
+        # An empty message has no frame for an opener, so there is no error here.
         if not frame:
             raise IntegrityError("ended")
         plaintext += out[: opener.open(frame, out, first=sequence)]
@@ -132,7 +135,7 @@ READERS: Mapping[str, Reader] = {"one_shot": one_shot, "streamed": streamed, "fr
 
 
 class CountingKeyring:
-    """A keyring that counts its unwrap calls, which limits must prevent."""
+    """A keyring that counts its unwrap calls. A message that exceeds a limit must cause no call."""
 
     def __init__(self, keyring: message.Keyring) -> None:
         self.keyring = keyring
@@ -141,27 +144,27 @@ class CountingKeyring:
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
-        """Call the wrapped keyring."""
+        """Generate with the inner keyring."""
         return self.keyring.generate(length, context, plaintext_length=plaintext_length)
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-        """Call the wrapped keyring."""
+        """Wrap with the inner keyring."""
         return self.keyring.wrap(data_key, context)
 
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Count, and call the wrapped keyring."""
+        """Count the call, and unwrap with the inner keyring."""
         self.unwraps += 1
         return self.keyring.unwrap(edks, context, length)
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Call the wrapped keyring."""
+        """Return the inner keyring's answer."""
         return self.keyring.wrote(edks)
 
 
 class FixedKeyring:
-    """A keyring with a given data key: for known answers, and to make foreign messages."""
+    """A keyring with a given data key, for known answers and for messages of foreign writers."""
 
     def __init__(self, data_key: bytes) -> None:
         self._data_key = data_key

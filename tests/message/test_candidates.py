@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Unwrapping yields candidate data keys, and the message proves one: RSA, caches, rotation."""
+"""Unwrapping yields several candidates for a data key; the message proves which one is right."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def pem(number: int, size: int = 2048) -> bytes:
 
 
 def rsa_keyring(number: int = 0, padding: str = "PKCS1") -> RSAKeyring:
-    """Return a keyring with its private key; all these keyrings have the same key name."""
+    """Return a keyring with the private key `number`. All these keyrings have the same key name."""
     return RSAKeyring("tests", "rsa", private=pem(number), padding=padding)
 
 
 class Decoyed:
-    """A keyring that adds, before each wrapped data key, a decoy under the same RSA key.
+    """A keyring that puts a decoy under the same RSA key before each wrapped data key.
 
-    A reader sees a PKCS #1 message under two keys of the same name like this in about 1 of 250
-    cases.
+    Without decoys this occurs by chance: about 1 of 250 PKCS #1 messages under two keys of the same
+    name looks like this to a reader.
     """
 
     def __init__(self, keyring: RSAKeyring) -> None:
@@ -60,28 +60,28 @@ class Decoyed:
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
-        """Generate with the wrapped keyring, and put the decoy first."""
+        """Generate with the inner keyring, and put the decoy first."""
         data_key = self.keyring.generate(length, context, plaintext_length=plaintext_length)
         return message.DataKey(data_key.plaintext, self.wrap(data_key.plaintext, context))
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-        """Wrap with the wrapped keyring, and put the decoy first."""
+        """Wrap with the inner keyring, and put the decoy first."""
         decoy = self.keyring.wrap(DECOY[: len(data_key)], context)
         return (*decoy, *self.keyring.wrap(data_key, context))
 
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Refuse, because the tests read with the wrapped keyring."""
+        """Refuse, because the tests read with the inner keyring."""
         raise NotImplementedError
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Return whether the wrapped keyring wrote both EDKs."""
+        """Return whether the inner keyring wrote both EDKs."""
         return len(edks) == 2 and all(self.keyring.wrote([edk]) for edk in edks)
 
 
 class Wrong:
-    """A keyring of the caller's own, without candidates, whose answer is always the same key."""
+    """A keyring class of the caller that unwraps every EDK to the same key, without candidates."""
 
     def __init__(self, answer: bytes = DECOY) -> None:
         self.answer = answer
@@ -90,22 +90,22 @@ class Wrong:
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
     ) -> DataKey:
-        """Refuse: it only reads."""
+        """Refuse, because the keyring only reads."""
         raise NotImplementedError
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-        """Refuse: it only reads."""
+        """Refuse, because the keyring only reads."""
         raise NotImplementedError
 
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the one key."""
+        """Return the given key, whatever the EDKs contain."""
         self.unwraps += 1
         return self.answer
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Return False: it wraps nothing."""
+        """Return False, because the keyring wraps nothing."""
         return False
 
 
@@ -120,7 +120,7 @@ def flipped(data: bytes, position: int) -> bytes:
 
 
 def keeping(tried: list[bytes]) -> Callable[[bytes], bool]:
-    """Return a proof function that collects each candidate and accepts no candidate."""
+    """Return a proof that collects each candidate in `tried` and accepts no candidate."""
 
     def fits(candidate: bytes) -> bool:
         tried.append(candidate)
@@ -134,7 +134,10 @@ def keeping(tried: list[bytes]) -> Callable[[bytes], bool]:
 
 @pytest.mark.parametrize("ours", [0, 1], ids=["ours first", "ours second"])
 def test_two_keys_of_one_name(ours: int) -> None:
-    """Of 5,000 PKCS #1 messages under two keys of the same name, in each order, all are opened."""
+    """Every one of 5,000 PKCS #1 messages under two keys of the same name is opened.
+
+    The reader's key is the first or the second key of the message.
+    """
     keyrings = (rsa_keyring(0), rsa_keyring(1))
     writer, reader = MultiKeyring(*keyrings), keyrings[ours]
     for _ in range(5000):
@@ -144,7 +147,7 @@ def test_two_keys_of_one_name(ours: int) -> None:
 @EVERY_READER
 @EVERY_PADDING
 def test_each_edk_of_ours_is_tried(reader: Reader, padding: str) -> None:
-    """After an unwrapped key that has the right length but does not fit, the next EDK is tried."""
+    """If an unwrapped key has the right length but is not the message's, the next EDK is tried."""
     keyring = rsa_keyring(padding=padding)
     assert reader(message.encrypt(b"plain", Decoyed(keyring)), keyring) == b"plain"
 
@@ -152,7 +155,7 @@ def test_each_edk_of_ours_is_tried(reader: Reader, padding: str) -> None:
 @EVERY_PADDING
 @pytest.mark.parametrize("suite_id", [0x0014, 0x0078, 0x0178], ids=hex)
 def test_without_a_commitment_the_tag_decides(suite_id: int, padding: str) -> None:
-    """In suites without key commitment, the header's tag proves the right candidate."""
+    """In suites without key commitment the tag of the header proves the right candidate."""
     keyring = rsa_keyring(padding=padding)
     edks = Decoyed(keyring).wrap(ForeignWriter(suite_id).data_key, {})
     data = ForeignWriter(suite_id, edks=edks).write([b"plain"])
@@ -164,7 +167,7 @@ def test_without_a_commitment_the_tag_decides(suite_id: int, padding: str) -> No
 
 @EVERY_PADDING
 def test_rsa_fails_in_one_way(padding: str) -> None:
-    """Bad padding, bad length, another key: each EDK is one candidate, and one error is raised."""
+    """Bad padding, a bad length and another key give one candidate per EDK, and the same error."""
     keyring = rsa_keyring(padding=padding)
     (edk,) = keyring.wrap(bytes(32), {})
     failures = (
@@ -190,7 +193,7 @@ def test_rsa_fails_in_one_way(padding: str) -> None:
 
 @EVERY_PADDING
 def test_a_failed_decryption_yields_a_fresh_random_key(padding: str) -> None:
-    """The substitute key is random, so a forged header cannot commit to it."""
+    """The key in place of a failed decryption is random: a forged header cannot commit to it."""
     keyring = rsa_keyring(padding=padding)
     (edk,) = keyring.wrap(bytes(32), {})
     cut = type(edk)(edk.provider, edk.info, edk.ciphertext[:-1])
@@ -201,7 +204,10 @@ def test_a_failed_decryption_yields_a_fresh_random_key(padding: str) -> None:
 
 
 def test_where_nothing_proves_a_key_rsa_gives_no_random_one() -> None:
-    """`unwrap` alone raises one error, and does not choose between two different keys."""
+    """Without a message, `unwrap` of RSA raises one error, and never returns a random key.
+
+    It does not choose between two different keys.
+    """
     keyring = rsa_keyring()
     edks = keyring.wrap(bytes(32), {})
     assert keyring.unwrap(edks, {}, 32) == bytes(32)
@@ -216,7 +222,7 @@ def test_where_nothing_proves_a_key_rsa_gives_no_random_one() -> None:
 
 
 def test_two_keys_of_one_name_are_never_confused_without_a_proof() -> None:
-    """Without a proof, valid EDKs are opened correctly or refused, never opened wrongly."""
+    """Without a message as proof, valid EDKs are opened correctly or refused, never wrongly."""
     writer, reader = MultiKeyring(rsa_keyring(0), rsa_keyring(1)), rsa_keyring(1)
     refused = 0
     for _ in range(1000):
@@ -236,7 +242,7 @@ def test_two_keys_of_one_name_are_never_confused_without_a_proof() -> None:
 def test_kms_is_not_asked_where_a_local_key_fits(
     padding: str, kms_key: str, requests_log: RequestsLog, *, kms_first: bool
 ) -> None:
-    """If a local key fits, KMS is not asked, whatever the order of the keyrings."""
+    """If a local key opens the message, KMS gets no request, in any order of the keyrings."""
     pair = (kms_keyring(kms_key), rsa_keyring(padding=padding))
     keyring = MultiKeyring(*(pair if kms_first else reversed(pair)))
     data = message.encrypt(b"plain", keyring)
@@ -249,7 +255,7 @@ def test_kms_is_not_asked_where_a_local_key_fits(
 def test_kms_is_asked_where_no_local_key_fits(
     padding: str, kms_key: str, requests_log: RequestsLog
 ) -> None:
-    """A wrong RSA key with the right name costs one Decrypt per message, which is still read."""
+    """If a wrong RSA key has the right name, KMS opens the message with one Decrypt request."""
     writer = MultiKeyring(kms_keyring(kms_key), rsa_keyring(0, padding))
     reader = MultiKeyring(rsa_keyring(1, padding), kms_keyring(kms_key))
     written = [message.encrypt(b"plain", writer) for _ in range(10)]
@@ -259,7 +265,7 @@ def test_kms_is_asked_where_no_local_key_fits(
 
 
 def test_kms_opens_what_a_decoy_stands_before(kms_key: str, requests_log: RequestsLog) -> None:
-    """KMS is asked if RSA unwraps a key that does not fit."""
+    """If RSA unwraps a decoy, which does not fit the message, KMS is asked and opens it."""
     ours, kms = rsa_keyring(), kms_keyring(kms_key)
     data_key = kms.generate(32, {})
     writer = FixedEDKs(data_key.plaintext, (*ours.wrap(DECOY, {}), *data_key.edks))
@@ -269,7 +275,7 @@ def test_kms_opens_what_a_decoy_stands_before(kms_key: str, requests_log: Reques
 
 
 class FixedEDKs(FixedKeyring):
-    """A keyring that writes these EDKs, whatever data key they contain."""
+    """A keyring that writes the given EDKs, whatever data keys they contain."""
 
     def __init__(self, data_key: bytes, edks: tuple[EncryptedDataKey, ...]) -> None:
         super().__init__(data_key)
@@ -281,7 +287,10 @@ class FixedEDKs(FixedKeyring):
 
 
 def test_which_of_several_failures_is_reported(kms: Any, kms_key: str) -> None:
-    """A denied key is reported before a key that does not open, and that before foreign keys."""
+    """If several keys fail, a denied key is reported first, then a key that does not open.
+
+    Keys that are not the message's come last.
+    """
     ours, other = aes("one"), aes("two")
     wrong = AESKeyring("tests", "one", bytes(32))
     edks = ours.wrap(bytes(32), {})
@@ -315,7 +324,10 @@ def test_an_alias_of_another_key_does_not_outweigh_a_mismatch(kms: Any, kms_key:
 
 
 def test_a_keyring_of_the_callers_own_gives_one_candidate() -> None:
-    """If the candidate does not fit, the next keyring is tried; a lone keyring gives one error."""
+    """If the only candidate of a caller's keyring does not fit, the next keyring is tried.
+
+    If there is no other keyring, one error is raised.
+    """
     own = Wrong()
     data = message.encrypt(b"plain", aes())
     assert message.decrypt(data, MultiKeyring(own, aes())) == b"plain"
@@ -334,7 +346,7 @@ def test_a_keyring_of_the_callers_own_gives_one_candidate() -> None:
 def test_only_a_key_that_fits_is_cached(
     padding: str, kms_key: str, requests_log: RequestsLog
 ) -> None:
-    """A cache around RSA and KMS neither stores a wrong candidate nor stops at it."""
+    """A cache around RSA and KMS stores no wrong candidate, and tries the next one."""
     writer = MultiKeyring(kms_keyring(kms_key), Decoyed(rsa_keyring(0, padding)))
     inside = MultiKeyring(rsa_keyring(1, padding), kms_keyring(kms_key))
     keyring = CachingKeyring(inside, max_age=60)
@@ -352,7 +364,7 @@ def test_only_a_key_that_fits_is_cached(
 
 
 def test_a_wrong_answer_of_the_callers_own_keyring_is_not_cached() -> None:
-    """The cache must not store it, whichever keyring it wraps."""
+    """A wrong data key from a caller's keyring is not cached, whichever keyring the cache wraps."""
     own = Wrong()
     keyring = CachingKeyring(own, max_age=60)
     data = message.encrypt(b"plain", FixedKeyring(bytes(32)))
@@ -365,7 +377,7 @@ def test_a_wrong_answer_of_the_callers_own_keyring_is_not_cached() -> None:
 
 
 def test_a_cached_key_that_does_not_fit_is_passed_over() -> None:
-    """Two messages with the same EDKs and different data keys are read as without a cache."""
+    """Two messages with equal EDKs and different data keys can both be read through a cache."""
     ours = rsa_keyring()
     edks = (*ours.wrap(DECOY, {}), *ours.wrap(bytes(32), {}))
     written = [message.encrypt(key, FixedEDKs(key, edks)) for key in (bytes(32), DECOY)]
@@ -382,7 +394,7 @@ def test_a_cached_key_that_does_not_fit_is_passed_over() -> None:
 @EVERY_PADDING
 @pytest.mark.parametrize("cached", [True, False])
 def test_an_object_key_proves_itself(padding: str, *, cached: bool) -> None:
-    """Of the wrapped keys in the metadata, the one that opens the header's data key is used."""
+    """If the metadata have several wrapped object keys, the one that opens the header is used."""
     keyring = rsa_keyring(padding=padding)
     writer = ObjectKeyring(Decoyed(keyring))
     data = message.encrypt(b"plain", writer)
@@ -395,7 +407,7 @@ def test_an_object_key_proves_itself(padding: str, *, cached: bool) -> None:
 
 
 def test_object_keys_under_two_keys_of_one_name() -> None:
-    """Of 1,000 object keys wrapped with PKCS #1 under two keys of the same name, all are opened."""
+    """Every one of 1,000 object keys under two PKCS #1 keys of the same name is opened."""
     both, reader = MultiKeyring(rsa_keyring(0), rsa_keyring(1)), rsa_keyring(1)
     for _ in range(1000):
         writer = ObjectKeyring(both)
@@ -404,7 +416,7 @@ def test_object_keys_under_two_keys_of_one_name() -> None:
 
 
 def test_an_object_key_that_opens_nothing_is_one_error() -> None:
-    """An object key that opens nothing or has a wrong length raises IntegrityError."""
+    """An object key that opens no header, or has a wrong length, raises IntegrityError."""
     data = message.encrypt(b"plain", ObjectKeyring(aes()))
     for answer in (DECOY, b"short"):
         with pytest.raises(IntegrityError):
@@ -413,7 +425,7 @@ def test_an_object_key_that_opens_nothing_is_one_error() -> None:
 
 @EVERY_PADDING
 def test_rotation_rewraps_the_object_key_that_opens_the_header(bucket: str, padding: str) -> None:
-    """A candidate that does not open the header is not wrapped with the new key."""
+    """A rotation rewraps the object key that opens the header, and no other candidate."""
     keyring, uri = rsa_keyring(padding=padding), f"s3://{bucket}/object"
     connect(ClientSide(Decoyed(keyring), key_location="metadata")).put(b"plain", uri)
     (outcome,) = connect(ClientSide(keyring, key_location="metadata")).rotate(
@@ -434,7 +446,7 @@ def test_rotation_rewraps_the_object_key_that_opens_the_header(bucket: str, padd
 def test_rotation_names_the_object_that_no_key_opens(
     bucket: str, reader: Callable[[], Keyring], expected: type[Exception]
 ) -> None:
-    """The error names the object, and nothing is written."""
+    """If no key opens an object, the error of the rotation names it, and nothing is written."""
     uri, to = f"s3://{bucket}/object", ClientSide(aes(), key_location="metadata")
     connect(ClientSide(rsa_keyring(), key_location="metadata")).put(b"plain", uri)
     with pytest.raises(expected, match=uri):

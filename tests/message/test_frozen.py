@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our frozen vectors, made by tests/vectors/make.py, tested with every reader.
+"""Our frozen vectors, which tests/vectors/make.py made, tested with every reader.
 
-A second implementation can read the same file: plaintexts are `7 * index % 256`.
+Another implementation can use the same files: byte `index` of a plaintext is `7 * index % 256`.
 """
 
 import io
@@ -44,7 +44,7 @@ def keyring_of(key: dict[str, str]) -> message.Keyring:
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_files_are_whole_and_small(name: str) -> None:
-    """No vector was removed from a frozen file, and the files stay small."""
+    """Each frozen file still has all its vectors, and is small."""
     vectors = FILES[name]
     assert Counter(vector["result"] for vector in vectors) == RESULTS[name]
     assert len({vector["name"] for vector in vectors}) == len(vectors)
@@ -61,7 +61,7 @@ def test_the_files_are_whole_and_small(name: str) -> None:
     ids=lambda vector: vector["name"],
 )
 def test_frozen_lengths(vector: dict[str, Any]) -> None:
-    """The frozen messages of both writers have the length of a message that is written today."""
+    """A message that is written today has the length of the frozen message, for both writers."""
     data = b64decode(vector["message"])
     header = message.read_header(io.BytesIO(data))
     footer = 105 if header.suite.curve else 0
@@ -71,7 +71,7 @@ def test_frozen_lengths(vector: dict[str, Any]) -> None:
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
 def test_frozen_vectors(vector: dict[str, Any], reader: Reader) -> None:
-    """Every reader returns each vector's plaintext, or the error that its name states."""
+    """Every reader returns each vector's plaintext, or raises the error that the vector states."""
     data, keyring = b64decode(vector["message"]), keyring_of(vector["key"])
     options = {
         "context": vector["context"],

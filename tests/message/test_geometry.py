@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Geometry: the arithmetic is checked for consistency and against real messages."""
+"""Geometry: the arithmetic of lengths and offsets is consistent, and agrees with real messages."""
 
 import io
 
@@ -21,9 +21,9 @@ lengths = st.one_of(st.integers(0, 2**12), st.integers(0, 5 * 2**40))
 
 @given(geometries, lengths)
 def test_plaintext_length_inverts_message_length(geometry: Geometry, length: int) -> None:
-    """The plaintext length can be computed from the message length, and vice versa."""
-    # An S3 object has at most 50 TB; only with frames of 16 KiB and more do the format's frame
-    # numbers reach further.
+    """The length of a message follows from the length of its plaintext, and vice versa."""
+    # An S3 object has at most 50 TB. Only frames of 16 KiB and more reach this with the format's
+    # frame numbers.
     if geometry.frames(length) > 2**32 - 1:
         return
     written = geometry.message_length(length)
@@ -36,7 +36,7 @@ def test_plaintext_length_inverts_message_length(geometry: Geometry, length: int
 
 @given(geometries, st.integers(0, 2**41))
 def test_every_length_is_a_messages_or_refused(geometry: Geometry, length: int) -> None:
-    """Each length is that of a message, with either form of its last frame, or it is refused."""
+    """Any length is the length of a message, with a full or an empty final frame, or is refused."""
     try:
         regular, final = geometry.split(length)
     except IntegrityError:
@@ -46,14 +46,14 @@ def test_every_length_is_a_messages_or_refused(geometry: Geometry, length: int) 
 
 @given(geometries, st.integers(1, 2**32 - 1))
 def test_offsets_are_a_grid(geometry: Geometry, sequence: int) -> None:
-    """Frames follow each other without gaps from the end of the header."""
+    """Frames follow each other without gaps, and the first frame follows the header."""
     assert geometry.offset(1) == geometry.header_length
     assert geometry.offset(sequence + 1) - geometry.offset(sequence) == geometry.frame_length + 32
 
 
 @given(st.binary(max_size=1500), st.sampled_from([128, 256, 1024]), st.booleans())
 def test_messages_have_the_length_foretold(data: bytes, frame_length: int, signed: bool) -> None:
-    """A message's length equals the geometry's prediction, plus the signature if it is signed."""
+    """The geometry predicts a message's exact length, without the signature of a signed message."""
     written = message.encrypt(data, KEYRING, signed=signed, frame_length=frame_length)
     geometry = Geometry(len(message.read_header(io.BytesIO(written))), frame_length)
     signature = 105 if signed else 0
@@ -63,7 +63,7 @@ def test_messages_have_the_length_foretold(data: bytes, frame_length: int, signe
 
 @given(st.integers(0, 600), st.integers(1, 200), st.booleans())
 def test_either_ending_is_understood(length: int, frame_length: int, empty_final: bool) -> None:
-    """Messages that end with a full or an empty final frame both give the plaintext's length."""
+    """The plaintext's length is computed for messages that end with a full or empty final frame."""
     writer = ForeignWriter(frame_length=frame_length)
     written = writer.write(split(bytes(length), frame_length, empty_final=empty_final))
     geometry = Geometry(len(message.read_header(io.BytesIO(written))), frame_length)
@@ -85,7 +85,10 @@ def test_either_ending_is_understood(length: int, frame_length: int, empty_final
     ],
 )
 def test_an_exact_multiple_has_one_frame_more(length: int, frames: int, written: int) -> None:
-    """Full frames are followed by an empty final frame; the expected numbers are literals."""
+    """After only full frames there is an empty final frame.
+
+    The expected numbers are written out and not computed.
+    """
     geometry = Geometry(100, 128)
     assert geometry.frames(length) == frames
     assert geometry.message_length(length) == written
@@ -93,7 +96,10 @@ def test_an_exact_multiple_has_one_frame_more(length: int, frames: int, written:
 
 @pytest.mark.parametrize("length", [128, 384])
 def test_either_ending_has_a_length_of_its_own(length: int) -> None:
-    """For one plaintext, the two endings differ in length by the 32 bytes of a regular frame."""
+    """A message with an empty final frame is 32 bytes longer than one with a full final frame.
+
+    It has one more regular frame for the same plaintext.
+    """
     geometry = Geometry(100, 128)
     empty_final, full_final = geometry.message_length(length), geometry.message_length(length) - 32
     assert geometry.split(empty_final) == (length // 128, 0)
@@ -118,6 +124,6 @@ def test_no_message_has_that_many_frames() -> None:
 
 
 def test_fifty_terabytes_fit() -> None:
-    """The largest S3 object, in default frames, needs a small part of the frame numbers."""
+    """The largest S3 object, in frames of default length, uses a few of the frame numbers."""
     geometry = Geometry(500, message.DEFAULT_FRAME_LENGTH)
     assert geometry.frames(50 * 10**12) < 2**28

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Headers: parsing, the moment of each refusal, and the description of input that is no message."""
+"""Headers: their parsing, the moment of each refusal, and the errors for other input."""
 
 import io
 import struct
@@ -51,7 +51,7 @@ def read(data: bytes, **limits: int) -> message.Header:
 def test_reading_inverts_writing(
     context: dict[str, str], edks: list[EncryptedDataKey], message_id: bytes, frame_length: int
 ) -> None:
-    """A header is read back field by field, and no further byte is read."""
+    """Each field of a written header is read back, and no byte after the header is read."""
     for suite in (COMMITTING, COMMITTING_SIGNED):
         serialized = serialize_context(context)
         body = serialize_body(
@@ -73,7 +73,7 @@ def test_reading_inverts_writing(
 
 @given(contexts)
 def test_context_serialization_is_canonical(context: dict[str, str]) -> None:
-    """Pairs are sorted by their UTF-8 keys, whatever their order was, and all pairs are kept."""
+    """Context pairs are written sorted by their UTF-8 keys, in whatever order they are given."""
     expected = pairs(sorted(context.items(), key=lambda pair: pair[0].encode()))
     assert serialize_context(context) == expected
     backwards = dict(reversed(context.items()))
@@ -81,14 +81,17 @@ def test_context_serialization_is_canonical(context: dict[str, str]) -> None:
 
 
 def test_contexts_sort_by_bytes_not_by_utf_16() -> None:
-    """U+FF5E sorts before U+10000 in UTF-8, but not in UTF-16."""
+    """Context keys are sorted by their UTF-8 bytes.
+
+    U+FF5E is before U+10000 in UTF-8, and after it in UTF-16.
+    """
     serialized = serialize_context({"\U00010000": "second", "\uff5e": "first"})
     assert serialized == pairs([("\uff5e", "first"), ("\U00010000", "second")])
 
 
 @EVERY_READER
 def test_an_unsorted_context_is_read(reader: Reader) -> None:
-    """Contexts of other writers may be unsorted; the tag authenticates the received bytes."""
+    """A context that another writer left unsorted is read: the tag covers the received bytes."""
     writer = ForeignWriter(context=pairs([("b", "2"), ("a", "1")]))
     keyring = FixedKeyring(writer.data_key)
     data = writer.write([b"x"])
@@ -98,7 +101,7 @@ def test_an_unsorted_context_is_read(reader: Reader) -> None:
 @pytest.mark.parametrize("suite_id", UNSIGNED, ids=hex)
 @EVERY_READER
 def test_foreign_frame_ivs(reader: Reader, suite_id: int) -> None:
-    """Frames whose IVs follow another scheme can be opened: the IV is taken from the message."""
+    """A frame whose IV is not its number can be opened: the IV is taken from the message."""
     writer = ForeignWriter(suite_id, iv_prefix=b"\xff" * 8)
     plaintext = bytes(range(256)) * 2
     for empty_final in (False, True):
@@ -111,7 +114,7 @@ def test_foreign_frame_ivs(reader: Reader, suite_id: int) -> None:
 @pytest.mark.parametrize("length", [0, 1, 1000])
 @pytest.mark.parametrize("suite_id", UNSIGNED, ids=hex)
 def test_single_blocks(reader: Reader, suite_id: int, length: int) -> None:
-    """Non-framed bodies can be opened in every suite, also empty bodies."""
+    """Messages of one block without frames can be opened in every suite, also empty messages."""
     writer = ForeignWriter(suite_id, frame_length=0)
     data = writer.write([bytes(length)])
     opened = reader(data, FixedKeyring(writer.data_key), allow_uncommitted=True)
@@ -122,18 +125,18 @@ def test_single_blocks(reader: Reader, suite_id: int, length: int) -> None:
 
 
 class Measured(ShortReads):
-    """An endless source that counts the bytes read from it."""
+    """A source without end that counts the bytes that were read from it."""
 
     taken = 0
 
     def read(self, size: int = -1, /) -> bytes:
-        """Read and count."""
+        """Read, and count the bytes."""
         self.taken += size
         return super().read(size).ljust(size, b"\x00")
 
 
 def endless(data: bytes) -> Any:
-    """Return a source of these bytes followed by endless zeros."""
+    """Return a source of these bytes, followed by zeros without end."""
     return Measured(data, at_most=2**40)
 
 
@@ -144,7 +147,7 @@ def forged(**changes: Any) -> bytes:
 
 @pytest.mark.parametrize("count", [11, 1000, 65535])
 def test_too_many_edks_are_refused_before_any_is_tried(count: int) -> None:
-    """A forged number of EDKs causes no request to a key service and no further reading."""
+    """A message with too many EDKs is refused without a request for a key or further reading."""
     keyring = CountingKeyring(KEYRING)
     edk = EncryptedDataKey("limits", b"key", b"x")
     start = forged(edks=(edk,))
@@ -157,7 +160,7 @@ def test_too_many_edks_are_refused_before_any_is_tried(count: int) -> None:
 
 @EVERY_READER
 def test_the_edk_limit_is_the_callers(reader: Reader) -> None:
-    """`max_edks` can raise and lower the limit."""
+    """A caller can raise or lower the limit of EDKs by `max_edks`."""
     writer = ForeignWriter(edks=(EncryptedDataKey("a", b"b", b"c"),) * 12)
     data, keyring = writer.write([b"x"]), CountingKeyring(FixedKeyring(writer.data_key))
     for refused in (11, 1):
@@ -168,14 +171,14 @@ def test_the_edk_limit_is_the_callers(reader: Reader) -> None:
 
 
 def test_a_message_without_edks_is_refused() -> None:
-    """A message without a wrapped data key is malformed."""
+    """A message without a wrapped data key is refused as malformed."""
     with pytest.raises(FormatError, match="no wrapped data key"):
         read(forged(edks=()) + bytes(16))
 
 
 @pytest.mark.parametrize("frame_length", [2**26 + 1, 2**31, 2**32 - 1])
 def test_too_long_frames_are_refused_before_any_call(frame_length: int) -> None:
-    """A forged frame length causes no key service request, no allocation, no further reading."""
+    """A too long frame length is refused before any request, allocation or further reading."""
     keyring = CountingKeyring(KEYRING)
     source = endless(ForeignWriter().header_body(frame_length=frame_length))
     tracemalloc.start()
@@ -191,7 +194,7 @@ def test_too_long_frames_are_refused_before_any_call(frame_length: int) -> None:
 
 @EVERY_READER
 def test_the_frame_limit_is_the_callers(reader: Reader) -> None:
-    """`max_frame_length` can raise and lower the limit."""
+    """A caller can raise or lower the limit of frame lengths by `max_frame_length`."""
     data = message.encrypt(b"x", KEYRING, frame_length=256)
     keyring = CountingKeyring(KEYRING)
     with pytest.raises(FormatError, match="Frames of 256 bytes; at most 255"):
@@ -201,7 +204,7 @@ def test_the_frame_limit_is_the_callers(reader: Reader) -> None:
 
 
 def test_the_frame_limit_covers_single_blocks() -> None:
-    """A block longer than the frame limit is refused before it is read."""
+    """A message of one block that is longer than the frame limit is refused before it is read."""
     writer = ForeignWriter(frame_length=0)
     keyring = FixedKeyring(writer.data_key)
     data = writer.write([bytes(1000)])
@@ -212,7 +215,7 @@ def test_the_frame_limit_covers_single_blocks() -> None:
 
 @pytest.mark.parametrize("claimed", [2**26 + 1, 2**36 - 31, 2**64 - 1])
 def test_forged_block_lengths_allocate_nothing(claimed: int) -> None:
-    """A block with a huge claimed length is refused before any byte of it is read."""
+    """A block that claims a huge length is refused before any of its bytes is read."""
     writer = ForeignWriter(frame_length=0)
     data = writer.write([b"x"])
     head = data[: -len(b"x") - 36]
@@ -224,7 +227,7 @@ def test_forged_block_lengths_allocate_nothing(claimed: int) -> None:
 
 
 def test_forged_final_frame_lengths_allocate_nothing() -> None:
-    """A final frame that claims to be longer than the frame length is refused at once."""
+    """A final frame that claims to be longer than the frame length is refused before it is read."""
     writer = ForeignWriter(frame_length=128)
     data = bytearray(writer.write([b"x"]))
     head = len(data) - 41
@@ -242,7 +245,7 @@ def test_forged_final_frame_lengths_allocate_nothing() -> None:
 
 
 def test_a_header_that_is_too_long_is_refused() -> None:
-    """A few huge EDKs exceed the header's limit before any key is tried."""
+    """A few huge EDKs exceed the limit of the header, so it is refused before a key is tried."""
     huge = EncryptedDataKey("p", b"i" * 65535, b"c" * 65535)
     keyring = CountingKeyring(KEYRING)
     data = forged(edks=(huge, huge))
@@ -252,7 +255,7 @@ def test_a_header_that_is_too_long_is_refused() -> None:
 
 
 def test_we_write_no_header_that_we_refuse() -> None:
-    """EDKs that are too many or too long are refused when writing."""
+    """Too many or too long EDKs are refused when a message is written."""
 
     class Huge(FixedKeyring):
         def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
@@ -274,7 +277,7 @@ def test_we_write_no_header_that_we_refuse() -> None:
     ids=["short", "not wrapped"],
 )
 def test_a_faulty_keyring_is_found_out(data_key: DataKey) -> None:
-    """No message is written if the keyring returns a short data key or no EDKs."""
+    """If a keyring returns a short data key or no EDKs, no message is written."""
 
     class Faulty(FixedKeyring):
         def generate(
@@ -309,7 +312,7 @@ def test_a_faulty_keyring_is_found_out(data_key: DataKey) -> None:
     ids=bytes.hex,
 )
 def test_malformed_contexts(malformed: bytes) -> None:
-    """Contexts with wrong lengths, repeated keys or broken UTF-8 are refused before any call."""
+    """A context with wrong lengths, repeated keys or broken UTF-8 is refused before any call."""
     keyring = CountingKeyring(KEYRING)
     with pytest.raises(FormatError, match="encryption context"):
         message.decrypt(forged(context=malformed) + bytes(16), keyring)
@@ -318,7 +321,7 @@ def test_malformed_contexts(malformed: bytes) -> None:
 
 @pytest.mark.parametrize("key", ["aws-crypto-", "aws-crypto-public-key", "aws-crypto-x"])
 def test_reserved_context_keys_are_not_written(key: str) -> None:
-    """The format's own keys cannot be set by a caller."""
+    """A caller cannot set the context keys that the format reserves."""
     with pytest.raises(ConfigError, match="must not begin with"):
         message.encrypt(b"", KEYRING, context={key: ""})
 
@@ -327,7 +330,10 @@ def test_reserved_context_keys_are_not_written(key: str) -> None:
     "context", [{"a": "\udcff"}, {"\ud800": "b"}, {"a": 1}, {b"a": "b"}], ids=ascii
 )
 def test_contexts_are_unicode_text(context: dict[str, str]) -> None:
-    """Invalid text is refused when writing, and as the context that a reader expects."""
+    """Invalid Unicode in a context is refused when a message is written.
+
+    It is also refused in the context that a reader expects.
+    """
     with pytest.raises(ConfigError, match="text"):
         message.encrypt(b"", KEYRING, context=context)
     with pytest.raises(ConfigError, match="text"):
@@ -335,7 +341,7 @@ def test_contexts_are_unicode_text(context: dict[str, str]) -> None:
 
 
 def test_contexts_may_take_64_kib() -> None:
-    """The largest context is accepted; one byte more is refused before a key is generated."""
+    """A context of 64 KiB is accepted; one more byte is refused before a key is generated."""
     largest = {"k": "v" * (65535 - 2 - 4 - 1)}
     data = message.encrypt(b"x", KEYRING, context=largest)
     assert message.decrypt(data, KEYRING, context=largest) == b"x"
@@ -355,7 +361,7 @@ def v1_header(*, reserved: bytes = bytes(4), iv_length: int = 12) -> bytes:
 
 
 def test_version_1_fixed_fields() -> None:
-    """The reserved bytes and the IV length each have a fixed value."""
+    """A version 1 header with other reserved bytes or another IV length is refused."""
     assert read(v1_header()).suite.id == 0x0178
     table: list[dict[str, Any]] = [
         {"reserved": b"\x00\x00\x00\x01"},
@@ -371,7 +377,10 @@ def test_version_1_fixed_fields() -> None:
     ("content_type", "frame_length"), [(1, 128), (2, 0), (0, 0), (0, 128), (3, 128)]
 )
 def test_content_type_and_frame_length_agree(content_type: int, frame_length: int) -> None:
-    """A framed body has a frame length, a single block has length 0, other types are invalid."""
+    """A content type that does not agree with the frame length is refused.
+
+    Framed bodies have a frame length, single blocks have 0, and other types are invalid.
+    """
     header = ForeignWriter().header_body()
     changed = bytes([content_type]) + frame_length.to_bytes(4)
     with pytest.raises(FormatError, match="contradict"):
@@ -382,13 +391,13 @@ def test_content_type_and_frame_length_agree(content_type: int, frame_length: in
     "start", [b"\x02\x01\x78", b"\x02\x00\x14", b"\x01\x80\x04\x78", b"\x01\x80\x05\x78"]
 )
 def test_suites_belong_to_a_version(start: bytes) -> None:
-    """A suite in a header of the other version is refused."""
+    """A suite in a header of the version that it does not belong to is refused."""
     with pytest.raises(FormatError, match="or a newer one"):
         read(start + bytes(200))
 
 
 def test_a_provider_that_is_no_text() -> None:
-    """The provider id of a key must be text."""
+    """A key whose provider id is not UTF-8 text is refused."""
     header = forged(edks=(EncryptedDataKey("limits", b"key", b"x"),))
     with pytest.raises(FormatError, match="provider is not text"):
         read(header.replace(b"limits", b"limit\xff") + bytes(16))
@@ -409,7 +418,7 @@ SIGNING_KEYS = {
 @EVERY_READER
 @pytest.mark.parametrize("signing_key", SIGNING_KEYS.values(), ids=SIGNING_KEYS)
 def test_malformed_signing_keys(reader: Reader, signing_key: str) -> None:
-    """A signing key that is not a point of the suite's curve is refused, even if authenticated."""
+    """A signing key that is no point of the suite's curve is refused, even if authenticated."""
     writer = ForeignWriter(0x0578, context=pairs([("aws-crypto-public-key", signing_key)]))
     data = writer.write([b"x"]) + b"\x00\x01x"
     with pytest.raises(FormatError, match="signing key is malformed"):
@@ -422,7 +431,7 @@ def test_malformed_signing_keys(reader: Reader, signing_key: str) -> None:
     st.lists(st.one_of(st.binary(max_size=40), st.just(bytes(32)), st.just(b"\x00\x01"))),
 )
 def test_noise_is_refused(start: bytes, rest: list[bytes]) -> None:
-    """Random bytes give an error of ours or a valid header."""
+    """Random bytes give an error of s3crypt or a valid header, and no other exception."""
     try:
         header = read(start + b"".join(rest))
     except (FormatError, IntegrityError):
@@ -433,7 +442,7 @@ def test_noise_is_refused(start: bytes, rest: list[bytes]) -> None:
 @settings(max_examples=500)
 @given(st.data())
 def test_changed_headers_open_nothing(data: st.DataObject) -> None:
-    """A header with replaced, removed or inserted bytes opens no message."""
+    """A message whose header has replaced, removed or inserted bytes is not opened."""
     written = message.encrypt(b"x", KEYRING, context={"a": "b"}, frame_length=128)
     length = len(read(written))
     start = data.draw(st.integers(0, length - 1))
@@ -487,21 +496,21 @@ NOT_MESSAGES = {
 @pytest.mark.parametrize(("data", "description"), NOT_MESSAGES.values(), ids=NOT_MESSAGES)
 @EVERY_READER
 def test_what_it_looks_like(reader: Reader, data: bytes, description: str) -> None:
-    """Input that is not a message is refused, and the error describes its likely format."""
+    """Input that is no message is refused, and the error describes its likely format."""
     with pytest.raises(FormatError, match="Not an encrypted message") as raised:
         reader(data, KEYRING)
     assert description in str(raised.value)
 
 
 def test_descriptions_quote_nothing() -> None:
-    """The error contains no bytes of the input, because they may be secret."""
+    """An error about input that is no message repeats none of its bytes: they may be secret."""
     with pytest.raises(FormatError) as raised:
         message.decrypt(b"password: hunter2 and more", KEYRING)
     assert "hunter2" not in f"{raised.value} {raised.value.hint}"
 
 
 def test_a_source_that_does_not_block_is_refused() -> None:
-    """An empty read of a non-blocking source is not taken for the end."""
+    """A non-blocking source is refused: its empty read does not mean the end."""
 
     class Pausing(ShortReads):
         def read(self, size: int = -1, /) -> bytes:

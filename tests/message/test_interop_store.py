@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The official SDK decrypts objects that the store put, and the store reads its messages.
+"""The official SDK decrypts the store's objects, and the store reads the SDK's messages.
 
 docs/interop.md has the recipes, which run as a test of the documentation.
 """
@@ -19,7 +19,8 @@ from s3crypt.keyrings import AESKeyring, MultiKeyring
 from s3crypt.message.keys import EncryptedDataKey
 
 FRAME = message.DEFAULT_FRAME_LENGTH
-# Lengths around the frame length; one full part, two parts, two parts with a short last frame.
+# Lengths around the frame length, then one full part, two parts, and two parts whose last frame is
+# short.
 SIZES = (0, 1, FRAME - 1, FRAME, FRAME + 1, 3 * FRAME, 2**23, 2**24, 9_000_001)
 LOCATIONS = pytest.mark.parametrize("key_location", ["header", "metadata"])
 AES = AESKeyring(official.NAMESPACE, official.NAME, official.WRAPPING_KEY)
@@ -31,7 +32,10 @@ def plaintext_of(length: int) -> bytes:
 
 
 def keys_of(stored: dict[str, Any], kms: Any, arn: str) -> dict[str, Any]:
-    """Return the keys for a stored object's message; a key in metadata needs one kms.decrypt."""
+    """Return the SDK's keys for the message of a stored object.
+
+    If the wrapped key is in the metadata, this makes one kms:Decrypt request.
+    """
     metadata = stored["Metadata"]
     if "s3crypt-edks" not in metadata:
         return official.mpl_kms(arn, kms)
@@ -59,7 +63,7 @@ def test_the_official_sdk_opens_our_objects(
     key_location: Any,
     signed: bool,
 ) -> None:
-    """An object's raw body is a message that the official SDK decrypts with the KMS key."""
+    """The official SDK decrypts the stored bytes of an object with the KMS key."""
     mode = ClientSide(
         KMSKeyring(kms_key, session=session),
         context={"größe": "日本"},
@@ -77,7 +81,10 @@ def test_the_official_sdk_opens_our_objects(
 def test_the_official_sdk_opens_a_rewrapped_object(
     session: boto3.Session, s3: Any, kms: Any, bucket: str, kms_key: str
 ) -> None:
-    """After the rotation only the new key decrypts the object; the body is unchanged."""
+    """After a rewrap only the new key decrypts the object with the official SDK.
+
+    The body is unchanged.
+    """
     new_key = str(kms.create_key()["KeyMetadata"]["Arn"])
     old, new = (
         ClientSide(KMSKeyring(key, session=session), key_location="metadata")
@@ -101,14 +108,17 @@ def test_the_official_sdk_opens_a_rewrapped_object(
 def test_one_of_several_keys_is_enough(
     session: boto3.Session, s3: Any, bucket: str, kms_key: str, key_location: Any
 ) -> None:
-    """The official SDK reads an object under a KMS key and a local key without any KMS request."""
+    """The official SDK reads an object under a KMS key and a local key with only the local key.
+
+    KMS gets no request.
+    """
     keyring = MultiKeyring(KMSKeyring(kms_key, session=session), AES)
     mode = ClientSide(keyring, key_location=key_location)
     S3Crypt(mode, session=session).put(b"either", f"s3://{bucket}/object")
     stored = s3.get_object(Bucket=bucket, Key="object")
     keys = official.mpl_aes()
     if key_location == "metadata":
-        # The object key is wrapped like a data key, so unwrapping it does not need a message's
+        # An object key is wrapped like a data key, so it is unwrapped here without a message's
         # header.
         _, wrapped = json.loads(stored["Metadata"]["s3crypt-edks"])
         edk = _edk(wrapped)
@@ -137,7 +147,10 @@ def test_the_store_opens_their_objects(
     suite_id: int,
     size: int,
 ) -> None:
-    """The store reads a message of the official SDK stored as an object, and checks its context."""
+    """The store reads a message of the official SDK that was put as an object.
+
+    It checks the encryption context.
+    """
     body = official.encrypt(
         plaintext_of(size),
         official.mpl_kms(kms_key, kms),
@@ -170,7 +183,10 @@ BRANCH = EncryptedDataKey("aws-kms-hierarchy", b"tenant-1", bytes(92))
 def test_keys_of_other_kinds_are_shown_as_what_they_are(
     session: boto3.Session, s3: Any, bucket: str
 ) -> None:
-    """Inspecting or reading such an object names its keys, and suggests no unrelated keyring."""
+    """Inspecting or reading an object under other kinds of keys names the keys.
+
+    The error suggests no unrelated keyring.
+    """
     uri, store = f"s3://{bucket}/object", S3Crypt(session=session)
     s3.put_object(Bucket=bucket, Key="object", Body=foreign(BRANCH))
     assert store.inspect(uri).keys == ("aws-kms-hierarchy:tenant-1",)

@@ -92,7 +92,10 @@ def test_they_open_ours(reader: Callable[[], dict[str, Any]], *, signed: bool) -
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_our_frames_lie_where_theirs_do(*, signed: bool) -> None:
-    """At every boundary both writers make equal frames: their SDK 3.x refuses any other layout."""
+    """At every boundary our frames and the official SDK's are equal.
+
+    SDK 3.x refuses any other layout of frames.
+    """
     for size in SIZES:
         theirs = official.encrypt(
             plaintext_of(size),
@@ -105,7 +108,7 @@ def test_our_frames_lie_where_theirs_do(*, signed: bool) -> None:
 
 
 def frames_of(written: bytes) -> list[tuple[bytes, int]]:
-    """Return each frame's first bytes and plaintext length, then those of the footer."""
+    """Return the first bytes and the plaintext length of each frame, then those of the footer."""
     position = len(message.read_header(io.BytesIO(written)))
     found = []
     while written[position : position + 4] != b"\xff" * 4:
@@ -118,7 +121,7 @@ def frames_of(written: bytes) -> list[tuple[bytes, int]]:
 
 @pytest.mark.parametrize("key_length", [16, 24, 32])
 def test_wrapping_key_sizes(key_length: int) -> None:
-    """Both sides wrap alike with every AES key size."""
+    """We and the official SDK open each other's data keys, with every AES key size."""
     key = bytes(range(key_length))
     ours = AESKeyring(official.NAMESPACE, official.NAME, key)
     for make in (official.native_aes, official.mpl_aes):
@@ -129,7 +132,10 @@ def test_wrapping_key_sizes(key_length: int) -> None:
 
 @pytest.mark.parametrize("padding", official.RSA_PADDINGS)
 def test_rsa_paddings(padding: str, rsa_pem: tuple[bytes, bytes]) -> None:
-    """Both sides wrap alike with every RSA padding, for native providers and keyrings."""
+    """We and the official SDK open each other's data keys, with every RSA padding.
+
+    This holds for its native providers and its keyrings.
+    """
     public, private = rsa_pem
     ours = RSAKeyring(official.NAMESPACE, "rsa", public=public, private=private, padding=padding)
     for theirs in (
@@ -142,7 +148,7 @@ def test_rsa_paddings(padding: str, rsa_pem: tuple[bytes, bytes]) -> None:
 
 @pytest.mark.parametrize("reader", THEIRS.values(), ids=THEIRS)
 def test_boundaries_of_the_default_frame_length(reader: Callable[[], dict[str, Any]]) -> None:
-    """The compatibility with short frames also holds for the default frame length."""
+    """Messages with frames of the default length are compatible, as those with short frames are."""
     frame, theirs = message.DEFAULT_FRAME_LENGTH, reader()
     for size in (0, 1, frame - 1, frame, frame + 1, 3 * frame, 3 * frame + 17):
         plaintext = plaintext_of(size)
@@ -155,7 +161,7 @@ def test_boundaries_of_the_default_frame_length(reader: Callable[[], dict[str, A
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("kind", ["native", "mpl"])
 def test_kms_keyrings(kms: Any, kms_key: str, kind: str, *, signed: bool) -> None:
-    """Our KMS keyring and theirs decrypt each other's messages under one key."""
+    """Our KMS keyring and the official SDK's decrypt each other's messages under one key."""
     ours = KMSKeyring(kms_key, client=kms)
     theirs = official.native_kms(kms_key) if kind == "native" else official.mpl_kms(kms_key, kms)
     suite_id = 0x0578 if signed else 0x0478
@@ -168,7 +174,7 @@ def test_kms_keyrings(kms: Any, kms_key: str, kind: str, *, signed: bool) -> Non
 
 
 def test_multi_keyrings(kms: Any, kms_key: str) -> None:
-    """On both sides, a message under several keys decrypts with each of the keys."""
+    """On both sides, a message under several keys is decrypted by any single one of the keys."""
     parts: list[tuple[message.Keyring, dict[str, Any]]] = [
         (KMSKeyring(kms_key, client=kms), official.mpl_kms(kms_key, kms)),
         (OURS, official.mpl_aes()),
@@ -187,7 +193,7 @@ def test_multi_keyrings(kms: Any, kms_key: str) -> None:
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 @pytest.mark.parametrize("suite_id", message.SUITES, ids=hex)
 def test_required_context(suite_id: int, reader: Reader) -> None:
-    """Pairs that the official SDK authenticated but did not store must be given correctly."""
+    """Context pairs that the SDK authenticated but did not store must be given, and be right."""
     theirs = official.encrypt(
         b"theirs",
         official.mpl_required(official.mpl_aes(), "tenant", "日本"),

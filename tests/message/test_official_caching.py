@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The requests of CachingKeyring, compared with the official SDK's caching materials manager."""
+"""CachingKeyring asks its keyring as often as the official SDK's caching materials manager."""
 
 import io
 from collections import Counter
@@ -16,12 +16,12 @@ from s3crypt import message
 from s3crypt.keyrings import AESKeyring, CachingKeyring
 
 OURS = AESKeyring(official.NAMESPACE, official.NAME, official.WRAPPING_KEY)
-# An event: the seconds to wait, the operation, the tenant, and the number of bytes.
+# An event: seconds to wait before it, `write` or `read`, the tenant, and the number of bytes.
 Event = tuple[float, str, str, int | None]
 
 
 class Theirs:
-    """The SDK's caching manager around a native key provider, and its calls to the provider."""
+    """The SDK's caching manager around a native key provider, whose calls are counted."""
 
     def __init__(self, max_age: float, max_messages: int, max_bytes: int) -> None:
         from aws_encryption_sdk import (  # noqa: PLC0415
@@ -89,7 +89,7 @@ class Theirs:
 
 
 class Ours:
-    """A CachingKeyring around an AES keyring, with the same requests."""
+    """A CachingKeyring around an AES keyring; it counts the calls to the keyring."""
 
     def __init__(self, max_age: float, max_messages: int, max_bytes: int) -> None:
         self.keyring = CachingKeyring(
@@ -115,7 +115,7 @@ class Ours:
 
 
 def compare(limits: tuple[float, int, int], events: list[Event]) -> None:
-    """Run the same events on both, and compare their calls after every event."""
+    """Run the same events on both caches, and compare their numbers of calls after every event."""
     now = [1_000_000.0]
     clock = SimpleNamespace(time=lambda: now[0])
     with (
@@ -134,12 +134,12 @@ def compare(limits: tuple[float, int, int], events: list[Event]) -> None:
 
 
 def writes(*lengths: int | None) -> list[Event]:
-    """Return events that write messages one after another."""
+    """Return events that write messages of these lengths, one after another."""
     return [(0.0, "write", "a", length) for length in lengths]
 
 
 def waits(*seconds: float, verb: str = "write") -> list[Event]:
-    """Return events that write empty messages, or read a message, after these waits."""
+    """Return events that write empty messages, or read a message, after these waits in seconds."""
     return [(0.0, "write", "a", 0), *((each, verb, "a", 0) for each in seconds)]
 
 
@@ -162,7 +162,7 @@ def waits(*seconds: float, verb: str = "write") -> list[Event]:
     ],
 )
 def test_as_the_sdk_does(limits: tuple[float, int, int], events: list[Event]) -> None:
-    """The behaviour is the same at every limit, one below it and one above it."""
+    """Both caches make the same calls at each limit, just below it, and just above it."""
     compare(limits, events)
 
 
@@ -181,12 +181,12 @@ def test_as_the_sdk_does(limits: tuple[float, int, int], events: list[Event]) ->
 def test_as_the_sdk_does_in_any_sequence(
     limits: tuple[float, int, int], events: list[Event]
 ) -> None:
-    """For any sequence and timing of writes and reads, both make the same number of calls."""
+    """For any sequence and timing of writes and reads, both caches make equally many calls."""
     compare(limits, events)
 
 
 def test_the_sdk_caches_what_has_no_key_derivation() -> None:
-    """For reads, both cache a content key that is not derived, and request it once."""
+    """A content key of a suite without key derivation is cached for reads by both caches."""
     theirs = official.encrypt(b"plain", official.native_aes(), suite_id=0x0078)
     manager = Theirs(60.0, 1, 0)
     sdk = official.client(committing=False)
@@ -199,7 +199,7 @@ def test_the_sdk_caches_what_has_no_key_derivation() -> None:
 
 @pytest.mark.parametrize("keys", [official.native_aes, official.mpl_aes], ids=["native", "mpl"])
 def test_the_sdk_opens_what_a_cached_data_key_wrote(keys: Any) -> None:
-    """The SDK decrypts each of several messages under one wrapped data key."""
+    """The SDK decrypts each of several messages that share one wrapped data key."""
     keyring = CachingKeyring(OURS, max_age=60)
     written = [message.encrypt(b"%d" % number, keyring) for number in range(5)]
     assert len({message.read_header(io.BytesIO(one)).edks for one in written}) == 1
@@ -209,7 +209,7 @@ def test_the_sdk_opens_what_a_cached_data_key_wrote(keys: Any) -> None:
 
 
 def test_we_open_what_a_cached_data_key_of_the_sdk_wrote() -> None:
-    """Its wrapped data key is unwrapped once."""
+    """We open the SDK's messages under a cached data key, and unwrap this data key once."""
     theirs = Theirs(60.0, 9, 100)
     written = [
         official.encrypt(b"%d" % number, {"materials_manager": theirs.manager})

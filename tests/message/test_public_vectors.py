@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The public test vectors of the AWS Encryption SDKs, tested with every reader.
 
-They belong to other projects and are not part of this repository. The tests read them from a folder
-beside the repository, and are skipped with a reason if the folder does not exist.
+The vectors belong to other projects and are not in this repository. The tests read them from a
+folder beside the repository, and are skipped if the folder does not exist.
 """
 
 import json
@@ -43,7 +43,7 @@ STATIC = {
 
 @dataclass(frozen=True)
 class StaticHierarchyKeyring:
-    """Unwraps data keys of the hierarchical keyring with a given branch key. For tests only.
+    """Unwraps data keys of the SDK's hierarchical keyring with a given branch key. For tests only.
 
     Source: aws-encryption-sdk-specification, framework/aws-kms/aws-kms-hierarchical-keyring.md.
     """
@@ -160,7 +160,7 @@ def _rsa_keyring(namespace: str, name: str, pem: str, padding: str) -> RSAKeyrin
 
 
 def test_no_vector_went_missing() -> None:
-    """All 46 known answers and 198 messages of every kind are available."""
+    """The folder has all 46 known answers, and the 198 messages of all kinds of keys."""
     assert len(known_answers()) == 46
     assert sum(answer["status"] for answer in known_answers()) == 41
     assert Counter(map(kind_of, scenarios().values())) == STATIC
@@ -172,7 +172,7 @@ def test_no_vector_went_missing() -> None:
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 @pytest.mark.parametrize("answer", known_answers(), ids=lambda each: each["comment"].split(".")[0])
 def test_commitment_known_answers(answer: dict[str, Any], reader: Reader) -> None:
-    """Derived keys and plaintexts match the published ones; a wrong commitment is refused."""
+    """Derived keys and plaintexts equal the published values; a wrong commitment is refused."""
     written = b64decode(answer["ciphertext"])
     data_key = b64decode(answer["decrypted-dek"])
     if not answer["status"]:
@@ -195,7 +195,10 @@ def test_commitment_known_answers(answer: dict[str, Any], reader: Reader) -> Non
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 @pytest.mark.parametrize("scenario", scenarios().values(), ids=scenarios())
 def test_decrypt_v5(scenario: dict[str, Any], reader: Reader) -> None:
-    """Each message decrypts with its key; messages without commitment only if allowed."""
+    """Each message decrypts with its key.
+
+    A message without key commitment decrypts only if this is allowed.
+    """
     folder = VECTORS / "decrypt-v5"
     written = (folder / scenario["ciphertext"].removeprefix("file://")).read_bytes()
     plaintext = (folder / scenario["result"].removeprefix("file://")).read_bytes()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A message has one writer: no copy and no other process can seal its next frame a second time."""
+"""A message has one writer: neither a copy nor another process can seal its next frame again."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ COPIES: dict[str, Callable[[Any], object]] = {
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("kind", BEGUN)
 def test_what_is_begun_is_not_copied(kind: str, how: str) -> None:
-    """Two copies would both seal frame 1 with the same nonce."""
+    """A sealer or stream that has begun cannot be copied: two copies would reuse a nonce."""
     begun = BEGUN[kind]()
     with pytest.raises(TypeError, match="not copied"):
         COPIES[how](begun)
 
 
 def test_an_opener_without_its_signature_is_still_made() -> None:
-    """A copy of an opener only opens frames, so it is allowed."""
+    """A copy of an opener is allowed, because an opener seals nothing."""
     sealed = message.encrypt(b"x" * 300, KEYRING, signed=True, frame_length=128)
     header = message.read_header(io.BytesIO(sealed))
     opener = message.Opener(header, KEYRING).without_signature()
@@ -164,7 +164,7 @@ assert message.decrypt(sealed, keyring) == plain
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("kind", FORKS)
 def test_only_the_process_that_began_it_goes_on(kind: str, *, signed: bool) -> None:
-    """A child process is refused at any point, and its parent finishes the message."""
+    """After a fork a child cannot continue a message, at any point; the parent finishes it."""
     script = f"{_BEGIN}\nsigned = {signed}\n{FORKS[kind]}"
     done = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing messages: round trips at every boundary, single sealing of frames, faulty sources."""
+"""Writing messages: round trips at every boundary, frames sealed only once, and faulty sources."""
 
 import io
 import random
@@ -25,7 +25,7 @@ F = 128
 KEYRING = AESKeyring("sealing", "key", bytes(range(32)))
 BOTH_SUITES = pytest.mark.parametrize("signed", [False, True], ids=["0478", "0578"])
 EVERY_READER = pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
-# Lengths around frames, and around the runs of 1 MiB that streams process.
+# Lengths around a frame, and around a run: the 1 MiB that a stream processes at a time.
 RUN = 2**20
 SIZES = (0, 1, F - 1, F, F + 1, 3 * F, 3 * F + 17, RUN - 1, RUN, RUN + 1, 2 * RUN, 2 * RUN + 1)
 
@@ -48,7 +48,7 @@ def encrypting(data: bytes, **options: Any) -> message.EncryptingReader:
 @BOTH_SUITES
 @pytest.mark.parametrize("size", SIZES)
 def test_every_boundary(size: int, reader: Reader, *, signed: bool) -> None:
-    """A message of every boundary length decrypts to its plaintext, with both writers."""
+    """A message of every boundary length, by both writers, decrypts to its plaintext."""
     data, options = plaintext_of(size), {"signed": signed, "frame_length": F}
     for written in (
         message.encrypt(data, KEYRING, **options),  # type: ignore[arg-type]  # a table of both
@@ -80,7 +80,7 @@ def test_a_final_frame_is_never_full(size: int, *, signed: bool) -> None:
 @pytest.mark.parametrize("size", [16 * RUN, 16 * RUN + 1])
 @pytest.mark.parametrize("frame_length", [RUN, 8 * RUN, 16 * RUN, 17 * RUN])
 def test_two_threads_end_a_message_alike(size: int, frame_length: int) -> None:
-    """A message that two threads seal and open has the usual number of frames for its length."""
+    """A message that two threads seal and open has the number of frames that its length needs."""
     data = bytes(size)
     written = message.encrypt(data, KEYRING, frame_length=frame_length)
     geometry = message.read_header(io.BytesIO(written)).geometry
@@ -98,7 +98,7 @@ def test_two_threads_end_a_message_alike(size: int, frame_length: int) -> None:
 def test_round_trips(
     data: bytes, context: dict[str, str], signed: bool, frames: int, read_size: int
 ) -> None:
-    """Any bytes with any context are returned unchanged by every writer and reader."""
+    """Any bytes with any context are returned unchanged, for every writer and reader."""
     options: Any = {"context": context, "signed": signed, "frame_length": frames * 128}
     one_shot = message.encrypt(data, KEYRING, **options)
     stream = encrypting(data, **options)
@@ -116,13 +116,13 @@ def test_any_buffer_is_taken(kind: Any) -> None:
 
 
 def test_wider_elements_are_taken_as_bytes() -> None:
-    """A memoryview of wider elements is encrypted byte by byte."""
+    """A memoryview whose elements are wider than a byte is encrypted byte by byte."""
     wide = memoryview(bytes(range(64))).cast("Q")
     assert message.decrypt(message.encrypt(wide, KEYRING), KEYRING) == bytes(range(64))
 
 
 def test_the_smallest_message() -> None:
-    """An empty plaintext is one empty final frame; all messages with this plaintext look alike."""
+    """The message of an empty plaintext has one empty final frame, and always the same form."""
     first, second = (message.encrypt(b"", KEYRING) for _ in range(2))
     assert first != second
     assert len(first) == len(second) == len(message.read_header(io.BytesIO(first))) + 40
@@ -145,14 +145,14 @@ def test_impossible_frame_lengths(frame_length: int) -> None:
 
 @pytest.mark.parametrize("frame_length", [128, 4096, 64 * 2**20])
 def test_the_shortest_and_longest_frames(frame_length: int) -> None:
-    """Frame lengths at the limits are written and read."""
+    """The shortest and the longest frame length that we write can be read."""
     written = message.encrypt(bytes(5000), KEYRING, frame_length=frame_length)
     assert message.read_header(io.BytesIO(written)).frame_length == frame_length
     assert message.decrypt(written, KEYRING) == bytes(5000)
 
 
 def test_frame_ivs_are_the_sequence_number() -> None:
-    """Every frame's IV is its number, so no IV is used twice, and zero is left to the header."""
+    """The IV of each frame is its number, so no IV is used twice; zero is the header's IV."""
     written = message.encrypt(bytes(3 * F), KEYRING, frame_length=F)
     geometry = message.Geometry(len(message.read_header(io.BytesIO(written))), F)
     for sequence, position in ((1, 4), (2, 4), (3, 4), (4, 8)):
@@ -161,7 +161,7 @@ def test_frame_ivs_are_the_sequence_number() -> None:
 
 
 def test_signatures_are_103_bytes() -> None:
-    """Some readers rely on the fixed length of the official SDKs' signatures."""
+    """Signatures have the fixed length of the official SDKs', on which some readers rely."""
     for _ in range(50):
         written = message.encrypt(b"x", KEYRING, signed=True)
         start = len(message.read_header(io.BytesIO(written))) + 41
@@ -180,7 +180,7 @@ def sealed(sealer: Sealer, data: bytes, first: int, *, is_final: bool = False) -
 
 
 def test_no_frame_is_sealed_twice() -> None:
-    """Sealing a frame again, alone or within a run, raises an error: its nonce would be reused."""
+    """A frame cannot be sealed twice, alone or in a run: its nonce would be reused."""
     sealer = Sealer(KEYRING, frame_length=F)
     sealed(sealer, bytes(3 * F), 4)
     for first, frames in ((4, 1), (5, 1), (6, 1), (3, 2), (6, 2), (1, 9), (4, 3)):
@@ -196,7 +196,7 @@ def test_no_frame_is_sealed_twice() -> None:
 
 
 def test_a_failed_run_is_not_sealed_again() -> None:
-    """Frames of a run that failed midway count as sealed: some may have been sent already."""
+    """The frames of a run that failed cannot be sealed again: some may have been sent already."""
     sealer = Sealer(KEYRING, frame_length=F)
     too_small = memoryview(bytearray(F + 32))
     with pytest.raises(ValueError, match="different structures"):
@@ -206,7 +206,7 @@ def test_a_failed_run_is_not_sealed_again() -> None:
 
 
 def test_only_the_final_frame_is_short() -> None:
-    """A run that is not final has full frames only; no byte of it is dropped silently."""
+    """A run that is not final must have full frames only, so no byte is dropped silently."""
     sealer = Sealer(KEYRING, frame_length=F)
     for length in (0, 1, F - 1, F + 1):
         with pytest.raises(AssertionError, match="not full"):
@@ -214,7 +214,7 @@ def test_only_the_final_frame_is_short() -> None:
 
 
 def test_a_message_has_one_end() -> None:
-    """A second final frame would end a second valid message, so it raises; later frames do too."""
+    """After the final frame no frame can be sealed: a second end would make a second message."""
     sealer = Sealer(KEYRING, frame_length=F)
     sealed(sealer, b"x", 5, is_final=True)
     for first, is_final in ((6, False), (6, True), (3, True)):
@@ -229,7 +229,7 @@ def test_a_message_has_one_end() -> None:
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_an_empty_final_frame_is_sealed_once(*, signed: bool) -> None:
-    """After full frames it is sealed once like any frame, within their run or alone."""
+    """An empty final frame after full frames is sealed only once, in their run or alone."""
     with_them, alone = (Sealer(KEYRING, frame_length=F, signed=signed) for _ in range(2))
     assert len(sealed(with_them, bytes(2 * F), 1, is_final=True)) == 2 * (F + 32) + 40
     sealed(alone, bytes(2 * F), 1)
@@ -247,7 +247,7 @@ def test_an_empty_final_frame_is_sealed_once(*, signed: bool) -> None:
 
 
 def test_a_signed_message_is_sealed_in_order() -> None:
-    """The signature covers the frames in order, so any other order raises an error."""
+    """The frames of a signed message must be sealed in order, because the signature covers them."""
     for *before, wrong in ([2], [1, 3], [1, 2, 4], [1, 1], [1, 2, 1]):
         sealer = Sealer(KEYRING, frame_length=F, signed=True)
         for first in before:
@@ -257,7 +257,7 @@ def test_a_signed_message_is_sealed_in_order() -> None:
 
 
 def test_frame_numbers_end() -> None:
-    """Only a final frame can have the format's last number, which is also the end marker."""
+    """The last frame number, which is also the end marker, is only for a final frame."""
     last = 2**32 - 1
     with pytest.raises(ConfigError, match="More than 4294967295 frames"):
         sealed(Sealer(KEYRING, frame_length=F), bytes(F), last)
@@ -273,7 +273,7 @@ def test_frame_numbers_end() -> None:
 
 @EVERY_READER
 def test_runs_from_several_threads(reader: Reader) -> None:
-    """Runs that several threads seal in random order form the message that geometry predicts."""
+    """Runs that threads seal in random order form the message that the geometry predicts."""
     data = plaintext_of(1000 * F + 17)
     sealer = Sealer(KEYRING, frame_length=F)
     written = bytearray(sealer.geometry.message_length(len(data)))
@@ -295,7 +295,7 @@ def test_runs_from_several_threads(reader: Reader) -> None:
 
 
 def test_one_frame_from_many_threads_is_sealed_once() -> None:
-    """If many threads seal the same frame at the same time, one of them succeeds."""
+    """If many threads seal the same frame at the same time, only one of them succeeds."""
     sealer = Sealer(KEYRING, frame_length=F)
 
     def attempt(_: int) -> bool:
@@ -314,7 +314,7 @@ def test_one_frame_from_many_threads_is_sealed_once() -> None:
 
 @pytest.mark.parametrize("announced", [0, 999, 1001, 2000])
 def test_another_length_than_announced(announced: int) -> None:
-    """A source with another number of bytes than announced gives no complete message."""
+    """If a source has more or fewer bytes than announced, no complete message is written."""
     stream = encrypting(bytes(1000), length=announced, frame_length=F)
     for _ in range(2):
         with pytest.raises(StorageError, match="1000 bytes, not the"):
@@ -335,7 +335,7 @@ class Failing(ShortReads):
 
 
 def test_an_encrypting_stream_that_failed_stays_failed() -> None:
-    """After a failed read, a retry does not continue without the lost bytes."""
+    """After a failed read an encrypting stream stays failed: the next read could lack bytes."""
     source: Any = Failing(bytes(1000))
     stream = message.EncryptingReader(source, KEYRING, frame_length=F)
     with pytest.raises(OSError, match="disk is gone"):
@@ -347,7 +347,7 @@ def test_an_encrypting_stream_that_failed_stays_failed() -> None:
 
 
 def test_a_decrypting_stream_that_failed_stays_failed() -> None:
-    """After a failed read, the source is not read further as if no bytes were lost."""
+    """After a failed read a decrypting stream stays failed, and its source is not read further."""
     written = message.encrypt(bytes(1000), KEYRING, frame_length=F)
 
     class Later(ShortReads):
@@ -396,7 +396,7 @@ def test_streams_are_binary_files() -> None:
 
 
 def test_a_reader_tells_what_it_verified() -> None:
-    """The verified header and the full context are available before the first byte."""
+    """Before the first byte a reader has the verified header and the full context."""
     written = message.encrypt(b"x", KEYRING, context={"a": "b"}, frame_length=F)
     reader = message.DecryptingReader(io.BytesIO(written), KEYRING, context={"a": "b"})
     assert reader.header.suite.id == 0x0478

@@ -44,14 +44,17 @@ def geometry_of(data: bytes) -> message.Geometry:
 
 
 def refused(reader: Reader, data: bytes, keyring: message.Keyring = KEYRING) -> S3CryptError:
-    """Return the error for a changed message; its type is one of those in `refusals`."""
+    """Return the error for a changed message, after checking that its type is in `refusals`."""
     with pytest.raises(refusals(data)) as raised:
         reader(data, keyring, context=CONTEXT)
     return raised.value
 
 
 def refusals(data: bytes) -> tuple[type[S3CryptError], ...]:
-    """Return the possible errors for a changed message: one type if no key in it is ours."""
+    """Return the errors that a changed message may give.
+
+    If no key in the message is ours, there is only one type.
+    """
     try:
         header = message.read_header(io.BytesIO(data))
     except S3CryptError:
@@ -91,7 +94,7 @@ def test_every_truncation(reader: Reader, *, signed: bool) -> None:
 @EVERY_READER
 @BOTH_SUITES
 def test_every_dropped_start(reader: Reader, *, signed: bool) -> None:
-    """A message that lacks its first bytes is refused."""
+    """A message without its first bytes is refused."""
     data = written(signed=signed)
     for length in range(1, len(data)):
         refused(reader, data[length:])
@@ -133,14 +136,14 @@ REORDERINGS: dict[str, Callable[[list[bytes]], list[bytes]]] = {
 def test_frames_moved(
     reader: Reader, reorder: Callable[[list[bytes]], list[bytes]], *, signed: bool
 ) -> None:
-    """Frames swapped, repeated or dropped are refused."""
+    """A message whose frames were swapped, repeated or dropped is refused."""
     header, frames, footer = parts(written(signed=signed))
     refused(reader, header + b"".join(reorder(frames)) + footer)
 
 
 @EVERY_READER
 def test_frames_renumbered(reader: Reader) -> None:
-    """A frame with its neighbour's number is refused: the number is authenticated."""
+    """A frame that has its neighbour's number is refused, because numbers are authenticated."""
     header, frames, _ = parts(written())
     swapped = [
         frames[0][:4] + frames[1][4:],
@@ -152,7 +155,7 @@ def test_frames_renumbered(reader: Reader) -> None:
 
 @EVERY_READER
 def test_a_regular_frame_made_final(reader: Reader) -> None:
-    """A regular frame cannot be changed to a final frame to shorten the message."""
+    """A regular frame that was made a final frame, to shorten the message, is refused."""
     header, frames, _ = parts(written())
     for count in (1, 2):
         frame = frames[count - 1]
@@ -162,7 +165,7 @@ def test_a_regular_frame_made_final(reader: Reader) -> None:
 
 @EVERY_READER
 def test_a_final_frame_made_regular(reader: Reader) -> None:
-    """A full final frame cannot be changed to a regular frame to lengthen the message."""
+    """A full final frame that was made a regular frame, to lengthen the message, is refused."""
     writer = ForeignWriter(frame_length=F)
     edks = KEYRING.wrap(writer.data_key, CONTEXT)
     context = pairs(list(CONTEXT.items()))
@@ -180,7 +183,7 @@ def test_a_final_frame_made_regular(reader: Reader) -> None:
 def test_an_empty_final_frame_is_needed_and_tied_to_its_place(
     reader: Reader, *, signed: bool
 ) -> None:
-    """After full frames it cannot be dropped, repeated, or moved behind an earlier frame."""
+    """An empty final frame after full frames cannot be dropped, repeated or moved forward."""
     data = written(signed=signed, size=2 * F)
     geometry = geometry_of(data)
     header, first, second, final = (
@@ -208,7 +211,7 @@ def test_an_empty_final_frame_is_needed_and_tied_to_its_place(
 @EVERY_READER
 @BOTH_SUITES
 def test_frames_of_another_message(reader: Reader, *, signed: bool) -> None:
-    """A frame of another message under the same wrapping key is refused at the same position."""
+    """A frame from the same position of another message under the same wrapping key is refused."""
     header, frames, footer = parts(written(signed=signed))
     again = message.encrypt(SMALL, KEYRING, context=CONTEXT, signed=signed, frame_length=F)
     _, others, other_footer = parts(again)
@@ -222,7 +225,7 @@ def test_frames_of_another_message(reader: Reader, *, signed: bool) -> None:
 
 @EVERY_READER
 def test_a_wrong_wrapping_key(reader: Reader) -> None:
-    """Another key of the same name opens nothing, and the error names the wanted key."""
+    """A key of the same name that is another key opens nothing; the error names the wanted key."""
     error = refused(reader, written(), AESKeyring("tamper", "key", bytes(32)))
     assert error.hint == "The unverified header names aes:tamper/key."
 
@@ -245,7 +248,7 @@ def test_a_wrong_context(reader: Reader, context: dict[str, str]) -> None:
 
 @EVERY_READER
 def test_a_pair_moved_out_of_the_header(reader: Reader) -> None:
-    """A stored pair cannot become an unstored pair: the header's bytes are authenticated."""
+    """A context pair that was moved out of the header is refused: the tag covers the header."""
     data = written()
     stored = pairs([("purpose", "tamper")])
     assert stored in data
@@ -254,7 +257,7 @@ def test_a_pair_moved_out_of_the_header(reader: Reader) -> None:
 
 @EVERY_READER
 def test_half_signed(reader: Reader) -> None:
-    """A signing key in an unsigned message's context is refused, before any key is unwrapped."""
+    """A signing key in an unsigned message's context is refused before any key is unwrapped."""
     writer = ForeignWriter(context=pairs([("aws-crypto-public-key", "A" * 68)]))
     keyring = CountingKeyring(FixedKeyring(writer.data_key))
     for data in (writer.write([b"x"]), _as_suite(written(signed=True), 0x0478)):
@@ -265,7 +268,7 @@ def test_half_signed(reader: Reader) -> None:
 
 @EVERY_READER
 def test_a_signed_suite_without_a_signing_key(reader: Reader) -> None:
-    """A signed suite whose context lacks the signing key is refused, before any unwrapping."""
+    """A signed suite whose context has no signing key is refused before any key is unwrapped."""
     keyring = CountingKeyring(KEYRING)
     with pytest.raises(FormatError, match="half signed"):
         reader(_as_suite(written(), 0x0578), keyring)
@@ -278,7 +281,10 @@ def _as_suite(data: bytes, suite_id: int) -> bytes:
 
 @EVERY_READER
 def test_a_downgrade_of_the_suite(reader: Reader) -> None:
-    """A header rewritten for an uncommitted suite is refused, even if such suites are allowed."""
+    """A header that was rewritten for a suite without commitment is refused.
+
+    It is refused even if such suites are allowed.
+    """
     data = written()
     header = message.read_header(io.BytesIO(data))
     body = data[len(header) :]
@@ -314,7 +320,7 @@ def test_a_signature_on_an_unsigned_message(reader: Reader) -> None:
 @pytest.mark.parametrize("suite_id", UNSIGNED, ids=hex)
 @pytest.mark.parametrize("frame_length", [0, 4])
 def test_flips_in_every_unsigned_suite(reader: Reader, suite_id: int, frame_length: int) -> None:
-    """If uncommitted suites are allowed, a flipped bit in any byte is refused too."""
+    """Without key commitment, where it is allowed, a flipped bit in any byte is refused as well."""
     writer = ForeignWriter(suite_id, frame_length, context=pairs([("a", "b")]))
     keyring = AESKeyring("tamper", "key", bytes(16))
     writer = ForeignWriter(
@@ -336,7 +342,7 @@ def test_flips_in_every_unsigned_suite(reader: Reader, suite_id: int, frame_leng
 
 
 def changes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield changed messages, each with the number of frames before the change."""
+    """Yield changed messages, each with the number of complete frames before its change."""
     geometry = geometry_of(data)
     for intact, place in ((0, 1), (1, 2), (2, 3)):
         position = geometry.offset(place) + 30
@@ -347,14 +353,14 @@ def changes(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def drain(reader: message.DecryptingReader, size: int, given: bytearray) -> None:
-    """Read to the end, and keep the bytes that a failing reader returned before."""
+    """Read to the end, and add the bytes to `given`, which also has the bytes before an error."""
     while chunk := reader.read(size):
         given += chunk
 
 
 @BOTH_SUITES
 def test_the_stream_gives_only_verified_frames(*, signed: bool) -> None:
-    """A failing stream has returned only verified bytes, which are a prefix of the plaintext."""
+    """Before a stream fails, it has returned only verified bytes: a beginning of the plaintext."""
     for intact, data in changes(written(signed=signed)):
         reader = message.DecryptingReader(io.BytesIO(data), KEYRING, context=CONTEXT)
         given = bytearray()
@@ -366,7 +372,7 @@ def test_the_stream_gives_only_verified_frames(*, signed: bool) -> None:
 
 @BOTH_SUITES
 def test_the_last_frame_waits_for_the_end(*, signed: bool) -> None:
-    """No byte of the final frame is returned if wrong data follows it."""
+    """If wrong data follow the final frame, no byte of this frame is returned."""
     data = written(signed=signed)
     for changed in (data + b"\x00", data[:-1], data[:-1] + bytes([data[-1] ^ 1])):
         source: Any = ShortReads(changed, at_most=1)
@@ -378,7 +384,7 @@ def test_the_last_frame_waits_for_the_end(*, signed: bool) -> None:
 
 
 def test_a_long_stream_fails_in_its_middle() -> None:
-    """A change after several runs lets the earlier runs through, then fails permanently."""
+    """If a late frame was changed, the runs before it are returned, and then reads always fail."""
     plaintext = bytes(range(256)) * 16384
     data = bytearray(message.encrypt(plaintext, KEYRING, context=CONTEXT, frame_length=4096))
     data[-5000] ^= 0x10
@@ -394,7 +400,10 @@ def test_a_long_stream_fails_in_its_middle() -> None:
 
 
 def test_a_signed_message_opened_out_of_order() -> None:
-    """The signature covers the frames in order; in another order the message is refused."""
+    """Frames of a signed message that are opened in another order make the message refused.
+
+    The signature covers the frames in order.
+    """
     data = written(signed=True)
     header, frames, footer = parts(data)
     opener = message.Opener(message.read_header(io.BytesIO(header)), KEYRING, context=CONTEXT)
@@ -407,7 +416,7 @@ def test_a_signed_message_opened_out_of_order() -> None:
 
 
 def test_a_cut_that_fits_the_grid() -> None:
-    """A message truncated to a plausible length is refused at its final frame."""
+    """A message that was cut to a possible length is refused when its last frame is read."""
     data = message.encrypt(SMALL * 4, KEYRING, context=CONTEXT, frame_length=F)
     geometry = geometry_of(data)
     for regular in range(1, 5):
@@ -417,7 +426,7 @@ def test_a_cut_that_fits_the_grid() -> None:
 
 
 def test_edks_of_other_keys_are_passed_over() -> None:
-    """EDKs before ours that cannot be opened do not prevent reading."""
+    """EDKs of other keys before ours do not prevent reading."""
     writer = ForeignWriter()
     foreign = (
         EncryptedDataKey("tamper", b"other", b"x"),

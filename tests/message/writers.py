@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages in the form of other writers: version 1, one block, foreign IVs. For tests only.
+"""Writes messages as other writers do: version 1, one block, other IVs. For tests only.
 
-The code follows the format's description and shares only tables with the code under test.
+The code follows the description of the format. It shares only tables with the code under test.
 """
 
 import struct
@@ -17,7 +17,7 @@ _FIXED = (EncryptedDataKey("fixed", b"fixed", b"fixed"),)
 
 
 def sized(field: bytes) -> bytes:
-    """Return a field preceded by its length."""
+    """Return a field with its length before it."""
     return struct.pack(">H", len(field)) + field
 
 
