@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Contents that identify their writer, so that a reader can name the write that it has read.
+"""Contents of objects that name the write which made them, so a reader knows what it has read.
 
-A content begins and ends with its identity; between them are bytes that no two contents share at
-the same position. The module does not depend on S3.
+A content begins and ends with its identity. The bytes between them differ from the bytes of all
+other contents at the same position. The module does not depend on S3.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ def _base() -> bytes:
 
 
 def make(identity: str, size: int) -> bytes:
-    """Return the content with this identity (`w0-17`: writer, counter) and size."""
+    """Return the content of this size for a write.
+
+    `identity` is the writer and the writer's counter, such as `w0-17`.
+    """
     edge = f"<{identity}:{size}>".encode().ljust(_EDGE, b".")
     if not SHORTEST <= size <= LONGEST or len(edge) != _EDGE:
         raise ValueError(f"no content has identity {identity!r} and size {size}")
-    # The offset differs for each write; the contents of 65,536 writes never overlap.
+    # Each write has its own offset, so the contents of 65,536 writes never overlap.
     start = _STEP * (_number(identity) % 2**16)
     return edge + _base()[start : start + size - 2 * _EDGE] + edge
 
@@ -39,13 +42,16 @@ def _number(identity: str) -> int:
 
 
 def identify(edge: bytes) -> tuple[str, int] | None:
-    """Return the identity and size in a content's first or last bytes, or None."""
+    """Return the identity and the size that the first or last bytes of a content name.
+
+    Return None if the bytes name no identity.
+    """
     found = _IDENTITY.fullmatch(edge[:_EDGE])
     return (found[1].decode(), int(found[2])) if found else None
 
 
 def fault(data: bytes) -> str | None:
-    """Return the fault of a complete content, or None if it is exactly as written."""
+    """Return the fault of a complete content. Return None if it is exactly as it was written."""
     named = identify(data[:_EDGE])
     if named is None:
         return f"{len(data)} bytes that begin with no content's identity: {data[:_EDGE]!r}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs of `S3Crypt.many` behind a relay that cuts replies; their outcomes become oracle events."""
+"""Jobs of `S3Crypt.many` behind a relay that cuts replies. The oracle judges their outcomes."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from s3crypt import Mode, ObjectInfo
 
 _BUCKET = "jobs"
-# Family -> the form in which its objects are put, and the form to which they are rotated: copied
-# inside S3, re-encrypted, and rewrapped.
+# Family of objects -> the form in which its objects are put, and the form to which they are
+# rotated. The three families are copied inside S3, re-encrypted, and rewrapped.
 _FAMILIES = {
     "server": ("sse-s3", "sse-kms:2"),
     "client": ("header:kms1", "header:aes"),
     "kms": ("metadata:kms1", "metadata:kms2"),
 }
-# The operation that the oracle knows, for each verb of a job.
+# The verb of a job -> the operation in the oracle's events.
 _OPERATIONS = {"put": "write", "get": "read", "inspect": "read"}
 _LARGE = 9 * 2**20
 _LARGE_SHARE = 0.02
@@ -61,7 +61,10 @@ class _Trial:
     random: random.Random = field(default_factory=random.Random)
 
     def family(self, number: int, family: str) -> None:
-        """Put, get, rotate, inspect and delete a family's objects; check them after each step."""
+        """Run each job on a family's objects: put, get, rotate, inspect and delete.
+
+        Check the objects after each job.
+        """
         form, other = _FAMILIES[family]
         prefix = f"s3://{_BUCKET}/{family}/"
         mode = self.forms.mode(form)
@@ -103,7 +106,7 @@ class _Trial:
         job: Callable[[], Iterable[Any]],
         source: Path | None = None,
     ) -> None:
-        """Run a job until no item fails; record each outcome of each run."""
+        """Run a job again until no item fails. Record each outcome of each run as an event."""
         for attempt in range(_MOST_RUNS):
             self.reruns[verb] += bool(attempt)
             if self._run(verb, family, form, job, source):
@@ -118,7 +121,7 @@ class _Trial:
         job: Callable[[], Iterable[Any]],
         source: Path | None,
     ) -> bool:
-        """Run a job once; return whether all of it was done."""
+        """Run a job once. Return whether every object is done."""
         start, told = time.monotonic(), dict[str, Event]()
         stopped: BaseException | None = None
         try:
@@ -155,7 +158,10 @@ class _Trial:
         stopped: BaseException | None,
         told: dict[str, Event],
     ) -> None:
-        """Record the objects that a job found: all need an outcome, unless the job was stopped."""
+        """Record which objects a job has found.
+
+        Each of them needs an outcome, unless the job was stopped.
+        """
         if verb == "put":
             if stopped is None and len(told) != self.given.objects:
                 self.problems.append(f"no outcome: {self.given.objects - len(told)} of a put")
@@ -163,14 +169,14 @@ class _Trial:
         listing = self._new("list", f"{_BUCKET}/{family}/", start)
         listing.end = end
         listing.outcome = OK if stopped is None else "StorageError"
-        # While the names are listed a deletion is running; the oracle takes it into account.
+        # A deletion runs while the names are listed; the oracle takes this into account.
         listing.found = list(told) if stopped is None else []
         self.events.append(listing)
 
     def _untold(
         self, verb: str, family: str, start: float, error: BaseException, told: dict[str, Event]
     ) -> dict[str, Event]:
-        """Return events for the objects without an outcome, because the job was stopped."""
+        """Return events for the objects that have no outcome because the job was stopped."""
         events = {}
         for number in range(self.given.objects):
             name = f"{_BUCKET}/{family}/{number}"
@@ -202,7 +208,7 @@ class _Trial:
         return event
 
     def _look(self, family: str, form: str) -> None:
-        """Check every object without the relay."""
+        """Check every object of a family without the relay, which would cut replies."""
         mode: Mode | None = None if family == "server" else self.direct.mode("any")
         store = self.direct.store(mode)
 
@@ -223,7 +229,7 @@ class _Trial:
         with ThreadPoolExecutor(4) as pool:
             looks = list(pool.map(look, range(self.given.objects)))
         self.events += looks
-        # The job was repeated until no item failed, so every object must have the new state.
+        # The job ran until no item failed, so every object must have the new state.
         for event in looks:
             if (event.form if event.outcome == OK else "") != form:
                 self.problems.append(f"not as the job says: {form or 'nothing'}, but {event}")
@@ -257,7 +263,10 @@ def _size_fault(info: ObjectInfo, size: int) -> str:
 
 
 def _sessions(config: Path, *urls: str) -> list[boto3.Session]:
-    """Return a session per URL of S3 and KMS; environment variables must not override the URL."""
+    """Return a session for each URL of S3 and KMS.
+
+    The URL is in the session's configuration: environment variables must not override it.
+    """
     credentials = "aws_access_key_id = jobs\naws_secret_access_key = jobs\nregion = us-east-1\n"
     config.write_text(
         "".join(f"[profile {n}]\nendpoint_url = {url}\n{credentials}" for n, url in enumerate(urls))
@@ -269,7 +278,7 @@ def _sessions(config: Path, *urls: str) -> list[boto3.Session]:
 
 
 def _check_uploads(trial: _Trial) -> list[str]:
-    """Return the uploads that were left open and that no error names."""
+    """Return the uploads that were left open although no error names them."""
     s3: Any = trial.direct.store().client
     said = " ".join(event.notes + event.message for event in trial.events)
     return [
@@ -302,7 +311,7 @@ def _figures(trial: _Trial, seconds: float) -> list[str]:
 
 
 def cut_jobs(given: argparse.Namespace, url: str) -> tuple[list[str], list[str]]:
-    """Run all jobs of each family; return lines of figures, and the faults."""
+    """Run all jobs on each family. Return lines of figures, and the faults that were found."""
     kms: Any = boto3.client("kms")
     keys = []
     for alias in ALIASES:

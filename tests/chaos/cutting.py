@@ -35,12 +35,12 @@ S3_KINDS = (
 )
 KMS_KINDS = ("GenerateDataKey", "Decrypt", "Encrypt", "ReEncrypt", "DescribeKey")
 KINDS = S3_KINDS + KMS_KINDS
-# Only jobs send this request.
+# A kind of request that only jobs send.
 DELETE_OBJECTS = "DeleteObjects"
 WAYS = ("in the headers", "after the headers", "in the body", "before any byte", "not forwarded")
 _LEAST_RATE, _MOST_RATE = 0.01, 0.25
 _DELETE_RATE = 0.7
-# Estimated requests per operation, before any have been counted.
+# The number of requests that an operation is assumed to send, until some were counted.
 _FIRST_GUESS = 5.0
 
 
@@ -74,18 +74,7 @@ class Goal:
 
 
 class Cutter:
-    """Decides which replies are cut, and how; `spoil` is for a relay.
-
-    The rate follows from the remaining cuts and the remaining operations. Rare kinds of requests
-    are cut more often than frequent kinds.
-
-    Attributes:
-        requests: The number of requests by kind.
-        cuts: The number of cuts by kind and way.
-        failed: Server errors from behind the relay.
-        untold: Ids of uploads whose Create request got no complete reply.
-        operations: The number of finished operations, which the caller counts.
-    """
+    """Decides which replies are cut, and in which way; its `spoil` is for a relay."""
 
     def __init__(self, seed: int, goal: Goal) -> None:
         self.requests: Counter[str] = Counter()
@@ -104,19 +93,24 @@ class Cutter:
         return self.cuts.total()
 
     def _way(self, kind: str) -> str | None:
-        """Return the way in which the next reply of this kind is cut, or None."""
+        """Return the way in which the next reply of this kind is cut.
+
+        Return None to leave it whole.
+        """
         with self._lock:
             self.requests[kind] += 1
             average = self.requests.total() / len(KINDS)
             rate = self._aim() * (1.5 if self.requests[kind] < average / 3 else 1)
-            # A job with a thousand objects makes only one such request.
+            # A job with a thousand objects sends only one DeleteObjects request, so it is cut more
+            # often.
             rate = _DELETE_RATE if kind == DELETE_OBJECTS else min(rate, _MOST_RATE)
             is_known = kind in (*KINDS, DELETE_OBJECTS)
             if not is_known or self._random.random() >= rate:
                 return None
             ways = list(WAYS)
             if kind in ("HEAD", "DELETE", "Abort", "HEAD of a bucket"):
-                # These replies have no body, so nothing is missing after the headers.
+                # The reply to such a request has no body, so a cut after its headers would lose
+                # nothing.
                 ways = [way for way in WAYS if way not in ("after the headers", "in the body")]
             way = self._random.choice(ways)
             self.cuts[kind, way] += 1
@@ -129,8 +123,7 @@ class Cutter:
         if not self._goal.cuts:
             return 0.0
         rate = (self._goal.cuts - self.cut) / left
-        # The rate has a reserve of 50 %, because the cuts left at the end must fall on few
-        # requests.
+        # The rate has a reserve: the last of the wanted cuts must fall on few requests.
         return min(max(rate * 1.2, _LEAST_RATE), _MOST_RATE)
 
     def spoil(self, asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -168,7 +161,7 @@ _NOT_SENT = frozenset({"connection", "transfer-encoding", "date", "server"})
 
 
 class _Forgetful(list[Asked]):
-    """A log that keeps nothing, because bodies are large."""
+    """A log that keeps no request, because the bodies in them are large."""
 
     def append(self, asked: Asked, /) -> None:
         """Keep nothing."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The forms in which objects are stored, and families of objects that change between some forms.
 
-A family's objects are shared by all threads. Its readers are the modes with which a caller would
-read that family; one of them opens any object of the family.
+All threads share the objects of a family. Each family has readers: modes with which a caller would
+read its objects. Any object of the family is opened by one of its readers.
 """
 
 from __future__ import annotations
@@ -95,7 +95,10 @@ class Forms:
         return MultiKeyring(_aes(), *every)
 
     def seen(self, info: ObjectInfo) -> str:
-        """Return the form that `inspect` shows, or an empty text if it does not show all of it."""
+        """Return the form of an object by the reply of `inspect`.
+
+        Return an empty text if the reply does not show all of it.
+        """
         if info.mode in ("sse-s3", "sse-c", None):
             return "" if info.mode == "sse-c" else f"{info.mode}"
         named = [n for n, key in enumerate(self.keys, 1) if key in f"{info.keys} {info.kms_key}"]
@@ -105,7 +108,7 @@ class Forms:
         return f"{info.key_location}:{wrapped}"
 
     def readers(self, family: str) -> list[Mode | None]:
-        """Return the modes with which an object of the family can be read, in the order to try."""
+        """Return the modes that can read an object of the family, in the order to try them."""
         if family in ("server", "server-copies"):
             return [None]
         if family == "sse-c":
@@ -115,12 +118,13 @@ class Forms:
         return [self.mode("any")]
 
     def sources(self, family: str, form: str) -> list[Mode | None]:
-        """Return the modes for reading an object that is rotated to this form."""
+        """Return the modes that can read an object which is to be rotated to this form."""
         if family == "kms":
-            # With one KMS keyring on each side, KMS itself rewraps the key.
+            # If the present and the new mode each have one KMS keyring, KMS itself rewraps the data
+            # key.
             return [self.mode(other) for other in _REWRAPPED if other != form]
         if family == "mixed" and form.startswith(("header", "metadata")):
-            # Plain objects become client-side objects only if their mode is named.
+            # A rotation makes a plain object client-side only if its present mode is named.
             return [self.mode(each) for each in ("any", "sse-s3", "sse-kms:1", "sse-c:1")]
         return self.readers(family)
 

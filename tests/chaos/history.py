@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arguments, times and outcome of one operation, as one line of JSON."""
+"""The arguments, times and outcome of an operation, which are one line of JSON in the log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ OK = "ok"
 ABSENT = "ObjectNotFoundError"
 FOREIGN = "foreign"
 RUNNING = "running"
-# Errors that say that nothing was stored.
+# The types of errors that guarantee that nothing was stored.
 NOTHING_STORED = frozenset({"ConflictError", "KeyUnavailableError", "PolicyError", "ConfigError"})
 
 
@@ -66,7 +66,10 @@ class Event:
         return cls(**json.loads(line))
 
     def overlaps(self, other: Event, grace: float = 0.0) -> bool:
-        """Return whether both operations were running at the same time."""
+        """Return whether both operations were running at the same time.
+
+        An operation counts as running for `grace` more seconds after its end.
+        """
         return self.start <= other.end + grace and other.start <= self.end + grace
 
     def __str__(self) -> str:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command on many objects with a journal, killed by SIGKILL and run again until it ends.
+"""The command on many objects, with a journal, is killed and run again until it ends by itself.
 
 A relay before S3 kills the command before it forwards a request, after the reply, or in the middle
-of the reply. The relay counts requests by object and run, which shows repeated work.
+of the reply. The relay counts the requests by object and run, so repeated work is found.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 _BUCKET = "jobs"
 _PREFIX = f"s3://{_BUCKET}/t/"
 _KEYS = ("one", "two")
-# Two parts; S3 completes such an object with a separate request.
+# A size of two parts. S3 completes an object of several parts with a separate request.
 _LARGE = 8 * 2**20 + 1
 _LARGE_EVERY = 100
 _MOST_BYTES = 3000
 _SETTLED_SECONDS = 30
-# Requests per object, if not one.
+# Requests per object for the verbs that need more than one.
 _REQUESTS = {"rotate": 3}
 
 
@@ -62,7 +62,10 @@ class Killer:
         self._changed = threading.Condition()
 
     def begin(self, process: subprocess.Popen[bytes], verb: str, within: int) -> None:
-        """Follow the next run, and kill it within this many requests; never, if 0."""
+        """Follow the next run of a verb, and kill it at one of its next `within` requests.
+
+        If `within` is 0, do not kill it.
+        """
         with self._changed:
             self.run += 1
             self.has_killed = False
@@ -71,15 +74,16 @@ class Killer:
             self._moment = self._random.choice(("before it", "after it", "in its reply"))
 
     def settle(self) -> None:
-        """Wait until no request is running."""
+        """Wait until no request of the command is running."""
         with self._changed:
             if not self._changed.wait_for(lambda: not self._under_way, _SETTLED_SECONDS):
                 raise TimeoutError("a request of a killed command does not end")
 
     def spoil(self, asked: Asked, forward: Callable[[], Answer]) -> Answer:
-        """Forward the request, and kill the command if it is due."""
+        """Forward the request, and kill the command if this is the chosen request."""
         if len(asked.body) < int(asked.headers.get("content-length", "0")):
-            # The command was killed while it sent this request; a server drops such a request.
+            # The command was killed while it sent this request. A server drops an incomplete
+            # request.
             raise ConnectionResetError
         with self._changed:
             self._left -= 1
@@ -118,7 +122,7 @@ class Killer:
 
 @dataclass(slots=True)
 class _Trial:
-    """The folders, the command and the results."""
+    """The folders, the command lines and the results of a trial."""
 
     given: argparse.Namespace
     folder: Path
@@ -165,7 +169,7 @@ class _Trial:
         return [sys.executable, "-m", "s3crypt_cli", verb, "-r", *from_to[verb], *options]
 
     def run(self, verb: str, *, within: int) -> int:
-        """Run a verb, killed within this many requests; return its exit code."""
+        """Run a verb, and kill it at one of its first `within` requests; return its exit code."""
         package = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
         process = subprocess.Popen(
             self.command(verb),
@@ -183,7 +187,7 @@ class _Trial:
         return process.returncode
 
     def repeat(self, verb: str) -> None:
-        """Run a verb until it ends by itself, and once more; check the result."""
+        """Run a verb until it ends by itself, and then once more. Check the result."""
         began, first, kills = time.monotonic(), self.killer.run + 1, 0
         while True:
             before = self._left_over()
@@ -220,14 +224,14 @@ class _Trial:
         return max(1, left if kills == 1 else int(1.4 * left / kills)) if kills else 0
 
     def _left_over(self) -> tuple[set[str], set[str]]:
-        """Return the unfinished uploads, and the temporary files."""
+        """Return the uploads that are unfinished, and the temporary files that were left."""
         s3: Any = boto3.client("s3")
         uploads = s3.list_multipart_uploads(Bucket=_BUCKET).get("Uploads", ())
         files = {str(path) for path in self.folder.rglob(".*.s3crypt")}
         return {upload["UploadId"] for upload in uploads}, files
 
     def _check_end(self, verb: str, before: tuple[set[str], set[str]]) -> None:
-        """Check that the finished run is complete, and left nothing unfinished."""
+        """Check that the finished run is complete, and that it left nothing new unfinished."""
         for kind, was, now in zip(("upload", "file"), before, self._left_over(), strict=True):
             if new := now - was:
                 self.problem("left half done", f"{verb}, {kind}: {sorted(new)[:5]}")
@@ -245,7 +249,7 @@ class _Trial:
                 self.problem("other bytes", f"{verb}: {each}")
 
     def _check_files(self, verb: str) -> None:
-        """Check that each file that a get has made is complete, whether the run ended or not."""
+        """Check that each file that a get has made is complete, even if the get was killed."""
         if verb != "get":
             return
         for path in _files(self.target):
@@ -261,7 +265,7 @@ class _Trial:
                     self.problem("incomplete", f"get: {path}")
 
     def _check_repeats(self, verb: str, first: int, last: int) -> int:
-        """Check that only work in flight at a kill was repeated; return how often."""
+        """Check that only objects in flight at a kill were processed again; return their number."""
         total = 0
         for run in range(first, last):
             later = set().union(*(self.killer.done[next_] for next_ in range(run + 1, last + 1)))
@@ -277,7 +281,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def kill_jobs(given: argparse.Namespace, url: str) -> tuple[list[str], list[str]]:
-    """Kill and resume each verb; return lines of figures, and the faults."""
+    """Kill and resume each verb. Return lines of figures, and the faults that were found."""
     with tempfile.TemporaryDirectory() as folder:
         killer = Killer(given.seed)
         with relaying(url, killer.spoil) as relay:

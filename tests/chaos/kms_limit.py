@@ -3,7 +3,7 @@
 
     python tests/chaos/kms_limit.py [--gets 500] [--threads 32] [--limit 30]
 
-The exit code is 1 unless every get succeeds.
+The exit code is 0 if every get succeeds, else 1.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _DATA = bytes(range(256)) * 4
 
 
 class Limit:
-    """Forwards this many requests per second, and answers the rest like a throttling KMS."""
+    """Forwards this many requests per second to KMS; the rest get KMS's throttling error."""
 
     def __init__(self, a_second: int) -> None:
         self.answered = 0
@@ -46,7 +46,7 @@ class Limit:
         self._lock = threading.Lock()
 
     def spoil(self, asked: Asked, forward: Callable[[], Answer]) -> Answer:
-        """Return the answer of KMS, or a throttling error."""
+        """Return KMS's answer, or a throttling error if the limit of this second is reached."""
         del asked
         if self._may_pass():
             return forward()

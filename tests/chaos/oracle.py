@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compares the outcomes that callers were told, and reports impossible outcomes.
+"""Compares the outcomes that the library reported to its callers, and finds impossible outcomes.
 
 Every rule is a necessary condition for linearizable objects whose writes may be repeated while they
 run: it never rejects a history that a correct library can produce. An operation takes effect
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from .history import ABSENT, FOREIGN, NOTHING_STORED, OK, Event
 
-# After an error a request may still be running for this long.
+# In seconds: after an error a request may still be running for this long.
 _GRACE = 1.0
 _CHANGES = ("write", "copy", "delete", "rotate")
-# Families whose objects several readers can open.
+# Families whose objects can be opened by several readers.
 _OF_SEVERAL_READERS = ("sse-c", "mixed")
 
 
@@ -43,7 +43,7 @@ class Wrong:
 
 
 class Oracle:
-    """The history of a run, by object."""
+    """Judges the history of a run, object by object."""
 
     def __init__(self, events: list[Event]) -> None:
         self.events = sorted(events, key=lambda event: event.start)
@@ -59,7 +59,7 @@ class Oracle:
                     self._seen[place] = min(self._seen.get(place, event.end), event.end)
 
     def wrong(self) -> list[Wrong]:
-        """Return all impossible outcomes."""
+        """Return all impossible outcomes of the run."""
         found: list[Wrong] = []
         for event in self.events:
             if event.fault:
@@ -72,12 +72,13 @@ class Oracle:
     # Possible effects of an operation.
 
     def _may_have_done(self, event: Event) -> bool:
-        # If its effect was seen, it was done, whatever its caller was told; this is reported once.
+        # If the effect of an operation was seen, it took place, whatever outcome its caller got. A
+        # wrong outcome is reported once.
         is_seen = event.operation == "write" and event.content in self._found
         return is_seen or not _denies(event)
 
     def _done_by(self, event: Event) -> float:
-        """Return the time at which its effect was certainly visible, or infinity."""
+        """Return the time from which the operation's effect was certainly visible, or infinity."""
         told = event.end if event.outcome == OK else float("inf")
         if event.operation != "write":
             return told
@@ -94,7 +95,10 @@ class Oracle:
         return [event for event in self.changes[name] if event.operation == "delete"]
 
     def _later(self, event: Event, before: float) -> list[Event]:
-        """Return the events that certainly replaced or deleted `event`'s object before then."""
+        """Return the events that certainly replaced or deleted what `event` stored.
+
+        Only events count whose effect was visible before the time `before`.
+        """
         return [
             other
             for other in self.changes[event.name]
@@ -104,7 +108,7 @@ class Oracle:
         ]
 
     def _others(self, event: Event, *operations: str) -> list[Event]:
-        """Return other operations that may have changed the object while `event` was running."""
+        """Return the other operations that may have changed the object during `event`."""
         return [
             other
             for other in self.changes[event.name]
@@ -117,7 +121,10 @@ class Oracle:
     # Possible states of an object.
 
     def _check_content(self, event: Event, content: str) -> Wrong | None:
-        """Return the reason why `content` cannot have existed while `event` was running."""
+        """Return why `content` cannot have existed while `event` was running.
+
+        Return None if it can have existed.
+        """
         candidates = [
             other
             for other in self._stored(event.name)
@@ -140,7 +147,10 @@ class Oracle:
         return self._check_content(source, content) is None
 
     def _check_absent(self, event: Event) -> Wrong | None:
-        """Return the reason why the object cannot have been absent while `event` was running."""
+        """Return why the object cannot have been absent while `event` was running.
+
+        Return None if it can have been absent.
+        """
         certain = [each for each in self._stored(event.name) if self._done_by(each) < event.start]
         if not certain:
             return None
@@ -153,7 +163,10 @@ class Oracle:
         return Wrong("lost", event, why, (max(certain, key=lambda each: each.end),))
 
     def _there_throughout(self, event: Event, name: str) -> Event | None:
-        """Return the write that proves that `name` existed from `event`'s start to its end."""
+        """Return a write that proves that `name` existed from the start of `event` to its end.
+
+        Return None if no write proves it.
+        """
         for stored in self._stored(name):
             if self._done_by(stored) < event.start and not any(
                 self._over_by(delete) >= stored.start
@@ -214,7 +227,10 @@ class Oracle:
         return []
 
     def _check_conflict(self, event: Event) -> list[Wrong]:
-        """Reject a conflict without a cause: the object was absent, and no other write ran."""
+        """Reject a conflict without a cause.
+
+        There is no cause if the object was absent, and no other write was running.
+        """
         absent_since = max(
             (d.start for d in self._deletes(event.name) if self._done_by(d) < event.start),
             default=float("-inf"),
@@ -321,7 +337,10 @@ class Oracle:
         return [Wrong("refused listing", event, "nothing of a listing gives this error")]
 
     def _check_names(self, event: Event) -> list[Wrong]:
-        """Check that a listing is complete, and contains no name that never existed."""
+        """Check a listing.
+
+        It must have each name that existed throughout, and no name that never existed.
+        """
         found = []
         listed = set(event.found)
         if len(listed) != len(event.found):
@@ -347,10 +366,10 @@ class Oracle:
 
 
 def _denies(event: Event) -> bool:
-    """Return whether the caller was told that nothing was stored."""
+    """Return whether the operation's outcome says that nothing was stored."""
     if "could not be removed" in event.message:
         return False
-    # A copy that could not read its source has stored nothing either.
+    # A copy whose source was absent has stored nothing either.
     return event.outcome in NOTHING_STORED or event.outcome == ABSENT
 
 

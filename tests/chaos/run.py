@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two processes use the same objects through a relay that cuts replies; an oracle compares.
+"""Two processes use the same objects through a relay that cuts replies; an oracle judges them.
 
     python tests/chaos/run.py [--operations 5000] [--cuts 2000] [--seed N] [--log FILE]
 
-Prints a table of operations, outcomes, cuts and wrong outcomes. The exit code is 1 if anything
-was wrong, or if the run proves too little: too few cuts, a kind of request that was never cut,
-or more failed than successful operations.
+Prints a table of operations, outcomes, cuts and wrong outcomes. The exit code is 1 if an outcome
+was wrong, or if the run proves too little: too few cuts, a kind of request that was never cut, or
+more failed than successful operations.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ from chaos.worker import Settings  # noqa: E402
 from s3crypt import sandbox  # noqa: E402
 
 _PROCESSES = 2
-# A run with this many operations must have cut every kind of request.
+# A run of this many operations or more must have cut every kind of request.
 _CUTS_EVERY_KIND = 2000
 _LEAST_SUCCESSES = 0.6
-# Longer than the longest total wait of a retry policy with the tests' deadline.
+# In seconds, for a process to stop: longer than the longest wait of all retries with the tests'
+# deadline.
 _STOP_SECONDS = 180
 _PAGE = 1050
 
@@ -72,7 +73,10 @@ def arguments() -> argparse.Namespace:
 
 
 def _prepare(given: argparse.Namespace) -> tuple[Settings, list[Event]]:
-    """Make buckets and keys; return the settings of the processes, and the objects made here."""
+    """Make buckets, keys and objects.
+
+    Return the settings of the processes, and the events of the objects that were made.
+    """
     s3: Any = boto3.client("s3")
     kms = boto3.client("kms")
     buckets = ("chaos", "chaos-versioned")
@@ -89,7 +93,7 @@ def _prepare(given: argparse.Namespace) -> tuple[Settings, list[Event]]:
         keys.append(kms.create_key()["KeyMetadata"]["Arn"])
         kms.create_alias(AliasName=alias, TargetKeyId=keys[-1])
     shelf = []
-    # More names than fit on one page of a listing.
+    # Make more names than one page of a listing has.
     for number in range(_PAGE if given.operations >= _CUTS_EVERY_KIND else 0):
         s3.put_object(Bucket=buckets[0], Key=f"shelf/{number:04}", Body=b"")
         name = f"{buckets[0]}/shelf/{number:04}"
@@ -119,7 +123,7 @@ def _start(settings: Settings, endpoint_url: str) -> subprocess.Popen[str]:
 
 
 def _follow(process: subprocess.Popen[str], run: Run, ended: Any) -> None:
-    """Read a process's log; call `ended` for each operation that has ended."""
+    """Read the log of a process, and call `ended` for each operation that has ended."""
     assert process.stdout
     for line in process.stdout:
         event = Event.parse(line)
@@ -129,7 +133,7 @@ def _follow(process: subprocess.Popen[str], run: Run, ended: Any) -> None:
 
 
 def _use(given: argparse.Namespace, settings: Settings, cutter: Cutter, url: str, run: Run) -> None:
-    """Let the processes work until there are enough operations and cuts."""
+    """Let the processes run operations until there are enough operations and cuts."""
     lock = threading.Lock()
 
     def ended() -> None:
@@ -184,7 +188,7 @@ def _end(process: subprocess.Popen[str], run: Run) -> None:
 
 
 def _look(settings: Settings, url: str, run: Run) -> None:
-    """Check every object and upload, without the relay."""
+    """Check every object and every unfinished upload, without the relay."""
     process = _start(replace(settings, process=9, threads=1, verify=True), url)
     _follow(process, run, lambda: None)
     _end(process, run)
@@ -195,10 +199,10 @@ def _look(settings: Settings, url: str, run: Run) -> None:
 
 
 def _check_uploads(run: Run, cutter: Cutter) -> list[str]:
-    """Return the faults of uploads that were left open.
+    """Return the uploads that were left open although the caller could know of them.
 
-    If the reply to Create was lost, the client does not know the upload's id. If the reply to the
-    abort was cut, a note of its error must name the upload.
+    If the reply to CreateMultipartUpload was lost, the client does not know the upload's id, which
+    is no fault. If the reply to an abort was cut, a note of the error must name the upload.
     """
     said = " ".join(event.notes + event.message for event in run.events.values())
     noted = {each[2] for each in run.uploads if each[2] in said}
@@ -207,7 +211,7 @@ def _check_uploads(run: Run, cutter: Cutter) -> list[str]:
 
 
 def _check_run(given: argparse.Namespace, run: Run, cutter: Cutter) -> None:
-    """Add the reasons why the run proves too little."""
+    """Add to the faults each reason why the run proves too little."""
     ended = [event for event in run.events.values() if event.outcome != "running"]
     good = sum(event.outcome in (OK, "ObjectNotFoundError", "ConflictError") for event in ended)
     if good < _LEAST_SUCCESSES * len(ended):
@@ -227,7 +231,7 @@ def _check_run(given: argparse.Namespace, run: Run, cutter: Cutter) -> None:
 
 
 def _table(run: Run, cutter: Cutter) -> list[str]:
-    """Return the lines of the table."""
+    """Return the lines of the table of operations, outcomes, cuts and wrong outcomes."""
     lines = ["", f"{'operation':12}{'ended':>7}  outcomes"]
     by_operation: dict[str, Counter[str]] = {}
     for event in run.events.values():

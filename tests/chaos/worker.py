@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process that uses the objects: its threads run random operations and log the outcomes.
+"""A process whose threads run random operations on the objects, and log the outcomes.
 
     python -m chaos.worker SETTINGS
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from s3crypt import Mode, ObjectInfo
 
 _Say = Callable[[Event], None]
-# More than one part.
+# A size of more than one part.
 _LARGE = 9 * 2**20
 # In these tests, rotations above this size copy by parts, as they usually do above 5 GB.
 _COPY_LIMIT = 6 * 2**20
@@ -85,7 +85,7 @@ class Settings:
 
 
 class Thread:
-    """The operations of one thread; each is logged when it begins and when it ends."""
+    """The operations of one thread. Each is logged when it begins, and again when it ends."""
 
     def __init__(self, settings: Settings, forms: Forms, number: int, say: _Say) -> None:
         self._settings = settings
@@ -119,7 +119,7 @@ class Thread:
             self._count += 1
             self._final(name)
 
-    # One method for each operation.
+    # One method per operation.
 
     def _write(self) -> None:
         name = self._choose()
@@ -245,7 +245,7 @@ class Thread:
     def _copy_file(self, event: Event) -> None:
         family = family_of(event.name)
         mode = self._forms.readers(family)[0]
-        # The mode `any` reads objects that S3 decrypts; the copy's mode is given explicitly.
+        # The mode `any` reads objects that S3 decrypts. The mode of the copy is given in the call.
         system = S3CryptFileSystem(mode or "any", skip_instance_cache=True)
         system.cp_file(event.content, event.name, mode=self._forms.mode(event.form))
 
@@ -287,7 +287,8 @@ class Thread:
         store, uri = self._forms.store(mode), f"s3://{event.name}"
         found = []
         for form in FAMILIES[family_of(event.name)]:
-            # A source mode that does not fit is refused, or no rotation is needed.
+            # `needs_rotation` raises PolicyError if the mode of the store does not fit the
+            # rotation.
             with suppress(PolicyError):
                 if not store.needs_rotation(uri, to=self._forms.mode(form)):
                     found.append(form)
@@ -319,7 +320,7 @@ class Thread:
         return self._event(operation, name, form=self._random.choice(FAMILIES[family_of(name)]))
 
     def _doing(self, event: Event, operation: Callable[[], None]) -> None:
-        """Run an operation; log its begin, and its end with the outcome."""
+        """Run an operation. Log an event at its begin, and at its end an event with the outcome."""
         event.start = time.monotonic()
         self._say(event)
         error: BaseException | None = None
@@ -356,7 +357,7 @@ class Thread:
 
     @staticmethod
     def _trying(readers: list[Mode | None], method: Callable[[Mode | None], None]) -> None:
-        """Call a method with one mode after another until a mode is not refused."""
+        """Call a method with each mode in turn, until a mode is not refused."""
         refusals = []
         for mode in readers:
             try:
@@ -390,7 +391,7 @@ class Thread:
 
 
 class _AllRefusedError(S3CryptError):
-    """No reader of a family can open the object."""
+    """Every reader of a family refuses the object."""
 
 
 def _is_refusal(error: S3CryptError) -> bool:
@@ -402,7 +403,7 @@ def _size_fault(info: ObjectInfo, size: int) -> str:
 
 
 def _copy_by_parts_early() -> None:
-    """Let objects of two parts be copied by parts, which usually needs more than 5 GB."""
+    """Let objects of two parts be copied in parts, which usually only objects above 5 GB are."""
     changed: Any = mechanisms
     changed.copy_inside_s3 = partial(changed.copy_inside_s3, copy_limit=_COPY_LIMIT)
     decided: Any = steps

@@ -54,9 +54,9 @@ if TYPE_CHECKING:
     from s3crypt.sandbox import Running
 
 BUCKET = "acme-controls"
-# Options of `bucket init`, so that there is a trail for S3.22 and S3.23.
+# With these options `bucket init` also makes a trail, which S3.22 and S3.23 need.
 INIT = ("bucket", "init", BUCKET, "--trail", "--yes")
-# Security Hub's control -> the corresponding check of Prowler.
+# A control of Security Hub -> the check of Prowler that corresponds to it.
 CHECKS = {
     "S3.5": "s3_bucket_secure_transport_policy",
     "S3.6": "s3_bucket_cross_account_access",
@@ -68,11 +68,11 @@ CHECKS = {
     "S3.23": "cloudtrail_s3_dataevents_read_enabled",
     "KMS.4": "kms_cmk_rotation_enabled",
 }
-# These checks are about each bucket; the remaining ones about the account, its trails, its keys.
+# These checks are about single buckets. The others are about the account, its trails or keys.
 OF_BUCKETS = frozenset({"S3.5", "S3.6", "S3.8", "S3.9", "S3.14", "S3.17"})
 
 
-# Prowler requests the list of Regions from EC2, which the sandbox does not have.
+# The reply of EC2 to Prowler, which asks it for the list of Regions. The sandbox has no EC2.
 REGIONS = f"""<DescribeRegionsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">
 <requestId>1</requestId><regionInfo><item><regionName>{sandbox.REGION}</regionName>
 <regionEndpoint>ec2.{sandbox.REGION}.amazonaws.com</regionEndpoint>
@@ -81,7 +81,7 @@ REGIONS = f"""<DescribeRegionsResponse xmlns="http://ec2.amazonaws.com/doc/2016-
 
 
 def with_regions(asked: Asked, forward: Callable[[], Answer]) -> Answer:
-    """Answer the one request to EC2, and forward all other requests to the sandbox."""
+    """Answer the only request to EC2, and forward all other requests to the sandbox."""
     if b"Action=DescribeRegions" in asked.body:
         return Answer(200, {"content-type": "text/xml"}, REGIONS.encode())
     return forward()
@@ -108,7 +108,7 @@ def findings(prowler: str, running: Running, checks: Sequence[str]) -> list[dict
 
 
 def verdicts(found: list[dict[str, Any]]) -> dict[str, list[tuple[str, str, str]]]:
-    """Return the verdict, the resource and the reason of each finding, by control."""
+    """Return the verdict, the resource and the reason of each of Prowler's findings, by control."""
     controls = {check: control for control, check in CHECKS.items()}
     told: dict[str, list[tuple[str, str, str]]] = {control: [] for control in CHECKS}
     for each in found:
@@ -120,7 +120,10 @@ def verdicts(found: list[dict[str, Any]]) -> dict[str, list[tuple[str, str, str]
 
 
 def of_new_bucket(prowler: str) -> bool:
-    """Print Prowler's verdicts on a bucket made by `bucket init`; return whether they pass."""
+    """Print Prowler's verdicts on a bucket that `bucket init` made.
+
+    Return whether all of them are a pass.
+    """
     with sandbox.running() as running:
         environment = {**os.environ, **sandbox.environment(running)}
         command = [sys.executable, "-m", "s3crypt_cli", *INIT]
@@ -133,12 +136,16 @@ def of_new_bucket(prowler: str) -> bool:
 
 
 SHARED = {each.id: each.prowler_check for each in CONTROLS.values() if each.prowler_check}
-# Here Security Hub judges the account and Prowler a trail, so verdicts are compared, not ARNs.
+# For these controls, Security Hub judges the account and Prowler a trail. So only the verdicts are
+# compared, not the ARNs.
 OF_TRAILS = frozenset({"S3.22", "S3.23"})
 
 
 def explanation(control: str, ours: str, theirs: str) -> str | None:
-    """Return the reason why s3crypt and Prowler differ about a resource, or None."""
+    """Return the reason why s3crypt and Prowler differ about a resource.
+
+    Return None if this file has no reason.
+    """
     if (control, ours, theirs) == ("S3.20", "nothing", "fail"):
         return "Security Hub has no finding for a bucket with lifecycle rules"
     if (control, theirs) == ("S3.1", "nothing"):
@@ -180,7 +187,7 @@ def compared(prowler: str) -> bool:
 
 
 def of_s3crypt() -> Iterator[tuple[tuple[str, str], str]]:
-    """Yield our verdict on each resource, for the shared checks."""
+    """Yield s3crypt's verdict on each resource, for the controls that Prowler also checks."""
     for each in Auditor().configuration([], account=True):
         if each.control.id in SHARED:
             name = "" if each.control.id in OF_TRAILS else each.resource.arn
@@ -188,7 +195,7 @@ def of_s3crypt() -> Iterator[tuple[tuple[str, str], str]]:
 
 
 def of_prowler(found: list[dict[str, Any]]) -> Iterator[tuple[tuple[str, str], str]]:
-    """Yield Prowler's verdict on each resource."""
+    """Yield Prowler's verdict on each resource, for the same controls."""
     controls = {check: control for control, check in SHARED.items()}
     for each in found:
         control = controls[each["metadata"]["event_code"]]
@@ -196,7 +203,7 @@ def of_prowler(found: list[dict[str, Any]]) -> Iterator[tuple[tuple[str, str], s
         yield (control, name), str(each["status_code"]).lower()
 
 
-# Standard -> Prowler's file for it.
+# A standard -> Prowler's file with the requirements of this standard.
 FILES = {
     CIS_3: "cis_3.0_aws",
     CIS_5: "cis_5.0_aws",
@@ -208,7 +215,10 @@ FILES = {
 
 
 def are_numbers_there(prowler: str) -> bool:
-    """Print the numbers that are not in Prowler's files; return whether all are there."""
+    """Print each number of a standard that is not in Prowler's files.
+
+    Return whether all numbers are there.
+    """
     python = Path(prowler).with_name("python")
     told = subprocess.run(
         [python, "-c", "import prowler; print(prowler.__path__[0])"],
@@ -232,7 +242,7 @@ def numbers_of(file: Path, control: Control) -> set[str]:
     found = set()
     for each in json.loads(file.read_text())["Requirements"]:
         if control.prowler_check in each["Checks"]:
-            # NIST's numbers are part of the name: "AC-4(22) Access Only", "Logging (AU-2)".
+            # In Prowler's files NIST's numbers are part of the name, as in "AC-4(22) Access Only".
             name = re.search(r"[A-Z]{2}-\d+(\(\w+\))*", str(each.get("Name") or ""))
             found.add(name[0] if file.name.startswith("nist") and name else each["Id"])
     return found

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A server under test, s3crypt's stores on it, and another writer at a chosen moment."""
+"""A server under test, s3crypt's stores on it, and a second writer that acts at a chosen moment."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from s3crypt import Mode
 
 YES = "yes"
-# The server ignores the condition, and s3crypt compares by a HEAD right before the request.
+# The server ignores the condition of a request. s3crypt compares by a HEAD right before it.
 BY_HEAD = "by HEAD"
-# The server cannot copy the object; s3crypt reads and writes it instead.
+# The server cannot copy the object, so s3crypt reads and writes it.
 BY_RE_ENCRYPTION = "by re-encryption"
-# The server answers 200 and does not encrypt; s3crypt raises PolicyError and removes the object.
+# The server answers 200, but does not encrypt. s3crypt raises PolicyError and removes the object.
 REMOVED = "refused, removed"
 UNSUPPORTED = "not supported"
 NO = "no"
@@ -35,7 +35,10 @@ THEIRS = b"another writer's"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result for one promise on one server; the note gives the reason if it is not `yes`."""
+    """The result for one promise on one server.
+
+    `note` has the reason if the result is not `yes`.
+    """
 
     verdict: str
     note: str = ""
@@ -62,7 +65,7 @@ class Place:
         return S3Crypt(mode, session=self.session, endpoint_url=self.endpoint_url)
 
     def raw(self) -> Any:
-        """Return a plain client for the other writer."""
+        """Return a plain boto3 client, which acts as the other writer."""
         config = Config(
             retries={"total_max_attempts": 1}, request_checksum_calculation="when_required"
         )
@@ -78,7 +81,7 @@ class Place:
         return body
 
     def is_there(self, location: Location) -> bool:
-        """Return whether the listing contains the object."""
+        """Return whether a listing of the bucket contains the object."""
         found = self.raw().list_objects_v2(Bucket=location.bucket, Prefix=location.name)
         return bool(found.get("Contents"))
 
@@ -115,13 +118,13 @@ class Watch:
         return self.made.count(operation)
 
     def looks_before_last(self, operation: str) -> int:
-        """Return the number of HEADs before the last request of an operation."""
+        """Return the number of HEAD requests before the last request of an operation."""
         end = len(self.made) - 1 - self.made[::-1].index(operation)
         return self.made[:end].count("HeadObject")
 
 
 def because(error: S3CryptError) -> str:
-    """Return an error as a note, without parts that differ between runs."""
+    """Return an error's text as a note, without the parts that differ between runs."""
     text = str(error)
     cause = f"{type(error).__name__}: {text}"
     return f"{cause} [{error.code}]" if error.code else cause

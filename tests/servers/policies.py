@@ -50,7 +50,7 @@ NAME = "2026/q3.csv"
 MODE, KEY = "s3:x-amz-server-side-encryption", "s3:x-amz-server-side-encryption-aws-kms-key-id"
 CUSTOMER = "s3:x-amz-server-side-encryption-customer-algorithm"
 CUSTOMER_KEY = bytes(range(32))
-# The scopes whose policies are tried: the mode, and whether puts must name the encryption.
+# The modes whose policies are compared, each with whether puts must name the encryption.
 SCOPES = (
     ("sse-kms", False),
     ("sse-kms", True),
@@ -75,7 +75,8 @@ def _as_session(request: Request) -> Request:
     return replace(request, caller=replace(request.caller, arn=arn))
 
 
-# Differences between a request as a server sees it and as AWS sees it.
+# A difference in words -> the function that makes, from a request as AWS sees it, the request as
+# the server sees it.
 SIGHTS: Mapping[str, Callable[[Request], Request]] = {
     "The server has no condition key of KMS.": lambda request: _without(request, "kms:"),
     "Of a put's encryption the server has the mode alone.": lambda request: _without(
@@ -87,7 +88,7 @@ SIGHTS: Mapping[str, Callable[[Request], Request]] = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A bucket, a key and another key on the server, and the policies of the bucket's roles."""
+    """A bucket and two keys on the server, and the policies for the roles of the bucket."""
 
     endpoint_url: str
     scope: Scope
@@ -95,7 +96,7 @@ class Place:
     blob: bytes
 
     def client(self, service: str, credentials: Mapping[str, str] | None = None) -> Any:
-        """Return a client with these credentials, or else with the administrator's credentials."""
+        """Return a client with these credentials. By default they are the administrator's."""
         return client(self.endpoint_url, service, credentials)
 
 
@@ -107,7 +108,7 @@ def client(endpoint_url: str, service: str, credentials: Mapping[str, str] | Non
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """A request: the request as policies see it, and the call with clients of S3 and KMS."""
+    """A request: its form for policies, and the call that sends it with clients of S3 and KMS."""
 
     words: str
     action: str
@@ -117,7 +118,7 @@ class Try:
 
 
 def tries(place: Place) -> Iterator[Try]:
-    """Yield the requests that every role makes."""
+    """Yield the requests that are made as every role."""
     yield from _puts(place)
     yield from _of_objects(place)
     yield from _of_bucket(place)
@@ -162,7 +163,7 @@ def _of_objects(place: Place) -> Iterator[Try]:
         ("get tags", "s3:GetObjectTagging", "get_object_tagging"),
         ("delete", "s3:DeleteObject", "delete_object"),
     ):
-        # The deleted object does not exist, so that each role still finds the other object.
+        # A deletion is for an absent object, so the other object still exists for the next role.
         where = {**at, "Key": "absent"} if method == "delete_object" else at
         at_arn = resource.replace("there", "absent") if method == "delete_object" else resource
         yield Try(
@@ -271,7 +272,7 @@ def _action(method: str) -> str:
 
 
 def prepared(endpoint_url: str, mode: Any, *, strict: bool) -> Place:
-    """Make a bucket with an object, a key with a ciphertext, and their policies on the server."""
+    """Make a bucket with an object and two keys on the server, and put their policies there."""
     s3, kms, sts = (client(endpoint_url, name) for name in ("s3", "kms", "sts"))
     key, other = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
     scope = Scope(
@@ -294,7 +295,7 @@ def prepared(endpoint_url: str, mode: Any, *, strict: bool) -> Place:
 
 
 def session_of(place: Place, role: Role, policy: Document) -> dict[str, str]:
-    """Make a role on the server and return the credentials of a session of it."""
+    """Make a role with a policy on the server. Return the credentials of a session of the role."""
     iam, sts = place.client("iam"), place.client("sts")
     (arn,) = place.scope.arns_of(role)
     path, _, name = arn.partition(":role")[2].rpartition("/")
@@ -312,7 +313,7 @@ def session_of(place: Place, role: Role, policy: Document) -> dict[str, str]:
 
 
 def answer(each: Try, s3: Any, kms: Any) -> Verdict:
-    """Return the server's decision; any refusal except a missing permission counts as allowed."""
+    """Return the server's decision. Every error except a missing permission counts as allowed."""
     try:
         each.send(s3, kms)
     except ClientError as error:
@@ -323,7 +324,7 @@ def answer(each: Try, s3: Any, kms: Any) -> Verdict:
 
 
 def seen(each: Try, role: Role, place: Place) -> Request:
-    """Return the request as AWS would see it."""
+    """Return the request in the form in which AWS would see it."""
     scope = place.scope
     transport = {"aws:SecureTransport": "false"}
     if place.endpoint_url.startswith("https:"):
@@ -337,7 +338,7 @@ def seen(each: Try, role: Role, place: Place) -> Request:
 
 @dataclass(slots=True)
 class Report:
-    """The number of compared requests, and the differences by their reasons."""
+    """Counts the compared requests and the differences, by their reasons."""
 
     count: int = 0
     denied: int = 0
@@ -368,7 +369,7 @@ class Report:
 
 
 def compare(place: Place, role: Role, report: Report) -> None:
-    """Make every request as one role, and report the server's decisions."""
+    """Make every request as one role, and compare the server's decisions with s3crypt's."""
     scope = place.scope
     policy = iam_policy(role, scope)
     credentials = session_of(place, role, policy)
@@ -389,7 +390,7 @@ def main() -> int:
     report = Report()
     for mode, strict in SCOPES:
         place = prepared(endpoint_url, mode, strict=strict)
-        # An object-auditor needs prefixes, which are its only difference from a reader.
+        # The object-auditor differs from a reader only in its prefixes, which are not tested here.
         for role in (each for each in Role if each is not Role.OBJECT_AUDITOR):
             compare(place, role, report)
     sys.stdout.write(report.told())

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The promises, worded like the table in docs/modes.md, each with its check.
 
-A check never raises because of a server: a failure is its verdict, and the note has the error.
+A check raises no error if a server fails it: the outcome is then "no", and the note has the error.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ def _keeps(
     *,
     mode: Mode | None = None,
 ) -> Outcome:
-    """Decide whether server or store notices another writer's object before `operation`.
+    """Decide whether the server or the store notices an object of another writer.
 
-    The check uses three objects. For the first there is no other writer. For the second, the other
-    writer stores its object right before the last request of the operation, so that only the server
-    can notice it. For the third, it stores its object right before the last HEAD that precedes the
-    operation.
+    The check runs the operation on three objects. For the first there is no other writer. For the
+    second, the other writer stores its object right before the last request of the operation, so
+    that only the server can notice it. For the third, it stores its object right before the last
+    HEAD that precedes the operation.
     """
     location = place.fresh()
     prepare(location)
@@ -241,7 +241,7 @@ def _tags_of(place: Place, at: Location) -> dict[str, str] | Outcome:
 
 
 def _supports(make: Callable[[Place], Mode], place: Place) -> Outcome:
-    """Put and read objects of one part and of two."""
+    """Put and read an object of one part and an object of two parts."""
     mode = make(place)
     outcomes = [_stores(place, mode, size) for size in (SMALL, LARGE)]
     small, large = outcomes
@@ -318,7 +318,7 @@ def _refuses(
             spoil(params)
 
     store = place.store(_client())
-    # The first request finds out which checksums the server accepts.
+    # With the first request the store finds out which checksums the server accepts.
     with suppress(S3CryptError):
         store.put(_content(size), str(place.fresh()))
     Watch(store, operation, then=spoil_once)

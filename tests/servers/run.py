@@ -29,7 +29,7 @@ sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 from servers.place import NO, Outcome, Place  # noqa: E402 - found by the path above
 from servers.promises import PROMISES, check  # noqa: E402
 
-# SSE-KMS is requested of servers without a KMS, too: some of them answer 200.
+# SSE-KMS is also requested of servers without a KMS, because some of them answer 200.
 _INVENTED_KEY = "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-4000-8000-000000000000"
 
 
@@ -44,10 +44,10 @@ def arguments() -> argparse.Namespace:
 
 
 def prepare(endpoint_url: str, kms_key: str | None) -> Place:
-    """Make a bucket that takes SSE-C, and a KMS key if the server has a KMS."""
-    # boto3 omits the Region from a CreateBucket request only in this Region.
+    """Make a bucket that accepts SSE-C, and a KMS key if the server has a KMS."""
+    # Only with this Region does boto3 leave the Region out of a CreateBucket request.
     os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
-    # Requests that a server does not support are not retried for a minute.
+    # In seconds: do not retry requests that a server does not support for a minute.
     os.environ.setdefault("S3CRYPT_RETRY_SECONDS", "5")
     os.environ["AWS_ENDPOINT_URL_KMS"] = endpoint_url
     session = boto3.Session()

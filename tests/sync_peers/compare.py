@@ -67,7 +67,7 @@ def compare(
     variants: Sequence[Variant],
     chosen: Sequence[str] = tuple(tools.TOOLS),
 ) -> Compared:
-    """Generate this many trees, synchronise them with the chosen tools, and compare."""
+    """Generate this many trees, synchronise them with the given tools, and compare the results."""
     found = Compared()
     runs = [(direction, variant) for variant in variants for direction in DIRECTIONS]
     batches = []
@@ -101,7 +101,10 @@ def _places(bucket: str, folder: Path, name: str, direction: Direction) -> tuple
 def _store(
     client: Any, bucket: str, folder: Path, batches: Iterable[Any], chosen: Sequence[str]
 ) -> None:
-    """Store the trees of all batches, once per tool: files first, then objects in two rounds."""
+    """Store the trees of all batches once per tool.
+
+    Files come first, then the objects, in two rounds.
+    """
     sides = [
         each
         for name, direction, _, entries in batches
@@ -127,14 +130,14 @@ def _store(
     with ThreadPoolExecutor(8) as pool:
         for age in (OLD, NEW):
             list(pool.map(put, [each for each in sides if each[1] and each[2].age == age]))
-            # Listings have a resolution of one second.
+            # S3 lists times in whole seconds, so the rounds must be at least two seconds apart.
             time.sleep(2.1)
 
 
 def _sides(
     name: str, direction: Direction, entries: Iterable[Entry]
 ) -> Iterator[tuple[str, bool, Side]]:
-    """Yield the location of each file and object, and whether it is an object."""
+    """Yield the location of each file and object, its side, and whether it is an object."""
     for which, is_object in zip(("source", "target"), _TYPES[direction], strict=True):
         for entry in entries:
             side = getattr(entry, which)
@@ -185,12 +188,15 @@ def _by_rule(entry: Entry, direction: Direction, variant: Variant) -> str:
 def _is_current(source: Side, target: Side, direction: Direction) -> bool:
     if direction == "across":
         return source.age <= target.age
-    # Objects are stored between OLD and NEW.
+    # The objects were stored at a time between OLD and NEW.
     return (source if direction == "up" else target).age == OLD
 
 
 def _time(side: Side, is_object: bool) -> object:
-    """Return a comparable modification time, or an object that is equal to no other time."""
+    """Return a modification time that can be compared.
+
+    If there is none, return an object that is equal to no other.
+    """
     if not is_object:
         return side.age
     return object() if side.entry is None else side.entry
@@ -215,7 +221,7 @@ def _told(side: Side) -> str:
 
 
 def main() -> int:
-    """Compare, and print."""
+    """Run the comparison and print its results."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 500
     if missing := [name for name in ("aws", "rclone") if tools.path_of(name) is None]:
         print(f"missing: {', '.join(missing)}", file=sys.stderr)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs of aws-cli, rclone and s3crypt; each returns the relative names that it sent and deleted."""
+"""Runs of aws-cli, rclone and s3crypt. Each run returns the names that it sent and deleted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from s3crypt import NameFilter, S3Crypt
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# More folders in which the peers' commands are searched; benchmarks/peers.py has the same list.
+# This variable names more folders with the peers' commands; benchmarks/peers.py reads it too.
 _MORE_PATH = "S3CRYPT_BENCH_PEERS_PATH"
 
 
@@ -68,20 +68,20 @@ VARIANTS = (
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The actions of a tool, by relative names."""
+    """The actions of a tool: the relative names that it sent, and those that it deleted."""
 
     sent: frozenset[str]
     deleted: frozenset[str]
 
 
 def path_of(command: str) -> str | None:
-    """Return the path of a peer's command, or None."""
+    """Return the path of a peer's command. Return None if it is not installed."""
     own = str(Path(sys.executable).parent)
     folders = [own, os.environ.get("PATH", os.defpath), os.environ.get(_MORE_PATH, "")]
     found = shutil.which(command, path=os.pathsep.join(filter(None, folders)))
     if found is None:
         return None
-    # A version manager's shim may exist without the command.
+    # A version manager may have a file of this name although the command is not installed.
     done = subprocess.run([found, "--version"], capture_output=True, check=False)
     return found if done.returncode == 0 else None
 
@@ -101,7 +101,7 @@ def aws(source: str, target: str, variant: Variant) -> Made:
 
 
 def rclone(source: str, target: str, variant: Variant) -> Made:
-    """Run `rclone sync`, or `rclone copy` if nothing is to be deleted."""
+    """Run `rclone sync`, or `rclone copy` if the tool must delete nothing."""
     environment = {
         "RCLONE_CONFIG": os.devnull,
         "RCLONE_CONFIG_S_TYPE": "s3",
@@ -145,7 +145,7 @@ TOOLS: dict[str, Callable[[str, str, Variant], Made]] = {
 
 def _below(place: str, root: str) -> str:
     if not root.startswith("s3://"):
-        # aws-cli prints paths relative to the current folder.
+        # aws-cli prints paths relative to the current folder, so return them relative to `root`.
         return os.path.relpath(place, root)
     return place[len(root) :]
 

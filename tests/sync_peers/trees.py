@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Generated trees: pairs of a source and a target with every difference that a tool may compare.
+"""Generated trees: each is a source and a target with all differences that a tool may compare.
 
 A tree is a separate folder, so that one run of a tool synchronises many trees.
 """
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 Direction = Literal["up", "down", "across"]
-# In seconds from the time at which the objects are stored. Objects of the same name are stored at
-# least two seconds apart, because S3 lists whole seconds.
+# The ages of files, in seconds from the time at which the objects are stored. Objects of the same
+# name are stored at least two seconds apart, because S3 lists whole seconds.
 OLD, NEW = -86_400, 86_400
-# Names that sort differently by bytes, by parts and by characters, and names that URIs must quote.
+# Folders whose names sort differently by bytes, by parts and by characters, and names that a URI
+# must quote.
 _FOLDERS = ("", "a/", "a-b/", "a.b/", "a0/", "deep/er/", "ä/", "with blank/")
 _NAMES = (
     "a!",
@@ -49,7 +50,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A name with its source and its target; at least one of them exists."""
+    """A name, with its source and its target. At least one of the two exists."""
 
     name: str
     source: Side | None
@@ -61,7 +62,7 @@ def tree(number: int, direction: Direction) -> list[Entry]:
     chance = random.Random(f"{direction} {number}")
     folders = chance.sample(_FOLDERS, 3)
     names = {chance.choice(folders) + chance.choice(_NAMES) for _ in range(chance.randint(4, 12))}
-    # No tree has an empty source, and every tree needs at least one action.
+    # Every tree needs a source that is not empty, and at least one action.
     made = [_entry(chance, f"{number:03}/{name}", direction) for name in sorted(names)]
     return [*made, Entry(f"{number:03}/new", Side(b"new", OLD), None)]
 
