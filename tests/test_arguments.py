@@ -192,7 +192,7 @@ def test_what_is_no_key_of_a_raw_keyring() -> None:
     ids=str,
 )
 def test_what_to_write_for_a_mode(given: Any, hint: str) -> None:
-    """The hint shows how to write the mode that the caller probably meant."""
+    """If a value is no mode, the hint shows how to write the mode that was probably meant."""
     with pytest.raises(ConfigError) as caught:
         S3Crypt(given)
     assert hint in str(caught.value.hint)
@@ -209,7 +209,7 @@ def test_what_to_write_for_a_keyring() -> None:
 
 
 def test_text_for_a_mode(tmp_path: Path) -> None:
-    """As a mode, text is accepted that names a key, or a mode without required arguments."""
+    """Text is accepted as a mode if it names a key, or a mode without required arguments."""
     (tmp_path / "own.key").write_bytes(KEY)
     aes_text = f"aes:n/k={tmp_path / 'own.key'}"
     assert S3Crypt("sse-s3").mode == SSES3()

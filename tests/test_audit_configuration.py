@@ -374,7 +374,7 @@ def test_throttled_requests_are_repeated() -> None:
 
 
 def test_a_bucket_of_another_region_is_asked_there() -> None:
-    """The findings and fixes of a bucket in another Region name that Region."""
+    """If a bucket is in another Region, its findings and fixes name that Region."""
     name = new_name()
     there = boto3.client("s3", region_name="eu-west-1")
     where: Any = {"LocationConstraint": "eu-west-1"}
@@ -551,9 +551,9 @@ def test_a_record_is_the_finding() -> None:
 
 
 def test_responsibility_is_filled_from_findings() -> None:
-    """A duty has the worst verdict of its controls: fail, then unknown.
+    """The verdict of a duty is fail if a control fails, else unknown if a control is unknown.
 
-    Without controls it has none.
+    A duty without a control has no verdict.
     """
     resource = Resource("bucket", "arn:aws:s3:::acme", audited.ACCOUNT, "us-east-1")
     found = [

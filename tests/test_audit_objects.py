@@ -543,7 +543,7 @@ def test_a_finding_does_not_depend_on_the_order_of_the_objects() -> None:
 
 
 def test_a_finding_keeps_its_id(bucket: str) -> None:
-    """The same cause in the same place keeps its id in the next run, whatever the count."""
+    """A finding about the same cause and place has the same id in the next run, for any count."""
     demands = Demands(modes=frozenset({"sse-kms"}))
     put(SSES3(), f"s3://{bucket}/a")
     before = only(audit(f"s3://{bucket}/", demands), 14)

@@ -58,7 +58,10 @@ FAIL, UNKNOWN, PASS = Verdict.FAIL, Verdict.UNKNOWN, Verdict.PASS
     ],
 )
 def test_the_exit_code(findings: list[tuple[Severity, Verdict]], fail_on: str, code: int) -> None:
-    """The exit code is 3 for an open finding of the severity, 1 for an unknown one, else 0."""
+    """The exit code is 3 if a finding is open that has the severity of --fail-on, or a higher one.
+
+    Otherwise it is 1 if a finding is unknown, else 0.
+    """
     report = make_report(samples.run(), [of_severity(*each) for each in findings])
     assert exit_code(report, Severity.parse(fail_on)) == code
 

@@ -353,7 +353,10 @@ def test_a_refusal_is_one_line(  # noqa: PLR0917 - fixtures
     folder: Path,
     capsys: Captured,
 ) -> None:
-    """The error is one line of at most 160 columns that names the object; nothing changes."""
+    """A refused command prints one line of at most 160 columns that names the object.
+
+    Nothing is changed.
+    """
     for key in ("k", "k2"):
         (folder / key).write_bytes(Path(guarded["keys"], key).read_bytes())
     (folder / "link").symlink_to("f")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every benchmark runs at a small size, so that it also runs at full size. No speed is tested."""
+"""Every benchmark is run at a small size, to show that it runs at all. No speed is tested."""
 
 from __future__ import annotations
 

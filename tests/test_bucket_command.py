@@ -351,7 +351,7 @@ def test_a_key_of_somebody_else_behind_the_alias_is_refused(
 
 
 def test_a_name_that_is_taken_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """The error says so if the name is taken between the first look and the creation."""
+    """If another account takes the bucket's name before the creation, the error says so."""
     taken = b"<Error><Code>BucketAlreadyExists</Code><Message>Taken</Message></Error>"
     name = new_name()
 

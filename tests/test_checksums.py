@@ -542,7 +542,8 @@ def test_a_refusal_may_come_after_another_parts_success(
         if not _is_trailer(asked):
             return forward()
         if both.wait(30):
-            # The next part with a header shows that the worker knows of the first part's success.
+            # Wait for the next part with a header: then the worker knows that the first part
+            # succeeded.
             assert all(by_header.acquire(timeout=30) for _ in range(2))
         return refusal(411, "MissingContentLength")
 

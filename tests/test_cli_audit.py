@@ -133,7 +133,7 @@ def test_what_fails_weighs_more_than_what_is_unknown(acme: str) -> None:
 
 
 def test_a_bucket_that_is_not_there_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """The error names the missing bucket, and no report is printed."""
+    """If the bucket does not exist, the error names it, and no report is printed."""
     name = new_name()
     assert run(["audit", name]) == 5
     captured = capsys.readouterr()

@@ -420,7 +420,10 @@ def test_bad_input_is_one_line_and_changes_nothing(
     bad_bucket: str,
     s3: Any,
 ) -> None:
-    """The error is one short line that names the object, perhaps with a hint; nothing changes."""
+    """For bad input the command prints one short line that names the object, perhaps with a hint.
+
+    Nothing is changed.
+    """
     Path("f").write_bytes(b"f")
     Path("d").mkdir()
     Path("d/g").write_bytes(b"g")

@@ -93,7 +93,10 @@ def test_bad_input_is_one_line_and_changes_nothing(
     words: tuple[str, ...], code: int, told: str, bucket: str, s3: Any,
     command: Callable[..., tuple[int, str, str]],
 ) -> None:  # fmt: skip
-    """The error is one line that names its subject, and its exit code shows the kind."""
+    """For bad input the command prints one line that names its subject.
+
+    The exit code shows the kind of the error, and nothing is changed.
+    """
     s3.put_object(Bucket=bucket, Key="t/x", Body=b"x")
     ended = command("sync", *(word.format(bucket) for word in words))
     lines = [line for line in ended[2].splitlines() if line.startswith("s3crypt: ")]

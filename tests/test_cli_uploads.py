@@ -173,7 +173,10 @@ def test_a_command_says_which_upload_it_leaves(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The error names the upload's id and the command that lists it, for one put and many."""
+    """If a put leaves an upload, the error names the upload's id and the command that lists it.
+
+    This holds for one file and for many files.
+    """
     monkeypatch.chdir(tmp_path)
     Path("tree").mkdir()
     Path("tree/x").write_bytes(payload(PART + 1))
@@ -200,7 +203,7 @@ def test_an_interrupted_command_says_which_upload_it_leaves(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The message about the interrupt is followed by the id of the upload that is left."""
+    """If an interrupted put leaves an upload, the id follows the message about the interrupt."""
     (tmp_path / "x").write_bytes(payload(PART + 1))
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One store in several threads and processes, over a fork, and interrupted.
+"""One store is used in several threads and processes, over a fork, and when it is interrupted.
 
-Code that forks or is interrupted runs as a script of its own, so that the test runner is not
-affected.
+Code that forks or is interrupted runs as a separate script, so the test runner is not affected.
 """
 
 from __future__ import annotations

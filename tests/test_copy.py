@@ -295,7 +295,7 @@ def test_s3s_own_encryption_of_the_copy_is_the_target_buckets(
 def test_what_is_returned_is_about_the_copy(
     bucket: str, kms_key: str, requests_log: RequestsLog
 ) -> None:
-    """The result describes the written copy, without a further request."""
+    """The result of a copy describes the written object, and needs no further request."""
     modes: list[Mode] = [SSEKMS(kms_key), ClientSide(aes())]
     for to in modes:
         connect(SSES3()).put(b"data", f"s3://{bucket}/a", metadata={"k": "v"})

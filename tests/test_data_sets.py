@@ -549,7 +549,7 @@ def test_blockcache_keeps_nothing_that_was_not_verified(lake: Lake, tmp_path: Pa
     path, content = lake.new("x"), b"customer" * FRAME
     lake.files.pipe(path, content)
     body = bytearray(stored(lake.s3, lake.bucket, lake.name(path)))
-    # This byte is in the third frame, because the header is shorter than a frame.
+    # Change a byte in the third frame: the header is shorter than a frame.
     body[3 * STRIDE] ^= 1
     rewrite(lake.s3, lake.bucket, lake.name(path), bytes(body))
     with _by_blocks(lake, path, tmp_path) as file:

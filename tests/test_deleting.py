@@ -49,7 +49,7 @@ def keys(asked: Asked) -> list[str]:
 
 def told(relay: Relay) -> list[str]:
     """Return the requests for objects: POST for a batch, otherwise the method and the name."""
-    # After a 400, botocore asks for the bucket's Region.
+    # Leave out the requests of botocore, which asks for the bucket's Region after a 400.
     asked_for = [asked for asked in relay.asked if keys(asked) != [""]]
     return ["POST" if is_batch(one) else f"{one.method} {keys(one)[0]}" for one in asked_for]
 
@@ -413,7 +413,7 @@ def test_half_a_reply_proves_nothing(body: bytes, sandbox: Running, bucket: str,
 def test_an_object_that_nobody_may_look_at_is_deleted(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """HEAD answers 400 without the customer key, so the object is deleted by its ETag alone."""
+    """A HEAD without the customer key gets 400, so the object is deleted by its ETag alone."""
     etag = s3.put_object(Bucket=bucket, Key="a", Body=b"data", **ssec())["ETag"]
     spoil = once(lambda _, forward: _cut(forward, "before-sending"))
     with relaying(sandbox.endpoint_url, spoil) as relay:

@@ -409,7 +409,10 @@ def test_the_bucket_blocks_customer_keys(
 
 
 def test_the_object_is_absent(bucket: str) -> None:
-    """The next command lists the objects beside the missing object; a put has no fault."""
+    """If the object is missing, the next command lists the objects beside it.
+
+    A put has no fault.
+    """
     found = cause(f"s3://{bucket}/2026/q3.csv")
     assert (found.area, found.next) == (Area.OBJECT, f"s3crypt ls s3://{bucket}/2026/")
     assert cause_of(diagnose(f"s3://{bucket}/2026/q3.csv", "put", SSES3())) is None

@@ -29,7 +29,7 @@ NAMES = ("a.csv", "b.txt", "sub/c.csv", "sub/d.TXT")
 def test_the_last_rule_that_fits_decides(
     rules: tuple[tuple[str, str], ...], wanted: object
 ) -> None:
-    """As in `aws s3 cp` the last matching rule decides, and * also matches slashes."""
+    """The last matching rule decides, as in `aws s3 cp`, and * also matches slashes."""
     names = NameFilter(rules)  # type: ignore[arg-type]  # the rules of a test are text
     assert tuple(name for name in NAMES if names.selects(name)) == wanted
 

@@ -331,7 +331,7 @@ def test_an_obstacle_against_what_is_done_is_none() -> None:
     ],
 )
 def test_which_statements_make_a_bucket_public(statement: dict[str, Any], is_public: bool) -> None:
-    """As in S3, an Allow for everyone is public unless a condition fixes values of certain keys."""
+    """An Allow for everyone is public unless a condition fixes values of certain keys, as in S3."""
     assert bool(statements.public(policy(statement).document)) is is_public
 
 

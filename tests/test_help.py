@@ -161,7 +161,7 @@ def test_a_help_page_fits_a_terminal(
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_the_options_of_every_command_come_last(words: str) -> None:
-    """The last group of options are those that all commands have; a command's own come first."""
+    """The options that all commands have are the last group, after the command's own options."""
     command = COMMANDS[words]
     headings = [name for name, _ in option_groups(command, click.Context(command))]
     assert COMMON not in headings or headings[-1] == COMMON

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files below a folder: all of them, in order, and an error for each unusable entry."""
+"""The walk of the files below a folder: all files in order, and an error per unusable entry."""
 
 from __future__ import annotations
 

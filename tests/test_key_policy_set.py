@@ -108,7 +108,7 @@ def test_the_same_policy_is_no_change(writer: PolicyWriter, key: str, tmp_path: 
         ),
         # The caller keeps control of the key, but the account loses it.
         ([allow("Admin", CALLER)], r":root could no longer call kms:PutKeyPolicy"),
-        # It is uncertain whether a later request of the caller will have the tag.
+        # A later request of the caller may lack the tag, so the caller may be locked out.
         (
             [
                 allow(

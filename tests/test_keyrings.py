@@ -814,7 +814,10 @@ def test_rsa_keys_of_every_size_are_named(bits: int) -> None:
 
 
 def test_namespaces_that_only_look_like_awss(rsa_pem: tuple[bytes, bytes]) -> None:
-    """The namespace of a raw key may begin like AWS's provider ids; it writes and reads."""
+    """The namespace of a raw key may begin like AWS's provider ids.
+
+    Such a key can write and read.
+    """
     keyrings = (
         AESKeyring("aws-kms-prod", "key", KEY_BYTES),
         RSAKeyring("aws-kms-prod", "key", private=rsa_pem[1]),

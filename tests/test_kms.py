@@ -214,7 +214,7 @@ def test_rotations_are_listed_oldest_first(manager: KeyManager, name: str) -> No
 
 
 def test_the_26th_rotation_is_refused_and_explained(manager: KeyManager) -> None:
-    """The error of the 26th rotation on demand says that KMS allows 25, and names alternatives."""
+    """KMS allows 25 rotations on demand per key; the error for a further one names alternatives."""
     key = manager.create()
     for _ in range(25):
         manager.rotate(key.arn)

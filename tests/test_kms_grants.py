@@ -91,7 +91,7 @@ def test_a_lost_reply_to_a_revocation(key: str, manager: KeyManager, sandbox: Ru
 def test_a_lost_reply_to_a_revocation_among_many_grants(
     key: str, manager: KeyManager, kms: Any, sandbox: Running
 ) -> None:
-    """After a lost reply the grant is looked for on all pages: KMS lists 50 grants per page."""
+    """After a lost reply all pages of grants are searched: KMS lists 50 grants per page."""
     for number in range(60):
         kms.create_grant(
             KeyId=key,

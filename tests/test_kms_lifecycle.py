@@ -215,7 +215,7 @@ def test_keys_of_every_kind_can_be_deleted(kind: str, manager: KeyManager, kms: 
 
 @pytest.mark.parametrize("operation", _VERBS)
 def test_a_refusal_names_the_action(operation: str, sandbox: Running, kms: Any) -> None:
-    """If KMS refuses an action, the error names it, and the account whose callers KMS allows."""
+    """If KMS refuses an action, the error names the action, and the hint the key's account."""
     kinds = {"EnableKey": "disabled", "CancelKeyDeletion": "pending deletion"}
     key = key_of_kind(kms, kinds.get(operation, "enabled"))
     with (

@@ -279,7 +279,10 @@ def test_material_that_the_key_has_is_not_new(
 def test_one_new_material_waits_at_a_time(
     manager: KeyManager, key: str, material: Callable[[], Path]
 ) -> None:
-    """Only one new material can wait for a rotation; it can be deleted, and then none waits."""
+    """Only one new material can wait for a rotation.
+
+    If the waiting material is deleted, the key has only its current material.
+    """
     manager.import_material(key, material())
     waiting = manager.import_material(key, material(), is_new=True).material
     assert waiting is not None

@@ -114,9 +114,9 @@ def test_a_key_that_may_not_be_seen_may_be_a_wanted_one(
 
 
 def test_shared_keys_are_listed_apart(sandbox: Running, manager: KeyManager, key: str) -> None:
-    """A listing of shared keys has only keys of other accounts, and other listings have none.
+    """A listing of shared keys has only keys of other accounts; other listings have only own keys.
 
-    KMS describes such a key, but refuses its details.
+    KMS describes a shared key, but refuses its details.
     """
     arn = sandboxes.share_key(sandbox)
     (found,) = [each for each in manager.list(shared=True) if each.arn == arn]
@@ -272,7 +272,10 @@ def test_a_rotation_is_waited_for(manager: KeyManager, key: str) -> None:
 def test_a_rotation_that_does_not_finish_says_what_to_do(
     manager: KeyManager, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a rotation does not finish in time, the error says not to repeat it, and how to look."""
+    """If a rotation does not finish in time, the error says not to repeat it.
+
+    The hint names the command that shows the key.
+    """
     monkeypatch.setattr(rotating, "_POLLING_SECONDS", (0.05, 0.05))
     with pytest.raises(KeyUnavailableError, match="was begun") as caught:
         manager.rotate(key, wait=True)

@@ -85,7 +85,7 @@ class Forms:
             case "kms1":
                 return KMSKeyring(self.keys[0], session=self.session)
             case "kms2":
-                # The key is named by its alias, so that KMS must resolve the key's ARN.
+                # The alias names the key here, so KMS must resolve it to the key's ARN.
                 return KMSKeyring(ALIASES[1], session=self.session)
             case "aes":
                 return _aes()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All readers of messages, so that the tests can run each vector and change through all of them."""
+"""All readers of messages: the tests run each vector and each change through every reader."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence

@@ -50,8 +50,8 @@ def rsa_keyring(number: int = 0, padding: str = "PKCS1") -> RSAKeyring:
 class Decoyed:
     """A keyring that puts a decoy under the same RSA key before each wrapped data key.
 
-    Without decoys this occurs by chance: about 1 of 250 PKCS #1 messages under two keys of the same
-    name looks like this to a reader.
+    This also occurs by chance: about 1 of 250 PKCS #1 messages under two keys of the same name
+    looks like this to a reader.
     """
 
     def __init__(self, keyring: RSAKeyring) -> None:

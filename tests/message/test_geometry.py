@@ -85,7 +85,7 @@ def test_either_ending_is_understood(length: int, frame_length: int, empty_final
     ],
 )
 def test_an_exact_multiple_has_one_frame_more(length: int, frames: int, written: int) -> None:
-    """After only full frames there is an empty final frame.
+    """If the plaintext fills its last frame, an empty final frame follows.
 
     The expected numbers are written out and not computed.
     """

@@ -162,7 +162,7 @@ def waits(*seconds: float, verb: str = "write") -> list[Event]:
     ],
 )
 def test_as_the_sdk_does(limits: tuple[float, int, int], events: list[Event]) -> None:
-    """Both caches make the same calls at each limit, just below it, and just above it."""
+    """CachingKeyring and the SDK's cache make the same calls at each limit, below and above it."""
     compare(limits, events)
 
 

@@ -122,7 +122,7 @@ def test_wider_elements_are_taken_as_bytes() -> None:
 
 
 def test_the_smallest_message() -> None:
-    """The message of an empty plaintext has one empty final frame, and always the same form."""
+    """The message of an empty plaintext is a header and one empty final frame."""
     first, second = (message.encrypt(b"", KEYRING) for _ in range(2))
     assert first != second
     assert len(first) == len(second) == len(message.read_header(io.BytesIO(first))) + 40
@@ -383,7 +383,7 @@ def test_the_source_is_read_from_its_position_and_left_open() -> None:
 
 
 def test_streams_are_binary_files() -> None:
-    """Both streams can be wrapped, copied and read at once like any binary file."""
+    """Encrypting and decrypting streams can be wrapped, copied and read like any binary file."""
     data = plaintext_of(300_000)
     with io.BufferedReader(encrypting(data, frame_length=4096)) as stream:
         written = stream.read()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Generated trees: each is a source and a target with all differences that a tool may compare.
 
-A tree is a separate folder, so that one run of a tool synchronises many trees.
+Each tree is a separate folder, so one run of a tool synchronises many trees.
 """
 
 from __future__ import annotations
