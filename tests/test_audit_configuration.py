@@ -401,7 +401,7 @@ def test_a_bucket_of_another_account_is_unknown() -> None:
 
 
 def test_a_bucket_that_is_not_there_is_an_error() -> None:
-    """A bucket that the caller names must exist."""
+    """An audit of a named bucket that does not exist is an error."""
     with pytest.raises(ObjectNotFoundError):
         list(Auditor().configuration([new_name()], account=False))
 

@@ -49,8 +49,8 @@ STATEMENT = {
     "Action": "s3:GetObject",
     "Resource": "arn:aws:s3:::acme/*",
 }
-# The kind of a setting and a reply of S3 with it. Then the argument of the request that sets the
-# same value, and the argument's content.
+# A kind of setting, a reply of S3 that has it, the name of the argument that sets the same value in
+# a request, and the argument's content.
 REPLIES: list[tuple[type[Setting], dict[str, Any], str, Any]] = [
     (
         Encryption,

@@ -58,7 +58,10 @@ def identified(sandbox: Running, arn: str, role: str | None = None) -> Identity:
 
 
 def test_a_role_is_named_with_its_path(sandbox: Running) -> None:
-    """IAM reports the role's path, which the ARN of the session does not contain."""
+    """An assumed role is named with its path, which IAM reports.
+
+    The ARN of the session does not contain the path.
+    """
     arn = f"{_ROLE}aws-reserved/sso.amazonaws.com/Engineer"
     found = identified(sandbox, _SESSION, arn)
     assert found == Identity(Caller("role", arn, ACCOUNT), _SESSION, has_known_path=True)

@@ -121,7 +121,7 @@ def _is_completion(asked: Asked) -> bool:
 
 
 def _no_checksum(asked: Asked) -> bool:
-    # The header that requests a checksum in the reply is no checksum.
+    # Leave out the header that requests a checksum in the reply: it is no checksum.
     named = asked.headers.keys() - {"x-amz-checksum-mode"}
     kinds = ("x-amz-checksum-", "x-amz-sdk-checksum", "x-amz-trailer")
     return not any(name.startswith(kinds) for name in named)

@@ -51,7 +51,10 @@ def directory(tmp_path: Path, bucket: str) -> Path:
 def test_the_question_is_asked_on_a_terminal(
     answer: bytes, is_written: bool, directory: Path, bucket: str
 ) -> None:
-    """The question follows the difference; without a yes nothing is written or saved."""
+    """The command shows the difference before it asks.
+
+    Without a yes nothing is written or saved.
+    """
     controller, terminal = pty.openpty()
     command = [*_COMMAND, f"s3://{bucket}"]
     with subprocess.Popen(

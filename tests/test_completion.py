@@ -174,7 +174,7 @@ def test_the_page_of_names_is_one_request(
 
 
 def test_no_shell_waits_for_an_mfa_token(tmp_path: Path) -> None:
-    """Completion fails without asking for an MFA token: it would ask in the command line."""
+    """Completion asks for no MFA token and fails: the question would be in the command line."""
     (tmp_path / "config").write_text(
         "[profile base]\naws_access_key_id = a\naws_secret_access_key = b\n"
         "[profile mfa]\nrole_arn = arn:aws:iam::123456789012:role/x\nsource_profile = base\n"

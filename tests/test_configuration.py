@@ -331,7 +331,7 @@ def test_an_rsa_key_of_another_kind_is_named_with_its_file(tmp_path: Path) -> No
 def test_the_home_directory_in_the_name_of_a_key_file(
     key_file: Path, pem_files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`~` is expanded here: a shell expands it only at the start of a word."""
+    """s3crypt expands `~` in a key file's name: a shell expands it only where a word begins."""
     monkeypatch.setenv("HOME", str(key_file.parent))
     key = key_file.read_bytes()
     expected = s3crypt.AESKeyring("acme", "2026", key)

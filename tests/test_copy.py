@@ -84,7 +84,10 @@ def _location(uri: str) -> Any:
 def test_a_client_side_object_without_bindings_is_copied_inside_s3(
     key_location: Any, bucket: str, kms_key: str, requests_log: RequestsLog
 ) -> None:
-    """Key and context stay the same, so no byte is transferred and no data key is requested."""
+    """A client-side object without bindings is copied inside S3, with its key and its context.
+
+    No byte is transferred, and no data key is requested.
+    """
     mode = ClientSide(kms_keyring(kms_key), bind_name=False, key_location=key_location)
     store, data = connect(mode), payload(500_000)
     store.put(data, f"s3://{bucket}/a", metadata={"k": "v"})
@@ -100,7 +103,10 @@ def test_a_client_side_object_without_bindings_is_copied_inside_s3(
 def test_a_bound_object_keeps_its_name_in_another_bucket(
     bucket: str, s3: Any, requests_log: RequestsLog
 ) -> None:
-    """With the same name S3 copies the object, unless its bucket is bound as well."""
+    """S3 itself copies an object to the same name in another bucket if only its name is bound.
+
+    If its bucket is bound too, the object is encrypted anew.
+    """
     data, other = payload(500_000), f"other-{bucket}"[:63]
     s3.create_bucket(Bucket=other)
     for mode, is_inside in (
@@ -262,7 +268,7 @@ def test_the_version_from_before_a_bucket_had_versions(bucket: str, s3: Any) -> 
 
 
 def test_annotations_that_a_rotation_left_behind_are_copied(versioned_bucket: str, s3: Any) -> None:
-    """The source's metadata name the version that has the annotations, and they are copied."""
+    """A copy has the annotations that a rotation left on an older version of the source."""
     where = {"Bucket": versioned_bucket, "Key": "a"}
     old = s3.put_object(**where, Body=b"x")["VersionId"]
     s3.put_object_annotation(**where, AnnotationName="note", AnnotationPayload=b"kept")

@@ -673,7 +673,7 @@ def dask_frame(cluster: Any) -> Any:
 
 # All tests of Dask run on one worker of pytest, so that there is one cluster.
 on_cluster = pytest.mark.xdist_group("dask")
-# Dask calls pandas in a way that pandas 3.1 deprecates.
+# Ignore the warning about Dask, which calls pandas in a way that pandas 3.1 deprecates.
 dasks_own = pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")
 
 

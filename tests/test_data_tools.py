@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # A test below runs the lines of each tool.
 TOOLS = ["pandas", "pyarrow", "DuckDB", "Polars", "Dask", "zarr", "fsspec"]
-# Dask calls pandas in a way that pandas 3.1 deprecates.
+# Ignore the warning about Dask, which calls pandas in a way that pandas 3.1 deprecates.
 dasks_own = pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")
 
 

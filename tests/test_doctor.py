@@ -213,7 +213,7 @@ def test_the_bucket_is_of_another_account(bucket: str) -> None:
 def test_a_bucket_that_is_not_shown_is_unknown(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If S3 does not show the bucket, no check passes its policy."""
+    """If S3 does not show the bucket, no check of its policy is "ok"."""
     S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
     with through(refusing("s3", 403, "AccessDenied"), monkeypatch):
         found = diagnose(f"s3://{bucket}/a")
@@ -535,7 +535,10 @@ def test_the_alias_leads_nowhere(bucket: str, monkeypatch: pytest.MonkeyPatch) -
 def test_the_key_policy_denies_decrypt_alone(
     use: tuple[str, Any, str], kms: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DryRun separates Decrypt from GenerateDataKey; the policy of the next step allows both."""
+    """If the key policy denies only Decrypt, the doctor finds this by DryRun.
+
+    The policy of the next step allows Decrypt and GenerateDataKey.
+    """
     uri, mode, key = use
     deny = {"Effect": "Deny", "Principal": "*", "Action": "kms:Decrypt", "Resource": "*"}
     kms.put_key_policy(KeyId=key, PolicyName="default", Policy=_key_policy(deny))

@@ -169,7 +169,7 @@ def test_a_large_object_that_was_seen_is_begun_shortly(
 def test_of_an_unknown_object_all_is_asked_for_that_a_small_one_has(
     fs: S3CryptFileSystem, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """The first GET of an unknown object is long, except for a read of a range."""
+    """The first GET of an unknown object is long enough for a small object, except for a range."""
     fs.pipe_file(f"{bucket}/x", payload(LARGE))
     requests_log.clear()
     fs.open(f"{bucket}/x").close()

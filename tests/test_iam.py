@@ -311,7 +311,7 @@ def test_the_lines_take_every_change_back(iam: Any, team: Team) -> None:
 
 
 def _run(iam: Any, line: str) -> None:
-    """Run a command of the AWS command line interface with boto3."""
+    """Execute a command of the AWS command line interface, by calling boto3."""
     for command in line.split(" && "):
         program, service, name, *words = shlex.split(command)
         assert (program, service) == ("aws", "iam")

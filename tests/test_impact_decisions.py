@@ -98,7 +98,7 @@ HEADER = "client (header)"
     ids=str,
 )
 def test_a_key_means(seen: Sighting, found: tuple[str, str]) -> None:
-    """The key is decided to be the only key of the object, one of several, no key, or unknown."""
+    """The key is the object's only key, one of several, or unrelated to it, or this is unknown."""
     assert decided(seen) == found
 
 

@@ -271,7 +271,7 @@ def test_edks_are_equal_whatever_their_material() -> None:
 def test_inspect_prints_the_id(
     bucket: str, kms_key: str, kms: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The text output has one line; the JSON output has one entry per key."""
+    """`inspect` prints the material ids, in text on one line and in JSON as one entry per key."""
     uri = f"s3://{bucket}/x"
     connect(in_metadata(kms_keyring(kms_key))).put(b"plain", uri)
     wanted = current(kms, kms_key)

@@ -205,7 +205,7 @@ _OTHER_KEYS: dict[str, dict[str, str]] = {
 def test_a_key_that_takes_no_material(
     manager: KeyManager, kms: Any, material: Callable[[], Path], message: str
 ) -> None:
-    """For a key that takes no material, imports and a deletion fail with the reason."""
+    """If a key takes no material, imports and deletions fail, and the error has the reason."""
     arn = kms.create_key(**_OTHER_KEYS[message])["KeyMetadata"]["Arn"]
     for refused in (
         lambda: manager.import_wrapped_material(arn, b"wrapped", b"token"),

@@ -96,7 +96,7 @@ class Place:
         return value
 
     def check_sealed(self, path: str) -> None:
-        """Check that there are objects at the path or below it, and that none contains `MARK`."""
+        """Check that objects are at the path or below it, and that no object contains `MARK`."""
         prefix = path.removeprefix(f"{self.bucket}/")
         found = [name for name in names(self.s3, self.bucket) if name.startswith(prefix)]
         assert found
