@@ -58,6 +58,8 @@ def on_page_markdown(markdown: str, *, page: Any, files: Files, **_: Any) -> str
         site = pages.get(path) or pages.get(f"{path}/README.md")
         if site:
             return f"[{text}]({relpath(site, PurePosixPath(name).parent)}{anchor or ''})"
+        if not (ROOT / path).exists():
+            _log.warning("%s links to %s, which does not exist", name, path)
         # The site has no page for the file: the reader sees its path in the repository.
         return f"`{path}`" if text.strip("`") in (target, path) else f"{text} (`{path}`)"
 
