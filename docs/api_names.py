@@ -159,10 +159,11 @@ class Name:
 
     def keys(self) -> Iterator[tuple[str, ast.expr]]:
         """Yield the keys of a typed dictionary and of its bases, with their types."""
-        for base in getattr(self.value, "__orig_bases__", ()):
-            if is_typeddict(base):
-                yield from Name(f"{base.__module__}.{base.__name__}").keys()
         if isinstance(self.node, ast.ClassDef):
+            for node in self.node.bases:
+                base = getattr(import_module(self.home), ast.unparse(node))
+                if is_typeddict(base):
+                    yield from Name(f"{base.__module__}.{base.__name__}").keys()
             yield from ((name, type_) for name, type_, _ in _assigned(self.node))
 
 
