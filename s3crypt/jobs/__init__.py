@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work on many objects: a lazy source of items, a bounded window of work, an outcome for each.
+"""Work on many objects, with a limited number in progress, and an outcome for each item.
 
-`window` runs the work in parallel, `sources` finds files, `targets` assigns paths to objects, and
-`filters` selects names, and
-`journal` stores the outcomes. The verbs themselves are in `objects` and `rotation`.
+`window` runs the work in parallel, `sources` finds files, `targets` assigns paths to objects,
+`filters` selects names, and `journal` stores the outcomes. The operations on objects are in
+`objects` and `rotation`.
 """
 
 from .filters import EVERY_NAME, NOTHING_SELECTED, NameFilter, selected

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which names of a tree a job works on: patterns of shells, in the order in which they are given.
+"""Select the names in a tree on which a job works, by shell patterns.
 
-This module knows neither files nor S3: a name is a text with slashes, relative to the tree.
+This module does not know files or S3: a name is a text with slashes, relative to the tree.
 """
 
 import re
@@ -14,22 +14,21 @@ from typing import Literal, TypeVar
 from s3crypt.errors import ConfigError, ObjectNotFoundError
 
 Item = TypeVar("Item")
-# An opening bracket that is never closed is no wildcard.
+# A bracket that is opened and never closed is not a wildcard.
 _WILDCARD = re.compile(r"[*?]|\[[^\]/]+\]")
 
 
 @dataclass(frozen=True, slots=True)
 class NameFilter:
-    """Selects names of a tree. Without rules and without a pattern it selects every name.
+    """Selects names in a tree. Without rules and without a pattern, it selects every name.
 
-    `*` stands for any characters, slashes too, `?` for one character, `[abc]` and `[!a-c]` for one
-    character of a set. Case matters.
+    `*` matches any characters including slashes, `?` matches one character, and `[abc]` and
+    `[!a-c]` match one character of a set. Upper and lower case are different.
 
     Attributes:
-        rules: Pairs of `include` or `exclude` and a pattern. The last rule whose pattern fits a
-            name decides, as in `aws s3 cp`. A name that no rule fits is included.
-        pattern: A pattern that every selected name fits as well; None for no pattern. With a
-            pattern, even `*`, it is an error if no name is selected.
+        rules: Pairs of `include` or `exclude` and a pattern. The last rule whose pattern matches a
+            name decides, as in `aws s3 cp`. A name that no rule matches is included.
+        pattern: A pattern that every selected name must match, too.
     """
 
     rules: tuple[tuple[Literal["include", "exclude"], str], ...] = ()
@@ -41,7 +40,9 @@ class NameFilter:
 
     @staticmethod
     def split(name: str) -> tuple[str, str] | None:
-        """Return the folder and the pattern of a name with wildcards; None for a name without.
+        """Return the folder and the pattern of a name with wildcards.
+
+        Return None without wildcards.
 
         The folder ends at the last slash before the first wildcard.
         """
@@ -52,8 +53,8 @@ class NameFilter:
         return folder, name[len(folder) :]
 
     def __bool__(self) -> bool:
-        """Return whether names are selected: by rules or by a pattern, even by `*`."""
-        return bool(self.rules) or self.pattern is not None
+        """Return whether the filter can exclude any name."""
+        return bool(self.rules) or self.pattern != "*"
 
     def selects(self, name: str) -> bool:
         """Return whether the filter selects a name."""
@@ -68,22 +69,22 @@ class NameFilter:
 
     @property
     def beginning(self) -> str:
-        """Return the text that every selected name begins with: the pattern up to a wildcard."""
-        return _WILDCARD.split(self.pattern or "", maxsplit=1)[0]
+        """Return the text before the first wildcard: every selected name begins with it."""
+        return _WILDCARD.split(self.pattern, maxsplit=1)[0]
 
 
 EVERY_NAME = NameFilter()
-# The code of the error for a filter that selected nothing.
+# The error code for a filter that selected nothing.
 NOTHING_SELECTED = "NothingSelected"
 
 
 def selected(
     items: Iterable[Item], names: NameFilter, name_of: Callable[[Item], str | None], where: str
 ) -> Iterator[Item]:
-    """Yield the items whose names a filter selects, and those whose name is None.
+    """Yield the items whose names the filter selects, and the items whose name is None.
 
     Raises:
-        ObjectNotFoundError: No item was yielded although there is a filter.
+        ObjectNotFoundError: The filter can exclude names, and no item was yielded.
     """
     is_empty = True
     for item in items:

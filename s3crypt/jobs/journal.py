@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal of a job: a SQLite file with its items and their outcomes, from which it resumes.
+"""The journal of a job: a SQLite file with the items and their outcomes. The job can be resumed.
 
-The journal knows neither S3 nor files: an item is a text, its key, with a second text, its version.
+The journal does not know S3 or files: it stores texts. Each item has a key, and a version that
+identifies its state.
 
-A note is in the file when `note` returns, and SIGKILL does not undo it. A resumed job repeats
-the items that were in flight, and no other item.
+When `note` returns, the outcome is in the file, and SIGKILL cannot remove it. A resumed job repeats
+only the items that failed or were in progress.
 
-Power loss is not covered: neither the journal nor the files that a job writes are flushed to the
-disk. After a power loss the journal may be damaged, or may name files that are incomplete. Delete
-it then, and run the job again.
+A loss of power is not covered: neither the journal nor the files that a job writes are flushed to
+the disk. After a loss of power, the journal may be damaged, or may contain files that are
+incomplete. In this case, delete the journal and run the job again.
 """
 
 import json
@@ -25,12 +26,13 @@ from s3crypt.errors import ConfigError, LocalFileNotFoundError, S3CryptError, St
 
 FAILED = "failed"
 
-# The application id "s3cj", by which `file` and SQLite's own tools recognise a journal.
+# The application id "s3cj". The command `file` and SQLite's own tools recognise a journal by it.
 _APPLICATION_ID = 0x7333636A
 _SCHEMA = 1
 _JOB_TABLE = "CREATE TABLE job (identity TEXT NOT NULL)"
-# Texts are bytes, since TEXT cannot hold the lone surrogates of names that are not UTF-8. WITHOUT
-# ROWID keeps an item in one B-tree instead of two, so that a note writes one page.
+# Texts are stored as bytes, because TEXT cannot store the lone surrogates in names that are not
+# UTF-8. With WITHOUT ROWID, an item is in one B-tree instead of two, so recording an outcome writes
+# one page.
 _ITEMS_TABLE = """
 CREATE TABLE items (
     key BLOB PRIMARY KEY, version BLOB NOT NULL, action TEXT NOT NULL, detail BLOB
@@ -40,28 +42,27 @@ _ANEW = "Delete it and run the job again: all items are then done again, which i
 
 
 class Journal:
-    """The noted items of one job, used by one process and any of its threads.
+    """The recorded outcomes of one job. One process uses it, with any of its threads.
 
-    A job that gets an open journal as `journal` skips the items that an earlier run has completed.
-    Memory does not grow with the number of items. A process that forks keeps its journal, and the
-    child can only close it.
+    The memory does not grow with the number of items. After a fork, the parent keeps its journal.
+    The child can only close it.
     """
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], job: Mapping[str, object]) -> Self:
-        """Open the journal of a job, or create a journal that only its owner can read.
+        """Open the journal of a job, or create a new journal that only its owner can read.
 
-        The file is locked until the journal is closed or the process ends, even by SIGKILL.
+        The file is locked until the journal is closed or the process ends, even if SIGKILL ends it.
 
         Args:
-            path: The file. SQLite keeps a second file beside it, `path-journal`, while the journal
-                is open. After SIGKILL both belong together.
-            job: The job's identity in values of JSON: verb, source, target, modes. It is stored in
-                clear, and must hold no secret.
+            path: The path of the file. While the journal is open, SQLite keeps a second file,
+                `path-journal`. After SIGKILL, do not separate the two files.
+            job: Values of JSON that identify the job: operation, source, target, modes. They are
+                stored unencrypted and must not contain a secret.
 
         Raises:
-            ConfigError: The file is no journal, is in use, or is the journal of another job or of
-                a newer version.
+            ConfigError: The file is not a journal, is in use, or is the journal of another job or
+                of a newer version of s3crypt.
             StorageError: The file is damaged, or cannot be read or written.
         """
         file = Path(path)
@@ -89,22 +90,25 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Close the file and end the lock; in the child of a fork, only the child's descriptor."""
+        """Close the file and release the lock.
+
+        In the child of a fork, close only the child's descriptor.
+        """
         if os.getpid() != self._process:
             self._connection.close()
             return
-        # A thread of the job may still be about to note an outcome.
+        # A thread of the job may be recording an outcome now, so wait for the lock.
         with self._lock:
-            # SQLite's second file is no longer needed; if it cannot be removed, it does no harm.
+            # This removes SQLite's second file. An error is ignored, because the file does no harm.
             with suppress(sqlite3.Error):
                 self._connection.execute("PRAGMA locking_mode = NORMAL")
                 self._connection.execute("PRAGMA journal_mode = DELETE")
             self._connection.close()
 
     def outcome_of(self, key: str, version: str = "") -> str | None:
-        """Return the action noted for an item, or None if the item is still to be done.
+        """Return the action that was recorded for an item. Return None if the item must be done.
 
-        An item that failed, or that was noted in another version, is still to be done.
+        An item must be done again if it failed, or if its recorded version is different.
 
         Raises:
             StorageError: The file is damaged or cannot be read.
@@ -115,7 +119,9 @@ class Journal:
         return str(rows[0][1])
 
     def detail_of(self, key: str, version: str = "") -> str | None:
-        """Return the detail noted for an item that is done, or None if it is still to be done.
+        """Return the detail that was recorded for an item.
+
+        Return None if there is no detail, or if the item must still be done.
 
         Raises:
             StorageError: The file is damaged or cannot be read.
@@ -128,30 +134,31 @@ class Journal:
         return None if detail is None else detail.decode("utf-8", "surrogatepass")
 
     def note(self, key: str, action: str, detail: str | None = None, *, version: str = "") -> None:
-        """Note an item's outcome, which replaces the item's earlier outcome.
+        """Record the outcome of an item. An earlier outcome of the item is replaced.
 
         Args:
-            key: The item.
-            action: The action that was done, or `FAILED`.
-            detail: A text for people; for a failure, the error's message.
-            version: Identifies the item's state, as an ETag does.
+            key: The key of the item.
+            action: The action that was done, or `FAILED` for an error.
+            detail: A text for people. After an error, it is the error's message.
+            version: A text that identifies the state of the item, such as an ETag.
 
         Raises:
             StorageError: The disk is full, or the file is damaged or cannot be written. Earlier
-                notes stay.
+                outcomes remain.
         """
         row = (_encode(key), _encode(version), action, None if detail is None else _encode(detail))
         self._rows("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)", row)
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Return the number of items per action; a million items take 0.5 s."""
+        """Return the number of items for each action. A million items take 0.5 s."""
         return dict(self._rows("SELECT action, count(*) FROM items GROUP BY action ORDER BY 1"))
 
     def owns(self, path: str | os.PathLike[str]) -> bool:
-        """Return whether a path leads to one of the journal's two files.
+        """Return whether a path names one of the journal's two files.
 
-        A job must not open these files: closing a descriptor of the first would end its lock.
+        A job must not open these files: closing a descriptor of the first file would release its
+        lock.
         """
         own = (self._file, Path(f"{self._file}-journal"))
         with suppress(OSError):
@@ -160,7 +167,7 @@ class Journal:
         return False
 
     def _rows(self, statement: str, values: tuple[object, ...] = ()) -> list[Any]:
-        # The child of a fork does not have the lock: locks on files belong to a process.
+        # The child of a fork does not have the lock, because a file lock belongs to one process.
         if os.getpid() != self._process:
             raise ConfigError(
                 f"The journal {self._file} belongs to the process that opened it.",
@@ -174,21 +181,24 @@ class Journal:
 
 
 def _encode(text: str) -> bytes:
-    # Unlike os.fsencode, this takes every str, and two texts never become the same bytes.
+    # Unlike os.fsencode, this accepts every str, and different texts become different bytes.
     return text.encode("utf-8", "surrogatepass")
 
 
 def _create_private(file: Path) -> None:
-    """Create the file if it is missing, readable by its owner only: it will hold objects' names."""
+    """Create the file if it does not exist.
+
+    Only the owner can read it, because it will contain the names of objects.
+    """
     try:
-        # An existing file must not be opened: closing any descriptor of a file ends all locks that
-        # this process has on it, including SQLite's locks.
+        # An existing file must not be opened here. Closing any descriptor of a file releases all
+        # locks of this process on the file, including the locks of SQLite.
         os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         if not file.is_file():
             what = "a directory" if file.is_dir() else "not a regular file"
             raise ConfigError(f"The journal {file} is {what}.", hint="Name a file.") from None
-        # SQLite gives its second file the permissions of the first.
+        # SQLite creates its second file with the permissions of the first file.
         with suppress(OSError):
             if not file.stat().st_size:
                 file.chmod(0o600)
@@ -217,10 +227,12 @@ def _connect(file: Path, identity: str) -> sqlite3.Connection:
 
 
 def _begin(connection: sqlite3.Connection, file: Path, identity: str) -> None:
-    """Lock the file; make an empty file the job's journal, and check any other file."""
-    # SQLite then keeps the lock of the first transaction until the connection is closed.
+    """Lock the file. If it is empty, make it the job's journal; otherwise check it."""
+    # With this setting, SQLite keeps the lock of the first transaction until the connection is
+    # closed.
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    # No flush: see the module's docstring. The order of writes is enough against SIGKILL.
+    # Nothing is flushed to the disk; the module's docstring explains this. The order of the writes
+    # is enough to survive SIGKILL.
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("BEGIN EXCLUSIVE")
     if _is_empty(connection):
@@ -229,8 +241,9 @@ def _begin(connection: sqlite3.Connection, file: Path, identity: str) -> None:
         _check_form(connection, file)
         _check_job(connection, file, identity)
     connection.execute("COMMIT")
-    # WAL would save a quarter of a note's 25 us. But closing the file in the child of a fork would
-    # delete the log that the parent still writes, and a copy of the file alone would lack notes.
+    # WAL would save a quarter of the 25 us per outcome. But if the child of a fork closes the file,
+    # the log to which the parent still writes would be deleted. And a copy of the file alone would
+    # lack outcomes.
     connection.execute("PRAGMA journal_mode = PERSIST")
 
 
@@ -260,7 +273,7 @@ def _check_form(connection: sqlite3.Connection, file: Path) -> None:
             hint="Resume the job with the version that began it, or name another file.",
         )
     connection.execute("SELECT key, version, action, detail FROM items LIMIT 0")
-    # Reading the file once, 0.25 s for a million items, finds damage before the job begins.
+    # The file is read once, to find damage before the job begins. A million items take 0.25 s.
     ((verdict,),) = connection.execute("PRAGMA quick_check(1)").fetchall()
     if verdict != "ok":
         raise _damaged(file, verdict)
@@ -297,7 +310,7 @@ def _number(connection: sqlite3.Connection, statement: str) -> int:
 def _translated(file: Path, error: sqlite3.DatabaseError) -> S3CryptError:
     if isinstance(error, sqlite3.ProgrammingError):
         return ConfigError(f"The journal {file} is closed.", hint="Open it again.")
-    # The low byte is the primary code: https://sqlite.org/rescode.html
+    # The low byte is the primary error code: https://sqlite.org/rescode.html
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return ConfigError(

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Outcomes in the order of their items: `run` yields each as soon as its work ends."""
+"""Outcomes in the order of their items.
+
+`run` itself yields each outcome as soon as its work ends.
+"""
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -15,7 +18,8 @@ from .window import Outcome, run
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Maximum number of outcomes that wait for an earlier one: two pages of a listing.
+# The maximum number of outcomes that wait for the outcome of an earlier item. It is two pages of a
+# listing.
 _WAITING = 2000
 _LOOK_SECONDS = 0.05
 
@@ -23,9 +27,9 @@ _LOOK_SECONDS = 0.05
 def run_in_order(
     items: Iterable[Item], work: Callable[[Item], Result], **options: Any
 ) -> Generator[Outcome[Item, Result], None, None]:
-    """Yield the outcomes of `run`, which has the options, in the order of the items.
+    """Call `run` with the options, and yield its outcomes in the order of the items.
 
-    At most 2,000 items are begun before the outcome of the first of them was yielded.
+    An item is started only if fewer than 2,000 earlier items wait for their outcome to be yielded.
     """
     room = threading.Semaphore(_WAITING)
 
@@ -46,14 +50,14 @@ def run_in_order(
                     room.release()
                     yield _without_number(found)
         except S3CryptError:
-            # The job ended early: some outcome before the waiting ones will never come.
+            # The job ended early, so the outcomes of some earlier items will never come.
             for number in sorted(waiting):
                 yield _without_number(waiting[number])
             raise
 
 
 def _entered(room: threading.Semaphore) -> bool:
-    """Wait for room; return False if the job was stopped."""
+    """Wait until another item may be started. Return False if the job was stopped."""
     stop = current_stop()
     while not room.acquire(timeout=_LOOK_SECONDS):
         if stop is not None and stop.is_set():

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files below a folder, as the items of a job.
+"""Find the files below a folder. They are the items of a job.
 
-This module knows only two facts about S3: its names are UTF-8, and it lists them in byte order.
+This module knows only two facts about S3: names are UTF-8, and listings are in the order of their
+bytes.
 """
 
 import os
@@ -12,19 +13,19 @@ from pathlib import Path
 
 from s3crypt.errors import ConfigError, LocalFileNotFoundError, S3CryptError, StorageError
 
-# Names per lot: a directory is scanned again for each lot. A directory of a million files takes a
-# few tens of MB of memory, and ten scans of about a second each.
+# The number of names per lot. A directory is scanned again for each lot. For a directory of a
+# million files, this needs a few tens of MB of memory and ten scans of about a second each.
 _LOT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A regular file below a folder, with its state at the time of the walk.
+    """A regular file below a folder. Size and time are as they were when it was found.
 
     Attributes:
         path: The file's path.
-        name: Its path relative to the folder, with slashes, in UTF-8.
-        size: Its size in bytes.
+        name: The path relative to the folder, with slashes. It can be encoded in UTF-8.
+        size: The size in bytes.
         mtime_ns: The time of the last write, in nanoseconds since 1970.
     """
 
@@ -35,17 +36,20 @@ class FoundFile:
 
     @property
     def version(self) -> str:
-        """Return the version for a journal: a text that changes when the file is written to."""
+        """Return a text that changes when the file is written to.
+
+        A journal stores it as the version.
+        """
         return f"{self.size} bytes, {self.mtime_ns} ns"
 
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """A path below a folder whose content cannot become objects.
+    """A path below a folder that cannot be stored as an object.
 
     Attributes:
-        path: A file, or a directory with its whole content.
-        error: The reason.
+        path: The path of a file, or of a directory. A directory's whole content is left out.
+        error: The reason, as an error.
     """
 
     path: Path
@@ -57,13 +61,15 @@ def files_below(
 ) -> Iterator[FoundFile | Unusable]:
     """Yield the files below a folder, in the order in which S3 would list their names.
 
-    A link to a file counts as a file. An unreadable path is yielded with its error, and the walk
-    continues. Memory holds one lot of names per directory level, regardless of the folder's size.
+    A link to a file is treated as a file. A path that cannot be read is yielded as `Unusable`, and
+    the walk continues. Memory contains at most one lot of names per directory level, whatever the
+    size of the folder is.
 
     Args:
         root: The folder. It may be a link.
-        report: Is called with each skipped path and the reason. Links to directories are skipped,
-            since they may leave the folder or form a cycle, and so are special files.
+        report: Is called with each path that is skipped, and the reason. Special files are skipped.
+            Links to directories are skipped, too, because they may lead out of the folder or form a
+            cycle.
 
     Raises:
         LocalFileNotFoundError: The folder does not exist.
@@ -94,7 +100,7 @@ def files_below(
 def _look(
     root: str | Path, name: str, report: Callable[[Path, str], None]
 ) -> FoundFile | Unusable | str | None:
-    """Return a file or an unusable path, the name of a directory, or None for a skipped path."""
+    """Return a `FoundFile`, an `Unusable`, a directory's name, or None for a skipped path."""
     path = Path(root, name)
     is_link = False
     try:
@@ -118,7 +124,7 @@ def _look(
 
 
 def _names_in_order(directory: Path) -> Iterator[str]:
-    """Yield the names in a directory in sorted order; a subdirectory's name ends with a slash."""
+    """Yield the sorted names in a directory. The name of a subdirectory ends with a slash."""
     after, is_last = "", False
     while not is_last:
         names, is_last = _next_names(directory, after)
@@ -127,7 +133,7 @@ def _names_in_order(directory: Path) -> Iterator[str]:
 
 
 def _next_names(directory: Path, after: str) -> tuple[list[str], bool]:
-    """Return the first lot of names that follow `after`, and whether no name follows the lot."""
+    """Return the next lot of names after the name `after`, and whether this is the last lot."""
     names: list[str] = []
     until = ""
     with os.scandir(directory) as entries:

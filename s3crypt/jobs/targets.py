@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paths below a folder for the objects of a job; each path belongs to only one object.
+"""Assign paths below a folder to the objects of a job. Each path belongs to only one object.
 
-This module knows only one fact about S3: an object's URI ends in its name. It writes no file.
+This module knows only one fact about S3: the end of an object's URI is its name. It writes no file.
 """
 
 import os
@@ -16,26 +16,29 @@ from pathlib import Path
 from s3crypt.errors import PolicyError, StorageError
 from s3crypt.local.files import hint_for
 
-# Parts that do not change a path: a//b and a/./b are the same path as a/b.
+# These parts of a path have no effect: a//b and a/./b are the same path as a/b.
 _IDLE = frozenset(("", "."))
-# Consecutive objects in a listing mostly share their folder.
+# The number of folders whose checks are cached. Consecutive objects in a listing are usually in the
+# same folder.
 _FOLDERS_KNOWN = 1024
-# Listings are only cached if the file system treats several spellings as the same name.
+# The number of cached listings. Folders are listed only if the file system treats several spellings
+# as the same name.
 _LISTINGS_KNOWN = 8
 
 
 class TargetFolder:
-    """The folder that the objects below a prefix are written to, used by several threads.
+    """The folder into which the objects below a prefix are written. Several threads may use it.
 
-    Checks of subfolders are cached: a job that writes objects to files makes folders and files,
-    never links. The paths of objects whose names are no plain paths, such as `a//b`, are
-    remembered too: a second object may have the same path.
+    Checks of subfolders are cached, because a job that writes objects to files makes folders and
+    files but never links. If the name of an object is not a plain path, such as `a//b`, its path is
+    recorded, because a second object may have the same path.
 
     Args:
-        root: The folder. It may be missing, and may be a link.
-        prefix: The URI that the objects' URIs begin with, with its slash at the end.
-        is_there: Returns whether an object has this URI. It is called with the plain spelling of a
-            name that is no plain path: the path belongs to the object with the plain spelling.
+        root: The path of the folder. It need not exist, and may be a link.
+        prefix: The URI with which the URIs of all objects begin. It ends with a slash.
+        is_there: Returns whether an object with this URI exists. If a name is not a plain path, it
+            is called with the plain spelling of the name. If both objects exist, the path belongs
+            to the object with the plain spelling.
     """
 
     def __init__(
@@ -53,10 +56,10 @@ class TargetFolder:
         self._claims_changed = threading.Condition()
 
     def path_below(self, uri: str) -> Path:
-        """Return the path of an object; no folder or file is made.
+        """Return the path for an object. No folder or file is made.
 
         Raises:
-            PolicyError: The name, or an existing link on the path, leads out of the folder.
+            PolicyError: The name, or a link on the path, leads out of the folder.
             StorageError: The folder cannot be read.
         """
         path = self._path_of_name(uri)
@@ -66,7 +69,10 @@ class TargetFolder:
         return Path(path)
 
     def told_path(self, uri: str) -> Path:
-        """Return the path for a report, unchecked: also for a name that is refused."""
+        """Return the path for an object in a report.
+
+        It is not checked, so it may be a path to which no object may be written.
+        """
         try:
             return Path(self._path_of_name(uri))
         except PolicyError:
@@ -74,21 +80,24 @@ class TargetFolder:
 
     @contextmanager
     def claimed(self, uri: str) -> Iterator[Path]:
-        """Yield the path for an object, after making its folder; objects of the same path wait.
+        """Make the folder for an object and yield the object's path.
 
-        Paths of several objects may collide: `a` and `a/b`, `a/b` and `a//b`, `a` and `A` if the
-        file system ignores case, or two paths that a link joins. Only one of these objects is
-        written, and the rest are refused. An existing file in the object's own spelling may be
-        replaced.
+        Meanwhile, other objects with the same path wait.
+
+        The paths of several objects may collide: `a` and `a/b`, `a/b` and `a//b`, `a` and `A` if
+        the file system ignores case, or two paths that a link joins. Only one of these objects is
+        written; the others are refused. An existing file whose name has exactly the object's
+        spelling may be replaced.
 
         Raises:
-            PolicyError: As `path_below`.
-            StorageError: The path belongs to another object's file or folder, or the folder cannot
-                be made.
+            PolicyError: The name, or a link on the path, leads out of the folder.
+            StorageError: The path belongs to the file or folder of another object, or the folder
+                cannot be made.
         """
         path = self._path_of_name(uri)
-        # The claim guesses which spellings the file system treats as the same name. A wrong guess
-        # only makes an object wait; `_check_free` then compares the files themselves.
+        # The claim is the path in a normal form, because the file system may treat several
+        # spellings as the same name. If it does not, an object only waits unnecessarily.
+        # `_check_free` then compares the files themselves.
         claim = unicodedata.normalize("NFC", path.casefold())
         with self._claims_changed:
             while claim in self._claims:
@@ -104,13 +113,14 @@ class TargetFolder:
                 self._claims.remove(claim)
                 self._claims_changed.notify_all()
 
-    # Paths are str from here on: making Path objects took a third of this module's time per object.
+    # From here on, paths are str: making Path objects took a third of this module's time per
+    # object.
 
     def _path_of_name(self, uri: str) -> str:
         relative = uri.removeprefix(self._prefix)
         parts = relative.split("/")
         is_below = uri.startswith(self._prefix) and ".." not in parts and "\0" not in relative
-        # A name that ends with a slash is a folder's name, and mostly has objects below it.
+        # A name that ends with a slash stands for a folder, and usually other objects are below it.
         if not is_below or parts[-1] in _IDLE:
             raise PolicyError(f"{uri}: its name is not a path below {self._root}; not written.")
         if not _IDLE.isdisjoint(parts):
@@ -118,7 +128,7 @@ class TargetFolder:
         return f"{self._root}/{relative}"
 
     def _check_alone(self, uri: str, path: str) -> None:
-        """Refuse a name that is no plain path if another object has the same path."""
+        """Refuse a name that is not a plain path if another object has the same path."""
         plain = f"{self._prefix}{path[len(self._root) + 1 :]}"
         if uri == plain:
             return
@@ -127,7 +137,10 @@ class TargetFolder:
             raise _in_the_way(uri, f"{other} is an object, too, and has the same path, {path}")
 
     def _look(self, uri: str, path: str) -> os.stat_result | None:
-        """Return the state of a path's entry, or None; refuse a path that leads out of the root."""
+        """Return the state of the file at a path, or None.
+
+        Refuse a path that leads out of the root.
+        """
         leads_out = self._leads_out(_folder_of(path))
         try:
             found = os.lstat(path)
@@ -143,9 +156,9 @@ class TargetFolder:
         return not Path(os.path.realpath(path)).is_relative_to(self._real_root)
 
     def _check_free(self, uri: str, path: str) -> None:
-        """Make the folder; refuse to replace an entry that is not this object's file."""
+        """Make the folder. Refuse the path if it is not free and is not this object's own file."""
         folder = _folder_of(path)
-        # No folder is made behind a link that leads out of the root; `_look` then refuses the path.
+        # No folder is made if a link leads out of the root. In this case `_look` refuses the path.
         if not self._leads_out(folder) and (fault := self._fault_of_folder(folder)):
             raise _in_the_way(uri, fault)
         found = self._look(uri, path)
@@ -158,7 +171,7 @@ class TargetFolder:
             raise _in_the_way(uri, f"this file system has another file's name for {path}")
 
     def _fault_of_folder_now(self, folder: str) -> str | None:
-        """Make a folder; return the reason why no file can be written below its name, or None."""
+        """Make a folder. Return None, or the reason why no file can be written into it."""
         above = [Path(folder), *Path(folder).parents]
         try:
             above[0].mkdir(parents=True, exist_ok=True)
@@ -171,11 +184,11 @@ class TargetFolder:
         return None
 
     def _is_named_so(self, path: str, found: os.stat_result) -> bool:
-        """Return whether the entry at a path has exactly the spelling of the path's last part."""
+        """Return whether the file at a path is spelled exactly like the last part of the path."""
         folder, _, name = path.rpartition("/")
         if not _has_other_spelling(folder, name, found) or name in self._names_in(folder):
             return True
-        # The entry may have been written after its folder was listed.
+        # The file may have been written after its folder was listed, so list the folder again.
         return name in _names_in_now(folder)
 
 
@@ -196,7 +209,7 @@ def _names_in_now(folder: str) -> frozenset[str]:
 
 
 def _has_other_spelling(folder: str, name: str, found: os.stat_result) -> bool:
-    """Return whether the file system finds the same entry under another spelling of its name."""
+    """Return whether the file system finds the same file under another spelling of its name."""
     others = {name.swapcase()}
     if not name.isascii():
         others |= {unicodedata.normalize(form, name) for form in ("NFC", "NFD")}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A window of concurrent work that moves over a source of items, in bounded memory."""
+"""Work on many items: a limited number is in progress at a time, so memory is bounded."""
 
 import queue
 import threading
@@ -18,11 +18,11 @@ from .journal import FAILED, Journal
 
 _log = logger_of(__name__)
 
-# Maximum number of items in progress: a Python process cannot make more small requests than this
-# within one round trip to a distant service.
+# The maximum number of items in progress. A Python process cannot make more small requests within
+# one round trip to a distant service.
 MOST = 64
-# Maximum number of items found ahead of the work, and of outcomes that wait for the caller: two
-# pages of a listing.
+# The maximum number of items that are found in advance, and of outcomes that wait for the caller.
+# It is two pages of a listing.
 _AHEAD = 2000
 _LOOK_SECONDS = 0.05
 
@@ -36,9 +36,9 @@ class Outcome(Generic[Item, Result]):
 
     Attributes:
         item: The item.
-        result: The return value of the work; None if the work failed.
-        error: The error of the work; None if the work succeeded.
-        seconds: The duration of the work.
+        result: The return value of the work. None if the work failed.
+        error: The error of the work. None if the work succeeded.
+        seconds: The duration of the work in seconds.
     """
 
     item: Item
@@ -56,26 +56,27 @@ def run(
     stops_at: Callable[[S3CryptError], bool] = is_for_all,
     ahead: int = _AHEAD,
 ) -> Generator[Outcome[Item, Result], None, None]:
-    """Yield the outcome of each item when its work ends; a failed item does not stop the job.
+    """Yield the outcome of each item when its work ends. An item that fails does not stop the job.
 
-    A separate thread finds items ahead of the work. Closing the iterator begins no further item
-    and waits for the items in progress, whose multipart transfers are aborted.
+    A separate thread finds items in advance. When the iterator is closed, no further item is
+    started, and the items in progress are waited for; their multipart transfers are aborted.
 
     Args:
-        items: The items, iterated in a separate thread. An exception of the iterator ends the
-            items, and is raised after the outcomes.
-        work: Called with an item, in several threads in parallel.
-        most: Maximum number of items in progress; 64 by default.
-        is_far: Returns whether the service is known to be far away: if so, more items are in
+        items: The items. A separate thread iterates over them. An exception of the iterator ends
+            the items, and is raised after all outcomes.
+        work: Is called with an item. Several threads call it in parallel.
+        most: The maximum number of items in progress. None for 64.
+        is_far: Returns whether the service is known to be far away. If so, more items are in
             progress.
-        stops_at: Returns whether an error would also occur for every other item. If so, no further
-            item is begun, and the error is raised after the items in progress have ended.
-        ahead: Maximum number of items found ahead of the work, and of outcomes that wait for the
-            caller.
+        stops_at: Returns whether an error would occur for every other item, too. If so, no further
+            item is started, and the error is raised after the items in progress have ended.
+        ahead: The maximum number of items that are found in advance, and of outcomes that wait for
+            the caller.
 
     Raises:
         S3CryptError: An error for which `stops_at` returned True.
-        Exception: The exception of `items`, or an exception of `work` other than `S3CryptError`.
+        Exception: The exception of `items`, or an exception of `work` that is not an
+            `S3CryptError`.
     """
     window = _Window(items, work, stops_at, ahead)
     try:
@@ -84,7 +85,8 @@ def run(
             try:
                 yield from window.outcomes(crew)
             finally:
-                # Close the window before the crew ends: its threads may wait for room in a queue.
+                # The window is closed before the crew ends, because the crew's threads may be
+                # waiting for space in a queue.
                 window.close()
     finally:
         window.close()
@@ -99,16 +101,16 @@ def journaled(
     done: Callable[[Result], tuple[str, str]],
     detail: Callable[[Result], str | None] = lambda _: None,
 ) -> tuple[Iterator[Item], Callable[[Item], Result]]:
-    """Return the items that the journal does not note as done, and work that notes its outcomes.
+    """Return the items that are not done yet, and a function that does and records the work.
 
     Args:
         journal: The job's journal.
         items: All items of the job.
-        work: The work per item, without notes.
+        work: Does the work for an item, without recording the outcome.
         named: Returns an item's key and its version.
-        done: Returns the action to note for a result, and the item's new version, which is
-            empty if the version has not changed.
-        detail: Returns a further text to note for a result, or None.
+        done: Returns the action to record for a result, and the item's new version. The new version
+            is empty if the version has not changed.
+        detail: Returns a further text to record for a result, or None.
     """
 
     def note(key: str, action: str, version: str, detail: str | None = None) -> None:
@@ -135,7 +137,7 @@ class _JournalFailedError(Exception):
     """The journal cannot be written any more, so the job must stop.
 
     Attributes:
-        error: The error of the write.
+        error: The error of writing to the journal.
     """
 
     def __init__(self, error: S3CryptError) -> None:
@@ -144,10 +146,10 @@ class _JournalFailedError(Exception):
 
 
 def at_least_one(items: Iterable[Item], prefix: str) -> Iterator[Item]:
-    """Yield the objects that were listed below a prefix.
+    """Yield the items that were listed below a prefix. Raise an error if there are none.
 
     Raises:
-        ObjectNotFoundError: No object was listed.
+        ObjectNotFoundError: There is no item.
     """
     is_empty = True
     for item in items:
@@ -162,7 +164,10 @@ def telling(
     size_of: Callable[[Item], int],
     found: Callable[[int | None], None] | None,
 ) -> Iterator[Item]:
-    """Yield the items; call `found` with the size of each item, and with None after the last."""
+    """Yield the items.
+
+    Call `found` with the size of each item, and with None after the last item.
+    """
     for item in items:
         if found:
             found(size_of(item))
@@ -172,7 +177,7 @@ def telling(
 
 
 class _Window(Generic[Item, Result]):
-    """The queues before and behind the work of one job."""
+    """The queues of one job: for the items that were found, and for the outcomes."""
 
     def __init__(
         self,
@@ -186,14 +191,15 @@ class _Window(Generic[Item, Result]):
         self._stops_at = stops_at
         self._found: queue.Queue[tuple[Item] | None] = queue.Queue(ahead)
         self._ended: queue.Queue[Outcome[Item, Result]] = queue.Queue(ahead)
-        # `_is_stopped`: no further item begins. `_is_closed`: the caller takes no further outcome.
+        # `_is_stopped` means that no further item is started. `_is_closed` means that the caller
+        # takes no further outcome.
         self._is_stopped = threading.Event()
         self._is_closed = threading.Event()
         self._count: int | None = None
         self._failure: BaseException | None = None
         self._error: S3CryptError | None = None
         self._bug: Exception | None = None
-        # The thread is not joined: an unfinished listing changes no object.
+        # The thread is not joined: if a listing is not finished, this does no harm.
         threading.Thread(target=self._find, name="s3crypt-find", daemon=True).start()
 
     def _find(self) -> None:
@@ -211,7 +217,10 @@ class _Window(Generic[Item, Result]):
             _put(self._found, None, unless=self._is_stopped)
 
     def work_on_next(self, _: Buffers) -> bool:
-        """Work on the next item; return False if the items have ended or the job has stopped."""
+        """Do the work for the next item.
+
+        Return False if there is no further item or the job has stopped.
+        """
         found = self._next()
         if found is None:
             return False
@@ -244,13 +253,13 @@ class _Window(Generic[Item, Result]):
             except queue.Empty:
                 continue
             if found is None:
-                # Put the end mark back for the remaining workers.
+                # Put the end mark back, so the other workers get it, too.
                 _put(self._found, None, unless=self._is_stopped)
             return found
         return None
 
     def outcomes(self, crew: Crew) -> Iterator[Outcome[Item, Result]]:
-        """Yield the outcomes of all items; then raise the error that ended the job early."""
+        """Yield the outcomes of all items. Then, if an error ended the job early, raise it."""
         count, looked, is_at_work = 0, time.monotonic(), True
         while count != self._count and (is_at_work or not self._ended.empty()):
             try:
@@ -271,7 +280,10 @@ class _Window(Generic[Item, Result]):
             raise StorageError("The job was stopped before it was done.", hint="Run it again.")
 
     def _look(self, crew: Crew) -> bool:
-        """Return whether a worker is alive; keep a worker's exception until after the outcomes."""
+        """Return whether a worker is still running.
+
+        If a worker raised an exception, keep it until all outcomes were yielded.
+        """
         try:
             return crew.look()
         except Exception as error:  # noqa: BLE001 - raised after the outcomes
@@ -279,13 +291,16 @@ class _Window(Generic[Item, Result]):
             return False
 
     def close(self) -> None:
-        """Begin no further item, and drop the outcomes of the items in progress."""
+        """Start no further item, and drop the outcomes of the items in progress."""
         self._is_stopped.set()
         self._is_closed.set()
 
 
 def _put(where: "queue.Queue[Any]", what: object, *, unless: threading.Event) -> bool:
-    """Put an entry into a queue when it has room; return False if the event is set before."""
+    """Put an entry into a queue as soon as it has space.
+
+    Return False if the event is set before.
+    """
     while not unless.is_set():
         try:
             where.put(what, timeout=_LOOK_SECONDS)

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotation: changes objects to another mode or key, each by the cheapest sound mechanism.
+"""Rotation: convert objects to another mode or key.
+
+Each object is converted in the cheapest safe way.
 
     server side to server side       copied: S3 copies the object onto itself; no body is downloaded
     client, key in metadata, both    rewrapped: the wrapped key is replaced, the body stays
     all other cases                  re-encrypted: streamed through this process with a new key
 
-A header is never edited in place: two headers for one message would share a nonce. Every step
-is conditional on the ETag seen first, so a concurrent writer wins and no data is lost.
-The rotation of a *key* (new key material in KMS) is in `s3crypt.kms`, and changes no object.
+A header is never changed in place, because two headers for one message would share a nonce. Every
+step requires that the object still has the ETag that was seen first. If another writer replaces the
+object, the rotation fails for this object and no data is lost. The rotation of a *key* (new key
+material in KMS) is in `s3crypt.kms`, and changes no object.
 """
 
 import json
@@ -53,28 +56,29 @@ __all__ = ["Origin", "RotationOutcome", "copier", "needs_rotation", "rotate", "r
 
 _log = logger_of(__name__)
 
-# With more outcomes than this, an error would take too much memory, and more than its reader would
-# look at. It then contains only the failures, and counts the other outcomes.
+# If there are more outcomes than this, an error with all of them would take too much memory. It
+# then contains only the failures, and the numbers of the other outcomes.
 _MOST_IN_ERROR = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class RotationOutcome:
-    """The outcome of a rotation for one object; with `dry_run`, the planned outcome.
+    """The outcome of a rotation for one object. With `dry_run`, it is the planned outcome.
 
     Attributes:
-        uri: The object.
-        action: `unchanged`, `copied`, `rewrapped`, `re-encrypted`, `failed`, or `skipped` for an
-            object that is not of the store's mode, with `skip_others`.
-        seconds: The duration.
-        bytes_moved: Body bytes that were streamed through this process.
-        version_id: The new version, in a versioned bucket. The old version remains, under the old
-            key, until it is deleted.
-        error: The error of a failed rotation.
-        from_material: The id of the KMS key material that unwrapped the data key of a rewrapped or
-            re-encrypted object, if KMS reported it.
-        material: The id of the KMS key material that wrapped the object's data key, if KMS reported
-            it: its replies to GenerateDataKey and ReEncrypt have it, that to Encrypt has not.
+        uri: The URI of the object.
+        action: `unchanged`, `copied`, `rewrapped`, `re-encrypted`, `failed`, or `skipped`. With
+            `skip_others`, an object that is not in the store's mode is skipped.
+        seconds: The duration in seconds.
+        bytes_moved: The number of plaintext bytes that were streamed through this process.
+        version_id: The id of the new version. None in a bucket without versioning. The old version
+            still exists, under the old key, until it is deleted.
+        error: The error if the rotation failed, otherwise None.
+        from_material: The id of the KMS key material that unwrapped the data key before. It is set
+            for a rewrapped or re-encrypted object, if KMS reported it.
+        material: The id of the KMS key material that wraps the object's data key now, if KMS
+            reported it. KMS reports it in its replies to GenerateDataKey and ReEncrypt, but not to
+            Encrypt.
     """
 
     uri: str
@@ -99,7 +103,10 @@ def rotate(  # noqa: PLR0913 - as the store's method has them
     skip_others: bool = False,
     on_outcome: Callable[[RotationOutcome], None] | None,
 ) -> tuple[RotationOutcome, ...]:
-    """Rotate one object, or all objects below a prefix; see `S3Crypt.rotate`."""
+    """Rotate one object, or all objects below a prefix.
+
+    `S3Crypt.rotate` documents the arguments.
+    """
     job = _job(objects, source, to, origin, drop_annotations=drop_annotations)
     if not location.is_prefix:
         outcome, _ = _rotate_one(job, location, None, dry_run=dry_run, skip_others=skip_others)
@@ -113,7 +120,8 @@ def rotate(  # noqa: PLR0913 - as the store's method has them
             outcomes.append(outcome)
             if on_outcome:
                 on_outcome(outcome)
-    # In the order of S3's listing, independent of the order of completion.
+    # Sort the outcomes in the order of S3's listing, because the objects were completed in any
+    # order.
     outcomes.sort(key=lambda outcome: outcome.uri.encode())
     failed = [outcome for outcome in outcomes if outcome.action == "failed"]
     if failed:
@@ -129,7 +137,7 @@ def rotate(  # noqa: PLR0913 - as the store's method has them
 def needs_rotation(
     objects: Objects, source: Mode | None, location: Location, to: Mode, origin: Origin
 ) -> bool:
-    """Return whether the object differs from one that `to` would write; see `S3Crypt`."""
+    """Return whether a rotation would change the object. `S3Crypt.needs_rotation` documents it."""
     job = _job(objects, source, to, origin)
     seen = look(job, location)
     step = _decide(job, seen)
@@ -147,7 +155,7 @@ def copier(
 ) -> Callable[..., ObjectInfo | None]:
     """Return a function that copies one object to another location; see `copies.copy`.
 
-    Aliases of keys are resolved once, for all copies.
+    Aliases of keys are resolved once, so all copies use the same keys.
     """
     check_written_in(source, origin.written_in)
     job = _job(objects, source, to, origin, drop_annotations=drop_annotations)
@@ -190,7 +198,11 @@ def rotate_each(  # noqa: PLR0913 - as the store's method has them
     journal: Journal | None = None,
     found: Callable[[int | None], None] | None = None,
 ) -> Iterator[RotationOutcome]:
-    """Rotate listed objects; yield each outcome on completion; see `Many`."""
+    """Rotate all objects below a prefix. Yield each outcome when it is complete; see `Many`.
+
+    Raises:
+        ObjectNotFoundError: There is no object below the prefix.
+    """
     job = _job(objects, source, to, origin, drop_annotations=drop_annotations)
     how = {"dry_run": dry_run, "skip_others": skip_others}
     return _rotate_all(job, listed, jobs=jobs, journal=journal, found=found, **how)
@@ -208,7 +220,8 @@ def _rotate_all(  # noqa: PLR0913 - by name
 ) -> Generator[RotationOutcome, None, None]:
     def rotate_one(item: _Listed) -> tuple[RotationOutcome, str]:
         listed, neighbour = item
-        # If the body needs a second GET anyway, the first GET need not fetch the body's beginning.
+        # The body of a large object needs a second GET anyway, so the first GET fetches only the
+        # header.
         is_large = listed.stored_size > PART_LENGTH
         location = Location.parse(listed.uri)
         how = {"dry_run": dry_run, "skip_others": skip_others, "is_large": is_large}
@@ -216,14 +229,16 @@ def _rotate_all(  # noqa: PLR0913 - by name
 
     work: Callable[[_Listed], tuple[RotationOutcome, str]] = rotate_one
     if journal is not None and not dry_run:
-        # The journal has a hash of the resolved modes, since an alias may name another key later.
+        # The version in the journal contains a hash of the modes with resolved aliases, because an
+        # alias may be moved to another key before the job is resumed.
         modes = sha256(repr((job.source, job.to)).encode()).hexdigest()[:16]
         items, work = journaled(
             journal,
             items,
             work,
             named=lambda item: (item[0].uri, f"{item[0].etag} {modes}"),
-            # By the new ETag, a later run recognises the object that this run has written.
+            # The new ETag is recorded, so a later run recognises the object that this run has
+            # written.
             done=lambda rotated: (rotated[0].action, rotated[1] and f"{rotated[1]} {modes}"),
             detail=lambda rotated: _materials(rotated[0]),
         )
@@ -237,7 +252,7 @@ def _rotate_all(  # noqa: PLR0913 - by name
 
 
 def _materials(outcome: RotationOutcome) -> str | None:
-    """Return the ids of key material in an outcome as JSON, or None without an id."""
+    """Return the ids of key material in an outcome as JSON. Return None if there are no ids."""
     ids = {"from_material": outcome.from_material, "material": outcome.material}
     known = {name: text for name, text in ids.items() if text}
     return json.dumps(known) if known else None
@@ -252,7 +267,7 @@ def _rotate_one(
     skip_others: bool,
     is_large: bool = False,
 ) -> tuple[RotationOutcome, str]:
-    """Rotate one object; return its outcome, and its ETag after the rotation, if that is known."""
+    """Rotate one object. Return its outcome and its ETag after the rotation, or "" if unknown."""
     started = time.perf_counter()
 
     def rotate_as(seen: Seen, stream: ObjectStream | None) -> tuple[Done, str]:
@@ -261,7 +276,7 @@ def _rotate_one(
         done = _act(job, step, stream, dry_run=dry_run)
         return done, bare_etag(step.etag) if done.action == "unchanged" else done.etag
 
-    # A dry run needs no body.
+    # A dry run does not need the body.
     first = SHOWN_LENGTH if dry_run or is_large else PART_LENGTH
     try:
         with opened_materials() as opened:
@@ -288,14 +303,14 @@ def _is_of_another(error: S3CryptError) -> bool:
     if isinstance(error, PolicyError):
         return error.remedy is None or error.remedy.action in _OTHER_MODES
     if isinstance(error, KeyUnavailableError):
-        # A key that KMS refuses has a code, and is no reason to skip its objects.
+        # If KMS refused a key, the error has a code. This is not a reason to skip the object.
         return error.code is None and error.__cause__ is None
-    # S3 answers 400 for an object under a customer key that the request does not have.
+    # S3 replies 400 for an SSE-C object if the request does not have its customer key.
     return isinstance(error, FormatError) or http_status(error) == HTTPStatus.BAD_REQUEST
 
 
-# The remedies of objects in another mode. A missing signature, or annotations that would be lost,
-# have other remedies.
+# The remedies in the errors about objects in another mode. The errors about a missing signature, or
+# about annotations that would be lost, have other remedies, and such objects are not skipped.
 _OTHER_MODES = frozenset(
     {"name_source_mode", "read_in_mode", "read_with_key", "read_with_its_tool"}
 )
@@ -311,8 +326,8 @@ def _decide(job: Job, seen: Seen) -> Step:
 def _confirm(job: Job, step: Step, neighbour: Neighbour | None) -> None:
     """Refuse to encrypt an object that the S3 Encryption Client has already encrypted.
 
-    No client could decrypt it again. Unlike a read, this function looks for an instruction file
-    regardless of the object's bytes.
+    No client could decrypt the result. Unlike a read, this function looks for an instruction file
+    whatever the object's bytes are.
     """
     is_sealed_anew = isinstance(job.to, ClientSide) and not step.is_client_side
     if step.action == "unchanged" or not is_sealed_anew:
@@ -329,7 +344,8 @@ def _act(job: Job, step: Step, stream: ObjectStream | None, *, dry_run: bool) ->
         try:
             check_opens(job, step, stream)
         except StorageError as error:
-            # Nothing can be tried on an archived object, whose headers are enough for a plan.
+            # An archived object cannot be decrypted for a test. Its headers are enough for the
+            # plan.
             if error.code not in ARCHIVED:
                 raise
         if stream is not None:

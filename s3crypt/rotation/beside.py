@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Concurrent requests, each in a thread that ends before the `with` block does."""
+"""Run a request in another thread. The thread ends before the `with` block ends."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -11,22 +11,22 @@ from s3crypt.local.workers import current_stop, stopping
 
 Result = TypeVar("Result")
 
-# The interval at which a waiting thread checks whether it must stop.
+# A waiting thread checks at this interval whether it must stop.
 _NOTICED_SECONDS = 0.05
 
 
 @contextmanager
 def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
-    """Run `work` in a thread; yield a function that waits for its result or raises its error.
+    """Run `work` in a thread. Yield a function that waits for its result, or raises its error.
 
-    On every exit from the block, the work's pauses between attempts end and its running request is
-    awaited. If the function is not called, an error of the work is not raised.
+    At the end of the block, also after an error, the work stops pausing between attempts, and its
+    running request is waited for. If the function is not called, an error of the work is ignored.
     """
     done: Future[Result] = Future()
     stop, above = threading.Event(), current_stop()
 
     def run() -> None:
-        # The future is cancelled if an interrupt came before the thread began.
+        # If an interrupt arrived before the thread began, the future was cancelled.
         if not done.set_running_or_notify_cancel():
             return
         try:
@@ -47,7 +47,7 @@ def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
         try:
             threading.Thread(target=run, name="s3crypt-beside", daemon=True).start()
         except RuntimeError:
-            # No thread can be started, so the work runs here.
+            # No thread can be started, so the work is done here.
             run()
         yield result
     finally:

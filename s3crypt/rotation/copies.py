@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copies an object to another name: a step whose new object has another location."""
+"""Copy an object to another name. A copy is a step whose new object has another location."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -34,7 +34,7 @@ from .mechanisms import (
 )
 from .steps import Seen, Step, decide_copy
 
-# Headers that belong to the new version itself and are not copied from the source.
+# Headers that belong to the new version itself. They are not copied from the source.
 _OF_A_VERSION = (
     "BucketKeyEnabled",
     "SSECustomerAlgorithm",
@@ -57,10 +57,10 @@ def copy(  # noqa: PLR0913 - what may be said of one copy, by name
     move: bool = False,
     dry_run: bool = False,
 ) -> ObjectInfo | None:
-    """Copy one object; return the facts about the copy. See `S3Crypt.copy`.
+    """Copy one object, and return the facts about the copy. See `S3Crypt.copy`.
 
-    With `move` the source is deleted once the copy is stored; see `S3Crypt.move`. With `dry_run`
-    nothing is stored, and None is returned.
+    With `move`, the source is deleted after the copy is stored; see `S3Crypt.move`. With `dry_run`,
+    nothing is stored, and the result is None.
     """
     if source == target and (job.origin.version_id is None or move):
         raise ConfigError(
@@ -97,7 +97,8 @@ def copy(  # noqa: PLR0913 - what may be said of one copy, by name
             _log.info("%s: re-encrypted as %s in mode %s, which S3 cannot make by copying", *told)
         return _described(job, seen, step, _act(job, step, stream)), step
 
-    # The source must be in the store's mode, regardless of the copy's mode.
+    # The source must be in the store's mode, whatever the mode of the copy is. Therefore the target
+    # mode's customer key is not tried (`may_be_done=False`).
     first = SHOWN_LENGTH if dry_run else formats.MAX_HEADER_LENGTH
     info, step = until_whole(job, source, copy_as, may_be_done=False, first=first)
     if move and info is not None:
@@ -110,7 +111,7 @@ def copy(  # noqa: PLR0913 - what may be said of one copy, by name
 
 
 def _check_absent(job: Job, step: Step) -> None:
-    """Refuse a dry run if the target exists although it must not."""
+    """Raise an error in a dry run if the target exists although it must not exist."""
     if step.if_absent and job.objects.exists(step.target):
         raise ConflictError(
             f"{step.target}: it exists", hint="It is kept.", code="PreconditionFailed"
@@ -123,7 +124,7 @@ def _confirm(job: Job, seen: Seen, step: Step, neighbour: Neighbour | None) -> N
         if (job.source is None or isinstance(job.to, ClientSide)) and not (
             is_listed and neighbour is not None and not neighbour.is_there
         ):
-            # The copy at another location would have no instruction file beside it.
+            # There would be no instruction file beside the copy, so its data key would be lost.
             refuse_instruction_file_of(job.objects.client, step.location, is_listed=is_listed)
     elif step.action == "copied":
         check_context(job, step, seen.envelope)
@@ -131,11 +132,13 @@ def _confirm(job: Job, seen: Seen, step: Step, neighbour: Neighbour | None) -> N
 
 
 def _act(job: Job, step: Step, stream: ObjectStream | None) -> Done:
-    # An interrupted rotation may have left some of the source's annotations at an older version.
+    # An interrupted rotation of the source may have left some of its annotations at an older
+    # version, so they are copied to the source first.
     finish_annotations(job, step)
     if not step.if_absent:
         return act(job, step, stream)
-    # With `if_absent`, a copy without its annotations would prevent the next attempt.
+    # With `if_absent`, a copy without its annotations would prevent the next attempt, so it is
+    # removed after an error.
     done, annotated = write(job, step, stream)
     try:
         copy_annotations(job, step, annotated, done)
@@ -152,7 +155,7 @@ def _act(job: Job, step: Step, stream: ObjectStream | None) -> Done:
 
 
 def _described(job: Job, seen: Seen, step: Step, done: Done) -> ObjectInfo:
-    """Return the facts about the copy, from S3's reply and the source."""
+    """Return the facts about the copy. They come from S3's reply and from the source."""
     if done.info is not None:
         return done.info
     kept = {name: value for name, value in step.head.items() if name not in _OF_A_VERSION}
@@ -169,7 +172,7 @@ def _described(job: Job, seen: Seen, step: Step, done: Done) -> ObjectInfo:
         return describe_plain(step.target, head)
     info = describe_head(step.target, head)
     if info is None:
-        # A message that s3crypt did not write: only its header has the lengths.
+        # s3crypt did not write this message, so only its header contains the lengths.
         with suppress(S3CryptError):
             found = job.objects.look(step.target, Demand(job.to, done.version_id))
             if found.etag == done.etag:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests that inspect an object before a rotation, and check that it is still unchanged."""
+"""Requests that examine an object before a rotation, and check that it has not changed since."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -27,26 +27,29 @@ from .steps import SHOWS_A_WRITE, Origin, ReadWith, Seen, Step
 
 Result = TypeVar("Result")
 
-# On a connection that breaks often, one HEAD's reply in twenty breaks off within its headers.
+# The maximum number of looks at one object. On a connection that often breaks, one of twenty
+# replies to a HEAD breaks off within its headers.
 LOOKS = 4
-# Longer than the headers of almost all messages, and therefore enough for a decision.
+# The number of bytes that a look fetches. Almost all headers are shorter, so this is enough for a
+# decision.
 SHOWN_LENGTH = 16 * 2**10
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The engine, modes and options of one rotation.
+    """The engine, the modes and the options of one rotation.
 
-    Aliases are resolved in both modes. If an alias moved during the job, some objects would end up
-    under the old key and the rest under the new key, and all of them would count as "unchanged".
+    Aliases are resolved in both modes. Otherwise, if an alias is moved during the job, some objects
+    would get the old key and others the new key, and all of them would count as "unchanged".
 
     Attributes:
         objects: The engine.
-        source: The mode that objects must be in; None accepts any mode.
-        to: The mode to rotate to.
-        origin: The caller's other statements about the objects.
-        locks: Detects locks that S3's replies may have omitted.
-        drop_annotations: Whether annotations that cannot be kept may be lost.
+        source: The mode in which objects must be. None accepts any mode.
+        to: The mode into which objects are converted.
+        origin: Further statements of the caller about the objects.
+        locks: Finds locks that S3's replies may have omitted.
+        drop_annotations: Whether annotations that cannot be kept may be lost. If False, the object
+            is refused.
     """
 
     objects: Objects
@@ -57,12 +60,12 @@ class Job:
     drop_annotations: bool
 
     def mode(self, read_with: ReadWith) -> Mode | None:
-        """Return the mode that a step refers to."""
+        """Return the mode to which `read_with` refers."""
         return {"source": self.source, "to": self.to, None: None}[read_with]
 
 
 def look(job: Job, location: Location) -> Seen:
-    """Return the object's state, without its plaintext."""
+    """Return the object's state. Its plaintext is not read."""
     with looking(job, location) as (seen, _):
         return seen
 
@@ -76,18 +79,19 @@ def looking(
     first: int = SHOWN_LENGTH,
     by_head: bool = False,
 ) -> Iterator[tuple[Seen, ObjectStream | None]]:
-    """Yield the object's current state, and its stream if one was opened.
+    """Yield the object's current state, and its stream if a GET was sent, otherwise None.
 
-    If the object may have to be re-encrypted, a GET is sent: it shows the same facts as a HEAD, and
-    fetches the header and the body too. If S3 refuses the GET, a HEAD is sent instead: the object
-    may be archived, or be under a KMS key that the caller may not use.
+    If the object may have to be re-encrypted, a GET is sent, because it shows the same facts as a
+    HEAD and also fetches the header and the body. If S3 refuses the GET, a HEAD is sent: the object
+    may be archived, or may be under a KMS key that the caller may not use.
 
     Args:
         job: The rotation or copy.
         location: The object.
-        may_be_done: Also try the customer key of the target mode.
+        may_be_done: Whether to try the customer key of the target mode, too. If it fits, the object
+            is already rotated.
         first: The maximum number of bytes that the first GET fetches.
-        by_head: Send a HEAD first, regardless of the modes.
+        by_head: Whether to send a HEAD first, whatever the modes are.
     """
     client, attempts = job.objects.client, _attempts(job, may_be_done=may_be_done)
     with ExitStack() as stack:
@@ -122,19 +126,20 @@ def looking(
 
 
 def _may_need_body(job: Job) -> bool:
-    """Return whether the header or the body may be needed, as far as the modes alone show."""
+    """Return whether the header or the body may be needed, according to the modes."""
     modes = [mode for mode in (job.source, job.to) if isinstance(mode, ClientSide)]
-    # HEAD shows a wrapped key that stays in the metadata, and the body does not change.
+    # If both modes store the wrapped key in the metadata, a HEAD shows the wrapped key, and the
+    # body does not change.
     return bool(modes) and not (
         len(modes) == 2 and all(mode.key_location == "metadata" for mode in modes)
     )
 
 
 def _attempts(job: Job, *, may_be_done: bool) -> list[tuple[ReadWith, dict[str, Any]]]:
-    """Return the request arguments to try, one customer key after the other, each with its mode.
+    """Return the request arguments to try, each with its mode. They have different customer keys.
 
-    With `may_be_done`, the target mode's key is tried too: if it fits, the object is rotated
-    already.
+    If `may_be_done`, the customer key of the target mode is tried too. If it fits, the object is
+    already rotated.
     """
     modes: tuple[tuple[ReadWith, Mode | None], ...] = (
         ("source", job.source),
@@ -145,8 +150,8 @@ def _attempts(job: Job, *, may_be_done: bool) -> list[tuple[ReadWith, dict[str, 
     for name, mode in modes:
         arguments = mode.read_arguments() if mode else {}
         if all(arguments != tried for _, tried in found):
-            # Only the customer key of `to` may replace the source's key: if it fits, the object is
-            # rotated already.
+            # Arguments without a customer key belong to the source mode. Only a customer key of
+            # `to` means that the object is already rotated.
             found.append((name if arguments else "source", arguments))
     return found
 
@@ -177,7 +182,7 @@ def _answered(
 
 
 def _is_refusal(error: S3CryptError) -> bool:
-    """Return whether a wrong or missing customer key may be the cause: a bare 400 or 403."""
+    """Return whether the cause of an error may be a wrong or a missing customer key."""
     return http_status(error) in (400, 403) and not is_for_all(error)
 
 
@@ -187,7 +192,7 @@ def _by_get(
     attempts: list[tuple[ReadWith, dict[str, Any]]],
     first: int,
 ) -> tuple[ReadWith, dict[str, Any], ObjectStream] | None:
-    """Return the open object, or None if S3 refuses the GET."""
+    """Return the open object. Return None if S3 refuses the GET."""
 
     def ask(arguments: dict[str, Any]) -> ObjectStream:
         return ObjectStream.open(job.objects.client, location, arguments, first=first)
@@ -201,9 +206,10 @@ def _by_get(
 
 
 def _as_head(stream: ObjectStream) -> dict[str, Any]:
-    """Return the reply to a GET in the form of a HEAD's reply, with the whole object's length.
+    """Return the reply to a GET in the form of a reply to a HEAD. It has the whole object's length.
 
-    Only HEAD shows an object's archive tier, but S3 refuses a GET of an archived object.
+    Only a HEAD shows the archive tier of an object. But S3 refuses a GET of an archived object, so
+    the tier is never missing here.
     """
     shown = {name: stream.reply[name] for name in stream.reply.keys() - {"Body", "ContentRange"}}
     return {**shown, "ContentLength": stream.size}
@@ -217,11 +223,12 @@ def until_whole(
     may_be_done: bool = True,
     first: int = SHOWN_LENGTH,
 ) -> Result:
-    """Return the result of `work` on an object's state; start again if a reply was cut short.
+    """Return the result of `work` for an object's state. Start again if a reply was cut short.
 
-    A conflict without another writer has one of two causes. A HEAD's reply broke off within its
-    headers, and a later reply is complete. Or the service's GET shows other headers than its HEAD,
-    so a HEAD is sent first from then on.
+    If a conflict occurs although no other writer changed the object, there are two possible causes.
+    First, a reply to a HEAD broke off within its headers, and a later reply was complete. Second,
+    the service shows other headers in a GET than in a HEAD. Therefore the next attempts begin with
+    a HEAD.
 
     Raises:
         ConflictError: Another writer changed the object.
@@ -244,7 +251,7 @@ def until_whole(
 
 
 def _is_cut(one: Seen, other: Seen) -> bool:
-    """Return whether a reply that was cut short explains all differences between two looks."""
+    """Return whether two looks differ only because one of the replies was cut short."""
     return lacks_headers_of(one.head, other.head) or lacks_headers_of(other.head, one.head)
 
 
@@ -254,7 +261,7 @@ def _envelope(
     metadata = entries.of_reply(shown)
     envelope = formats.of_metadata(metadata)
     if envelope is not None:
-        # The metadata has the whole envelope, so not even the header has to be fetched.
+        # The metadata contains the whole envelope, so not even the header must be fetched.
         return envelope
     if not formats.claims_client_side(metadata) and not any(
         isinstance(mode, ClientSide) for mode in (job.source, job.to)
@@ -272,7 +279,7 @@ def opened(
     *,
     first: int = formats.MAX_HEADER_LENGTH,
 ) -> Iterator[ObjectStream]:
-    """Open the object for its header; refuse an object that has replaced it."""
+    """Open the object to read its header. Refuse it if it does not have the ETag `etag`."""
     client, pinned = job.objects.client, {**arguments, **job.origin.version}
     with ObjectStream.open(client, location, pinned, first=first) as stream:
         check_etag(location, stream.reply, etag)
@@ -280,7 +287,7 @@ def opened(
 
 
 def check_etag(location: Location, reply: Mapping[str, Any], etag: str) -> None:
-    """Refuse a reply whose ETag differs from that of the first look."""
+    """Refuse a reply whose ETag is not the ETag of the first look."""
     if reply.get("ETag") != etag:
         raise ConflictError(
             f"{location} was replaced meanwhile; the new object was left alone.",
@@ -289,9 +296,9 @@ def check_etag(location: Location, reply: Mapping[str, Any], etag: str) -> None:
 
 
 def lacks_headers_of(cut: Mapping[str, Any], whole: Mapping[str, Any]) -> bool:
-    """Return whether two replies to HEAD differ only because the first was cut short.
+    """Return whether two replies to a HEAD differ only because the reply `cut` was cut short.
 
-    A reply that was cut short lacks headers, and its last header may lack the end of the value.
+    Such a reply lacks headers, and the value of its last header may lack its end.
     """
     old, new = cut.get("Metadata", {}), whole.get("Metadata", {})
     shown = [name for name in SHOWS_A_WRITE if name in cut and name != "Metadata"]
@@ -303,7 +310,7 @@ def lacks_headers_of(cut: Mapping[str, Any], whole: Mapping[str, Any]) -> bool:
 
 
 def _begins(whole: object, cut: object) -> bool:
-    """Return whether the value `cut` of a header equals the value `whole` or begins it."""
+    """Return whether the value `cut` of a header is the value `whole`, or its beginning."""
     is_text = isinstance(cut, str | int) and not isinstance(cut, bool)
     return whole == cut or (is_text and whole is not None and str(whole).startswith(str(cut)))
 
@@ -313,26 +320,27 @@ def _show_the_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 
 def check_replaced(job: Job, step: Step, error: S3CryptError) -> None:
-    """Raise ConflictError if the object that could not be read is not the object first seen.
+    """Raise a ConflictError if the object that could not be read was written by another writer.
 
-    Another writer's object may be plain, or wrapped by another key. The reader's error is then
-    about that object, and not about the object that was to be rotated.
+    The new object of another writer may be unencrypted or wrapped by another key. The error `error`
+    is then about the new object, and not about the object that was to be rotated.
     """
     try:
         check_unchanged(job, step)
     except ConflictError as conflict:
         raise conflict from error
     except S3CryptError:
-        # HEAD shows no ETag: the object is gone, or needs another customer key.
+        # A HEAD shows no ETag: the object is gone, or needs another customer key. The error `error`
+        # stands.
         return
 
 
 def check_unchanged(job: Job, step: Step) -> None:
-    """Refuse to continue if any fact that HEAD shows has changed since the first look.
+    """Raise a ConflictError if any fact that a HEAD shows has changed since the first look.
 
-    S3's conditions compare only ETags. In modes whose keys S3 keeps, an ETag is the body's MD5,
-    which does not change when a writer replaces only the metadata. After this check, such a writer
-    can interfere only during the one request that follows.
+    S3's conditions compare only ETags. In modes whose keys S3 keeps, an ETag is the MD5 of the
+    body, and does not change if a writer replaces only the metadata. After this check, such a
+    change can only remain undetected during the next request.
     """
     mode = job.mode(step.read_with)
     arguments = {**(mode.read_arguments() if mode else {}), **job.origin.version}
@@ -340,9 +348,9 @@ def check_unchanged(job: Job, step: Step) -> None:
         found = head(job.objects.client, step.location, arguments)
         if _show_the_same(step.head, found):
             return
-        # If this reply broke off within its headers, send the HEAD again. If the first look's reply
-        # did, the job starts again with a complete reply, since a rotation would lose the headers
-        # that the first reply lacked.
+        # If this reply broke off within its headers, send the HEAD again. If the first reply did,
+        # the job starts again with a complete reply: otherwise the new object would lack the
+        # headers that the first reply lacked.
         if not lacks_headers_of(found, step.head):
             break
     raise replaced(step.location)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Performs steps: copies, rewraps or re-encrypts objects, if their ETag is unchanged."""
+"""Perform steps: copy, rewrap or re-encrypt an object, if its ETag is unchanged."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -40,10 +40,11 @@ from .steps import Action, Step
 
 _log = logger_of(__name__)
 
-# The codes of S3 for a source of a copy that is archived.
+# S3's error codes for a copy whose source is archived.
 ARCHIVED = frozenset({"InvalidObjectState", "ObjectNotInActiveTierError"})
 
-# The maximum age of the last look at the old object when the request for the new object is sent.
+# When the request for the new object is sent, the last look at the old object must not be older
+# than this.
 _LATE_SECONDS = 0.5
 
 
@@ -52,11 +53,12 @@ class Done:
     """The result of a step.
 
     Attributes:
-        action: The action that was performed, which may be costlier than the planned one.
-        reply: S3's reply about the new object; empty if the object was not changed.
-        bytes_moved: Plaintext bytes that were streamed through this process.
-        info: The facts about an object that this process wrote.
-        rewrapped: The key material that wrapped the data key of a rewrapped object, per key.
+        action: The action that was performed. It may be more expensive than the planned action.
+        reply: S3's reply about the new object. Empty if the object was not changed.
+        bytes_moved: The number of plaintext bytes that were streamed through this process.
+        info: The facts about the new object if this process wrote it, otherwise None.
+        rewrapped: For each key of a rewrapped object, the id of the key material that wrapped the
+            data key.
     """
 
     action: Action
@@ -67,12 +69,15 @@ class Done:
 
     @property
     def version_id(self) -> str | None:
-        """Return the new version's id, in a versioned bucket."""
+        """Return the id of the new version. Return None in a bucket without versioning."""
         return self.info.version_id if self.info else version_of(self.reply)
 
     @property
     def material(self) -> str | None:
-        """Return the id of the material that wrapped the data key now, or None if not reported."""
+        """Return the id of the key material that wrapped the data key now.
+
+        Return None if unknown.
+        """
         found = self.info.key_materials if self.info else self.rewrapped
         return next(iter(found.values()), None)
 
@@ -86,18 +91,18 @@ class Done:
 
 
 def act(job: Job, step: Step, stream: ObjectStream | None = None) -> Done:
-    """Perform a step; `stream` is the object's stream, if it is open."""
+    """Perform a step. `stream` is the object's stream if it is open, otherwise None."""
     done, annotated = write(job, step, stream)
     copy_annotations(job, step, annotated, done)
     return done
 
 
 def write(job: Job, step: Step, stream: ObjectStream | None) -> tuple[Done, tuple[str, ...]]:
-    """Write the new object; return the result and the annotations that still must be copied."""
+    """Write the new object. Return the result, and the annotations that must still be copied."""
     if step.action == "re-encrypted":
         return _re_encrypt(job, step, stream)
     if stream is not None:
-        # This frees the stream's connection for the requests that follow.
+        # This makes the stream's connection available for the following requests.
         stream.leave()
     if step.action == "unchanged":
         return Done(step.action), ()
@@ -108,18 +113,17 @@ def write(job: Job, step: Step, stream: ObjectStream | None) -> tuple[Done, tupl
 def _copy(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Done, tuple[str, ...]]:
     written = entries.without_token(step.written_metadata)
     metadata = {**written, **_annotations_of(step, annotated)}
-    # Without a condition on the target, a repeated copy gives the same result and needs no token.
-    # If the target may be the source itself, the token shows whether it is; see `check_is_other`.
-    needs_token = _conditions(step) or may_be_same(step.location, step.target)
-    token = entries.new_token(metadata) if needs_token else {}
+    # A token identifies the new object after a lost reply. Without a condition on the target, the
+    # copy can simply be repeated, so it needs no token.
+    token = entries.new_token(metadata) if _conditions(step) else {}
     encryption = {} if step.is_client_side else job.to.write_arguments()
     try:
         reply = _copy_inside_s3(job, step, encryption, {**metadata, **token}, token)
     except StorageError as error:
         if error.code != "NotImplemented":
             raise
-        # Some S3 services cannot copy encrypted objects. The bytes are then streamed through this
-        # process.
+        # Some S3 services cannot copy encrypted objects. In this case the bytes are streamed
+        # through this process.
         told = step.location, cause_of(error)
         _log.info("%s: re-encrypted, as the service does not copy it (%s)", *told)
         return write(job, replace(step, action="re-encrypted"), None)
@@ -139,18 +143,19 @@ def _rewrap(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Done, tup
     metadata = {**kept, **_annotations_of(step, annotated)}
     metadata |= entries.fitting(metadata, done.advisory)
     entries.check_length(metadata)
-    # Newly wrapped keys identify our object: no other writer's object can have them.
+    # The newly wrapped keys identify the new object, because no other writer can produce the same
+    # ones.
     reply = _copy_inside_s3(job, step, _at_rest(step.head), metadata, done.mark)
     return Done("rewrapped", reply, rewrapped=done.key_materials), annotated
 
 
 def check_opens(job: Job, step: Step, stream: ObjectStream | None) -> None:
-    """Check, for a dry run, that the key opens the object; no frame of the content is read.
+    """Check in a dry run that the key opens the object. The content is not read.
 
-    A rewrap is carried out up to its last request, which would store the newly wrapped key.
+    A rewrap is done except for its last request, which would store the newly wrapped key.
 
     Raises:
-        S3CryptError: As the step itself would.
+        S3CryptError: For the reasons for which the step itself would fail.
     """
     source = job.mode(step.read_with)
     if not isinstance(source, ClientSide):
@@ -168,10 +173,10 @@ def check_opens(job: Job, step: Step, stream: ObjectStream | None) -> None:
 
 
 def check_context(job: Job, step: Step, envelope: Envelope) -> None:
-    """Refuse an object whose encryption context a reader would refuse, without decrypting it.
+    """Refuse an object whose encryption context a reader would refuse. Nothing is decrypted.
 
-    Otherwise anyone who can write to the bucket could make the caller's rotation rewrap or copy an
-    object that belongs elsewhere.
+    Without this check, anyone who can write to the bucket could make the caller rewrap or copy an
+    object that was written for another name or bucket.
 
     Raises:
         IntegrityError: The context does not contain the expected pairs.
@@ -185,7 +190,7 @@ def check_context(job: Job, step: Step, envelope: Envelope) -> None:
 
 
 def _at_rest(head: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the request arguments that preserve S3's own encryption of a client-side object."""
+    """Return the request arguments that keep S3's own encryption of a client-side object."""
     kept = {name: head[name] for name in ("ServerSideEncryption", "SSEKMSKeyId") if head.get(name)}
     if head.get("BucketKeyEnabled"):
         kept["BucketKeyEnabled"] = True
@@ -201,7 +206,7 @@ def _copy_inside_s3(
 ) -> Mapping[str, Any]:
     client, to = job.objects.client, job.to
     size = int(step.head["ContentLength"])
-    # CopyObject keeps the tags by itself; a copy by parts is a new object without tags.
+    # CopyObject keeps the tags. A copy by parts is a new object without tags, so they are set.
     changes_tags = step.changes.tags is not None
     tags = _tags(job, step) if step.is_large or changes_tags else {}
     described = Description(entries.of_user(step.written_metadata), tags, _headers(step))
@@ -239,7 +244,7 @@ def _copy_inside_s3(
 
 @contextmanager
 def _source_named(step: Step) -> Iterator[None]:
-    """Name the source in the error of a copy whose source, and not its target, is archived."""
+    """Name the source, and not the target, in the error of a copy whose source is archived."""
     try:
         yield
     except StorageError as error:
@@ -250,16 +255,19 @@ def _source_named(step: Step) -> Iterator[None]:
 
 
 def _source_version(job: Job, step: Step) -> str | None:
-    """Return the version to read; None for the current object of a bucket without versioning.
+    """Return the id of the version to read. Return None for the object in an unversioned bucket.
 
-    Some services report the id "null" for such an object, but refuse this id in requests. A caller
-    who names "null" means the version from before the bucket had versioning.
+    Some services report the id "null" for such an object, but refuse this id in requests. If the
+    caller gives "null", the version from the time before versioning is meant.
     """
     return job.origin.version_id or step.version_id
 
 
 def _shown_version(job: Job, step: Step) -> str | None:
-    """Return the version that S3 showed, even if "null": tags and annotations are read from it."""
+    """Return the version id that S3 reported, even if it is "null".
+
+    Tags and annotations are read from this version.
+    """
     return job.origin.version_id or step.head.get("VersionId")
 
 
@@ -276,8 +284,8 @@ def _demand(job: Job, step: Step) -> Demand:
         version_id=job.origin.version_id,
         written_as=job.origin.written_as,
         allow_unsigned=job.origin.unsigned,
-        # The plan has already looked for an instruction file. A copy inside S3 does not need this
-        # look, and neither does the re-encryption in its place.
+        # The plan has already looked for an instruction file, so the read must not look again. The
+        # same is true if this re-encryption replaces a copy inside S3.
         neighbour=Neighbour(step.etag, is_there=False),
         written_in=job.origin.written_in if binds_bucket(mode) else None,
     )
@@ -285,15 +293,15 @@ def _demand(job: Job, step: Step) -> Demand:
 
 def _re_encrypt(job: Job, step: Step, stream: ObjectStream | None) -> tuple[Done, tuple[str, ...]]:
     headers = _headers(step)
-    # A re-encryption in place preserves S3's own encryption of a client-side object.
+    # A re-encryption in place keeps S3's own encryption of a client-side object.
     is_in_place = step.copy_to is None
     if isinstance(job.to, ClientSide) and step.is_client_side and is_in_place:
         headers |= _at_rest(step.head)
     user = entries.of_user(step.written_metadata)
     with ExitStack() as stack:
-        # Tags and annotations are requested after the first look. They therefore belong to this
-        # object or to a later one, and the write's condition detects a later one. The requests run
-        # concurrently with the following ones, so that these need not wait.
+        # Tags and annotations are requested after the first look. They belong to this object or to
+        # a later one; in the second case the condition of the write fails. These requests run in
+        # parallel to the following requests, which do not have to wait.
         tags = stack.enter_context(beside(lambda: _tags(job, step)))
         annotated: Callable[[], tuple[str, ...]] = tuple
         if step.may_have_annotations:
@@ -319,8 +327,8 @@ def _re_encrypt(job: Job, step: Step, stream: ObjectStream | None) -> tuple[Done
         if reading.info.metadata != entries.of_user(step.metadata):
             raise replaced(step.location)
         source = StreamSource(reading.plaintext, reading.info.size, last_check)
-        # In a server-side mode the description must be complete now, because the token must fit
-        # into the space that the metadata leaves.
+        # In a server-side mode the description must be complete now, because a token is added if
+        # the metadata has room for it.
         is_late = isinstance(job.to, ClientSide)
         written = job.objects.write(
             source,
@@ -338,10 +346,11 @@ def _headers(step: Step) -> dict[str, Any]:
     headers = describing(step.head, _LOCKS)
     until = headers.get("ObjectLockRetainUntilDate")
     if step.copy_to and headers.get("ObjectLockLegalHoldStatus") == "OFF":
-        # OFF means the same as no header, and a bucket without Object Lock accepts only the latter.
+        # OFF means the same as no header, but a bucket without Object Lock accepts only a request
+        # without the header.
         headers.pop("ObjectLockLegalHoldStatus")
     if until is not None and until <= datetime.now(UTC):
-        # S3 refuses a date in the past, and the retention has ended anyway.
+        # S3 refuses a date in the past. The retention has ended anyway.
         for name in ("ObjectLockRetainUntilDate", "ObjectLockMode"):
             headers.pop(name, None)
     return {**headers, **step.changes.headers}
@@ -354,20 +363,22 @@ def _tags(job: Job, step: Step) -> dict[str, str]:
 
 
 def annotations_to_copy(job: Job, step: Step) -> tuple[str, ...]:
-    """Return the names of the annotations that must be written to the new version one by one.
+    """Return the names of the annotations that must be copied to the new object one by one.
 
-    If S3 copies the object in one request, it copies the annotations too, and no request is sent.
+    If S3 copies the object with one request, it copies the annotations too. The result is then
+    empty, and no request is sent.
 
     Raises:
-        PolicyError: Annotations would be lost: the new object replaces the old one permanently, or
-            cannot have annotations.
+        PolicyError: Annotations would be lost, because the new object replaces the old one
+            permanently or cannot have annotations.
     """
     is_one_copy = step.action in ("copied", "rewrapped") and not step.is_large
     takes_any = _takes_annotations(job, step)
     is_kept = step.action == "unchanged" or (is_one_copy and takes_any)
     if is_kept or not step.may_have_annotations:
         return ()
-    # In place, annotations can be copied only from an old version that remains.
+    # If the object is rotated in place, its annotations can be copied only if its old version
+    # remains.
     can_be_kept = takes_any and (step.copy_to is not None or step.version_id is not None)
     if job.drop_annotations and not can_be_kept:
         return ()
@@ -391,8 +402,8 @@ def annotations_to_copy(job: Job, step: Step) -> tuple[str, ...]:
 def _annotation_directive(job: Job, step: Step) -> Literal["COPY", "EXCLUDE"] | None:
     if not step.may_have_annotations:
         return None
-    # Exclude annotations only if they may be dropped. Otherwise S3 must refuse the copy rather than
-    # lose an annotation.
+    # Annotations are excluded only if they may be dropped. Otherwise S3 must refuse the copy and
+    # not lose an annotation.
     is_dropped = job.drop_annotations and not _takes_annotations(job, step)
     return "EXCLUDE" if is_dropped else "COPY"
 
@@ -403,23 +414,23 @@ def _takes_annotations(job: Job, step: Step) -> bool:
 
 
 def _annotations_of(step: Step, annotated: tuple[str, ...]) -> dict[str, str]:
-    """Return the metadata entry by which a later run finds annotations that were not copied yet."""
+    """Return the metadata entry that lets a later run find annotations not copied yet."""
     is_in_place = step.copy_to is None
     return {entries.ANNOTATIONS_OF: str(step.version_id)} if annotated and is_in_place else {}
 
 
 def copy_annotations(job: Job, step: Step, annotated: tuple[str, ...], done: Done) -> None:
-    """Write the annotations of the old object to the new one.
+    """Copy the annotations of the old object to the new object.
 
     Raises:
-        ConflictError: The new object was replaced meanwhile.
-        StorageError: S3 refused or failed; the new object has some of the annotations.
+        ConflictError: Another writer has replaced the new object.
+        StorageError: S3 refused or failed. The new object has only some of the annotations.
     """
     if not annotated:
         return
     client, source = job.objects.client, (step.location, _source_version(job, step))
     if done.version_id is None:
-        # Without a version id, S3 would attach the annotations to the latest object.
+        # Without a version id, S3 would add the annotations to whatever object is the latest.
         check_current(client, step.target, done.etag, job.to.read_arguments())
     annotations.copy(client, source, (step.target, done.version_id), annotated)
     if step.copy_to is not None:
@@ -430,7 +441,7 @@ def copy_annotations(job: Job, step: Step, annotated: tuple[str, ...], done: Don
 
 
 def finish_annotations(job: Job, step: Step) -> None:
-    """Copy the annotations that an interrupted rotation has left at the previous version."""
+    """Copy annotations that an interrupted rotation has left at the previous version."""
     source = entries.of_reply(step.head).get(entries.ANNOTATIONS_OF)
     if source is None or step.version_id is None or not step.may_have_annotations:
         return

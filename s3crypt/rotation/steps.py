@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decides which action a rotation takes for an object, from its inspected state. No requests.
+"""Decide which action a rotation takes for an object, by the state that was seen. No requests.
 
-A `Step` can be pickled and contains no secret: it refers to the modes, and so to their keys, by
-name. The process that performs the step resolves the names from its own modes, files and sessions.
+A `Step` can be pickled and contains no secret: it names modes as `source` or `to`, so it contains
+no keys. The process that performs the step finds the modes by these names in its own job.
 """
 
 from collections.abc import Mapping
@@ -23,11 +23,12 @@ from s3crypt.objects.locks import HEADERS as _LOCKS
 from s3crypt.transfer import MAX_COPY_LENGTH
 
 Action = Literal["unchanged", "copied", "rewrapped", "re-encrypted"]
-# The one of a job's two modes that an object is read with; None for neither mode.
+# The mode of the job with which an object is read. None if it is read with neither mode.
 ReadWith = Literal["source", "to"] | None
 
-# Headers of a HEAD's reply that another write may change, or that a rotation preserves or depends
-# on. If the first reply was cut short, the new object would lack the headers that the reply lacked.
+# The headers of a reply to HEAD that another write may change, or that a rotation keeps or depends
+# on. If the first reply was cut short, the new object would lack the same headers, so they are
+# compared later.
 SHOWS_A_WRITE = (
     "BucketKeyEnabled",
     "ContentLength",
@@ -44,14 +45,14 @@ SHOWS_A_WRITE = (
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The caller's statements about the objects to be rotated, beside the store's mode.
+    """Further statements of the caller about the objects, in addition to the store's mode.
 
     Attributes:
-        unsigned: Whether objects may be unsigned although the mode demands a signature.
-        unencrypted: Whether objects may be neither client-side nor encrypted by S3.
-        written_in: The bucket that the objects are bound to, if it is not their present bucket.
-        written_as: The name that the object is bound to, if it is not its present name.
-        version_id: The version of the object, if it is not the current version.
+        unsigned: Whether objects may be unsigned although the mode requires a signature.
+        unencrypted: Whether objects may be unencrypted: neither client-side nor by S3.
+        written_in: The bucket to which the objects are bound. None if it is their present bucket.
+        written_as: The name to which the object is bound. None if it is its present name.
+        version_id: The version id of the object. None for the current version.
     """
 
     unsigned: bool = False
@@ -72,9 +73,10 @@ class Seen:
 
     Attributes:
         location: The object's location.
-        head: S3's reply to the first HEAD, or to the GET in its place, with the object's length.
-        read_with: The mode that the object is read with; the demands on the object follow from it.
-        envelope: The client-side envelope; None if the object is not encrypted client-side.
+        head: S3's reply to the first HEAD. If a GET was sent instead, its reply in the same form.
+        read_with: The mode with which the object is read. The object must meet the demands of this
+            mode.
+        envelope: The client-side envelope. None if the object is not encrypted client-side.
         may_have_annotations: Whether the service supports annotations for this object.
     """
 
@@ -87,18 +89,18 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The planned action for one object, on condition that the object has not changed.
+    """The planned action for one object. It may be performed only if the object has not changed.
 
     Attributes:
         location: The object's location.
         action: The action to perform.
-        head: The headers that show whether the object was written meanwhile.
-        read_with: The mode to read the object with.
+        head: The headers that show whether the object was written after the first look.
+        read_with: The mode with which the object is read.
         is_client_side: Whether the object is encrypted client-side now.
         may_have_annotations: Whether the service supports annotations for this object.
-        copy_to: The location of the new object; None if it replaces the old object.
-        if_absent: For copies: write only if the target does not exist yet.
-        changes: For copies: the properties in which the copy differs.
+        copy_to: The location of the new object. None if it replaces the old object.
+        if_absent: For a copy: whether to write only if the target does not exist.
+        changes: For a copy: the properties in which the copy differs from the source.
     """
 
     location: Location
@@ -118,19 +120,22 @@ class Step:
 
     @property
     def etag(self) -> str:
-        """Return the ETag that every request is conditional on."""
+        """Return the ETag that the object must have in every request."""
         return str(self.head["ETag"])
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """Return all entries except the one that concerns only this version."""
+        """Return all metadata entries of the object, except `ANNOTATIONS_OF`.
+
+        That entry belongs only to this version.
+        """
         found = entries.of_reply(self.head)
         found.pop(entries.ANNOTATIONS_OF, None)
         return found
 
     @property
     def written_metadata(self) -> dict[str, str]:
-        """Return all entries of the new object, before any that its mode adds."""
+        """Return the metadata entries of the new object, without the entries that its mode adds."""
         user, kept = self.changes.metadata, self.metadata
         if user is None:
             return dict(kept)
@@ -138,7 +143,7 @@ class Step:
 
     @property
     def version_id(self) -> str | None:
-        """Return the version's id, or None if a new object would replace this version."""
+        """Return the version id. Return None if a new object would replace this version."""
         version_id = self.head.get("VersionId")
         return None if version_id == "null" else version_id
 
@@ -151,21 +156,21 @@ class Step:
 def decide(
     seen: Seen, source: Mode | None, to: Mode, origin: Origin, context: Mapping[str, str]
 ) -> Step:
-    """Return the cheapest sound step that changes an object to the form that `to` would write.
+    """Return the cheapest safe step that brings an object into the form that `to` would write.
 
     Args:
         seen: The object's state.
-        source: The mode that objects must be in; None accepts any mode.
-        to: The mode to rotate to.
-        origin: The caller's other statements about the objects.
-        context: The encryption context that `to` writes this object under.
+        source: The mode in which objects must be. None accepts any mode.
+        to: The mode into which the object is converted.
+        origin: Further statements of the caller about the objects.
+        context: The encryption context with which `to` would write this object.
 
-    The keys of server-side modes must be ARNs, since they are compared with the ARNs in S3's
+    The keys in server-side modes must be ARNs, because they are compared with the ARNs in S3's
     replies.
 
     Raises:
-        PolicyError: The object does not meet the demands. A rotation must not apply its keys to an
-            object that was written by someone without these keys.
+        PolicyError: The object does not meet the demands. If it was written by someone without the
+            keys, a rotation must not give it the keys.
     """
     action = _action(seen, to, context)
     if action != "unchanged":
@@ -175,7 +180,7 @@ def decide(
 
 
 def _has_only(envelope: Envelope, context: Mapping[str, str]) -> bool:
-    """Return whether an object's context has only pairs of `context` and the format's own pairs."""
+    """Return whether an object's context has only pairs of `context` and pairs of the format."""
     return all(
         name in context or name.startswith(formats.RESERVED_PREFIX) for name in envelope.context
     )
@@ -203,10 +208,13 @@ def decide_copy(  # noqa: PLR0913 - as `decide`, and where the copy goes
     if_absent: bool,
     changes: Changes,
 ) -> Step:
-    """Return the step that makes a copy in mode `to`, sealed under `context` if client-side.
+    """Return the step that makes a copy in the mode `to`.
 
-    S3 itself copies server-side encrypted objects. It also copies a client-side object if the copy
-    would have the same keys, context and bindings. Any other copy is re-encrypted.
+    `context` is the encryption context of a client-side copy.
+
+    S3 itself copies an object without client-side encryption into a server-side mode. It also
+    copies a client-side object if the copy would have the same keys, context and bindings. Any
+    other copy is re-encrypted.
 
     Raises:
         PolicyError: The object does not meet the demands.
@@ -239,7 +247,7 @@ _BY_DIFFERENCE: dict[formats.Difference, Action] = {
 
 
 def _check_readable(seen: Seen, mode: Mode | None, to: Mode, origin: Origin) -> None:
-    """Refuse an object that a reader in this mode would refuse."""
+    """Refuse an object if a read in this mode would refuse it."""
     if isinstance(mode, ClientSide):
         if seen.envelope is None:
             raise PolicyError(f"{seen.location} is not encrypted client-side, as it was to be.")
@@ -257,10 +265,10 @@ def _check_readable(seen: Seen, mode: Mode | None, to: Mode, origin: Origin) -> 
 
 
 def _check_named(seen: Seen, origin: Origin) -> None:
-    """Refuse to seal an object whose present mode the caller did not name.
+    """Refuse to encrypt an object client-side if the caller did not name its present mode.
 
-    Any writer to the bucket can put a plain object there. After sealing, readers would trust the
-    object as if a holder of the key had written it.
+    Anyone who can write to the bucket can store an unencrypted object there. After the encryption,
+    readers would believe that a holder of the key had written it.
     """
     reported = reported_mode(seen.head)
     if reported is None and origin.unencrypted:

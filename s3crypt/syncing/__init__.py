@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synchronisation: a target becomes like its source, by the fewest transfers.
+"""Synchronisation: make a target equal to its source, with as few transfers as possible.
 
-`rules` decides when two sides differ, `places` walks a folder or a prefix, `pairs` merges two
-walks, `transfers` moves the bytes as `put`, `get` and `copy` do, and `job` joins them.
+`rules` decides whether the two sides differ, `places` walks a folder or a prefix, `pairs` merges
+two walks, `transfers` transfers the bytes as `put`, `get` and `copy` do, and `job` combines them.
 """
 
 from collections.abc import Callable, Generator
@@ -37,12 +37,13 @@ def begin(
 
     Args:
         objects: The engine.
-        modes: The mode that objects are read in, and that of new objects.
+        modes: The mode in which objects are read, and the mode of new objects.
         places: The source and the target.
         options: The options of `Many.sync`.
 
     Raises:
-        ConfigError: Neither place is in S3, one is inside the other, or an option does not apply.
+        ConfigError: Neither place is in S3, one place is inside the other, or an option does not
+            apply.
     """
     said, (mode, to) = described_among(options), modes
     if is_uri(places[1]):

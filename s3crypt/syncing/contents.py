@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Digests of a file's content, which is read from its start to its end for each."""
+"""Digests of a file's content. The whole file is read for each digest."""
 
 import hmac
 import os
@@ -18,9 +18,9 @@ _BLOCK = 2**20
 
 
 def hmac_of(file: BinaryIO, path: Path) -> Callable[[bytes], bytes]:
-    """Return a function that returns the HMAC-SHA256 of an open file's content under a key.
+    """Return a function that computes the HMAC-SHA256 of an open file's content under a key.
 
-    The file's position is left alone.
+    The position of the file does not change.
     """
 
     def digest(key: bytes) -> bytes:
@@ -33,7 +33,7 @@ def hmac_of(file: BinaryIO, path: Path) -> Callable[[bytes], bytes]:
 
 
 def hmac_of_found(found: FoundFile) -> Callable[[bytes], bytes]:
-    """Return `hmac_of` for a file that is opened when the function is called."""
+    """Return `hmac_of` for a file. The file is opened only when the returned function is called."""
 
     def digest(key: bytes) -> bytes:
         with opening(found.path) as file:
@@ -64,7 +64,7 @@ def changed(path: Path) -> StorageError:
 
 
 def _blocks(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    """Yield a file's bytes; refuse a file that was written to meanwhile."""
+    """Yield a file's bytes. Raise an error if the file was written to during the read."""
     before = os.fstat(file.fileno())
     position = 0
     while block := os.pread(file.fileno(), _BLOCK, position):

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One synchronisation: pairs are compared and transferred, then targets without a source deleted.
+"""One synchronisation: compare and transfer pairs, then delete targets without a source.
 
-Targets without a source are deleted only after the whole source was walked without an error, and
-every name was copied that had to be. A source that is partly unreadable, missing, or empty because
-nothing is mounted there, shows fewer names than it has. A target may hold the only remaining copy
-of a file that was renamed in the source, until the file is stored under its new name.
+Targets without a source are deleted only if the whole source was walked without an error. Otherwise
+a source that is partly unreadable, is missing, or is empty because nothing is mounted there, would
+show too few names, and targets would be deleted by mistake.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -33,22 +32,22 @@ from .rules import State
 from .transfers import Sent
 
 Action: TypeAlias = Literal["copied", "deleted", "unchanged", "skipped"]
-# Parts that no file's path has.
+# Parts of an object's name that cannot be parts of a file's path.
 _NO_PATH = frozenset(("", ".", ".."))
 
 
 @dataclass(frozen=True, slots=True)
 class SyncOutcome:
-    """The outcome of a synchronisation for one name; with `dry_run`, the planned outcome.
+    """The outcome of a synchronisation for one name. With `dry_run`, it is the planned outcome.
 
     Attributes:
-        source: The source's path or URI; None for a target that has no source.
-        target: The target's path or URI.
-        action: `copied`, `deleted`, `unchanged`, `skipped` for a target that exists and must not
-            be overwritten, or must not be deleted: an instruction file; or `failed`.
-        info: The facts about the object that was copied; None if nothing was.
-        error: The error of a failure.
-        seconds: The duration.
+        source: The path or URI of the source. None for a target that has no source.
+        target: The path or URI of the target.
+        action: `copied`, `deleted`, `unchanged`, `failed`, or `skipped` for an existing target that
+            must not be overwritten.
+        info: The facts about the object that was copied. None if no object was copied.
+        error: The error if the action failed, otherwise None.
+        seconds: The duration in seconds.
     """
 
     source: str | None
@@ -68,11 +67,11 @@ class _Done:
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """The two sides, and how a source becomes its target.
+    """The two sides of a synchronisation, and a function that transfers a source to its target.
 
     Attributes:
         source, target: The sides.
-        send: Transfers the source of a pair.
+        send: Transfers the source of a pair to its target.
     """
 
     source: Folder | Prefix
@@ -84,12 +83,13 @@ class Sync:
     """One synchronisation.
 
     Args:
-        sending: The sides.
-        names: Selects relative names, on both sides.
-        deletes: Whether targets without a source are to be deleted.
-        by: What decides if the sizes are equal: the time, nothing more, or the content.
-        overwrites: Whether targets that exist may be overwritten.
-        dry_run: Whether nothing is to be changed.
+        sending: The two sides, and the function for transfers.
+        names: The filter for relative names. It is used on both sides.
+        deletes: Whether targets without a source are deleted.
+        by: What is compared when the sizes are equal: the `time`, the `content`, or nothing more
+            (`size`).
+        overwrites: Whether existing targets may be overwritten.
+        dry_run: Whether to change nothing.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Sync:
         self._overwrites = overwrites
         self._dry_run = dry_run
         self._is_empty = True
-        # The first fault of the source, or of a name: then no target is deleted.
+        # The first error of the source or of a name. If there is one, no target is deleted.
         self._fault: S3CryptError | None = None
         self._failed = 0
         # Names of possible instruction files of targets that are not copied.
@@ -122,7 +122,9 @@ class Sync:
         delete: Callable[[Iterable[ListedObject]], Iterator[Outcome[Any, None]]],
         options: Any,
     ) -> Iterator[SyncOutcome]:
-        """Transfer, then delete; yield the outcome of each name.
+        """Transfer the sources, then delete targets without a source.
+
+        Yield the outcome of each name.
 
         Args:
             run: Runs a job.
@@ -130,8 +132,7 @@ class Sync:
             options: The options of the job.
 
         Raises:
-            SyncError: Targets were to be deleted, and the source is not known as a whole, or a
-                name was not copied.
+            SyncError: Targets were to be deleted, but the source was not walked without an error.
         """
         pairs: Iterator[Pair] = self._pairs()
         work: Callable[[Pair], _Done] = self._work
@@ -242,12 +243,12 @@ class Sync:
         raise AssertionError("unreachable: contents are compared with files")
 
     def _is_too_small(self, target: Item, source: State) -> bool:
-        """Return whether a client-side object cannot hold the source: a header takes bytes, too."""
+        """Return whether a client-side target is too short to contain the source and a header."""
         is_sealed = isinstance(self._target, Prefix) and self._target.is_sealed
         return is_sealed and _stored_size(target) <= (source.size or 0)
 
     def _version(self, pair: Pair) -> tuple[str, str]:
-        """Return a pair's key in a journal, and the text that changes with one of its sides."""
+        """Return a pair's key for the journal, and a text that changes if a side changes."""
         if isinstance(pair.source, Unusable):
             return pair.name, ""
         target = self._target.version(pair.target) if pair.target else "-"
@@ -265,11 +266,8 @@ class Sync:
             outcome.seconds,
         )
 
-    def _check_whole(self, extras: Extras) -> None:
-        """Refuse to delete if the source may have more names than it showed, or one was not copied.
-
-        A failure matters only if there is something to delete.
-        """
+    def _check_whole(self) -> None:
+        """Raise a SyncError if the source may contain more names than the walk has shown."""
         if self._is_empty and self._fault is None:
             self._fault = StorageError(
                 f"{self._source} has no file or object.",
@@ -343,7 +341,10 @@ def _place(item: FoundFile | ListedObject) -> str:
 
 
 def _name(found: tuple[str, Any]) -> str | None:
-    """Return the name for a filter; None for an unreadable path, which no filter hides."""
+    """Return the name for a filter.
+
+    Return None for a path that cannot be read: no filter may hide its error.
+    """
     return None if isinstance(found[1], Unusable) else found[0]
 
 

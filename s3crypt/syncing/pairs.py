@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pairs of a source and a target with the same relative name, found by walking both in order.
+"""Pairs of a source and a target with the same relative name. Both sides are walked in order.
 
-Memory does not grow with the number of names: both walks are sorted as S3 sorts, and are merged.
+The memory does not grow with the number of names, because both walks are sorted like S3's listings
+and are merged.
 """
 
 import json
@@ -21,18 +22,19 @@ Listed: TypeAlias = tuple[ListedObject, Neighbour | None]
 Item: TypeAlias = FoundFile | Listed
 _Found = TypeVar("_Found", bound=Item | Unusable)
 
-# Bytes of targets without a source that are kept in memory; more are kept in a temporary file.
+# Targets without a source are kept in memory up to this many bytes. After that, they are kept in a
+# temporary file.
 _IN_MEMORY = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A source, and its target if there is one.
+    """A source, and its target if the target exists.
 
     Attributes:
-        name: The relative name of both; the path of a source that is unusable.
+        name: The relative name of source and target. For an unusable source, its path.
         source: The source.
-        target: The target; None if it does not exist.
+        target: The target. None if it does not exist.
     """
 
     name: str
@@ -45,7 +47,7 @@ def merged(
     targets: Iterable[tuple[str, Item]],
     extras: "Extras | None",
 ) -> Iterator[Pair]:
-    """Yield a pair for each source; add the targets without a source to `extras`.
+    """Yield a pair for each source. Add each target that has no source to `extras`.
 
     Raises:
         StorageError: A walk is not in the order of S3's listings.
@@ -74,14 +76,16 @@ def _keep(extras: "Extras | None", target: tuple[str, Item]) -> None:
 
 
 def _in_order(found: Iterable[tuple[str, _Found]]) -> Iterator[tuple[str, _Found]]:
-    """Yield the items; refuse a name that does not follow the one before it.
+    """Yield the items. Raise an error if a name is not greater than the name before it.
 
-    A merge of unsorted walks would take targets for targets without a source, and delete them.
+    If the walks were not sorted, targets with a source would be taken for targets without a source,
+    and would be deleted.
     """
     before: str | None = None
     for name, item in found:
         if not isinstance(item, Unusable):
-            # Code points sort as their UTF-8 bytes do.
+            # Texts compare by their code points. This is the same order as that of their UTF-8
+            # bytes.
             if before is not None and name <= before:
                 raise StorageError(
                     f"{name!r} was listed after {before!r}: the listing is not sorted by name.",
@@ -92,10 +96,10 @@ def _in_order(found: Iterable[tuple[str, _Found]]) -> Iterator[tuple[str, _Found
 
 
 class Extras:
-    """Targets without a source, in the order in which they were found.
+    """The targets without a source, in the order in which they were found.
 
-    They wait here until the whole source is known, in a temporary file if they are many, which is
-    removed at the end of a `with`.
+    They are kept here until the whole source is known. If there are many, they are in a temporary
+    file, which is removed at the end of the `with` block.
     """
 
     def __init__(self) -> None:
@@ -116,7 +120,7 @@ class Extras:
         self.count += 1
 
     def all(self) -> Iterator[tuple[str, FoundFile | ListedObject]]:
-        """Yield the relative names and the targets."""
+        """Yield each target with its relative name."""
         self._file.seek(0)
         for line in self._file:
             name, place, size, *rest = json.loads(line)

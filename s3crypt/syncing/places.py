@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two sides of a synchronisation: a folder or a prefix, each walked in S3's order."""
+"""The sides of a synchronisation: a folder or a prefix. Both are walked in S3's order."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -35,11 +35,11 @@ class Folder:
     """A folder on this machine.
 
     Attributes:
-        root: The folder.
-        left_out: Called with each path that is skipped, and the reason.
-        journal: The job's journal, which is never one of the files.
-        skipped: The relative names that the walk has skipped so far. Nothing is known of their
-            content, so that no target of these names, or below them, may be deleted.
+        root: The path of the folder.
+        left_out: Is called with each path that is skipped, and the reason.
+        journal: The journal of the job. Its files are never synchronised.
+        skipped: The relative names that the walk has skipped so far. Their content is unknown, so
+            no target with such a name, or below it, may be deleted.
     """
 
     root: Path
@@ -51,14 +51,14 @@ class Folder:
         return str(self.root)
 
     def at(self, name: str) -> str:
-        """Return the path of a relative name."""
+        """Return the path for a relative name."""
         return f"{self.root}/{name}"
 
     def sources(self) -> Iterator[tuple[str, FoundFile | Unusable]]:
-        """Yield the files with their relative names, and paths that cannot be read.
+        """Yield the files with their relative names, and an `Unusable` per unreadable path.
 
         Raises:
-            LocalFileNotFoundError, StorageError: The folder does not exist, or cannot be read.
+            LocalFileNotFoundError, StorageError: The folder does not exist or cannot be read.
         """
         for found in files_below(self.root, report=self._skip):
             if isinstance(found, Unusable):
@@ -69,14 +69,17 @@ class Folder:
                 yield found.name, found
 
     def targets(self) -> Iterator[tuple[str, FoundFile]]:
-        """Yield the files that exist; a missing folder has none, and will be made."""
+        """Yield the existing files.
+
+        If the folder does not exist, yield nothing: it will be made.
+        """
         if not os.path.lexists(self.root):
             return
         if not self.root.is_dir():
             raise ConfigError(f"{self.root} is no folder.", hint="Name another target.")
         for name, found in self.sources():
             if isinstance(found, Unusable):
-                # It is neither compared nor deleted.
+                # Such a path is neither compared nor deleted.
                 self.left_out(found.path, str(found.error))
             else:
                 yield name, found
@@ -86,7 +89,7 @@ class Folder:
         return rules.of_file(_file(item))
 
     def looked_at(self, item: Item) -> State:
-        """Return the state of a file, which needs no request."""
+        """Return the state of a file. No request is needed."""
         return self.state(item)
 
     def version(self, item: Item) -> str:
@@ -94,7 +97,7 @@ class Folder:
         return _file(item).version
 
     def has_skipped(self, name: str) -> bool:
-        """Return whether a relative name was skipped, or is below one that was."""
+        """Return whether a relative name, or a folder above it, was skipped."""
         return any(name == each or name.startswith(f"{each}/") for each in self.skipped)
 
     def _skip(self, path: Path, why: str) -> None:
@@ -111,9 +114,9 @@ class Prefix:
 
     Attributes:
         objects: The engine.
-        uri: The prefix, which ends with a slash.
-        mode: The mode that the objects are in; None if it is not known.
-        demand: The demands on an object that is read.
+        uri: The URI of the prefix. It ends with a slash.
+        mode: The mode of the objects. None if it is unknown.
+        demand: The demands on an object when it is read.
     """
 
     objects: Objects
@@ -132,23 +135,26 @@ class Prefix:
         return self.uri
 
     def at(self, name: str) -> str:
-        """Return the URI of a relative name."""
+        """Return the URI for a relative name."""
         return f"{self.uri}{name}"
 
     def sources(self) -> Iterator[tuple[str, Listed]]:
         """Yield the objects with their relative names.
 
         Raises:
-            ObjectNotFoundError: No object is below the prefix.
+            ObjectNotFoundError: There is no object below the prefix.
         """
         return self._walk(at_least_one(self._listed(), self.uri))
 
     def targets(self) -> Iterator[tuple[str, Listed]]:
-        """Yield the objects that exist."""
+        """Yield the existing objects with their relative names."""
         return self._walk(self._listed())
 
     def state(self, item: Item) -> State:
-        """Return the state of an object, by a request if the listing does not show its size."""
+        """Return the state of an object.
+
+        A request is sent if the listing does not show the size of its plaintext.
+        """
         if self.mode is None or self.is_sealed:
             return self.looked_at(item)
         return rules.of_listing(_listed(item)[0])
@@ -159,7 +165,7 @@ class Prefix:
         return isinstance(self.mode, ClientSide)
 
     def looked_at(self, item: Item) -> State:
-        """Return the state of an object, by a request.
+        """Return the state of an object after a request for its metadata.
 
         Raises:
             StorageError: S3 refused or failed.
@@ -167,26 +173,27 @@ class Prefix:
         listed, neighbour = _listed(item)
         demand = Demand(self.mode, neighbour=neighbour)
         state = rules.of_info(self.objects.head(Location.parse(listed.uri), demand), listed)
-        # An object that is not encrypted as demanded is like no source.
+        # An object that is not encrypted as demanded must be written again, so its size is set to
+        # None, which never equals a source's size.
         return replace(state, size=None) if self.is_sealed and not state.is_sealed else state
 
     @property
     def written_mode(self) -> Mode:
-        """Return the mode of new objects, of a target."""
+        """Return the mode in which objects of a target are written."""
         if self.mode is None:
             raise AssertionError("unreachable: a target has a mode")
         return self.mode
 
     def to_read(self, item: Listed) -> tuple[Location, Demand]:
-        """Return an object's location and the demands on it."""
+        """Return the location of an object, and the demands on it."""
         listed, neighbour = item
         return Location.parse(listed.uri), replace(self.demand, neighbour=neighbour)
 
     def has_content(self, item: Item, found: FoundFile) -> bool:
-        """Return whether an object has a file's content, as far as a request and the file show.
+        """Return whether an object has the content of a file. The object's content is not fetched.
 
-        Client-side objects are compared by their digest, server-side objects by S3's checksum of
-        the whole object. An object that has neither counts as different.
+        A client-side object is compared by its stored digest, and a server-side object by S3's
+        checksum of the whole object. If there is neither, the result is False.
         """
         location, demand = self.to_read(_listed(item))
         if self.is_sealed:
@@ -198,11 +205,11 @@ class Prefix:
         return crc is not None and crc == crc_of_found(found)
 
     def version(self, item: Item) -> str:
-        """Return the ETag, which changes when the object is written."""
+        """Return the ETag. It changes when the object is written."""
         return _listed(item)[0].etag
 
     def has_skipped(self, name: str) -> bool:
-        """Return False: a listing skips no object."""
+        """Return False: a listing does not skip objects."""
         return False
 
     def must_keep(self, item: FoundFile | ListedObject) -> bool:
@@ -216,17 +223,18 @@ class Prefix:
 
     def _walk(self, found: Iterator[Listed]) -> Iterator[tuple[str, Listed]]:
         for listed, neighbour in found:
-            # Consoles store empty objects whose names end with a slash, to show a folder.
+            # Consoles store empty objects whose names end with a slash to show a folder. They are
+            # left out.
             if listed.stored_size or not listed.uri.endswith("/"):
                 yield listed.uri[len(self.uri) :], (listed, neighbour)
 
 
 def delete_file(found: FoundFile) -> None:
-    """Delete a file that has no source, if it is unchanged since it was found.
+    """Delete a file that has no source, if it has not changed since it was found.
 
     Raises:
-        ConflictError: It was replaced or written to meanwhile, and is kept.
-        StorageError: It cannot be deleted.
+        ConflictError: The file was replaced or written to since it was found. It was not deleted.
+        StorageError: The file cannot be deleted.
     """
     try:
         state = found.path.stat()
@@ -244,9 +252,9 @@ def delete_file(found: FoundFile) -> None:
 
 
 def modified_or_unknown(place: Folder | Prefix, item: Item, state: State) -> State:
-    """Return the state with the object's metadata, or the same state if it cannot be requested.
+    """Return the state with the object's metadata. If it cannot be read, return `state` unchanged.
 
-    A caller who may only write cannot read metadata, and an object may be under another customer
+    A caller who may only write cannot read the metadata, and an object may have another customer
     key.
     """
     if state.is_known:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When a source and its target differ. This module is pure: it sends no request and reads no file.
+"""Decide whether a source and its target differ. No requests, and no files are read.
 
-Modification times exist on both sides if the object has the `mtime` entry. An object without it, or
-whose metadata was not requested, is compared by the time at which it was stored, as `aws s3 sync`
-compares it.
+Modification times of both sides are known if the object's metadata has the entry `mtime`. If it
+does not, or if its metadata was not requested, the time at which the object was stored is compared,
+as `aws s3 sync` does.
 """
 
 from dataclasses import dataclass
@@ -15,24 +15,28 @@ from s3crypt.modes import ClientSide
 from s3crypt.objects.access import ListedObject
 from s3crypt.objects.info import ObjectInfo, time_ns
 
-# `unclear`: the listing says that they differ; equal modification times would prove the opposite.
+# `unclear` means that the times in the listing are different, but the modification times in the
+# metadata may be equal. Then the metadata must be requested.
 Verdict = Literal["same", "different", "unclear"]
 
-# Resolutions of file systems and tools in nanoseconds: a second, a microsecond, NTFS's 100 ns.
+# The time resolutions of file systems and tools in nanoseconds: a second, a microsecond, and the
+# 100 ns of NTFS.
 _RESOLUTIONS = (10**9, 10**3, 10**2)
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is known about one side of a pair.
+    """The known facts about one side of a pair.
 
     Attributes:
-        size: Plaintext bytes; None if they cannot be computed.
+        size: The number of plaintext bytes. None if it cannot be computed.
         stored_ns: The time at which the file or the object was last written, in nanoseconds.
-        modified_ns: The modification time of the content: a file's, or an object's `mtime` entry.
+        modified_ns: The modification time of the content in nanoseconds: of the file, or from the
+            object's `mtime` entry. None if unknown.
         is_file: Whether it is a file.
-        is_sealed: Whether it is encrypted client-side.
-        is_known: Whether `modified_ns` is final: a listing shows no metadata.
+        is_sealed: Whether this side is encrypted client-side.
+        is_known: Whether `modified_ns` is final. It is False for an object from a listing, because
+            its metadata was not requested.
     """
 
     size: int | None
@@ -49,12 +53,12 @@ def of_file(found: FoundFile) -> State:
 
 
 def of_listing(listed: ListedObject) -> State:
-    """Return the state of an object that S3 decrypts, by its entry in a listing."""
+    """Return the state of an object that S3 decrypts, from its entry in a listing."""
     return State(listed.stored_size, time_ns(listed.last_modified), is_known=False)
 
 
 def of_info(info: ObjectInfo, listed: ListedObject) -> State:
-    """Return the state of an object whose metadata was requested."""
+    """Return the state of an object, from its metadata and its entry in a listing."""
     return State(
         info.size,
         time_ns(info.last_modified or listed.last_modified),
@@ -64,7 +68,7 @@ def of_info(info: ObjectInfo, listed: ListedObject) -> State:
 
 
 def compare(source: State, target: State, *, size_only: bool = False) -> Verdict:
-    """Return whether the target must be written again."""
+    """Compare source and target. For `different`, the target must be written again."""
     if source.size != target.size or source.size is None:
         return "different"
     if size_only:
@@ -73,7 +77,8 @@ def compare(source: State, target: State, *, size_only: bool = False) -> Verdict
         if is_same_time(source.modified_ns, target.modified_ns):
             return "same"
         if source.is_sealed or target.is_sealed:
-            # Requests for the sizes have shown the modification times, too: they decide.
+            # The modification times are known for both sides, because they were requested together
+            # with the sizes. They decide.
             return "different"
     if _is_current(source, target):
         return "same"
@@ -81,10 +86,10 @@ def compare(source: State, target: State, *, size_only: bool = False) -> Verdict
 
 
 def _is_current(source: State, target: State) -> bool:
-    """Return whether the times of writing show no newer source.
+    """Return whether the target is current, by the times at which both sides were written.
 
-    A file that is as old as its object, or older, was stored as that object or fetched from it. A
-    file that is newer was written since.
+    A file that is not newer than its object was stored as this object or fetched from it. A file
+    that is newer was written after that.
     """
     if target.is_file:
         return target.stored_ns <= source.stored_ns
@@ -92,6 +97,6 @@ def _is_current(source: State, target: State) -> bool:
 
 
 def is_same_time(one: int, other: int) -> bool:
-    """Return whether two times in nanoseconds are equal in the coarser of their resolutions."""
+    """Return whether two times in nanoseconds are equal in the coarser of their two resolutions."""
     step = next((each for each in _RESOLUTIONS if not one % each or not other % each), 1)
     return one // step == other // step

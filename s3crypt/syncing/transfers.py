@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the source of a pair becomes its target: as with `put`, `get` and `copy`, with its time."""
+"""Transfer the source of a pair to its target, as `put`, `get` and `copy` do, with its time."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -25,11 +25,12 @@ from .places import Folder, Prefix
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a transfer has stored.
+    """The result of a transfer.
 
     Attributes:
         info: The facts about the object.
-        version: The pair's version for a journal: of the source that was read, and of the target.
+        version: The text for the journal that identifies the source that was read and the new
+            target.
     """
 
     info: ObjectInfo
@@ -45,9 +46,9 @@ def uploads(
     digests: bool,
     progress: Progress | None,
 ) -> Callable[[Pair], Sent]:
-    """Return a function that stores the file of a pair, with its modification time.
+    """Return a function that stores the file of a pair. The object gets its modification time.
 
-    With `digests` client-side objects have the digest of the content, which is then read twice.
+    If `digests`, each client-side object gets a digest of its content. The file is then read twice.
     """
 
     def send(pair: Pair) -> Sent:
@@ -55,7 +56,8 @@ def uploads(
         if not isinstance(found, FoundFile):
             raise AssertionError("unreachable: a folder has files")  # noqa: TRY004
         location = Location.parse_object(target.at(pair.name))
-        # The time of the walk: if the file was written since, the next run sends it again.
+        # The time from the walk is stored. If the file was written to since, the next run sends it
+        # again.
         metadata = {**(said.get("metadata") or {}), **entries.of_time(found.mtime_ns)}
         described = describe_new(location, {**said, "metadata": metadata}, found.path)
         conditions = IF_ABSENT if if_absent else {}
@@ -76,7 +78,10 @@ def uploads(
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[BinaryIO, Source]]:
-    """Yield an open file and its source, which refuses a file that changes meanwhile."""
+    """Yield an open file and its source.
+
+    The source raises an error if the file changes meanwhile.
+    """
     with opening(path) as file:
         before = os.fstat(file.fileno())
 
@@ -85,14 +90,14 @@ def _opened(path: Path) -> Iterator[tuple[BinaryIO, Source]]:
             if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
                 raise changed(path)
 
-        # A file without a size is a stream, and so is an empty one.
+        # A file without a size is read as a stream. This includes empty files.
         yield file, FileSource.of(file, str(path)) or StreamSource(file, None, check)
 
 
 def downloads(
     source: Prefix, target: Folder, *, if_absent: bool, progress: Progress | None
 ) -> Callable[[Pair], Sent]:
-    """Return a function that writes the object of a pair to its file, with its time."""
+    """Return a function that writes the object of a pair to its file. The file gets its time."""
     targets = TargetFolder(target.root, source.uri)
 
     def send(pair: Pair) -> Sent:
@@ -120,7 +125,7 @@ def copies(
     *,
     if_absent: bool,
 ) -> Callable[[Pair], Sent]:
-    """Return a function that copies the object of a pair; its metadata, and time, are kept."""
+    """Return a function that copies the object of a pair. The copy keeps metadata and time."""
 
     def send(pair: Pair) -> Sent:
         if not isinstance(pair.source, tuple):
