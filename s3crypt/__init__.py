@@ -106,7 +106,7 @@ __all__ = [
     "encrypt_file",
 ]
 
-# Names are imported when first used: `s3crypt --help` must not wait for boto3 (340 ms).
+# A name is imported when it is first used, because `s3crypt --help` must not wait 340 ms for boto3.
 _HOMES = {
     "errors": [name for name in __all__ if name.endswith("Error")],
     "buckets": ["ListedBucket"],
@@ -131,7 +131,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 
-# To a type checker there are the names above, and no other.
+# A type checker must know only the names above, so it must not see `__getattr__`.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:

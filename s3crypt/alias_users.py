@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The buckets that would use another key if an alias moved.
+"""Find the buckets that would use another key if an alias were moved.
 
-`s3crypt.kms` moves aliases and knows no buckets, and `s3crypt.buckets` knows no keys. This module
-looks at both and changes nothing.
+`s3crypt.kms` moves aliases and does not know buckets. `s3crypt.buckets` does not know keys. This
+module reads both and changes nothing.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,8 +30,9 @@ class AliasUsers:
     Attributes:
         buckets: The names of the buckets.
         looked_at: The number of buckets whose default encryption was read.
-        not_read: The buckets that could not be read, each with the reason. They may name the alias.
-        not_listed: The reason why the buckets could not be listed; empty if they were.
+        not_read: The buckets whose default encryption could not be read, each with the reason. They
+            may name the alias.
+        not_listed: The reason why the buckets could not be listed. Empty if they were listed.
     """
 
     buckets: tuple[str, ...] = ()
@@ -45,12 +46,13 @@ def find_alias_users(
 ) -> AliasUsers:
     """Return the buckets of the caller's account whose default encryption names an alias.
 
-    One request per bucket, eight in parallel. A refusal is part of the result, not an error.
+    The function makes one request per bucket, eight of them in parallel. If S3 refuses a request,
+    the result says so; no error is raised.
 
     Args:
         alias_arn: The ARN of the alias.
-        session: boto3 session to make clients from; the default one if left out.
-        allow_plain_http: Let requests go to other machines over plain HTTP.
+        session: The boto3 session that creates the clients. None for boto3's default session.
+        allow_plain_http: Allow requests to other machines over plain HTTP.
     """
     clients: Clients[S3Client] = Clients("s3", session=session, allow_plain_http=allow_plain_http)
     client = clients.get()
@@ -64,12 +66,15 @@ def find_alias_users(
 
 
 def _names_alias(client: "S3Client", bucket: str, alias_arn: str) -> bool | str | None:
-    """Return whether a bucket names the alias, the reason if unknown, None for a deleted bucket."""
+    """Return whether a bucket names the alias.
+
+    Return the reason as text if it is unknown, and None if the bucket was deleted.
+    """
     try:
         key = read(client, bucket, Encryption).key
         if key == alias_arn:
             return True
-        # S3 looks for an alias without an ARN in the bucket's own Region.
+        # If the setting has an alias without an ARN, S3 looks for it in the bucket's own Region.
         return key == alias_arn.split(":")[5] and home_of(client, bucket) in {
             alias_arn.split(":")[3],
             None,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of the public face's arguments; an error's hint says how to write the argument.
+"""Check the arguments of `S3Crypt`. The hint of an error says how to write the argument.
 
-An error names the type of a refused value and never repeats the value, which may be a key.
+An error contains the type of the refused value, but never the value itself, which may be a key.
 """
 
 import os
@@ -17,7 +17,7 @@ from .objects.describing import DESCRIBED
 from .objects.reader import DEFAULT_CACHE_LENGTH
 from .options import MODES, ModeChoice
 
-# The Python expression for each mode.
+# The Python expression that makes each mode.
 _WRITTEN = {
     "sse-s3": "SSES3()",
     "sse-kms": 'SSEKMS("kms:alias/NAME")',
@@ -25,7 +25,7 @@ _WRITTEN = {
     "sse-c": 'SSEC.from_file("FILE")',
     "client": 'ClientSide("kms:alias/NAME")',
 }
-# The arguments of `S3Crypt.open` for readers only, and for writers only.
+# The arguments of `S3Crypt.open` that only a reader accepts, and those that only a writer accepts.
 _OF_READERS = (
     "version_id",
     "written_as",
@@ -41,9 +41,9 @@ _FILE_MODES = frozenset("rwaxbt+")
 
 
 def given_mode(mode: Mode | str | None) -> Mode | None:
-    """Return the mode that a caller gave as a mode object or as the command's text.
+    """Return the mode that a caller gave as a mode object or as a text.
 
-    The text is `sse-s3`, which needs no key, or a key, which implies `client`.
+    The text is `sse-s3`, which needs no key, or a key, which means the mode `client`.
 
     Raises:
         ConfigError: The value is neither a mode nor such a text.
@@ -73,11 +73,11 @@ def required_mode(mode: Mode | str) -> Mode:
 
 
 def check_open(arguments: Mapping[str, object]) -> None:
-    """Refuse arguments of `S3Crypt.open`, given by name, that do not fit together.
+    """Refuse arguments of `S3Crypt.open` that contradict each other. `arguments` has them by name.
 
     Raises:
-        ConfigError: `how` is not supported, or `mode` has the value meant for `how`.
-        TypeError: An argument is not for a reader, or not for a writer.
+        ConfigError: `how` is not supported, or `mode` contains a value for `how`.
+        TypeError: A reader was given an argument for writers, or the reverse.
     """
     how, mode = arguments["how"], arguments["mode"]
     if isinstance(mode, str) and mode and _FILE_MODES.issuperset(mode):
@@ -94,7 +94,7 @@ def check_open(arguments: Mapping[str, object]) -> None:
 
 
 def check_target(target: object) -> None:
-    """Refuse a target that plaintext cannot be written to.
+    """Refuse a target to which plaintext cannot be written.
 
     Raises:
         ConfigError: The target is neither a path nor a binary file open for writing.
@@ -111,10 +111,10 @@ def check_target(target: object) -> None:
 
 
 def check_resources(workers: int, max_memory: int | None) -> None:
-    """Refuse numbers of workers and of buffer bytes that are below one.
+    """Refuse numbers of workers or of buffer bytes that are less than one.
 
     Raises:
-        ConfigError: A value is no number, or too small.
+        ConfigError: A value is not a number, or is too small.
     """
     for name, number in (("workers", workers), ("max_memory", max_memory)):
         if isinstance(number, bool) or not isinstance(number, int | None):
@@ -143,7 +143,7 @@ def _cannot_open(how: object) -> ConfigError:
 
 
 def _binary(how: str) -> str:
-    """Return the supported way to open an object that is nearest to a file mode."""
+    """Return the supported value of `how` that is closest to a file mode."""
     return next((f"{letter}b" for letter in "xrw" if letter in how), "wb")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AWS clients per process, and the one place where botocore's errors become ours.
+"""AWS clients, made separately in each process.
 
 This module does not depend on objects, modes or messages.
 """
@@ -41,7 +41,7 @@ Service: TypeAlias = Literal[
 Observer: TypeAlias = Callable[[BaseClient], None]
 """Called with each client that is made, before its first request."""
 
-# One lock per process: a fork may happen while another thread holds the parent process's lock.
+# Each process has its own lock, because during a fork another thread may hold the parent's lock.
 _MAKING: dict[int, threading.Lock] = {}
 
 RETRY_SECONDS = 60.0
@@ -49,17 +49,20 @@ RETRY_SECONDS = 60.0
 
 @dataclass(slots=True)
 class RetryPolicy:
-    """The limits of the retries of one client's requests, and the measurements of its service.
+    """The limits for the retries of one client's requests, and what was measured about its service.
 
     Attributes:
-        attempts: Maximum attempts of one request, set by `AWS_MAX_ATTEMPTS` or similar settings.
-        deadline: Seconds from a request's first failure, after which no attempt begins.
-        is_ours: Whether the client was made here; the caller's own client retries by itself.
-        was_answered: Whether the service has answered this client in this process. Before that, a
-            request that gets no answer at all gives up after three attempts.
-        distance: How far away the service is.
-        turns: Paces the requests once the service throttles; None if botocore paces them, and for
-            the caller's own client.
+        attempts: The maximum number of attempts of one request. `AWS_MAX_ATTEMPTS` and similar
+            settings set it.
+        deadline: The number of seconds after a request's first failure. After that, no attempt
+            begins.
+        is_ours: Whether the client was made here. A client of the caller retries requests by
+            itself.
+        was_answered: Whether the service has replied to this client in this process. Before the
+            first reply, a request without any reply is given up after three attempts.
+        distance: Measures whether the service is far away.
+        turns: Limits the rate of requests after the service has throttled requests. None for the
+            caller's client, and if botocore limits the rate.
     """
 
     attempts: int
@@ -70,7 +73,10 @@ class RetryPolicy:
     turns: Turns | None = None
 
     def asking(self) -> AbstractContextManager[None]:
-        """Run the block's request in its turn; its measured time excludes the wait for the turn."""
+        """Run the block, which makes one request, when its turn comes.
+
+        The request's time is measured without the wait for the turn.
+        """
         turn = self.turns.taken() if self.turns else nullcontext()
         return turn if self.distance.is_known else self._measuring(turn)
 
@@ -80,13 +86,13 @@ class RetryPolicy:
             yield
 
 
-# The policies of the clients made here. The caller's own client retries by itself, so its policy
-# has a single attempt.
+# The policies of the clients that are made here. A client of the caller retries by itself, so its
+# policy permits a single attempt.
 _POLICIES: "WeakKeyDictionary[BaseClient, RetryPolicy]" = WeakKeyDictionary()
 
 
 def policy_of(client: BaseClient) -> RetryPolicy:
-    """Return a client's retry policy; a client that was not made here has a single attempt."""
+    """Return a client's retry policy. A client that was not made here gets a single attempt."""
     made = client.made if isinstance(client, _Arranged) else client
     policy = _POLICIES.get(made)
     return policy or _POLICIES.setdefault(made, RetryPolicy(1, RETRY_SECONDS))
@@ -98,12 +104,15 @@ def is_far(client: BaseClient) -> bool:
 
 
 def config_of(client: BaseClient) -> Any:
-    """Return a client's configuration; most of its attributes are missing from botocore's stubs."""
+    """Return a client's configuration.
+
+    Its type is Any, because botocore's stubs lack most attributes.
+    """
     return client.meta.config
 
 
 def is_aws(client: BaseClient) -> bool:
-    """Return whether a client's endpoint is AWS's, VPC endpoints included."""
+    """Return whether a client's endpoint belongs to AWS. VPC endpoints do."""
     host = urlsplit(client.meta.endpoint_url).hostname or ""
     return any(host == suffix or host.endswith(f".{suffix}") for suffix in _aws_suffixes())
 
@@ -119,10 +128,10 @@ def _aws_suffixes() -> frozenset[str]:
 
 
 class Clients(Generic[C]):
-    """Service clients of one session, made when first needed and never carried across a fork.
+    """The clients of a service for one session. They are made when needed, separately per process.
 
-    A client's connection pool must not be shared by two processes: both would write to one
-    socket. Creating clients from one session is not thread-safe either, hence the lock.
+    Two processes must not share a client's connection pool, because both would write to the same
+    socket. Making clients from one session is not thread-safe, so there is a lock.
     """
 
     def __init__(  # noqa: PLR0913 - by name
@@ -160,14 +169,14 @@ class Clients(Generic[C]):
         self._clients: dict[tuple[int, str | None], C] = {}
 
     def get(self, region: str | None = None) -> C:
-        """Return the client for `region` (None: the session's own).
+        """Return the client for `region`. None for the Region of the session.
 
-        If the client's requests would leave this machine over plain HTTP, and that was not allowed,
-        the client is refused; an S3 client instead refuses only requests that carry a customer key.
-        An S3 client adds the expected owner and the payer to every request that accepts them.
+        If the client's requests would go to another machine over plain HTTP, and this was not
+        allowed, the client is refused. For S3, only requests with a customer key are refused. An S3
+        client adds the expected bucket owner and the payer to every request that accepts them.
 
         Raises:
-            ConfigError: The client cannot be made, or is refused.
+            ConfigError: The client cannot be made or is refused.
         """
         if self._given is not None and os.getpid() != self._pid:
             raise ConfigError(
@@ -176,8 +185,8 @@ class Clients(Generic[C]):
             )
         wanted = (os.getpid(), region if self._given is None else None)
         if wanted not in self._clients:
-            # A boto3 session can make only one client at a time, and several `Clients` may share
-            # a session.
+            # A boto3 session can make only one client at a time, and several `Clients` may use the
+            # same session.
             with _MAKING.setdefault(os.getpid(), threading.Lock()):
                 if wanted not in self._clients:
                     self._clients[wanted] = self._guarded(self._given or self._make(region))
@@ -189,7 +198,8 @@ class Clients(Generic[C]):
             raise _over_plain_http(_CARRIED.get(self._service, "Policies and identities"), host)
         added = self._added
         if isinstance(client, _Arranged):
-            # The client comes from another store, whose owner and payer apply too.
+            # The client comes from another store. The expected owner and the payer of that store
+            # apply, too.
             if any(client.added.get(name, value) != value for name, value in added.items()):
                 raise ConfigError(
                     "The client that was given expects another bucket owner or payer."
@@ -197,8 +207,8 @@ class Clients(Generic[C]):
             client, added = client.made, {**client.added, **added}
         if not host and not added:
             return client
-        # The arranged client has every attribute of the client, but mypy cannot see this through
-        # `__getattr__`. The type is therefore asserted, only here.
+        # `_Arranged` has every attribute of the client, but mypy cannot see this because of
+        # `__getattr__`. Only here, the type is asserted.
         return cast("C", _Arranged(client, host, added))
 
     def _make(self, region: str | None) -> C:
@@ -207,9 +217,10 @@ class Clients(Generic[C]):
             return self._client_of(session, region)
 
     def regions(self, partition: str) -> frozenset[str]:
-        """Return the service's Regions in a partition, according to botocore's data.
+        """Return the Regions of the service in a partition, according to botocore's data.
 
-        For any other Region, botocore constructs a host name, which is then looked up in the DNS.
+        For a Region that is not in this set, botocore would construct a host name, and the name
+        would be looked up in the DNS.
         """
         if partition not in self._regions:
             with _MAKING.setdefault(os.getpid(), threading.Lock()), _of_settings():
@@ -219,22 +230,26 @@ class Clients(Generic[C]):
         return self._regions[partition]
 
     def partition(self, region: str) -> str:
-        """Return the partition whose hosts botocore uses for a Region, known to it or not."""
+        """Return the partition whose host names botocore uses for a Region, even an unknown one."""
         with _of_settings():
             session: Any = self._session or boto3.Session()
             try:
                 return str(session.get_partition_for_region(region))
             except UnknownRegionError:
-                # botocore sends requests to amazonaws.com if a Region's name has no known form.
+                # If the name of a Region has an unknown form, botocore sends requests to
+                # amazonaws.com.
                 return "aws"
 
     @property
     def are_of_the_default_session(self) -> bool:
-        """Return whether neither a session nor a client was given."""
+        """Return whether boto3's default session is used: no session or client was given."""
         return self._session is None and self._given is None
 
     def with_session(self, session: boto3.Session) -> "Clients[C]":
-        """Return clients of `session` with these settings; these use the default session."""
+        """Return clients with the same settings that use `session`.
+
+        These clients use the default session.
+        """
         if not self.are_of_the_default_session:
             raise AssertionError("unreachable: a session or client that was given is kept")
         other = copy.copy(self)
@@ -243,12 +258,15 @@ class Clients(Generic[C]):
 
     @property
     def are_ours(self) -> bool:
-        """Return whether the clients are made here, not given by the caller."""
+        """Return whether the clients are made here. It is False for a client of the caller."""
         return self._given is None
 
     @property
     def want_checksums(self) -> bool:
-        """Return whether S3 requests carry checksums; the setting is known once a client exists."""
+        """Return whether S3 requests should carry checksums.
+
+        The setting is read when the first client is made.
+        """
         return self._want_checksums
 
     def _client_of(self, session: Any, region: str | None) -> C:
@@ -260,8 +278,8 @@ class Clients(Generic[C]):
 
         client = client_of(Config())
         config = self._pool(config_of(client)).merge(_timeouts(config_of(client)))
-        # botocore makes one attempt, and `requests` retries. botocore's retry mode is kept, because
-        # "adaptive" also makes botocore pace the requests.
+        # botocore makes one attempt, and `s3crypt.requests` retries. botocore's retry mode is kept,
+        # because with "adaptive" botocore also limits the rate of requests.
         set_here = config_of(client)
         retries: Any = dict(set_here.retries or {})
         mode = retries.get("mode", "standard")
@@ -294,14 +312,15 @@ class Clients(Generic[C]):
         return Config(max_pool_connections=kept)
 
     def _s3_config(self, client: BaseClient) -> Config:
-        # `transfer.checksums` obeys the checksum setting: botocore itself computes one kind only.
+        # botocore itself computes only one kind of checksum, so it is turned off here.
+        # `transfer.checksums` follows the setting instead.
         set_here = config_of(client)
         self._want_checksums = set_here.request_checksum_calculation != "when_required"
         s3: Any = dict(set_here.s3 or {})
         if client.meta.endpoint_url.startswith("https:") and self._want_checksums:
-            # Under TLS, hashing the body for the signature would cost more than encrypting it:
-            # SHA-256 needs a core for one or two GB/s. Without TLS only this hash protects the
-            # body.
+            # Under TLS, hashing the body for the signature would take longer than encrypting it:
+            # SHA-256 needs one core for one or two GB/s. Without TLS, only this hash protects the
+            # body, so it is kept.
             s3.setdefault("payload_signing_enabled", False)
         return Config(s3=s3, request_checksum_calculation="when_required")
 
@@ -324,10 +343,10 @@ class Clients(Generic[C]):
 
 
 def _to_an_address(request: Any, **_: Any) -> None:
-    """Send a request of S3 Control to the endpoint itself if its host is an IP address.
+    """Send a request of S3 Control to the endpoint itself if the endpoint's host is an IP address.
 
-    botocore prefixes the endpoint's host with the account, which is not a valid host name if the
-    host is an address: http://123456789012.127.0.0.1.
+    botocore puts the account before the endpoint's host name. If the host is an IP address, the
+    result is not a valid host name, such as http://123456789012.127.0.0.1.
     """
     parts = urlsplit(request.url)
     _, _, host = parts.netloc.partition(".")
@@ -337,10 +356,10 @@ def _to_an_address(request: Any, **_: Any) -> None:
 
 
 def make_session(profile: str | None, region: str | None) -> boto3.Session:
-    """Return a boto3 session of a profile and a Region; for None, boto3's own default applies.
+    """Return a boto3 session for a profile and a Region. None stands for boto3's default.
 
     Raises:
-        ConfigError: There is no such profile, or the AWS configuration cannot be read.
+        ConfigError: The profile does not exist, or the AWS configuration cannot be read.
     """
     with _of_settings():
         return boto3.Session(profile_name=profile, region_name=region)
@@ -348,14 +367,15 @@ def make_session(profile: str | None, region: str | None) -> boto3.Session:
 
 @contextmanager
 def _of_settings() -> Iterator[None]:
-    """Turn all errors of making sessions and clients into a ConfigError."""
+    """Convert every error of making sessions and clients to a ConfigError."""
     try:
         with map_aws_errors("AWS settings", ConfigError):
             yield
     except S3CryptError:
         raise
     except (OSError, ValueError) as error:
-        # The settings name an unusable file, or have a malformed number, URL or JSON document.
+        # The settings name a file that cannot be used, or contain a malformed number, URL or JSON
+        # document.
         raise_settings(error)
 
 
@@ -378,23 +398,26 @@ def _check_kinds(service: str, session: object, client: object) -> None:
         )
 
 
-# By default botocore keeps ten connections per client; each request of a further thread opens a new
-# connection. Callers may have more threads than one transfer. An unused place in the pool takes no
-# memory.
+# By default botocore keeps ten connections per client. With more threads, each further request
+# would open a new connection. A caller may use more threads than one transfer. An unused place in
+# the pool takes no memory.
 _LEAST_CONNECTIONS = 64
 
 
 def _without_expect(params: dict[str, Any], **_: Any) -> None:
-    """Send bodies without waiting for "100 Continue", which takes one round trip per write.
+    """Send bodies without waiting for "100 Continue". The wait would take one round trip per write.
 
-    botocore asks for "100 Continue" if the body is a file, and it wraps bytes as a file too. If S3
-    refuses or redirects, the body sent in vain is at most one part.
+    botocore asks for "100 Continue" if the body is a file, and it wraps bytes as a file too.
+    Without the wait, if S3 refuses or redirects the request, at most one part was sent in vain.
     """
     params["headers"].pop("Expect", None)
 
 
 def _presigning_by_sigv4(signature_version: Any, **_: Any) -> str | None:
-    """Sign URLs by SigV4. botocore's default in old Regions, SigV2, puts headers into the URL."""
+    """Sign URLs by SigV4.
+
+    In old Regions, botocore's default is SigV2, which puts headers into the URL.
+    """
     text = signature_version if isinstance(signature_version, str) else ""
     if not text.endswith("-query") or text.startswith(("v4a", "v4-s3express")):
         return None
@@ -404,13 +427,13 @@ def _presigning_by_sigv4(signature_version: Any, **_: Any) -> str | None:
 def presigned_url(
     client: BaseClient, method: str, arguments: Mapping[str, Any], seconds: int
 ) -> tuple[str, dict[str, Any]]:
-    """Return a presigned URL, and the arguments that it was made of.
+    """Return a presigned URL, and the arguments from which it was made.
 
     Args:
         client: An S3 client.
-        method: The method of the client whose request the URL makes.
+        method: The client method whose request the URL stands for.
         arguments: The arguments of the request.
-        seconds: The time for which the URL is valid.
+        seconds: The number of seconds for which the URL is valid.
 
     Raises:
         ConfigError: The request would send a customer key over plain HTTP.
@@ -424,10 +447,10 @@ def presigned_url(
 
 
 def _added(expected_bucket_owner: str | None, request_payer: str | None) -> dict[str, str]:
-    """Return the arguments that are added to every S3 request whose operation accepts them.
+    """Return the arguments to add to every S3 request whose operation accepts them.
 
     Raises:
-        ConfigError: The owner is no account id, or the payer is unknown.
+        ConfigError: The owner is not an account id, or the payer is unknown.
     """
     added = {}
     if expected_bucket_owner is not None:
@@ -453,13 +476,13 @@ _CUSTOMER_KEYS = frozenset({"SSECustomerKey", "CopySourceSSECustomerKey"})
 
 
 class _Arranged(Generic[C]):
-    """A wrapper of an S3 client with one store's rules; the client itself is not changed.
+    """A wrapper of an S3 client that applies the rules of one store. The client is not changed.
 
     Args:
-        client: The client that makes the requests.
-        host: The host that the requests reach over plain HTTP, so that requests with customer keys
-            are refused; or None.
-        added: Arguments that are added to every request whose operation accepts them.
+        client: The client that sends the requests.
+        host: The host to which the requests go over plain HTTP. Requests with customer keys are
+            then refused. None if the requests are protected.
+        added: The arguments to add to every request whose operation accepts them.
     """
 
     def __init__(self, client: C, host: str | None, added: Mapping[str, str]) -> None:
@@ -470,7 +493,7 @@ class _Arranged(Generic[C]):
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
-            # `copy` and `pickle` look up attributes before `made` is set.
+            # `copy` and `pickle` look up such attributes before `made` is set.
             raise AttributeError(name)
         attribute = getattr(self.made, name)
         if not callable(attribute):
@@ -489,7 +512,7 @@ class _Arranged(Generic[C]):
         return call
 
     def arranged(self, method: str, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a request's arguments with those that are added.
+        """Return the arguments of a request, completed with the arguments in `added`.
 
         Raises:
             ConfigError: The request would send a customer key over plain HTTP.
@@ -510,7 +533,7 @@ class _Arranged(Generic[C]):
         return {name: value for name, value in self.added.items() if name in taken}
 
     def _name_owner(self, error: ClientError) -> None:
-        """Add to the message that the owner may be the reason: S3's message does not say so."""
+        """Add the expected owner to the error's message: S3 does not name it as the cause."""
         said = error.response.get("Error", {})
         said["Message"] = (
             f"{said.get('Message', 'Forbidden')}; or the bucket is not of account "
@@ -519,14 +542,17 @@ class _Arranged(Generic[C]):
 
 
 def _plain_http_host(client: BaseClient) -> str | None:
-    """Return the other machine that a client's requests go to over plain HTTP, or None."""
+    """Return the other machine to which a client's requests go over plain HTTP.
+
+    Return None if there is none.
+    """
     url = str(client.meta.endpoint_url)
     parts = urlsplit(url)
     if parts.scheme == "https":
         return None
     if not _is_loopback(parts.hostname):
         return parts.hostname or url
-    # A proxy gets requests for this machine, too, unless NO_PROXY names it.
+    # A proxy also receives requests for this machine, unless NO_PROXY names this machine.
     proxy = proxy_of(client)
     if proxy is None:
         return None
@@ -535,7 +561,10 @@ def _plain_http_host(client: BaseClient) -> str | None:
 
 
 def proxy_of(client: BaseClient) -> str | None:
-    """Return the URL of the proxy that a client's requests go through, or None."""
+    """Return the URL of the proxy through which a client's requests go.
+
+    Return None without a proxy.
+    """
     url = str(client.meta.endpoint_url)
     proxies = config_of(client).proxies
     found = get_environ_proxies(url) if proxies is None else proxies
@@ -553,7 +582,7 @@ def _is_loopback(host: str | None) -> bool:
 
 
 _LOOPBACK_4 = ip_network("127.0.0.0/8")
-# The confidential contents of each service's requests and replies.
+# The confidential data in the requests and replies of a service, as words for an error.
 _CARRIED: Mapping[str, str] = {"kms": "Data keys"}
 
 
@@ -568,7 +597,8 @@ def _over_plain_http(what: str, host: str) -> ConfigError:
 _UNLIMITED = 2**31
 
 
-# botocore's default: it waits 60 seconds for a connection, three times for an unreachable host.
+# botocore waits 60 seconds for a connection by default, and three times as long for a host that
+# cannot be reached.
 _BOTOCORE_CONNECT_TIMEOUT, _CONNECT_TIMEOUT = 60, 10
 
 

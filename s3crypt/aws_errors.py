@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Translation of AWS's and botocore's errors into ours, with the service's code and request id."""
+"""Translate errors of AWS and botocore into errors of s3crypt, with error code and request id."""
 
 import os
 import re
@@ -73,12 +73,12 @@ from .errors import (
 
 @contextmanager
 def map_aws_errors(subject: str, failure: type[S3CryptError] = StorageError) -> Iterator[None]:
-    """Turn any botocore error raised in the block into ours.
+    """Convert every botocore error that is raised in the block to an error of s3crypt.
 
     Args:
-        subject: The object or key that the request is about.
-        failure: The type of a refusal or failure that has no type of its own: KeyUnavailableError
-            for requests to KMS.
+        subject: The object or the key that the request is about. The message begins with it.
+        failure: The type of an error that has no type of its own. It is KeyUnavailableError for
+            requests to KMS.
     """
     try:
         yield
@@ -89,11 +89,12 @@ def map_aws_errors(subject: str, failure: type[S3CryptError] = StorageError) -> 
 def translate(
     error: ClientError | BotoCoreError, subject: str, failure: type[S3CryptError] = StorageError
 ) -> S3CryptError:
-    """Return our error for botocore's, with its code and request id; the caller raises it."""
+    """Return the error of s3crypt for botocore's error. The caller must raise it."""
     if isinstance(error, ClientError):
         return _from_reply(error, subject, failure)
     if is_unsendable(error):
-        # Python's error repeats the header's value, which may be a session token.
+        # The message of Python's error contains the value of the header, which may be a session
+        # token. It is not repeated.
         return ConfigError(
             f"{subject}: a header of the request cannot be sent.",
             hint="Check credentials and metadata for line breaks.",
@@ -118,20 +119,20 @@ def _shortened(error: BotoCoreError) -> str:
 
 
 def raise_settings(error: OSError | ValueError) -> NoReturn:
-    """Raise a ConfigError for an error of Python's that botocore raised because of AWS settings.
+    """Raise a ConfigError for a Python error that unusable AWS settings caused inside botocore.
 
-    Python's error does not become the cause: it may hold a document that contains a key.
+    Python's error does not become the cause, because it may contain a document with a key.
     """
     found = _settings_error(error)
     raise found from InvalidConfigError(error_msg=str(found))
 
 
 def _settings_error(error: Exception) -> ConfigError:
-    """Return the error of unusable AWS settings: one line that names a file or a setting.
+    """Return the error for unusable AWS settings. Its one line names a file or a setting.
 
     Args:
-        error: The error that botocore raised: one of its own types, an OSError of a file that the
-            settings name, or a bare ValueError.
+        error: The error that botocore raised: one of its own types, an OSError for a file that the
+            settings name, or a plain ValueError.
     """
     text = _explained_setting(error)
     named = _quoted_variables(text)
@@ -147,7 +148,7 @@ def _explained_setting(error: Exception) -> str:
     if isinstance(error, BotoCoreError):
         return _explained_by_botocore(error)
     if isinstance(error, JSONDecodeError):
-        # Only the credential_process yields JSON. Its output may contain a key, so it is not
+        # Only the credential_process produces JSON. Its output may contain a key, so it is not
         # quoted.
         return "the credential_process printed no JSON"
     if isinstance(error, OSError) and error.filename:
@@ -160,7 +161,7 @@ def _explained_by_botocore(error: BotoCoreError) -> str:
     if isinstance(error, ProfileNotFound):
         return f"There is no AWS profile named {kwargs['profile']}."
     if isinstance(error, ConfigParseError):
-        # The line itself is not quoted: it may contain a key.
+        # The line itself is not quoted, because it may contain a key.
         line = _line_of(kwargs.get("error"))
         return f"{kwargs['path']} cannot be read{f', line {line}' if line else ''}"
     if isinstance(error, InvalidRetryModeError):
@@ -176,19 +177,20 @@ _OF_PROCESS = "custom-process"  # botocore's name of a credential_process
 
 
 def _line_of(error: object) -> int | None:
-    """Return the number of the line that Python's parser of configuration files refused."""
+    """Return the number of the line that Python's configuration parser refused, or None."""
     refused = getattr(error, "errors", None) or [(None,)]
     line = getattr(error, "lineno", None) or refused[0][0]
     return line if isinstance(line, int) else None
 
 
 def _quoted_variables(text: str) -> list[str]:
-    """Return the names of the AWS variables whose whole value a message quotes."""
+    """Return the names of the AWS variables whose complete values are quoted in a message."""
     return [
         name
         for name, value in sorted(os.environ.items())
         if name.startswith("AWS_")
-        # Messages never quote credentials, but a sandbox's credentials may have the same text.
+        # Messages never quote credentials. But in a sandbox, credentials may have the same text as
+        # another setting, so they are left out.
         and not name.endswith(("_ACCESS_KEY", "_ACCESS_KEY_ID", "_TOKEN"))
         and len(value) > 1
         and re.search(rf"(?<![\w-]){re.escape(value)}(?![\w-])", text)
@@ -201,7 +203,7 @@ def _in_one_line(text: str) -> str:
 
 REDIRECTED_NOWHERE = "RedirectWithoutRegion"
 """Our code for a service that answers every request with a redirect, and names no Region."""
-# Codes of errors of the bucket, the account or the credentials, which affect every object.
+# Error codes about the bucket, the account or the credentials. They would occur for every object.
 _FOR_ALL = frozenset(
     {
         "AccountProblem",
@@ -228,19 +230,19 @@ _FOR_ALL = frozenset(
 
 
 def is_for_all(error: S3CryptError) -> bool:
-    """Return whether an error would affect every other object of the bucket too."""
+    """Return whether the error would also occur for every other object of the bucket."""
     cause = error.__cause__
     if isinstance(cause, BotoCoreError):
-        # Errors before the request, and unanswered requests, affect all objects; a reply that
-        # breaks off affects one object.
+        # An error before the request, and a request without a reply, would occur for all objects. A
+        # reply that breaks off affects only one object.
         is_of_item = isinstance(cause, ParamValidationError) or is_unsendable(cause)
         never_sent = isinstance(error, ConfigError) and not is_of_item
         return never_sent or isinstance(cause, EndpointConnectionError)
     return (error.code or "").removeprefix("KMS.") in _FOR_ALL
 
 
-# Error codes for which `is_for_all` returns True, because they concern every object of a bucket.
-# They do not concern other buckets, and do not end an audit.
+# Error codes that concern all objects of one bucket, but not other buckets. They do not end an
+# audit.
 _OF_ONE_BUCKET = frozenset(
     {
         "AllAccessDisabled",
@@ -253,11 +255,11 @@ _OF_ONE_BUCKET = frozenset(
 
 
 def ends_everything(error: S3CryptError) -> bool:
-    """Return whether an error would fail every other request too."""
+    """Return whether the error would also occur for every other request, in any bucket."""
     return is_for_all(error) and error.code not in _OF_ONE_BUCKET
 
 
-# Codes of throttled requests; S3 prefixes KMS's codes.
+# Error codes of throttled requests. S3 puts a prefix before the codes of KMS.
 THROTTLES = frozenset(
     {
         "BandwidthLimitExceeded",
@@ -276,14 +278,14 @@ THROTTLES = frozenset(
 
 
 def is_throttle(error: BaseException) -> bool:
-    """Return whether the service refused a request in order to throttle."""
+    """Return whether the service refused the request because there were too many requests."""
     code = error_code(error).removeprefix("KMS.")
-    # The reply to a HEAD has no body for a code, and a 503 of S3 is "Slow Down".
+    # The reply to a HEAD has no body with an error code. A status of 503 means "Slow Down" in S3.
     return code in THROTTLES or code == "503" or http_status(error) == HTTPStatus.TOO_MANY_REQUESTS
 
 
 def is_unsendable(error: BaseException) -> bool:
-    """Return whether a request was never sent because of invalid characters in a header."""
+    """Return whether a request could not be sent because of invalid characters in a header."""
     if not isinstance(error, HTTPClientError):
         return False
     return isinstance(error.kwargs.get("error"), ValueError)
@@ -291,7 +293,7 @@ def is_unsendable(error: BaseException) -> bool:
 
 _Advice: TypeAlias = str | Remedy | None
 _SIGN_IN = Remedy("sign_in")
-# Errors that occur on this machine, before a service answers.
+# Errors that occur on this machine, without a reply of a service.
 _LOCAL: tuple[tuple[tuple[type[BotoCoreError], ...], str, _Advice], ...] = (
     ((NoCredentialsError, PartialCredentialsError), "No AWS credentials.", _SIGN_IN),
     (
@@ -308,8 +310,7 @@ _LOCAL: tuple[tuple[tuple[type[BotoCoreError], ...], str, _Advice], ...] = (
     ((NoRegionError,), "{error}", "Set AWS_DEFAULT_REGION or AWS_PROFILE."),
     ((ParamValidationError,), "{subject}: {error}", None),
 )
-_BAD_BUCKET = re.compile(r'Invalid bucket name "(.*?)": Bucket name must match', re.DOTALL)
-# Errors that the configuration, the environment or the source of credentials causes.
+# Errors that are caused by the configuration, the environment or the source of the credentials.
 _OF_SETTINGS = (
     ConfigNotFound,
     ConfigParseError,
@@ -347,7 +348,7 @@ _ARCHIVED_HINT = "Restore it first, and wait for that: `aws s3api restore-object
 _QUOTA_HINT = "Delete what is not needed, or ask for a higher quota."
 _CREDENTIALS_HINT = "Check the credentials."
 _DENIED_HINT = "Ask for the permission named in the service's message."
-# code -> (type, description, advice). S3 prefixes KMS's codes with "KMS.".
+# Error code -> (type, description, advice). S3 puts "KMS." before the codes of KMS.
 _CODES: dict[str, tuple[type[S3CryptError], str, _Advice]] = {
     "NoSuchKey": (ObjectNotFoundError, "no such object", Remedy("list_objects")),
     "NoSuchVersion": (ObjectNotFoundError, "no such version", "Check the version id."),
@@ -371,7 +372,7 @@ _CODES: dict[str, tuple[type[S3CryptError], str, _Advice]] = {
     ),
     "InvalidObjectState": (StorageError, "it is archived", _ARCHIVED_HINT),
     "ObjectNotInActiveTierError": (StorageError, "it is archived", _ARCHIVED_HINT),
-    # Ceph's code, then MinIO's codes.
+    # An error code of Ceph, then error codes of MinIO.
     "QuotaExceeded": (StorageError, "the bucket's or the user's quota is used up", _QUOTA_HINT),
     "XMinioAdminBucketQuotaExceeded": (StorageError, "the bucket's quota is used up", _QUOTA_HINT),
     "XMinioStorageFull": (StorageError, "the server's disks are full", "Free space there."),
@@ -426,7 +427,8 @@ _CODES: dict[str, tuple[type[S3CryptError], str, _Advice]] = {
 }
 
 
-# A part of KMS's message about a key's state -> the advice, which is more precise than the code's.
+# A part of KMS's message about the state of a key -> the advice. It is more precise than the advice
+# for the error code.
 _KEY_STATES = (
     ("pending deletion", "Cancel its deletion: `s3crypt keys cancel-deletion {key}`."),
     ("pending import", "Import its key material: `s3crypt keys import-material {key} FILE`."),
@@ -436,12 +438,12 @@ _KEY_NAME = re.compile(r"(?:KMS key )?((?:alias/)?[A-Za-z0-9:/_-]+)")
 
 
 def _advice_about_key(advice: str, subject: str, said: str) -> str:
-    """Return the advice with the key that a refusal is about, or KEY if the key is not known.
+    """Return the advice with the name of the key. If the key is unknown, the name is KEY.
 
     Args:
-        advice: The advice, with `{key}` for the key.
+        advice: The advice. It contains `{key}` in place of the key.
         subject: The key or the object that the request was about.
-        said: KMS's message, which S3 passes on.
+        said: KMS's message, which S3 may have passed on.
     """
     for words, more_precise in _KEY_STATES:
         if words in said.lower() and "keys show" in advice:
@@ -454,14 +456,17 @@ def _advice_about_key(advice: str, subject: str, said: str) -> str:
 
 
 def error_code(error: BaseException) -> str:
-    """Return the service's code of a botocore ClientError, or an empty string."""
+    """Return the service's error code of a botocore ClientError. Return "" for another error."""
     if not isinstance(error, ClientError):
         return ""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def http_status(error: BaseException | None) -> int:
-    """Return the HTTP status of a service's refusal or of our error for it; otherwise 0."""
+    """Return the HTTP status of a refusal, given as botocore's or s3crypt's error.
+
+    Otherwise return 0.
+    """
     if isinstance(error, S3CryptError):
         error = error.__cause__
     if not isinstance(error, ClientError):
@@ -470,7 +475,10 @@ def http_status(error: BaseException | None) -> int:
 
 
 def reply_headers(error: BaseException | None) -> Mapping[str, str]:
-    """Return the headers of a service's refusal or of our error for it, names in lower case."""
+    """Return the headers of a refusal, given as botocore's or s3crypt's error.
+
+    The names are in lower case. Return {} for another error.
+    """
     if isinstance(error, S3CryptError):
         error = error.__cause__
     if not isinstance(error, ClientError):
@@ -480,7 +488,10 @@ def reply_headers(error: BaseException | None) -> Mapping[str, str]:
 
 
 def is_of_clock(error: BaseException | None) -> bool:
-    """Return whether an error, botocore's or ours, is a refusal because of this machine's clock."""
+    """Return whether a request was refused because this machine's clock is wrong.
+
+    The error may be botocore's or s3crypt's.
+    """
     if isinstance(error, S3CryptError):
         error = error.__cause__
     if not isinstance(error, ClientError):
@@ -509,7 +520,8 @@ def _from_reply(error: ClientError, subject: str, failure: type[S3CryptError]) -
     if is_kms and kind is StorageError:
         kind = KeyUnavailableError
     if code.startswith("KMS."):
-        # S3 passed on KMS's error: `subject` is the object, and the error is about its KMS key.
+        # S3 passed on an error of KMS. `subject` is the object, but the error is about the object's
+        # KMS key.
         what = f"its KMS key: {what}"
     return kind(f"{subject}: {what}", **_advised(advice), code=code, request_id=request_id)
 
@@ -519,24 +531,28 @@ _CLOCK: tuple[type[S3CryptError], str, _Advice] = (
     "this machine's clock is wrong, and signatures of another time are refused",
     "Set the clock: `timedatectl` shows whether it is synchronised.",
 )
-# AWS accepts a signature within five or fifteen minutes of its own time, depending on the service.
+# AWS accepts a signature if its time differs by less than five or fifteen minutes, depending on the
+# service.
 _MOST_SKEW_SECONDS = 15 * 60
 
 
 def _is_refused_for_clock(error: ClientError, said: str) -> bool:
-    """Return whether a request was refused because this machine's clock differs too much."""
+    """Return whether a request was refused because this machine's clock is too wrong."""
     code = error_code(error)
     if code in ("RequestTimeTooSkewed", "RequestExpired"):
         return True
     if "Signature expired" in said or "Signature not yet current" in said:
         return True
-    # The reply to a HEAD has no error code, but has the service's time.
+    # The reply to a HEAD has no error code, but it contains the service's time.
     skew = seconds_behind(reply_headers(error).get("date"))
     return code == "403" and abs(skew) > _MOST_SKEW_SECONDS
 
 
 def seconds_behind(date: str | None) -> float:
-    """Return how far this machine's clock is behind the date of a reply's header; 0 without it."""
+    """Return by how many seconds this machine's clock is behind the date in a reply.
+
+    Return 0 if the reply has no date.
+    """
     try:
         said = parsedate_to_datetime(date or "")
     except ValueError:
@@ -551,7 +567,8 @@ def _advised(advice: _Advice) -> dict[str, Any]:
 def _by_status(
     status: int, code: str, said: str, *, is_kms: bool
 ) -> tuple[type[S3CryptError], str, _Advice]:
-    # Services other than AWS use other codes, and the reply to a HEAD has no body for a code.
+    # Services other than AWS use other error codes, and the reply to a HEAD has no body with an
+    # error code. In these cases the HTTP status decides.
     if status == 404 and not is_kms:
         return ObjectNotFoundError, "no such object", "Check the bucket's and the object's name."
     if status == 412:

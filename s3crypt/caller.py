@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The caller of a session's requests: a role, a user or the root user of an account.
+"""Find the caller of a session's requests: a role, a user or the root user of an account.
 
-For an assumed role, STS returns the ARN of the session, which has the role's name but not its path.
-Policies name the role itself, with its path. The path is therefore requested from IAM. If IAM
-refuses, the path stays unknown, and `Identity.has_known_path` is False.
+For an assumed role, STS returns the ARN of the session. It contains the name of the role, but not
+its path, while policies name the role with its path. The path is therefore requested from IAM. If
+IAM refuses, the path is unknown, and `Identity.has_known_path` is False.
 """
 
 import re
@@ -31,10 +31,11 @@ class Identity:
     """The caller of a session's requests.
 
     Attributes:
-        caller: The caller as policies name it: for a role, the role's ARN, not the session's.
-        arn: The ARN that STS reports: for an assumed role, the session's ARN.
-        has_known_path: False for a role whose path could not be read. The ARN in `caller` then has
-            no path, which is right unless the role was made with a path.
+        caller: The caller as policies name it. For an assumed role, this is the ARN of the role and
+            not of the session.
+        arn: The ARN that STS reports. For an assumed role, this is the ARN of the session.
+        has_known_path: Whether the path of a role is known. If False, the ARN in `caller` has no
+            path, which is right only if the role was made without a path.
     """
 
     caller: Caller
@@ -43,14 +44,14 @@ class Identity:
 
 
 def identify(sts: "Clients[STSClient]", iam: "Clients[IAMClient]") -> Identity:
-    """Return the caller of the requests of these clients' session.
+    """Return the caller of the requests that these clients send.
 
-    `sts:GetCallerIdentity` needs no permission. `iam:GetRole` is requested only for an assumed
+    `sts:GetCallerIdentity` needs no permission. `iam:GetRole` is only requested for an assumed
     role.
 
     Raises:
         ConfigError: There are no credentials.
-        StorageError: STS refused, could not be reached, or named an identity of an unknown form.
+        StorageError: STS refused, could not be reached, or named an identity in an unknown form.
     """
     reply = call(sts.get(), "get_caller_identity", {}, _SUBJECT)
     arn, account = str(reply["Arn"]), str(reply["Account"])
@@ -71,9 +72,10 @@ def _kind(arn: str) -> Literal["user", "root"]:
 
 
 def _role_arn(iam: "Clients[IAMClient]", name: str) -> str | None:
-    """Return the ARN of a role with its path, or None if IAM refuses or cannot be reached."""
+    """Return the ARN of a role with its path. Return None if IAM refuses or cannot be reached."""
     try:
-        # No retries: a private network may have no route to IAM, which has no Regional endpoints.
+        # The request is not retried: a private network may have no route to IAM, which has no
+        # Regional endpoints.
         reply = call(iam.get(), "get_role", {"RoleName": name}, f"role {name}", is_look=True)
     except StorageError:
         return None

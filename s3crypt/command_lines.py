@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests as lines of the AWS command line interface or of ours, quoted for a shell.
+"""Requests as command lines of the AWS CLI or of s3crypt, quoted for a shell.
 
-This module knows no service and no operation, and makes no request.
+This module does not know services or operations, and makes no request.
 """
 
 import json
@@ -15,13 +15,13 @@ _UPPER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def aws(service: str, operation: str, region: str | None, **arguments: Any) -> str:
-    """Return the line that makes a request.
+    """Return the command line of the AWS CLI that makes a request.
 
     Args:
         service: The name of the service in the command line interface, such as `s3api`.
         operation: The name of botocore's method, such as `put_bucket_policy`.
-        region: The Region that is asked; None for the Region of the user's settings.
-        arguments: The arguments, under the names of botocore's models.
+        region: The Region to which the request is sent. None for the Region in the user's settings.
+        arguments: The arguments, with the names in botocore's models.
     """
     named = arguments if region is None else {**arguments, "Region": region}
     words = [f"--{_dashed(name)} {_value(value)}" for name, value in named.items()]
@@ -29,12 +29,12 @@ def aws(service: str, operation: str, region: str | None, **arguments: Any) -> s
 
 
 def s3crypt_keys(verb: str, key: str, *words: str) -> str:
-    """Return the line of our command that changes a KMS key.
+    """Return the command line of s3crypt that changes a KMS key.
 
     Args:
-        verb: The verb of `s3crypt keys`, such as `enable`.
-        key: The key. The Region of an ARN is the Region that is asked.
-        words: Further words: arguments and options.
+        verb: The subcommand of `s3crypt keys`, such as `enable`.
+        key: The key. If it is an ARN, its Region is used.
+        words: Further words of the command line: arguments and options.
     """
     return shlex.join(("s3crypt", "keys", verb, key, *words))
 

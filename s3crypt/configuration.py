@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keyrings and modes made from text: for the command's options, and for storage options.
+"""Make keyrings and modes from text: for the command's options and for storage options.
 
 This module is the public name of `options` and `key_references`. The text contains the names of key
-files and never a key. If a caller puts a key there by mistake, no error repeats it.
+files and never a key. If a caller gives a key by mistake, no error repeats it.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def session_of(profile: str | None = None, region: str | None = None) -> "boto3.Session":
-    """Return a boto3 session for a profile and a Region; boto3 chooses each if left out.
+    """Return a boto3 session for a profile and a Region. None stands for boto3's default.
 
     Raises:
         ConfigError: The profile does not exist, or the AWS configuration cannot be read.
@@ -52,11 +52,10 @@ def mode_of(
     allow_plain_http: bool = False,
     **options: Any,
 ) -> "Mode | None":
-    """Return the requested mode, or None if no option was given.
+    """Return the requested mode. Return None if no option was given.
 
-    An option that does not apply is an error, never ignored. Options and errors are those of
-    `ModeChoice`, which has their types for a type checker; `session` and `allow_plain_http` are as
-    for `keyring_of`.
+    An option that does not apply is an error and is never ignored. `ModeChoice` documents the
+    options, their types and the errors. `keyring_of` documents `session` and `allow_plain_http`.
     """
     choice = ModeChoice(mode=mode, spell=spell, **options)
     return choice.make(session, allow_plain_http=allow_plain_http)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections that refuse a reply whose headers break off, and the parsing of replies.
+"""Connections that refuse a reply whose headers are incomplete, and faster parsing of replies.
 
-The standard library treats a connection that ends within the headers as the end of the headers. The
-last header may then be cut: `Content-Length: 70000` cut by one byte is 7,000. Only the clients that
-the library makes have these connections. The caller's own client is never changed; its replies are
-only checked for the fields that a whole reply has (`replies`).
+If a connection ends within the headers, Python's standard library treats this as the end of the
+headers. The last header may then be incomplete: `Content-Length: 70000` without its last digit is
+7,000. Only clients that s3crypt makes have these connections. A client of the caller is never
+changed; the module `replies` checks only whether its replies have the fields of a complete reply.
 
-This module depends on no operation and makes no retries: a cut reply is an
+This module does not depend on any operation, and does not retry. An incomplete reply raises an
 `http.client.HTTPException`, which botocore reports as a closed connection.
 """
 
@@ -39,7 +39,7 @@ class _Lines(Protocol):
 
 
 class _LastLine:
-    """A stream of lines that keeps the last one."""
+    """A stream of lines that remembers the last line."""
 
     __slots__ = ("_file", "line")
 
@@ -48,7 +48,7 @@ class _LastLine:
         self.line = b""
 
     def readline(self, limit: int = -1) -> bytes:
-        """Read a line, and keep it."""
+        """Read a line and remember it."""
         self.line = self._file.readline(limit)
         return self.line
 
@@ -58,7 +58,7 @@ class _LastLine:
 
 
 class _WholeHeaders(HTTPResponse):
-    """A reply whose headers are whole."""
+    """A reply whose headers must be complete."""
 
     def begin(self) -> None:
         """Read the status and the headers.
@@ -73,14 +73,14 @@ class _WholeHeaders(HTTPResponse):
         try:
             super().begin()
         finally:
-            # `self.fp` is None if the reply has no status line: http.client then closes the reply.
+            # If the reply has no status line, http.client closes the reply, and `self.fp` is None.
             if self.fp is lines:
                 self.fp = file
         if lines.line not in _LAST_LINES:
             raise HTTPException("the connection broke within the reply's headers")
 
 
-# The stubs declare one class of replies only; urllib3 accepts every class that http.client accepts.
+# The stubs permit only one class of replies. urllib3 accepts every class that http.client accepts.
 class _Connection(AWSHTTPConnection):
     response_class = _WholeHeaders  # type: ignore[assignment]
 
@@ -98,9 +98,10 @@ class _TLSPool(AWSHTTPSConnectionPool):
 
 
 def demand_whole_headers(client: BaseClient) -> None:
-    """Make the connections of this one client refuse replies whose headers are cut."""
-    # botocore has no public API for one client's connections. If a version of botocore has other
-    # names for them, only the fields of a whole reply are checked (`replies`).
+    """Make the connections of this client refuse replies whose headers are incomplete."""
+    # botocore has no public API for the connections of one client. If a version of botocore uses
+    # other names for these attributes, the module `replies` only checks the fields of a complete
+    # reply.
     session: Any = getattr(getattr(client, "_endpoint", None), "http_session", None)
     pools = getattr(session, "_pool_classes_by_scheme", None)
     if isinstance(session, URLLib3Session) and isinstance(pools, dict):
@@ -108,22 +109,26 @@ def demand_whole_headers(client: BaseClient) -> None:
 
 
 def trusted_certificates(client: BaseClient) -> str | None:
-    """Return the file of the CAs that a client trusts; None if it verifies no certificates."""
-    # As above, botocore has no public API for this: only the client's HTTP session has the file.
+    """Return the file of the CAs that a client trusts.
+
+    Return None if it verifies no certificates.
+    """
+    # botocore has no public API for this. Only the HTTP session of the client knows the file.
     session: Any = getattr(getattr(client, "_endpoint", None), "http_session", None)
     found = get_cert_path(getattr(session, "_verify", True))
     return str(found) if found else None
 
 
 def parse_replies_quickly(client: BaseClient) -> None:
-    """Make this one client parse S3's time formats and the headers of replies in less CPU time.
+    """Make this client parse S3's time formats and the headers of replies in less CPU time.
 
-    botocore's parser supports every time format, and takes 150 microseconds per timestamp: a
-    twentieth of a small GET's CPU time, and 0.15 s per page of a listing. It looks for 40 headers
-    in each reply to a HEAD, by three calls of Python per header: a tenth of the HEAD's CPU time.
+    botocore's parser supports every time format and takes 150 microseconds per timestamp. This is a
+    twentieth of the CPU time of a small GET, and 0.15 s per page of a listing. In each reply to a
+    HEAD it looks for 40 headers, with three Python calls per header: a tenth of the CPU time of the
+    HEAD.
     """
-    # botocore has no public API for one client's parsers. If a version of botocore has other names
-    # for them, the client keeps the slow parser.
+    # botocore has no public API for the parsers of one client. If a version of botocore uses other
+    # names for these attributes, the client keeps the slow parser.
     endpoint = getattr(client, "_endpoint", None)
     factory = copy.deepcopy(getattr(endpoint, "_response_parser_factory", None))
     if isinstance(factory, ResponseParserFactory):
@@ -132,7 +137,7 @@ def parse_replies_quickly(client: BaseClient) -> None:
 
 
 class _Parsers:
-    """Makes the parsers that `factory` makes, with quick headers for S3's protocol."""
+    """Makes the same parsers as `factory`, but with faster parsing of headers for S3's protocol."""
 
     def __init__(self, factory: ResponseParserFactory) -> None:
         self._factory = factory
@@ -140,21 +145,21 @@ class _Parsers:
     def create_parser(self, protocol_name: str) -> ResponseParser:
         parser = self._factory.create_parser(protocol_name)
         if type(parser) is RestXMLParser:
-            # A parser of this class, with the settings that the factory gave to its parser.
+            # The parser keeps the settings that the factory gave it, and gets the faster class.
             parser.__class__ = _QuickHeadersParser
         return parser
 
 
 class _QuickHeadersParser(RestXMLParser):
-    # Only botocore calls this method. If a version of botocore names it otherwise, it is not called
-    # and the headers are parsed slowly.
+    # Only botocore calls this method. If a version of botocore has another name for it, this method
+    # is not called, and the headers are parsed slowly.
     def _parse_non_payload_attrs(self, response: Any, *about: Any) -> None:
         response = {**response, "headers": _Headers(response["headers"])}
         super()._parse_non_payload_attrs(response, *about)  # type: ignore[misc]  # not in the stubs
 
 
 class _Headers:
-    """The headers of one reply, found by their names in any case."""
+    """The headers of one reply. A name is found in upper or lower case."""
 
     __slots__ = ("_names", "_values")
 

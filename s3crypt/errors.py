@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every error that s3crypt raises: one family, one type per possible reaction. And one warning.
+"""All errors of s3crypt, with one type per possible reaction of the caller, and one warning.
 
-If the caller can pass another argument, or use another part of s3crypt, the error carries a
-`Remedy`: a value that Python, the command and the file system each put into their own words.
+If the caller can pass another argument or use another part of s3crypt, the error has a `Remedy`.
+Python, the command and the file system each have their own words for a remedy.
 
-No message, repr or attribute of an error holds a key, a data key or plaintext.
+No message, repr or attribute of an error contains a key, a data key or plaintext.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,17 +14,17 @@ from typing import Literal, TypeAlias
 
 
 class S3CryptError(Exception):
-    """Base of the family; never raised itself.
+    """The base class of all errors. It is never raised itself.
 
     Attributes:
-        hint: Advice for the caller, a sentence or two, or None.
-        remedy: The same advice as a value for programs, or None. Its words are the last part of
-            `hint`; setting a hint removes the remedy.
+        hint: Advice for the caller in one or two sentences, or None.
+        remedy: The same advice as a value for programs, or None. Its text is the last part of
+            `hint`. If `hint` is set, the remedy is removed.
         code: The service's error code (`NoSuchKey`, `AccessDeniedException`), or None.
         request_id: The service's request id, for support, or None.
 
-    The service's own exception, if there was one, is `__cause__`. An error keeps its attributes
-    when it is pickled or copied, but not its cause.
+    `__cause__` is the service's own exception if there was one. A pickled or copied error keeps its
+    attributes, but not its cause.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class S3CryptError(Exception):
 
     @property
     def hint(self) -> str | None:
-        """Advice for the caller: the explanation given to the error, then the remedy in words."""
+        """Advice for the caller: the given explanation, followed by the text of the remedy."""
         parts = (self._explanation, self._words or (self.remedy and str(self.remedy)))
         return " ".join(part for part in parts if part) or None
 
@@ -55,36 +55,39 @@ class S3CryptError(Exception):
         self._words = self.remedy = None
 
     def reword(self, words: Callable[["Remedy"], str]) -> None:
-        """Put the remedy in `hint` into the words of another interface."""
+        """Replace the text of the remedy in `hint` by the words of another interface."""
         if self.remedy is not None:
             self._words = words(self.remedy)
 
 
 class ConfigError(S3CryptError, ValueError):
-    """The call or the configuration is wrong; raised before any byte is read, written or sent."""
+    """The call or the configuration is wrong.
+
+    It is raised before any byte is read, written or sent.
+    """
 
 
 class IntegrityError(S3CryptError):
-    """The data differs from the written data (tampered, truncated, swapped), or a key does not fit.
+    """The data is not what was written (changed, truncated, swapped), or a key does not fit.
 
-    All of these deliberately have one type: distinguishing them helps an attacker, not a reader.
-    Only the names of an object's keys, which are public, decide between this error and
-    `KeyUnavailableError`.
+    All these cases have one type on purpose, because distinguishing them would help only an
+    attacker. Whether this error or `KeyUnavailableError` is raised depends only on the names of the
+    object's keys, which are public.
     """
 
 
 class FormatError(S3CryptError):
-    """The bytes are not a message that this version can read: not ours, or too new."""
+    """The bytes are not a message that this version can read: another format, or a newer one."""
 
 
 class PolicyError(S3CryptError):
-    """The object is readable, but has another mode or key than demanded, or no key commitment."""
+    """The object can be read, but not as demanded: another mode or key, or no key commitment."""
 
 
 class KeyUnavailableError(S3CryptError):
-    """No given key fits the object, or a key cannot be used now: denied, disabled, throttled.
+    """No given key fits the object, or a key cannot be used now: denied, disabled or throttled.
 
-    If no given key is one of the object's keys, the hint names the object's keys.
+    If the object has none of the given keys, the hint names the object's keys.
     """
 
 
@@ -93,7 +96,7 @@ class StorageError(S3CryptError):
 
 
 class ObjectNotFoundError(StorageError, FileNotFoundError):
-    """The object, or the version of it, does not exist."""
+    """The object, or its version, does not exist."""
 
 
 class LocalFileNotFoundError(StorageError, FileNotFoundError):
@@ -109,38 +112,26 @@ class KeyFileWarning(UserWarning):
 
 
 class ConflictError(StorageError):
-    """Another writer wrote the object first; their object was kept, and ours was not stored."""
+    """Another writer changed the object first.
+
+    The other object was kept, and nothing was stored.
+    """
 
 
 class SyncError(S3CryptError):
-    """The source was not known or not copied as a whole, so that no target was deleted.
-
-    Attributes:
-        outcomes: Of `S3Crypt.sync`: the outcomes of all names, except for unchanged names.
-    """
-
-    # pickle and copy call the class with the message alone, then restore the attributes.
-    def __init__(
-        self,
-        message: str,
-        *,
-        outcomes: tuple[object, ...] = (),
-        hint: str | None = None,
-        remedy: "Remedy | None" = None,
-    ) -> None:
-        super().__init__(message, hint=hint, remedy=remedy)
-        self.outcomes = outcomes
+    """The source could not be read completely, so no target without a source was deleted."""
 
 
 class RotationError(S3CryptError):
     """Some objects of a rotation were not rotated.
 
     Attributes:
-        outcomes: Every object's result; beyond 100,000 objects, only the results of failed objects.
-        counts: The number of objects per action.
+        outcomes: The outcomes of all objects. If there are more than 100,000 objects, only the
+            outcomes of the failed objects.
+        counts: The number of objects for each action.
     """
 
-    # pickle and copy call the class with the message alone, then restore the attributes.
+    # pickle and copy call the class with only the message, and then restore the attributes.
     def __init__(
         self,
         message: str,
@@ -184,7 +175,8 @@ Action: TypeAlias = Literal[
 ]
 Value: TypeAlias = bool | int | str | tuple[str, ...]
 
-# The remedies in words for Python callers. The command and the file system have their own words.
+# The texts of the remedies for Python callers. The command and the file system have their own
+# texts.
 _WORDS: Mapping[Action, str] = MappingProxyType(
     {
         "accept_plain_http": "Where the network is trusted, name allow_plain_http.",
@@ -229,12 +221,12 @@ _WORDS: Mapping[Action, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, init=False)
 class Remedy:
-    """A remedy for an error, as a value that each interface puts into its own words.
+    """A remedy for an error, as a value. Each interface has its own words for it.
 
     Attributes:
-        action: The action's name.
-        arguments: Pairs of names and values: the arguments to pass to the library, such as
-            `allow_uncommitted=True`, or the things that the action is about.
+        action: The name of the action.
+        arguments: Pairs of a name and a value. They are arguments for the library, such as
+            `allow_uncommitted=True`, or name the things that the action is about.
     """
 
     action: Action
@@ -245,7 +237,7 @@ class Remedy:
         object.__setattr__(self, "arguments", tuple(arguments.items()))
 
     def worded(self, words: str) -> str:
-        """Return an interface's words for the action, with the arguments in place of `{name}`."""
+        """Return an interface's text for the action, with the arguments in place of `{name}`."""
         texts: dict[str, object] = {
             name: ", ".join(value) if isinstance(value, tuple) else value
             for name, value in self.arguments

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages in local files: `encrypt_file` and `decrypt_file`, and the `atomic_write` they use.
+"""Encrypt and decrypt local files: `encrypt_file` and `decrypt_file`. They use `atomic_write`.
 
-`leftovers` finds temporary files of killed writers, and `remove_leftover` removes a temporary file.
+`leftovers` finds temporary files of writers that were killed, and `remove_leftover` removes one of
+them.
 """
 
 import io
@@ -39,8 +40,8 @@ __all__ = [
 if TYPE_CHECKING:
     from .formats import Facts
 
-# One thread reads and seals while the other writes. More would not help, since only one thread at
-# a time can write to a file.
+# One thread reads and seals while the other thread writes. More threads would not help, because
+# only one thread at a time can write to a file.
 _WORKERS = 2
 _SHORT = "The source became shorter while it was read; nothing was written."
 
@@ -56,26 +57,29 @@ def encrypt_file(  # noqa: PLR0913 - what a message may have, by name
     if_absent: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> int:
-    """Encrypt a file to an AWS Encryption SDK message in another file; return the message's length.
+    """Encrypt a file to an AWS Encryption SDK message in another file.
+
+    Return the length of the message in bytes.
 
     Args:
-        source: A path; it may be a pipe's.
-        target: A path; the file appears complete, or not at all.
-        keyring: Wraps the message's data key. The text of a key is accepted too: `kms:alias/NAME`,
-            `aes:NAMESPACE/NAME=FILE`.
-        context: Pairs bound to the message and stored in it *in the clear*.
+        source: The path of the file. It may be a pipe.
+        target: The path of the new file. It appears completely or not at all.
+        keyring: The keyring that wraps the message's data key, or the text of a key:
+            `kms:alias/NAME`, `aes:NAMESPACE/NAME=FILE`.
+        context: Pairs that are bound to the message. The message contains them *unencrypted*.
         signed: Add an ECDSA P-384 signature over the whole message.
-        frame_length: Plaintext bytes of a frame, a multiple of 128.
-        if_absent: Fail if the target exists; never replace it.
-        progress: Called with bytes written since the last call, from any thread.
+        frame_length: The number of plaintext bytes of a frame. A multiple of 128.
+        if_absent: Whether to raise an error if the target exists, instead of replacing it.
+        progress: Is called with the number of bytes written since the last call. Any thread may
+            call it.
 
     Raises:
-        ConflictError: The target exists, and `if_absent` was given.
+        ConflictError: The target exists, and `if_absent` is True.
         ConfigError: The keyring, the frame length or the context is invalid.
         KeyUnavailableError: A wrapping key cannot be used.
         LocalFileNotFoundError: The source does not exist.
-        StorageError: The source cannot be read, or changed meanwhile, or the target cannot be
-            written.
+        StorageError: The source cannot be read or was changed during the read, or the target cannot
+            be written.
     """
     keyring = given_keyring(keyring)
     with opening(source) as file, atomic_write(target, if_absent=if_absent) as out:
@@ -107,24 +111,29 @@ def decrypt_file(  # noqa: PLR0913 - what may be demanded of a message, by name
     if_absent: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> int:
-    """Decrypt and verify a message in a file to another file; return the plaintext's length.
+    """Decrypt and verify a message in a file to another file.
+
+    Return the length of the plaintext in bytes.
 
     Args:
-        source: A path; it may be a pipe's.
-        target: A path; the file appears complete and verified, or not at all.
-        keyring: Unwraps the message's data key. The text of a key is accepted too.
-        context: Pairs that the message's encryption context must have.
-        signed: Demand a signature, as for `message.decrypt`.
-        allow_uncommitted: Read suites without key commitment too, as for `message.decrypt`.
-        if_absent: Fail if the target exists; never replace it.
-        progress: Called with bytes written since the last call, from any thread.
+        source: The path of the file. It may be a pipe.
+        target: The path of the new file. It appears completely and verified, or not at all.
+        keyring: The keyring that unwraps the message's data key, or the text of a key.
+        context: Pairs that the message's encryption context must contain.
+        signed: Whether the message must be signed, as for `message.decrypt`.
+        allow_uncommitted: Whether to read messages without key commitment, as for
+            `message.decrypt`.
+        if_absent: Whether to raise an error if the target exists, instead of replacing it.
+        progress: Is called with the number of bytes written since the last call. Any thread may
+            call it.
 
     Raises:
-        ConflictError: The target exists, and `if_absent` was given.
-        IntegrityError, FormatError, PolicyError, KeyUnavailableError: As `message.decrypt`.
+        ConflictError: The target exists, and `if_absent` is True.
+        IntegrityError, FormatError, PolicyError, KeyUnavailableError: For the reasons that
+            `message.decrypt` documents.
         LocalFileNotFoundError: The source does not exist.
-        StorageError: The source cannot be read, or changed meanwhile, or the target cannot be
-            written.
+        StorageError: The source cannot be read or was changed during the read, or the target cannot
+            be written.
     """
     keyring = given_keyring(keyring)
     with named_in_errors(source), opening(source) as file:
@@ -140,7 +149,7 @@ def decrypt_file(  # noqa: PLR0913 - what may be demanded of a message, by name
 
 @contextmanager
 def named_in_errors(path: str | Path) -> Iterator[None]:
-    """Add a message's file to errors that do not name it."""
+    """Add the message's file to errors that do not contain its name."""
     try:
         yield
     except (IntegrityError, FormatError, PolicyError, KeyUnavailableError) as error:
@@ -150,12 +159,13 @@ def named_in_errors(path: str | Path) -> Iterator[None]:
 
 
 def inspect_file(path: str | Path) -> "Facts":
-    """Return what a message in a file shows without keys: who can open it, its size and context.
+    """Return the facts that a message in a file shows without keys, such as its size and context.
 
-    `keys` has the keys that wrap the data key, as written on the command line. Nothing is verified.
+    `keys` has the names of the keys that wrap the data key, as on the command line. Nothing is
+    verified.
 
     Raises:
-        FormatError: The file is no message.
+        FormatError: The file is not a message.
         IntegrityError: The file ends within its header.
         LocalFileNotFoundError: The file does not exist.
         StorageError: The file cannot be read.

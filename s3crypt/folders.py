@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of messages, without S3: each file becomes a message, or a message a file, as a job.
+"""Encrypt or decrypt all files below a folder, without S3.
 
-A file keeps its path below the folder. Single files are in `files`.
+Each file or message is converted by a job.
+
+A file keeps its path relative to the folder. The module `files` converts single files.
 """
 
 import os
@@ -26,24 +28,26 @@ from .jobs import (
 from .key_references import given_keyring
 from .message import Keyring
 
-# One file uses two threads. More files under way would only compete for the same cores.
+# A file uses two threads. If more files were in progress, they would only compete for the same
+# cores.
 _AT_ONCE = 2
 
 
 def encrypt_folder(
     source: str | Path, target: str | Path, keyring: Keyring | str, **options: Any
 ) -> Iterator[Outcome[Path, int]]:
-    """Encrypt the files below a folder into another one; see `encrypt_file`.
+    """Encrypt the files below a folder into another folder; see `encrypt_file`.
 
     Args:
-        source, target: The folders, of which neither is in the other. `target` is made if need be.
+        source, target: The two folders. Neither may be inside the other. `target` is made if it
+            does not exist.
         keyring: As for `encrypt_file`.
-        options: Those of `encrypt_file`, and `names`, a `NameFilter` for relative paths;
-            `left_out`, called with each path that is skipped and the reason; and `found`, called
-            with the size of each file, and with None once all are found.
+        options: The options of `encrypt_file`, and three more. `names` is a `NameFilter` for
+            relative paths. `left_out` is called with each path that is skipped, and the reason.
+            `found` is called with the size of each file, and with None when all files are found.
 
     Raises:
-        ConfigError: A folder is in the other.
+        ConfigError: One folder is inside the other.
         ObjectNotFoundError: `names` selects no file.
     """
     return _converted(encrypt_file, source, target, keyring, **options)
@@ -52,9 +56,9 @@ def encrypt_folder(
 def decrypt_folder(
     source: str | Path, target: str | Path, keyring: Keyring | str, **options: Any
 ) -> Iterator[Outcome[Path, int]]:
-    """Decrypt the messages below a folder into another one; see `decrypt_file`.
+    """Decrypt the messages below a folder into another folder; see `decrypt_file`.
 
-    Arguments and errors are those of `encrypt_folder`.
+    The arguments and errors are those of `encrypt_folder`.
     """
     return _converted(decrypt_file, source, target, keyring, **options)
 
@@ -90,7 +94,10 @@ def _converted(  # noqa: PLR0913 - by name
 
 
 def _check_apart(source: str | Path, target: str | Path) -> None:
-    """Refuse a target in the source: its files would be found as sources. And the other way."""
+    """Refuse two folders of which one is inside the other.
+
+    The files in the target would be found as sources.
+    """
     one, other = (Path(os.path.realpath(each)) for each in (source, target))
     if one.is_relative_to(other) or other.is_relative_to(one):
         raise ConfigError(

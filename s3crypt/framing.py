@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames: the layout of stored bytes in frames, and protocols to seal and open frames.
+"""The layout of stored bytes in frames, and protocols for sealing and opening frames.
 
-`transfer` and `objects` move runs of frames by these types, independent of the format. Plaintext
-that S3 encrypts has a layout too. No I/O belongs here.
+`transfer` and `objects` transfer runs of frames with these types and do not know the format.
+Plaintext that S3 encrypts has a layout too. This module does no I/O.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ class Run:
     """The frames `first` to `last` of an object: its stored bytes from `start` to before `end`.
 
     Attributes:
-        plaintext_offset: The offset of the run's plaintext in the object's plaintext.
+        plaintext_offset: The offset of the run's plaintext in the plaintext of the object.
         is_final: Whether the run's last frame is the object's final frame.
     """
 
@@ -29,16 +29,16 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the stored bytes of an object are cut into frames, and frames into runs.
+    """How the stored bytes of an object are divided into frames.
 
     Attributes:
-        size: Stored bytes up to the end of the final frame.
-        header_length: Bytes before the first frame.
-        frame_length: Plaintext bytes of each frame before the final frame.
-        stride: Stored bytes of each frame before the final frame.
+        size: The number of stored bytes up to the end of the final frame.
+        header_length: The number of bytes before the first frame.
+        frame_length: The number of plaintext bytes of each frame except the final frame.
+        stride: The number of stored bytes of each frame except the final frame.
         frames: The number of frames.
-        plaintext_length: The length derived from `size`; it is proved only by opening the final
-            frame.
+        plaintext_length: The length of the plaintext, computed from `size`. It is verified only by
+            opening the final frame.
     """
 
     size: int
@@ -50,11 +50,17 @@ class Layout:
 
     @classmethod
     def of_plaintext(cls, size: int) -> Self:
-        """Return the layout of an object stored without framing: each byte counts as a frame."""
+        """Return the layout of an object that is stored without frames.
+
+        Each byte counts as a frame.
+        """
         return cls(size, 0, 1, 1, size, size)
 
     def runs(self, length: int, *, within: Run | None = None) -> Iterator[Run]:
-        """Yield runs of at most `length` stored bytes, or of one frame, in order."""
+        """Yield consecutive runs of at most `length` stored bytes.
+
+        A run has at least one frame. If `within` is given, only its frames are used.
+        """
         count = max(1, length // self.stride)
         first, last = (within.first, within.last) if within else (1, self.frames)
         for start in range(first, last + 1, count):
@@ -63,7 +69,8 @@ class Layout:
     def covering(self, start: int, end: int) -> Run:
         """Return the run of frames that contain the plaintext from `start` to before `end`.
 
-        For an empty range, return the frame at `start`, or the final frame at or past the end.
+        For an empty range, the run has one frame: the frame at `start`, or the final frame at the
+        end.
         """
         first = min(start // self.frame_length + 1, self.frames)
         return self._run(first, max(first, min(-(-end // self.frame_length), self.frames)))
@@ -88,10 +95,10 @@ class Layout:
 
 
 class PartSealer(Protocol):
-    """Makes the stored bytes of one object out of its plaintext, each frame exactly once.
+    """Makes the stored bytes of one object from its plaintext. Each frame is sealed exactly once.
 
     Attributes:
-        header: The stored bytes before the first frame. They are partly random, and so identify
+        header: The stored bytes before the first frame. They are partly random, so they identify
             this object.
     """
 
@@ -99,12 +106,12 @@ class PartSealer(Protocol):
 
     @property
     def frame_length(self) -> int:
-        """Return the number of plaintext bytes of each frame before the final frame."""
+        """Return the number of plaintext bytes of each frame except the final frame."""
         ...
 
     @property
     def stride(self) -> int:
-        """Return the number of stored bytes of each frame before the final frame."""
+        """Return the number of stored bytes of each frame except the final frame."""
         ...
 
     @property
@@ -113,13 +120,16 @@ class PartSealer(Protocol):
         ...
 
     def sealed_length(self, plaintext_length: int) -> int:
-        """Return the stored length, header and footer included, of a plaintext of that length."""
+        """Return the number of stored bytes for this much plaintext, with header and footer."""
         ...
 
     def seal(self, plaintext: memoryview, out: memoryview, *, first: int, is_final: bool) -> int:
-        """Seal a run of frames, the first numbered `first` (from 1); return the bytes written.
+        """Seal a run of frames into `out`. Return the number of bytes written.
 
-        Every frame is full except the object's final frame, with which a run that `is_final` ends.
+        The first frame of the run has the number `first`; numbers begin with 1.
+
+        Every frame must be full, except the final frame of the object. If `is_final`, the run ends
+        with the final frame.
         """
         ...
 
@@ -129,21 +139,23 @@ class PartSealer(Protocol):
 
 
 class RunOpener(Protocol):
-    """Verifies and decrypts frames of one object, in any order and from several threads."""
+    """Verifies and decrypts the frames of one object, in any order and by several threads."""
 
     def layout(self, size: int) -> Layout:
-        """Return the layout of `size` stored bytes, from the header to the final frame.
+        """Return the layout for `size` stored bytes: the header and all frames, without the footer.
 
         Raises:
-            IntegrityError: No object has this size.
+            IntegrityError: No object can have this size.
         """
         ...
 
     def open(self, run: memoryview, out: memoryview, *, first: int, is_final: bool = False) -> int:
-        """Open a run of frames, the first numbered `first`; return the number of plaintext bytes.
+        """Open a run of frames into `out`. Return the number of plaintext bytes.
+
+        The first frame of the run has the number `first`.
 
         Raises:
-            IntegrityError: A frame is not the frame that was sealed at its place. The content of
+            IntegrityError: A frame is not the frame that was sealed at its position. The content of
                 `out` must not be used.
         """
         ...

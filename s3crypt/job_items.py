@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The items and options of `Many`'s methods: how objects and files are named, and what applies."""
+"""The items and options of `Many`'s methods."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -21,21 +21,21 @@ from .transfer import Progress
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 Source: TypeAlias = str | Path | bytes
-"""The content of an object to store: the path of a file, or bytes."""
-# A URI, or an item of `S3Crypt.list` or of `list_with_neighbours`. An item of the latter saves a
-# request for some objects that are read without a mode.
+# A URI, or an item of `S3Crypt.list` or of `list_with_neighbours`. With an item of
+# `list_with_neighbours`, some reads without a mode need one request less.
 Object: TypeAlias = str | ListedObject | tuple[ListedObject, Neighbour | None]
 
 
 class JobOptions(TypedDict, total=False):
-    """Options of every job.
+    """The options of every job.
 
     Attributes:
-        jobs: Maximum number of objects under way at once; 64 if left out. The job starts fewer if
-            more would not make it faster.
-        journal: Records completed objects. A repeated job skips objects in its journal.
-        found: Called, from another thread, with the size of each object that the job finds: the
-            size of a file, or the stored bytes in S3. Called with None once all objects are found.
+        jobs: The maximum number of objects in progress. None for 64. The job uses fewer if more
+            would not make it faster.
+        journal: Records the objects that are done. A repeated job skips the objects in its journal.
+        found: Is called with the size of each object that the job finds: the size of a file, or the
+            number of stored bytes. It is called with None when all objects are found. Another
+            thread calls it.
     """
 
     jobs: int | None
@@ -44,13 +44,11 @@ class JobOptions(TypedDict, total=False):
 
 
 class PutOptions(JobOptions, Described, total=False):
-    """Options that apply to all objects to store.
+    """The options of storing objects. They apply to all objects of the job; see `S3Crypt.put`.
 
-    Attributes:
-        mode, if_absent, progress: As for `S3Crypt.put`.
-        move: Remove each file once its object is stored; see `S3Crypt.move`.
-        preserve: Store the modification times of files as the metadata entry `mtime`.
-        dry_run: Only open the files, and store nothing.
+    With `dry_run`, files are only opened, and nothing is stored. With `move`, each file is removed
+    after its object is stored; see `S3Crypt.move`. With `preserve`, the modification time of each
+    file is stored as the metadata entry `mtime`.
     """
 
     mode: Mode | str | None
@@ -62,16 +60,13 @@ class PutOptions(JobOptions, Described, total=False):
 
 
 class GetOptions(JobOptions, total=False):
-    """Options that apply to all objects to fetch.
+    """The options of fetching objects. They apply to all objects of the job; see `S3Crypt.get`.
 
-    Attributes:
-        mode, written_in, if_absent, progress: As for `S3Crypt.get`.
-        version_id, written_as: As for `S3Crypt.get`, and only for a single object.
-        allow_uncommitted, allow_unsigned, allow_unverified_signature: As for `S3Crypt.get`.
-        move: Delete each object once its file is written; see `S3Crypt.move`.
-        preserve: Give each file the modification time that the object's metadata has, or else the
-            time at which the object was stored.
-        dry_run: Write no file. Only check each object's mode, and whether its key opens the header.
+    With `dry_run`, no file is written: only the mode of each object is checked, and that its key
+    opens the header. `version_id` and `written_as` can be used for a single object only. With
+    `move`, each object is deleted after its file is written; see `S3Crypt.move`. With `preserve`,
+    each file gets the modification time in the object's metadata, or else the time at which the
+    object was stored.
     """
 
     mode: Mode | str | None
@@ -89,14 +84,10 @@ class GetOptions(JobOptions, total=False):
 
 
 class CopyOptions(JobOptions, Described, total=False):
-    """Options that apply to all objects to copy.
+    """The options of copying objects. They apply to all objects of the job; see `S3Crypt.copy`.
 
-    Attributes:
-        to, if_absent: As for `S3Crypt.copy`.
-        written_as, written_in, allow_unsigned: As for `S3Crypt.copy`.
-        allow_unencrypted, drop_annotations: As for `S3Crypt.rotate`.
-        move: Delete each source once its copy is stored; see `S3Crypt.move`.
-        dry_run: Only inspect the objects.
+    With `dry_run`, objects are only inspected. With `move`, each source is deleted after its copy
+    is stored; see `S3Crypt.move`.
     """
 
     to: Mode | str | None
@@ -111,21 +102,24 @@ class CopyOptions(JobOptions, Described, total=False):
 
 
 class SyncOptions(JobOptions, Described, total=False):
-    """Options of `Many.sync`.
+    """The options of `Many.sync`.
 
     Attributes:
-        to: The mode of new objects; the store's if left out.
-        names: Selects relative names. No other name is copied or deleted, on either side.
-        delete: Delete targets that have no source, once the whole source was walked.
-        size_only: Equal sizes are enough.
-        checksum: Contents decide, not times: files are read for it, and once more when they are
-            stored, with a digest for later comparisons.
-        no_overwrite: Copy only names that the target does not have.
-        dry_run: Change nothing.
-        written_in, allow_unsigned, allow_uncommitted: Of objects that are read; see `S3Crypt.get`.
-        allow_unencrypted, drop_annotations: Of copies inside S3; see `S3Crypt.copy`.
-        left_out: Called with each path that is skipped, and the reason.
-        progress: Called with the plaintext bytes of files moved since the last call.
+        to: The mode of new objects. None for the store's mode.
+        names: The filter for relative names. Names that it does not select are not copied or
+            deleted, on either side.
+        delete: Whether to delete targets that have no source. This is done after the whole source
+            was walked.
+        size_only: Whether two sides with the same size count as equal.
+        checksum: Whether to compare contents instead of times. Files are read for this. A file that
+            is stored is read twice, and its object gets a digest for later comparisons.
+        no_overwrite: Whether to copy only names that do not exist in the target.
+        dry_run: Whether to change nothing.
+        written_in, allow_unsigned, allow_uncommitted: Apply to objects that are read; see
+            `S3Crypt.get`.
+        allow_unencrypted, drop_annotations: Apply to copies inside S3; see `S3Crypt.copy`.
+        left_out: Is called with each path that is skipped, and the reason.
+        progress: Is called with the number of plaintext bytes transferred since the last call.
     """
 
     to: Mode | str | None
@@ -145,57 +139,60 @@ class SyncOptions(JobOptions, Described, total=False):
 
 
 def prefix_of(uri: str) -> str:
-    """Return a URI as a prefix, with a slash at its end; refuse an object's."""
+    """Return the URI of a prefix, with a slash at its end. Refuse the URI of an object."""
     if not Location.parse(uri).is_prefix:
         raise ConfigError(f"{uri} names an object.", hint=f"A prefix ends with a slash: {uri}/")
     return uri if uri.endswith("/") else f"{uri}/"
 
 
 def uri_of(item: Object) -> str:
-    """Return an object's URI."""
+    """Return the URI of an object."""
     if isinstance(item, str):
         return item
     return item.uri if isinstance(item, ListedObject) else item[0].uri
 
 
 def etag_of(item: Object) -> str | None:
-    """Return a listed object's ETag."""
+    """Return the ETag of a listed object. Return None for a URI."""
     if isinstance(item, str):
         return None
     return item.etag if isinstance(item, ListedObject) else item[0].etag
 
 
 def stored_size_of(item: Object) -> int:
-    """Return a listed object's bytes in S3; 0 for a URI."""
+    """Return the number of stored bytes of a listed object. Return 0 for a URI."""
     if isinstance(item, str):
         return 0
     return item.stored_size if isinstance(item, ListedObject) else item[0].stored_size
 
 
 def size_of(source: object) -> int:
-    """Return the size of bytes or of a found file; 0 for any other source."""
+    """Return the size of bytes or of a found file. Return 0 for any other source."""
     if isinstance(source, bytes):
         return len(source)
     return source.size if isinstance(source, FoundFile) else 0
 
 
 def to_read(item: Object, demand: Demand) -> tuple[Location, Demand]:
-    """Return an object's location, and the demand with its neighbour."""
+    """Return an object's location, and the demand completed with its neighbour."""
     location = Location.parse_object(uri_of(item))
     return location, replace(demand, neighbour=item[1]) if isinstance(item, tuple) else demand
 
 
 def relative_name_of(found: FoundFile | Unusable) -> str | None:
-    """Return a file's name for a filter; None for an unreadable path, which no filter hides."""
+    """Return a file's name for a filter.
+
+    Return None for a path that cannot be read: no filter may hide its error.
+    """
     return found.name if isinstance(found, FoundFile) else None
 
 
 def with_time(said: Described, path: str | Path) -> Described:
-    """Return the description of an object with the modification time of its file."""
+    """Return the description of an object, with the modification time of its file added."""
     try:
         time = of_time(Path(path).stat().st_mtime_ns)
     except OSError:
-        # The work on the file raises the error.
+        # The work on this file will raise the error.
         return said
     return {**said, "metadata": {**(said.get("metadata") or {}), **time}}
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encrypted objects as an fsspec file system: `s3crypt://bucket/name`, for tools that use fsspec.
+"""Encrypted objects as an fsspec file system, `s3crypt://bucket/name`, for tools that use fsspec.
 
     pandas.read_parquet("s3crypt://acme/sales", storage_options={"key": "kms:alias/sales"})
 
-This package has paths, listings and the behaviour that fsspec's users expect. Encryption and
-verification of objects belong in `s3crypt.objects`. A size here is the plaintext's, and None rather
-than a guess.
+This package has the paths and the listings, and behaves as fsspec's users expect. Objects are
+encrypted and verified in `s3crypt.objects`. A size is always the size of the plaintext. It is None
+if it is unknown, and never a guess.
 """
 
 import io
@@ -54,47 +54,52 @@ __all__ = ["S3CryptFileSystem"]
 
 
 class S3CryptFileSystem(NamesFileSystem):
-    """Objects in S3, encrypted in one of five modes, as files in directories.
+    """Objects in S3 as files in directories. They are encrypted in one of the five modes.
 
-    A directory is a prefix, up to a slash, that names of objects share: it is never empty. A path
-    that looks like a pattern is a name if an object or a directory has that name.
+    A directory is a common prefix of objects' names, up to a slash, so it is never empty. If a path
+    looks like a pattern, but an object or a directory has exactly this name, the path is a name.
 
     Args:
-        encryption: The mode: its name, as on the command line, or a mode object; or `any`, to
-            read every object that S3 decrypts, and write nothing. It may be left out if a key
-            is given. Without both, names can be listed, but content is not accessible.
-        mode: Another name of `encryption`, and the only argument that may be positional. fsspec
-            reserves `mode` in storage options: use `encryption` there.
-        key, context and the mode's other options: As on the command line, with the names of
-            `s3crypt.configuration.ModeChoice`. Key files are read when content is first
-            requested.
-        written_in: With `bind_bucket`: the bucket that all objects are bound to, on read and
-            on write, if paths name its replica or an access point.
-        allow_uncommitted: Read client-side objects without key commitment too.
-        allow_unsigned: Read unsigned objects too, although `signed` demands a signature.
-        allow_unverified_signature: Read parts of signed objects. Their signature can be verified
-            only by reading the whole object.
-        allow_plain_http: Allow sending customer keys and requests to KMS to other machines over
-            plain HTTP.
-        expected_bucket_owner, request_payer: As `s3crypt.S3Crypt`.
-        endpoint_url: The S3 service's address, if not AWS's.
-        profile, region: The profile and region of AWS's configuration.
-        workers: Maximum threads of one transfer, and maximum files read in parallel.
-        unclosed: What happens to a file that is dropped without `close`: `discard`, with a
-            warning, or `store`, for tools that do not close files. `store` can store half a file.
-        use_listings_cache, listings_expiry_time, max_paths: fsspec's own. Listings are cached
-            only if one of these options is given, since other processes write to buckets too.
-        skip_instance_cache: Make a new file system and engine, and read the key's file again.
+        encryption: The mode: a mode object, or the name of a mode as on the command line, or `any`.
+            With `any`, every object that S3 decrypts can be read, and nothing can be written. If a
+            key is given, the mode may be omitted. Without a mode and a key, names can be listed,
+            but contents are not accessible.
+        mode: Another name of `encryption`. It is the only argument that may be positional. fsspec
+            itself uses `mode` in storage options, so use `encryption` there. key, context and the
+            mode's other options: As on the command line, with the names of
+            `s3crypt.configuration.ModeChoice`. Key files are read when content is first requested.
+        written_in: With `bind_bucket`: the bucket to which all objects are bound, for reading and
+            writing, if the paths name its replica or an access point.
+        allow_uncommitted: Whether to read client-side objects without key commitment, too.
+        allow_unsigned: Whether to read unsigned objects although `signed` requires a signature.
+        allow_unverified_signature: Whether to read parts of signed objects. Their signature is not
+            verified then, because this requires reading the whole object.
+        allow_plain_http: Whether to allow customer keys and requests to KMS over plain HTTP to
+            other machines.
+        expected_bucket_owner, request_payer: As for `s3crypt.S3Crypt`.
+        endpoint_url: The address of the S3 service. None for AWS.
+        profile, region: The profile and the Region of the AWS configuration.
+        workers: The maximum number of threads of one transfer, and of files that are read in
+            parallel.
+        unclosed: What happens to a file that is dropped without `close`: `discard` stores nothing
+            and warns. `store` stores it, for tools that do not close files, but may store half a
+            file.
+        use_listings_cache, listings_expiry_time, max_paths: fsspec's own options. Listings are
+            cached only if one of these options is given, because other processes may write to the
+            bucket.
+        skip_instance_cache: Whether to make a new file system and a new engine. The key's file is
+            then read again.
 
     Raises:
-        ConfigError: The options do not fit together, or an option is unknown: a misspelt option
-            must not lead to plaintext in S3.
+        ConfigError: The options contradict each other, or an option is unknown: a misspelt option
+            must not lead to unencrypted objects in S3.
     """
 
     transaction_type = Transaction
 
     def __init__(self, mode: Any = None, *, connection: Any = None, **options: Any) -> None:
-        # `mode` is not used: `Instances` has made it the connection's `encryption`.
+        # `mode` is not used here: `Instances` has already stored it in the connection's
+        # `encryption`.
         keeps_listings = not options.keys().isdisjoint(LISTING_OPTIONS)
         super().__init__(connection, {"use_listings_cache": keeps_listings, **options})
         own = connection.options
@@ -118,18 +123,19 @@ class S3CryptFileSystem(NamesFileSystem):
         compression: str | None = None,
         **options: Any,
     ) -> Any:
-        """Open an object: `rb`, `wb` or `xb`, or the same as text.
+        """Open an object with `rb`, `wb` or `xb`, or as text with `r`, `w` or `x`.
 
-        The object is stored when the file is closed. An exception inside the file's `with` block
-        stores nothing. A file that is never closed is discarded with a warning, or stored, as
-        the storage option `unclosed` says.
+        The object is stored when the file is closed. If an exception leaves the file's `with`
+        block, nothing is stored. The storage option `unclosed` decides whether a file that is never
+        closed is discarded with a warning, or stored.
 
         Args:
             path: The object's path.
-            mode: As for Python's `open`; objects cannot be appended to.
-            block_size, cache_options: Ignored; frames and read-ahead decide how much is fetched.
-            compression: The name of an fsspec compression, or `infer`.
-            options: The options of `S3Crypt.open`; for text also encoding, errors and newline.
+            mode: As for Python's `open`. Objects cannot be appended to.
+            block_size, cache_options: Ignored. The frames of the object and the read-ahead decide
+                how much is fetched.
+            compression: The name of an fsspec compression, or `infer` to choose it by the path.
+            options: The options of `S3Crypt.open`. For text also encoding, errors and newline.
         """
         if "b" not in mode:
             names = [name for name in ("encoding", "errors", "newline") if name in options]
@@ -152,8 +158,8 @@ class S3CryptFileSystem(NamesFileSystem):
         uri = object_uri(path)
         if mode == "rb":
             reader = self._reader(path, options)
-            # `open` drops `cache_type` as a hint, so this call comes from the layer
-            # `blockcache::`, which installs its own cache in the file.
+            # `open` removes the hint `cache_type`, so this call comes from the layer
+            # `blockcache::`, which will set its own cache in the file.
             if options.get("cache_type") == "none":
                 return BlockFile(self, path, reader, block_size, options.get("size"))
             return reader
@@ -171,7 +177,7 @@ class S3CryptFileSystem(NamesFileSystem):
                 location, chosen, described, if_absent=mode == "xb"
             )
         if mode == "wb" and autocommit:
-            # `xb` never stores an unclosed file, and a transaction refuses unclosed files.
+            # An unclosed file is never stored with `xb`, and a transaction raises an error for it.
             writer.advice = (
                 "Close it; where a tool does not, the storage option unclosed='store' stores it."
             )
@@ -206,7 +212,10 @@ class S3CryptFileSystem(NamesFileSystem):
         on_error: str = "raise",
         **options: Any,
     ) -> Any:
-        """Return the plaintext of one object, or of several by name, fetched in parallel."""
+        """Return the plaintext of one object, or a dictionary with the plaintext of several.
+
+        Several objects are fetched in parallel.
+        """
         path = stringify_path(path)
         found = self._expanded(path, recursive, None)
         paths = sorted(name for name, entry in found.items() if not is_directory_entry(entry))
@@ -234,7 +243,10 @@ class S3CryptFileSystem(NamesFileSystem):
         on_error: str = "return",
         **options: Any,
     ) -> list[Any]:
-        """Return slices of objects, opening each object once and reading objects in parallel."""
+        """Return slices of objects.
+
+        Each object is opened once, and objects are read in parallel.
+        """
         if max_gap is not None:
             raise NotImplementedError("max_gap: neighbouring frames are fetched together anyway.")
         if not isinstance(paths, list):
@@ -279,7 +291,8 @@ class S3CryptFileSystem(NamesFileSystem):
             except IntegrityError:
                 if not keep_errors:
                     raise
-                # One damaged frame must not hide the ranges that are intact: read each by itself.
+                # One damaged frame must not hide the intact ranges, so each range is read
+                # separately.
                 return [or_error(lambda one: reader.read_ranges([one])[0], one) for one in ranges]
 
     def get(
@@ -293,10 +306,10 @@ class S3CryptFileSystem(NamesFileSystem):
     ) -> None:
         """Fetch objects to local files in parallel.
 
-        A target is a directory if it ends in a slash or exists as a directory.
+        A target is a directory if it ends with a slash or is an existing directory.
 
         Raises:
-            ValueError: Two objects would become the same file; nothing was fetched.
+            ValueError: Two objects have the same target file. Nothing was fetched.
         """
         targets, entries = stringify_path(lpath), {}
         if isinstance(rpath, list) and isinstance(targets, list):
@@ -327,7 +340,10 @@ class S3CryptFileSystem(NamesFileSystem):
         outfile: Any = None,
         **options: Any,
     ) -> None:
-        """Fetch an object to a local file, which appears complete and verified or not at all."""
+        """Fetch an object to a local file.
+
+        The file appears complete and verified, or not at all.
+        """
         target = lpath if outfile is None else outfile
         path = self._strip_protocol(rpath)
         if not isfilelike(target):
@@ -349,15 +365,15 @@ class S3CryptFileSystem(NamesFileSystem):
     # Writing.
 
     def pipe_file(self, path: str, value: Any, mode: str = "overwrite", **options: Any) -> None:
-        """Store bytes or a buffer of bytes; with mode `create` only as a new object.
+        """Store bytes or a bytes-like object. With the mode `create`, only a new object is stored.
 
         Raises:
-            TypeError: The value is neither; a text is not taken as the name of a file.
+            TypeError: The value is not bytes-like. A text is not treated as the name of a file.
         """
         self._put(bytes_of(value), self._strip_protocol(path), mode, options)
 
     def pipe(self, path: "str | dict[str, Any]", value: Any = None, **options: Any) -> None:
-        """Store bytes as an object, or each item of a dictionary as an object, in parallel."""
+        """Store bytes as an object, or each value of a dictionary as an object, in parallel."""
         if not isinstance(path, dict):
             super().pipe(path, value, **options)
             return
@@ -378,10 +394,10 @@ class S3CryptFileSystem(NamesFileSystem):
     ) -> None:
         """Store local files as objects in parallel.
 
-        A target is a directory if it ends in a slash or exists as a directory.
+        A target is a directory if it ends with a slash or is an existing directory.
 
         Raises:
-            ValueError: Two files would become the same object; nothing was stored.
+            ValueError: Two files have the same target object. Nothing was stored.
         """
         pairs = self._local_pairs(lpath, rpath, recursive, maxdepth)
         check_targets(pairs)
@@ -390,7 +406,7 @@ class S3CryptFileSystem(NamesFileSystem):
     def _transfer(
         self, work: Callable[..., None], pairs: list[tuple[Any, Any]], callback: Any
     ) -> None:
-        """Fetch or store one file for each pair of a source and a target."""
+        """Call `work` for each pair of source and target in parallel, and report the progress."""
         told = OneAtATime(callback)
         told.set_size(len(pairs))
 
@@ -403,7 +419,7 @@ class S3CryptFileSystem(NamesFileSystem):
 
     @property
     def _most(self) -> int:
-        """Return the maximum number of files that are transferred at once."""
+        """Return the maximum number of files that are transferred at the same time."""
         # A transaction stores its files in the order in which they were opened.
         return 1 if self._intrans else self._connection.options.workers
 
@@ -415,9 +431,9 @@ class S3CryptFileSystem(NamesFileSystem):
         mode: str = "overwrite",
         **options: Any,
     ) -> None:
-        """Store a local file; with mode `create` only if the object does not exist yet."""
+        """Store a local file. With the mode `create`, only a new object is stored."""
         if Path(lpath).is_dir():
-            # A directory exists through its objects, which are stored by calls of their own.
+            # A directory has no object of its own. The objects in it are stored by separate calls.
             return
         callback.set_size(Path(lpath).stat().st_size)
         path = self._strip_protocol(rpath)
@@ -451,7 +467,7 @@ class S3CryptFileSystem(NamesFileSystem):
         self._forget([path])
 
     def touch(self, path: str, truncate: bool = True, **options: Any) -> None:
-        """Store an empty object; with `truncate=False` only if the object does not exist yet."""
+        """Store an empty object. With `truncate=False`, only a new object is stored."""
         if truncate:
             self.pipe_file(path, b"", **options)
             return
@@ -463,16 +479,19 @@ class S3CryptFileSystem(NamesFileSystem):
             ) from error
 
     def to_arrow(self) -> Any:
-        """Return an Arrow file system of this one, which requests many files in parallel.
+        """Return an Arrow file system for this file system.
 
-        Arrow also accepts this file system itself, but then requests one file after the other.
+        It makes requests about many files in parallel.
+
+        Arrow also accepts this file system itself, but then makes requests for one file after the
+        other.
         """
         from .arrow import arrow_file_system  # noqa: PLC0415 - it needs pyarrow, and nothing else does
 
         return arrow_file_system(self)
 
     def start_transaction(self) -> Transaction:
-        """Start a transaction: files written in it are stored by `end_transaction`."""
+        """Start a transaction: `end_transaction` stores all files that are written in it."""
         transaction: Transaction = self.transaction
         transaction.start()
         return transaction
@@ -480,18 +499,21 @@ class S3CryptFileSystem(NamesFileSystem):
     # Copying, moving and removing.
 
     def cp_file(self, path1: str, path2: str, **options: Any) -> None:
-        """Copy an object. It is decrypted and encrypted anew, since it is bound to its name.
+        """Copy an object. It is decrypted and encrypted again, because it is bound to its name.
 
-        Metadata, tags, content headers and storage class are copied; locks and ACLs are not.
+        Metadata, tags, content headers and storage class are copied. Locks and ACLs are not copied.
 
         Args:
             path1, path2: The paths of the object and of its copy.
-            options: The options of `S3Crypt.open`, for the copy.
+            options: The options of `S3Crypt.open` for the copy.
         """
         self._copy_one(self._strip_protocol(path1), self._strip_protocol(path2), options)
 
     def _copy_one(self, source: str, target: str, options: Mapping[str, Any]) -> str | None:
-        """Copy an object; return the source's ETag, or None if the source is a directory."""
+        """Copy an object, and return the source's ETag.
+
+        Return None if the source is a directory.
+        """
         with as_files():
             demand = Demand(self._connection.mode, **self._allowances)
             try:
@@ -502,7 +524,7 @@ class S3CryptFileSystem(NamesFileSystem):
                 info, _ = self._connection.objects.copy(location, demand, other, mode, said)
             except (FileNotFoundError, IsADirectoryError):
                 if self.isdir(source):
-                    # The target directory exists once the objects in it are copied.
+                    # The target directory exists as soon as an object in it was copied.
                     return None
                 raise
         self._forget([target])
@@ -517,20 +539,21 @@ class S3CryptFileSystem(NamesFileSystem):
         on_error: str | None = None,
         **options: Any,
     ) -> None:
-        """Copy objects; with `recursive`, all objects of a directory.
+        """Copy objects. With `recursive`, copy all objects in a directory.
 
-        With `recursive`, an object that was removed after it was listed is left out.
+        With `recursive`, an object that was removed after the listing is skipped.
 
         Raises:
-            ValueError: Two objects would become the same object, or a copy would replace an
-                object that is itself to be copied.
+            ValueError: Two objects have the same target, or a target is an object that must itself
+                be copied.
         """
         may_miss = on_error == "ignore" or (on_error is None and recursive)
         for source, target in self._pairs(path1, path2, recursive, maxdepth):
             try:
                 self._copy_one(source, target, options)
             except ObjectNotFoundError as error:
-                # The source was found, so a missing bucket is the target's.
+                # The source was found in a listing, so a missing bucket must be the bucket of the
+                # target.
                 if not may_miss or error.code == "NoSuchBucket":
                     raise
 
@@ -542,11 +565,12 @@ class S3CryptFileSystem(NamesFileSystem):
         maxdepth: int | None = None,
         **options: Any,
     ) -> None:
-        """Move objects: copy all of them, then remove exactly the objects that were copied.
+        """Move objects: copy all of them, and then remove exactly the objects that were copied.
 
         Raises:
-            ConflictError: An object is its own copy, or was replaced after the copy; it stays.
-            ValueError: As `copy`; nothing was copied.
+            ConflictError: An object was replaced after it was copied. The new object was not
+                removed.
+            ValueError: For the reasons that `copy` documents. Nothing was copied.
         """
         pairs = self._pairs(path1, path2, recursive, maxdepth)
         moved = [pair for pair in pairs if pair[0] != pair[1]]
@@ -572,7 +596,7 @@ class S3CryptFileSystem(NamesFileSystem):
         recursive: bool,
         maxdepth: int | None,
     ) -> list[tuple[str, str]]:
-        """Return each object to copy with its target."""
+        """Return pairs of an object to copy and its target."""
         entries: dict[str, Any] = {}
         if isinstance(path1, list) and isinstance(path2, list):
             sources = self._strip_protocol(path1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file system as Arrow's own. Needs pyarrow."""
+"""An Arrow file system for this file system. This module needs pyarrow."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from .parallel import parallel_map
 
 
 class ArrowHandler(FSSpecHandler):  # type: ignore[misc]  # pyarrow has no types
-    """Arrow's handler of fsspec file systems, with fewer requests, made in parallel."""
+    """Arrow's handler of fsspec file systems, with fewer requests, which are made in parallel."""
 
     def get_file_info(self, paths: list[str]) -> list[FileInfo]:
-        """Return the type, size and time of each path, requested in parallel."""
+        """Return the type, size and time of each path. The requests are made in parallel."""
         of_some = super().get_file_info
         connection = self.fs._connection  # noqa: SLF001 - this is its file system, for Arrow
         return parallel_map(connection, lambda path: of_some([path])[0], list(paths))
 
     def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
-        """Remove all objects below a directory, up to 1,000 per request."""
+        """Remove all objects in a directory, with up to 1,000 objects per request."""
         if not path.strip("/"):
             raise ValueError("Name the directory to be emptied; this is all there is.")
         try:
@@ -33,7 +33,7 @@ class ArrowHandler(FSSpecHandler):  # type: ignore[misc]  # pyarrow has no types
         return self.open_input_file(path)
 
     def open_input_file(self, path: str) -> PythonFile:
-        """Open an object for reading, without a prior request that checks whether it exists."""
+        """Open an object for reading. No request checks first whether it exists."""
         return PythonFile(self.fs.open(path, mode="rb"), mode="r")
 
 

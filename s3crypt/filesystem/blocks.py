@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An object as fsspec's layer `blockcache::` needs it, which keeps blocks in a local file."""
+"""An object for fsspec's layer `blockcache::`, which caches the object's blocks in a local file."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,21 +17,22 @@ if TYPE_CHECKING:
 
 
 class BlockFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no types
-    """An object read through an fsspec cache, which the layer sets after this file is opened.
+    """An object that is read through an fsspec cache. `blockcache::` sets the cache after opening.
 
-    Next to the cache's file of blocks, this class keeps a file with the object's ETag. The layer
-    itself, even if it notices that an object was replaced, mixes blocks of the new object with
-    blocks of the old one.
+    Beside the file with the cached blocks, this class keeps a file with the object's ETag. Without
+    it, the layer would mix blocks of a new object with blocks of the old object, even if it notices
+    that the object was replaced.
 
     Args:
         fs: The file system.
         path: The object's path.
-        reader: The open object, which this file closes.
-        block_size: Bytes of a block; fsspec's 5 MiB if left out.
-        size: The object's size as recorded with the cached blocks, if there are any.
+        reader: The open object. This file closes it.
+        block_size: The number of bytes in a block. None for fsspec's default of 5 MiB.
+        size: The size of the object that is recorded with the cached blocks. None if there are
+            none.
 
     Raises:
-        ConflictError: The cached blocks are of an earlier object, which was replaced.
+        ConflictError: The cached blocks belong to an earlier object, which was replaced.
     """
 
     def __init__(
@@ -46,15 +47,15 @@ class BlockFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no ty
 
     @property
     def cache(self) -> Any:
-        """Return the cache that reads go through."""
+        """Return the cache through which the file is read."""
         return self._cache
 
     @cache.setter
     def cache(self, cache: Any) -> None:
         if isinstance(cache, MMapCache):
             self._check_version(Path(f"{cache.location}.etag"))
-            # The layer's own function would open the object anew for each read, and return errors
-            # in place of bytes.
+            # The layer's own function would open the object again for each read, and would return
+            # errors in place of bytes.
             cache.multi_fetcher = self._reader.read_ranges
         self._cache = cache
 
@@ -84,13 +85,13 @@ class BlockFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no ty
         return content
 
     def _forget(self, blocks: Iterable[int]) -> None:
-        # The cache marks blocks as present before it fetches them. After an error, a second read
-        # would return them as zeros.
+        # The cache marks blocks as present before it fetches them. Without this, a second read
+        # after an error would return zeros.
         if isinstance(self._cache, MMapCache):
             self._cache.blocks.difference_update(blocks)
 
     def close(self) -> None:
-        """Close the file and the object's reader."""
+        """Close the file and the reader of the object."""
         try:
             super().close()
         finally:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One engine for all file systems of the same options, made at its first use.
+"""One engine for all file systems with the same options. It is made at its first use.
 
-fsspec makes a file system for each thread, and another for each unpickling. Clients and facts about
-objects are expensive, so these file systems share them.
+fsspec makes a separate file system for each thread and for each unpickling. Clients and facts about
+objects are expensive to get, so these file systems share them.
 """
 
 import os
@@ -48,19 +48,21 @@ if TYPE_CHECKING:
     from s3crypt.objects.info import Description, ObjectInfo
     from s3crypt.objects.reader import ObjectReader
 
-# Maximum number of remembered objects, at about 1 KiB each.
+# The maximum number of objects whose facts are kept. An object takes about 1 KiB.
 _MOST_KNOWN = 100_000
-# The fields of a demand that callers may set. Only this module sets the ETag.
+# The fields of a `Demand` that callers can set. The ETag can only be set by this module.
 _DEMANDS = {field.name for field in fields(Demand)} - {"etag"}
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An object as S3 last reported it. It may have been replaced since.
+    """The facts about an object in S3's last reply. The object may have been replaced since then.
 
     Attributes:
-        last_modified: The time in that reply: a listing's times may be finer than those of a HEAD.
-        info: Further facts; None after a listing, which does not report the plaintext's size.
+        last_modified: The time in that reply. The times in a listing may be more precise than the
+            times in a HEAD.
+        info: Further facts. None after a listing, because a listing does not contain the
+            plaintext's size.
     """
 
     etag: str
@@ -70,13 +72,14 @@ class Seen:
 
 
 class Connection:
-    """An engine, and a mode that is made when content is first requested.
+    """An engine and a mode. The mode is made when content is first requested.
 
-    A key's file is not read before that.
+    The file of a key is not read before that.
 
     Attributes:
-        is_size_listed: Whether listings report the plaintext's size, as they do if S3 encrypts.
-        known: Objects seen so far, by path.
+        is_size_listed: Whether the size in a listing is the size of the plaintext. It is so if S3
+            encrypts.
+        known: The facts about objects, by path.
     """
 
     def __init__(self, options: Options) -> None:
@@ -86,12 +89,13 @@ class Connection:
         self._objects: Objects | None = None
         self._mode: Mode | None = None
         self._has_mode = False
-        # One lock per process: a fork may happen while another thread holds the lock.
+        # Each process has its own lock, because during a fork another thread may hold the parent's
+        # lock.
         self._locks: dict[int, threading.Lock] = {}
 
     @classmethod
     def of(cls, options: Options) -> "Connection":
-        """Return the connection in use with the same options, or a new connection."""
+        """Return an existing connection with the same options, or a new connection."""
         text = os.getpid(), repr(options)
         connection = _SHARED.get(text)
         if connection is None:
@@ -100,29 +104,29 @@ class Connection:
 
     @property
     def client(self) -> "S3Client":
-        """Return the S3 client. No key is read for it."""
+        """Return the S3 client. No key file is read."""
         return self.objects.client
 
     @property
     def objects(self) -> Objects:
-        """Return the engine. Listing and deleting need no mode."""
+        """Return the engine. It can list and delete objects without a mode."""
         with self._locks.setdefault(os.getpid(), threading.Lock()):
             return self._made()
 
     @property
     def is_far(self) -> bool:
         """Return whether the service is known to be far away."""
-        # If no client can be made, the work on each path raises the reason.
+        # If no client can be made, the error is raised later by the work for each path.
         with suppress(S3CryptError):
             return self.objects.is_far
         return False
 
     @property
     def mode(self) -> "Mode | None":
-        """Return the mode to read, write and measure with; None reads every mode.
+        """Return the mode for reading, writing and sizes. None reads objects in every mode.
 
         Raises:
-            ConfigError: No encryption was given, or a key's file cannot be read.
+            ConfigError: No encryption was given, or a key file cannot be read.
         """
         options = self.options
         if options.mode_name is None:
@@ -140,7 +144,7 @@ class Connection:
             return self._mode
 
     def head(self, path: str, version_id: str | None = None) -> "ObjectInfo":
-        """Return an object's plaintext size and all further facts that one request yields."""
+        """Return an object's plaintext size, and all other facts that the same request shows."""
         with in_storage_options():
             demand = Demand(self.mode, version_id)
             info = self.objects.head(Location.parse_object(uri_of(path)), demand)
@@ -149,18 +153,19 @@ class Connection:
         return info
 
     def remember(self, path: str, seen: Seen) -> None:
-        """Remember facts about an object, and forget the oldest objects beyond the limit."""
+        """Keep facts about an object. Above the limit, forget the objects that were added first."""
         self.known[path] = seen
         with suppress(RuntimeError, StopIteration):
-            # Raised if another thread changes the dictionary too; the next call removes the rest.
+            # The error occurs if another thread changes the dictionary at the same time. The next
+            # call removes the rest.
             while len(self.known) > _MOST_KNOWN:
                 self.known.pop(next(iter(self.known)), None)
 
     def mode_of(self, given: "Mode | str | None") -> "Mode | None":
-        """Return the mode of one call: the given mode, or else the file system's.
+        """Return the mode for one call: the given mode, or else the mode of the file system.
 
         Raises:
-            ConfigError: As `mode`, even if the call gives a mode.
+            ConfigError: For the reasons that `mode` documents, even if `given` is a mode.
         """
         mode = self.mode
         with _missing_key_files_named():
@@ -169,7 +174,7 @@ class Connection:
     def demand(
         self, allowances: Mapping[str, Any], options: Mapping[str, Any]
     ) -> tuple[Demand, dict[str, Any]]:
-        """Return a call's demand of an object, and the options that are no part of a demand."""
+        """Return the demand in the options of one call, and the remaining options."""
         asked = {**allowances, **without_hints(options)}
         mode = self.mode_of(asked.pop("mode", None))
         names = _DEMANDS & asked.keys()
@@ -178,7 +183,7 @@ class Connection:
     def described(
         self, location: Location, options: Mapping[str, Any]
     ) -> "tuple[Mode, Description]":
-        """Return the mode to write an object in, and the description stored with it."""
+        """Return the mode in which an object is to be written, and its description."""
         said = without_hints(options)
         mode = self.mode_of(said.pop("mode", None))
         return demanded(mode), describe_target(location, **said)
@@ -190,16 +195,17 @@ class Connection:
         options: Mapping[str, Any],
         first: int | None = None,
     ) -> "ObjectReader":
-        """Open an object for reading; options as `S3Crypt.open`.
+        """Open an object for reading. `S3Crypt.open` documents the options.
 
-        A remembered object is opened on condition of its ETag. If it was replaced since, the new
-        object is opened without that condition.
+        If the object's facts are known, it is opened with the condition that it still has the known
+        ETag. If it was replaced, it is opened again without the condition.
 
         Args:
             path: The object's path.
-            allowances: The allowances that apply unless the options override them.
+            allowances: The allowances of the file system. The options of the call override them.
             options: The options of the call.
-            first: Bytes to fetch by the first request; None derives it from the object's size.
+            first: The number of bytes that the first request fetches. None to choose it by the
+                object's size.
         """
         location = Location.parse_object(object_uri(path))
         demand, more = self.demand(allowances, options)
@@ -225,7 +231,10 @@ class Connection:
         options: Mapping[str, Any],
         progress: Callable[[int], None] | None = None,
     ) -> None:
-        """Write an object's plaintext to a path or a binary file; options as `S3Crypt.get`."""
+        """Write an object's plaintext to a path or a binary file.
+
+        `S3Crypt.get` documents the options.
+        """
         check_target(target)
         location = Location.parse_object(object_uri(path))
         demand, more = self.demand(allowances, options)
@@ -237,8 +246,9 @@ class Connection:
         if self._objects is None:
             options = self.options
             self._objects = Objects(
-                # Keyrings use the engine's session. If the options name no session, mode objects
-                # keep their default one: a CachingKeyring then serves all engines from one cache.
+                # Keyrings use the session of the engine. If the options name no session, keyrings
+                # in mode objects keep their default session. All engines then share the cache of a
+                # CachingKeyring.
                 session=self._session() if options.profile or options.region else None,
                 client=None,
                 endpoint_url=options.endpoint_url,
@@ -253,7 +263,8 @@ class Connection:
     def _chosen(self) -> "Mode | None":
         options = self.options
         with _missing_key_files_named():
-            # Each keyring gets its own session: a boto3 session must not make two clients at once.
+            # Each keyring gets its own session, because a boto3 session must not make two clients
+            # at the same time.
             return options.choice.make(self._session, allow_plain_http=options.allow_plain_http)
 
     def _session(self) -> "boto3.Session":
@@ -261,7 +272,10 @@ class Connection:
 
 
 def _of_the_command() -> str | None:
-    """Return a hint if the environment sets options of a mode, which only the command reads."""
+    """Return a hint if the environment contains options of a mode.
+
+    Only the command reads such variables, so the hint explains why they have no effect.
+    """
     for name in ("mode", *OPTIONS):
         variable = f"S3CRYPT_{name.upper()}"
         if os.environ.get(variable):
@@ -275,10 +289,10 @@ def _of_the_command() -> str | None:
 
 @contextmanager
 def _missing_key_files_named() -> Iterator[None]:
-    """Turn the error of a missing key file into a ConfigError, which is no FileNotFoundError.
+    """Convert the error for a missing key file to a ConfigError, which is not a FileNotFoundError.
 
-    fsspec's users take a FileNotFoundError for a missing object and continue without the object;
-    zarr fills in its content.
+    Users of fsspec take a FileNotFoundError for a missing object and continue without it. For
+    example, zarr replaces the missing content by a default.
     """
     try:
         yield
@@ -286,19 +300,20 @@ def _missing_key_files_named() -> Iterator[None]:
         raise ConfigError(str(error), hint=error.hint) from error
 
 
-# A connection lives only as long as a file system uses it: clients hold memory and sockets.
+# A connection exists only as long as a file system uses it, because clients need memory and
+# sockets.
 _SHARED: "WeakValueDictionary[tuple[int, str], Connection]" = WeakValueDictionary()
 
 
 class Instances(type(AbstractFileSystem)):  # type: ignore[misc]  # fsspec has no types
-    """Makes file systems from normalized options, and does not cache those of mode objects.
+    """Makes file systems from normalised options. File systems with mode objects are not cached.
 
-    fsspec never evicts a file system from its cache. Options in text are few, but each unpickled
-    task may bring a new mode object.
+    fsspec never removes a file system from its cache. There are few different options in text, but
+    each task that is unpickled may contain a new mode object.
     """
 
     def __call__(cls, *args: Any, **given: Any) -> Any:
-        """Return a file system of these options; a positional argument is the mode."""
+        """Return a file system with these options. A positional argument is the mode."""
         if args:
             if len(args) > 1 or "mode" in given:
                 raise TypeError("Only the mode is positional, once.")
@@ -306,7 +321,8 @@ class Instances(type(AbstractFileSystem)):  # type: ignore[misc]  # fsspec has n
         configured = apply_config(cls, {})
         options = anchored({**spelled(configured), **spelled(given)})
         if "mode" in configured:
-            # fsspec is about to add the configured mode again, although the call may name another.
+            # fsspec will add the configured mode again. Without this, it would override the mode of
+            # the call.
             options["mode"] = None
         own = Options.of(spelled(options))
         if given.get("skip_instance_cache"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of objects being written, as fsspec's users expect them, and transactions of files."""
+"""Objects that are written as files, in the way that fsspec's users expect, and transactions."""
 
 import io
 import sys
@@ -23,18 +23,18 @@ _Wrapped = TypeVar("_Wrapped")
 
 
 class WritableFile(io.BufferedIOBase):
-    """An object being written.
+    """A file whose content will be stored as an object.
 
     Args:
         path: The object's path.
         mode: `wb` or `xb`.
-        writer: Stores the object.
-        on_stored: Called once the object is stored.
-        is_held: Whether `close` stores nothing, because a transaction stores the object by
-            `commit`, or drops it by `discard`.
+        writer: The writer that stores the object.
+        on_stored: Is called after the object was stored.
+        is_held: Whether the file belongs to a transaction. Then `close` stores nothing; `commit`
+            stores the object, and `discard` drops it.
 
-    A file that is dropped without `close` is discarded, or stored if the writer's `keep_dropped`
-    was called.
+    If the file is dropped without `close`, it is discarded. If `keep_dropped` of the writer was
+    called, it is stored.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class WritableFile(io.BufferedIOBase):
         return True
 
     def seekable(self) -> bool:
-        """Return True, although `seek` raises, as the writer's does."""
+        """Return True, although `seek` raises an error, like `seek` of the writer."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Raise UnsupportedOperation."""
+        """Raise UnsupportedOperation: the file is written sequentially."""
         return self._writer.seek(offset, whence)
 
     def tell(self) -> int:
@@ -72,16 +72,16 @@ class WritableFile(io.BufferedIOBase):
         return self._writer.tell()
 
     def write(self, data: Any, /) -> int:
-        """Write all of `data`; return the number of its bytes."""
+        """Write all of `data`. Return its number of bytes."""
         if self.closed:
             raise ValueError("I/O operation on closed file.")
         return self._writer.write(data)
 
     def close(self) -> None:
-        """Store the object; in a transaction, mark its content as complete.
+        """Store the object. In a transaction, only mark the content as complete.
 
-        In a transaction, a call while an exception propagates, as a wrapper makes it, discards
-        the object.
+        If the file belongs to a transaction and an exception is propagating, the object is
+        discarded, because a wrapper calls `close` when its own `with` block fails.
         """
         if self.closed:
             return
@@ -102,9 +102,10 @@ class WritableFile(io.BufferedIOBase):
             super().close()
 
     def commit(self) -> None:
-        """Store the object of a transaction, unless the file was discarded before."""
+        """Store the object at the end of a transaction. Do nothing if the file was discarded."""
         if not self._writer.closed:
-            # The writer's `close` would discard the object if an error's handler calls this.
+            # `close` of the writer would discard the object if this is called in an exception
+            # handler, so `__exit__` is called.
             self._complete(partial(self._writer.__exit__, None, None, None))
 
     def _complete(self, complete: Callable[[], None]) -> None:
@@ -113,7 +114,7 @@ class WritableFile(io.BufferedIOBase):
         self._on_stored()
 
     def discard(self) -> None:
-        """Store nothing."""
+        """Close the file without storing an object."""
         self._writer.abort()
         super().close()
 
@@ -125,22 +126,23 @@ class WritableFile(io.BufferedIOBase):
 
     @property
     def is_unclosed(self) -> bool:
-        """Return whether the file was neither closed nor discarded by its user."""
+        """Return whether the user has neither closed nor discarded the file."""
         return self._is_dropped or not self.closed
 
     def __del__(self) -> None:
-        # The base class would close the file, and so might store half of the content.
+        # The finalizer of the base class would close the file, and might store half of the content.
         if not self.closed:
             self._writer.drop(self._on_stored)
 
     def _dealloc_warn(self, source: object) -> None:
-        # Python's own wrappers, if they are dropped unclosed, call this before they close the file.
+        # Python's own wrappers call this method if they are dropped without `close`. After that
+        # they close the file.
         self._is_dropped = True
         self._writer._dealloc_warn(source)  # noqa: SLF001 - a wrapper of it, too
 
 
 class CompressedFile(io.BufferedIOBase):
-    """A compressor and the file it writes to, closed together: fsspec does not ensure that."""
+    """A compressor and the file to which it writes. They are closed together, unlike in fsspec."""
 
     def __init__(self, compressor: Any, file: WritableFile) -> None:
         self._compressor = compressor
@@ -152,27 +154,27 @@ class CompressedFile(io.BufferedIOBase):
         return True
 
     def seekable(self) -> bool:
-        """Return True, as WritableFile's."""
+        """Return True, like `WritableFile.seekable`."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Raise UnsupportedOperation."""
+        """Raise UnsupportedOperation: the file is written sequentially."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """Return the number of bytes written so far, uncompressed."""
+        """Return the number of uncompressed bytes that were written so far."""
         if self.closed:
             raise ValueError("I/O operation on closed file.")
         return self._position
 
     def write(self, data: Any, /) -> int:
-        """Compress all of `data`; return the number of its bytes."""
+        """Compress all of `data`. Return its number of bytes."""
         count = int(self._compressor.write(data))
         self._position += count
         return count
 
     def close(self) -> None:
-        """Write the end of the compressed stream, and close the file."""
+        """Write the end of the compressed stream, and close both."""
         if self.closed:
             return
         try:
@@ -182,7 +184,7 @@ class CompressedFile(io.BufferedIOBase):
             super().close()
 
     def discard(self) -> None:
-        """Store nothing."""
+        """Close both without storing an object."""
         try:
             self._compressor.close()
         finally:
@@ -190,32 +192,32 @@ class CompressedFile(io.BufferedIOBase):
             super().close()
 
     def __del__(self) -> None:
-        # Flush the compressor into the file, marked as dropped: the file is then discarded with a
-        # warning, or stored.
+        # Mark the file as dropped, then flush the compressor into it. The file is then discarded
+        # with a warning, or stored, as its options say.
         if not self.closed:
             self._dealloc_warn(self)
             with suppress(Exception):
                 self.close()
 
     def _dealloc_warn(self, source: object) -> None:
-        # As WritableFile's.
+        # For the same reason as in `WritableFile._dealloc_warn`.
         self._file._dealloc_warn(source)  # noqa: SLF001 - as there
 
 
 def compressed(file: Any, method: str) -> Any:
-    """Return a file that compresses bytes written to `file`, or decompresses bytes read."""
+    """Return a file that compresses what is written to `file`, or decompresses what is read."""
     if isinstance(file, WritableFile):
         return _or_discard(file, lambda: CompressedFile(compr[method](file, mode="w"), file))
     return compr[method](file, mode="r")
 
 
 def as_text(file: Any, options: Mapping[str, Any]) -> io.TextIOWrapper:
-    """Return a file as text; options as `io.TextIOWrapper`."""
+    """Return a text file on a binary file. The options are those of `io.TextIOWrapper`."""
     return _or_discard(file, lambda: io.TextIOWrapper(file, **options))
 
 
 def _or_discard(file: Any, wrap: Callable[[], _Wrapped]) -> _Wrapped:
-    """Return the wrapper of a file; if it cannot be made, discard or close the file."""
+    """Return a wrapper of a file. If it cannot be made, discard or close the file."""
     try:
         return wrap()
     except BaseException:
@@ -227,7 +229,7 @@ def bytes_of(value: Any) -> bytes | memoryview:
     """Return the bytes of a bytes-like object.
 
     Raises:
-        TypeError: The value is not bytes-like, or it is an array of Python objects.
+        TypeError: The value is not bytes-like, or is an array of Python objects.
     """
     try:
         view = memoryview(value)
@@ -241,7 +243,10 @@ def bytes_of(value: Any) -> bytes | memoryview:
 
 
 def pieces(source: Path | bytes | memoryview, length: int) -> Iterator[bytes | memoryview]:
-    """Yield the content of a local file in pieces of `length` bytes, or bytes in one piece."""
+    """Yield the content of a local file in pieces of `length` bytes.
+
+    For bytes, yield them in one piece.
+    """
     if not isinstance(source, Path):
         yield source
         return
@@ -251,23 +256,23 @@ def pieces(source: Path | bytes | memoryview, length: int) -> Iterator[bytes | m
 
 
 class Transaction(transaction.Transaction):  # type: ignore[misc]  # fsspec has no types
-    """Files that are stored one after the other once all are complete, or not at all."""
+    """A transaction: its files are stored in order when all are complete, or not at all."""
 
     def start(self) -> None:
         """Begin the transaction. A file system has at most one transaction at a time.
 
         Raises:
-            ConfigError: Another transaction is under way, or this one is over.
+            ConfigError: Another transaction has begun and not ended, or this one has ended.
         """
         if self.fs is None or self.fs._intrans:  # noqa: SLF001 - fsspec's own flag
             raise ConfigError("A transaction is under way, or over: they are not nested.")
         super().start()
 
     def complete(self, commit: bool = True) -> None:
-        """Store all files; with `commit=False`, store nothing.
+        """Store all files. With `commit=False`, store no file.
 
         Raises:
-            ConfigError: Some files were not closed; nothing was stored.
+            ConfigError: Some files were not closed. Nothing was stored.
         """
         unclosed = [file.path for file in self.files if file.is_unclosed]
         super().complete(commit and not unclosed)

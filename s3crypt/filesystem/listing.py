@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """S3's listings as fsspec entries: directories, and objects with the size of their plaintext.
 
-A directory is a prefix, up to a slash, that names share. Some tools mark a directory by an empty
-object whose name ends in that slash.
+A directory is a common prefix of names, up to a slash. Some tools mark a directory by an empty
+object whose name ends with this slash.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,15 +24,17 @@ Kind = Literal["file", "directory"]
 
 
 class Listing:
-    """Lists names, and requests the plaintext's size of each object if the listing lacks it."""
+    """Lists names. If a listing lacks the plaintext sizes, they are requested for each object."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def kind(self, path: str) -> Kind | None:
-        """Return whether a path is a file or a directory, by one or two listings of one name.
+        """Return whether a path is a file or a directory, by one or two short listings.
 
-        No object is requested, unless the caller may not list names.
+        Return None if it is neither.
+
+        No request for the object is sent, except if the caller may not list names.
         """
         bucket, name = split(path)
         if not bucket:
@@ -41,7 +43,8 @@ class Listing:
             listed = self._first(bucket, name)
             first = _name(bucket, listed) if listed else None
             if name and listed and first == name:
-                # The exact name sorts before all longer names that begin with it.
+                # The exact name comes first in a listing, before all longer names with the same
+                # beginning.
                 self._remember(path, listed)
                 return "file"
             if name and first and not first.startswith(f"{name}/"):
@@ -55,7 +58,7 @@ class Listing:
         return "directory" if first or not name else None
 
     def _kind_unlisted(self, path: str) -> Kind | None:
-        # A caller may have the permission to read objects and lack the one to list them.
+        # The caller may be allowed to read objects but not to list them.
         try:
             self._connection.head(path)
         except FileNotFoundError:
@@ -63,19 +66,22 @@ class Listing:
         return "file"
 
     def _remember(self, path: str, listed: ListedObject) -> None:
-        """Remember a listed object's facts, since a caller may open the object next."""
+        """Keep the facts about a listed object, because a caller may open the object next."""
         seen = self._connection.known.get(path)
         if not seen or (seen.etag, seen.last_modified) != (listed.etag, listed.last_modified):
             told = Seen(listed.etag, listed.last_modified, listed.stored_size)
             self._connection.remember(path, told)
 
     def first(self, bucket: str, prefix: str) -> str | None:
-        """Return the first of the names that begin with `prefix`."""
+        """Return the first name that begins with `prefix`. Return None if there is none."""
         listed = self._first(bucket, prefix)
         return _name(bucket, listed) if listed else None
 
     def object(self, path: str) -> Entry | None:
-        """Return the entry of an object as listed, or None if the object does not exist."""
+        """Return the entry of an object from a listing.
+
+        Return None if the object does not exist.
+        """
         bucket, name = split(path)
         listed = self._first(bucket, name)
         return self._entry(listed) if name and listed and _name(bucket, listed) == name else None
@@ -85,13 +91,16 @@ class Listing:
             return self._connection.objects.first(Location(bucket, prefix))
 
     def stored(self, path: str) -> Iterator[tuple[str, str]]:
-        """Yield path and ETag of all objects below a directory, those that mark directories too."""
+        """Yield the path and the ETag of all objects below a directory.
+
+        Objects that mark directories are included.
+        """
         bucket, name = split(path)
         for listed in self._listed(bucket, f"{name}/" if name else ""):
             yield _path(listed.uri), listed.etag
 
     def level(self, path: str, prefix: str = "") -> list[Entry] | None:
-        """List one directory without sizes; return None if the directory does not exist."""
+        """List one directory. The sizes are not determined. Return None if it does not exist."""
         bucket, name = split(path)
         if not bucket:
             return self._buckets()
@@ -111,7 +120,7 @@ class Listing:
         return entries if entries or is_there else None
 
     def below(self, path: str, maxdepth: int | None, prefix: str) -> dict[str, Entry]:
-        """Return the entries below a directory by name, directories included, without sizes."""
+        """Return the entries below a directory, including directories, by name, without sizes."""
         if maxdepth is None:
             return self._all_below(path, prefix)
         found: dict[str, Entry] = {}
@@ -121,7 +130,7 @@ class Listing:
             listings = parallel_map(self._connection, list_one, level)
             entries = [entry for listing in listings for entry in listing or ()]
             for entry in entries:
-                # An object may have the same name as a directory: the result has the object.
+                # If an object and a directory have the same name, the result contains the object.
                 if entry["type"] == "file" or entry["name"] not in found:
                     found[entry["name"]] = entry
             level = [entry["name"] for entry in entries if entry["type"] == "directory"]
@@ -165,7 +174,10 @@ class Listing:
         }
 
     def measured(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Return listed entries with their plaintext's size, without objects removed meanwhile."""
+        """Return the entries with the plaintext sizes.
+
+        Objects that were removed meanwhile are omitted.
+        """
         if self._connection.is_size_listed:
             return [dict(entry) for entry in entries]
         known = self._connection.known
@@ -198,8 +210,8 @@ class Listing:
         except FileNotFoundError:
             return name, None
         except FormatError:
-            # The object is damaged, or of the S3 Encryption Client: reading it raises the error.
-            # A listing must still show the objects beside it.
+            # The object is damaged, or belongs to the S3 Encryption Client. Reading it will raise
+            # the error, but a listing must still show the other objects.
             return name, _unmeasured(entry)
         if info.etag == entry["ETag"]:
             told = Seen(info.etag, entry["LastModified"], info.stored_size, info)
@@ -233,12 +245,12 @@ def directory(path: str) -> Entry:
 
 
 def is_directory_entry(entry: Entry | None) -> bool:
-    """Return whether an entry is known to be a directory's; for None it is not."""
+    """Return whether an entry is that of a directory. Return False for None."""
     return entry is not None and entry["type"] == "directory"
 
 
 def described(path: str, info: ObjectInfo) -> Entry:
-    """Return the entry of an object from the facts that a request for it yielded."""
+    """Return the entry of an object from the facts about it."""
     return {
         "name": path,
         "size": info.size,
@@ -246,7 +258,7 @@ def described(path: str, info: ObjectInfo) -> Entry:
         "stored_size": info.stored_size,
         "ETag": info.etag,
         "LastModified": info.last_modified,
-        # pyarrow reads the time from this key.
+        # pyarrow reads the time from this entry.
         "mtime": info.last_modified,
         "StorageClass": info.storage_class,
         "VersionId": info.version_id,

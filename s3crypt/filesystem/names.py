@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The half of the file system for names, kinds and sizes; it never reads or writes content."""
+"""The part of the file system for names and sizes.
+
+It never reads or writes the content of objects.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -23,11 +26,12 @@ from .removal import Removal, remove
 
 
 class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[misc]
-    """Lists, finds and removes objects; `S3CryptFileSystem` adds reading, writing and copying."""
+    """Lists, finds and removes objects. `S3CryptFileSystem` adds reading, writing and copying."""
 
     protocol = "s3crypt"
     root_marker = ""
-    # File systems of the same options share a connection, so it must not distinguish instances.
+    # fsspec must not use the connection to distinguish file systems, because file systems with the
+    # same options share a connection.
     _strip_tokenize_options = ("connection",)
     _connection: Connection
 
@@ -38,7 +42,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
 
     @property
     def fsid(self) -> str:
-        """Return the name by which generic code distinguishes file systems."""
+        """Return a name that identifies this kind of file system in generic code."""
         return "s3crypt"
 
     @classmethod
@@ -46,10 +50,10 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         stripped = super()._strip_protocol(path)
         return stripped.lstrip("/") if isinstance(stripped, str) else stripped
 
-    # One object or directory.
+    # Methods for one object or one directory.
 
     def info(self, path: str, *, version_id: str | None = None, **_: Any) -> Entry:
-        """Return the entry of an object, with its plaintext's size, or of a directory."""
+        """Return the entry of an object with its plaintext's size, or the entry of a directory."""
         path = self._strip_protocol(path)
         bucket, name = split(path)
         if not name:
@@ -64,7 +68,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
             raise
 
     def exists(self, path: str, *, version_id: str | None = None, **_: Any) -> bool:
-        """Return whether an object or a directory exists; raise if that cannot be determined."""
+        """Return whether an object or a directory exists. Raise an error if this is unknown."""
         if version_id is None:
             return self._kind(path) is not None
         try:
@@ -74,18 +78,18 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         return True
 
     def isfile(self, path: str) -> bool:
-        """Return whether an object of this name exists."""
+        """Return whether an object with this name exists."""
         return self._kind(path) == "file"
 
     def isdir(self, path: str) -> bool:
-        """Return whether a path is a bucket, or a prefix, up to a slash, of objects' names."""
+        """Return whether a path is a bucket, or a prefix of names that ends before a slash."""
         return self._kind(path) == "directory"
 
     def _kind(self, path: str) -> Kind | None:
         return self._listing.kind(self._strip_protocol(path))
 
     def modified(self, path: str) -> datetime:
-        """Return when an object was stored."""
+        """Return the time at which an object was stored."""
         entry = self.info(path)
         if entry["type"] != "file":
             raise IsADirectoryError(f"{path} is a directory: it has no time.")
@@ -93,23 +97,26 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         return stored
 
     def created(self, path: str) -> datetime:
-        """Return when an object was stored; S3 replaces objects and never modifies them."""
+        """Return the time at which an object was stored.
+
+        S3 replaces objects and never changes them.
+        """
         return self.modified(path)
 
     def checksum(self, path: str) -> int:
-        """Return a number that changes with the content."""
+        """Return a number that changes when the content changes."""
         return int(self.ukey(path), 16)
 
     def ukey(self, path: str) -> str:
-        """Return a text that changes with the content: a hash of name, ETag and version."""
+        """Return a text that changes with the content: a hash of name, ETag and version id."""
         entry = self.info(path)
         parts = [entry["name"], *(str(entry.get(part)) for part in ("ETag", "VersionId"))]
         return sha256("\n".join(parts).encode()).hexdigest()
 
-    # Several.
+    # Methods for several objects.
 
     def sizes(self, paths: list[str]) -> list[int | None]:
-        """Return the plaintext's size of each object, requested in parallel."""
+        """Return the plaintext size of each object. The requests are made in parallel."""
         return parallel_map(self._connection, self.size, paths)
 
     def ls(
@@ -121,14 +128,14 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         measured: bool = True,
         **_: Any,
     ) -> list[Any]:
-        """List a directory, or one object.
+        """List a directory. If the path is an object, list this object.
 
         Args:
             path: The directory's path.
-            detail: Return entries as `info` does, instead of names.
-            refresh: List anew, even if the listing is cached.
-            measured: Determine sizes. Listings report them if S3 encrypts; otherwise this takes
-                a request per object.
+            detail: Whether to return entries as `info` does, instead of names.
+            refresh: Whether to list again even if the listing is cached.
+            measured: Whether to determine the plaintext sizes. If S3 encrypts, the listing contains
+                them; otherwise this takes a request per object.
         """
         path = self._strip_protocol(path)
         entries = None if refresh else self.dircache.get(path)
@@ -148,7 +155,10 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         return self._told([entry], detail=detail, measured=measured)
 
     def _told(self, entries: list[Entry], *, detail: bool, measured: bool) -> list[Any]:
-        """Return names, or copies of the entries, which may be cached."""
+        """Return names, or copies of the entries.
+
+        They are copied because the entries may be cached.
+        """
         if not detail:
             return [entry["name"] for entry in entries]
         return self._listing.measured(entries) if measured else [dict(entry) for entry in entries]
@@ -161,7 +171,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         on_error: Any = "omit",
         **options: Any,
     ) -> Iterator[Any]:
-        """Yield each directory with its entries; sizes are determined only with `detail`."""
+        """Yield each directory with its entries. Sizes are determined only with `detail`."""
         options.setdefault("measured", options.get("detail", False))
         yield from super().walk(path, maxdepth, topdown, on_error, **options)
 
@@ -176,15 +186,17 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         measured: bool = True,
         **_: Any,
     ) -> Any:
-        """List all objects below a directory, and the object that has the directory's name.
+        """Return all objects below a directory, and the object with the same name if there is one.
 
         Args:
             path: The directory's path.
-            maxdepth: Maximum number of levels.
-            withdirs: Include directories, the given directory too.
-            detail: Return entries as `info` does, by name, instead of a list of names.
-            prefix: Only names that begin with this prefix inside the directory.
-            measured: As `ls`.
+            maxdepth: The maximum number of levels. None for all levels.
+            withdirs: Whether to include directories. The given directory is included, too.
+            detail: Whether to return a dictionary from names to entries as `info` returns them,
+                instead of a list of names.
+            prefix: If given, only names that begin with this text inside the directory are
+                returned.
+            measured: Whether to determine the plaintext sizes, as for `ls`.
         """
         path = self._strip_protocol(path)
         if maxdepth is not None and maxdepth < 1:
@@ -213,10 +225,10 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
     def glob(
         self, path: str, maxdepth: int | None = None, *, detail: bool = False, **options: Any
     ) -> Any:
-        """Find names that match a pattern; sizes of matches are determined only with `detail`.
+        """Return the names that match a pattern. Sizes are determined only with `detail`.
 
-        A pattern that ends in `**` matches files only, since tools such as DuckDB open each match.
-        With `withdirs=True` it matches directories too, as other patterns do.
+        A pattern that ends with `**` matches only files, because tools such as DuckDB open each
+        match. With `withdirs=True` it also matches directories, like other patterns.
         """
         measured = options.pop("measured", True)
         stripped = self._strip_protocol(path)
@@ -238,7 +250,10 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         withdirs: bool = False,
         **options: Any,
     ) -> "int | dict[str, int]":
-        """Return the total plaintext size below a directory, or the size of each object."""
+        """Return the total plaintext size below a directory.
+
+        If not `total`, return each object's size.
+        """
         found = self.find(path, maxdepth, withdirs, detail=True, **options)
         sizes = {name: entry["size"] for name, entry in found.items()}
         if not total:
@@ -248,7 +263,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
             raise StorageError(f"{uri_of(unknown[0])}: its plaintext's size cannot be told.")
         return sum(int(size) for size in sizes.values())
 
-    # Expanding callers' paths.
+    # Methods that expand paths of callers.
 
     def expand_path(
         self,
@@ -258,9 +273,12 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         assume_literal: bool = False,
         **_: Any,
     ) -> list[str]:
-        """Return paths with patterns expanded, and with `recursive` also directories.
+        """Return the paths, with patterns expanded.
 
-        A path that looks like a pattern is a literal name if something of that name exists.
+        With `recursive`, directories are expanded, too.
+
+        If a path looks like a pattern, but an object or a directory has exactly this name, it is
+        not expanded.
         """
         return sorted(
             self._expanded(path, recursive, maxdepth, is_literal=True)
@@ -271,7 +289,10 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
     def _expanded(
         self, path: Any, recursive: bool, maxdepth: int | None, *, is_literal: bool = False
     ) -> dict[str, Entry | None]:
-        """Return the entries of expanded paths; None for a literal path that was not looked up."""
+        """Return the entries for expanded paths.
+
+        The entry is None for a path that was not expanded or looked up.
+        """
         if maxdepth is not None and maxdepth < 1:
             raise ValueError("maxdepth must be at least 1")
         deeper = maxdepth and maxdepth - 1
@@ -304,7 +325,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         return found
 
     def _is_pattern(self, path: str) -> bool:
-        """Return whether a path is a pattern and not the name of an object or a directory."""
+        """Return whether a path is a pattern, and not the name of an object or a directory."""
         if not has_magic(path):
             return False
         if has_magic(split(path)[0]):
@@ -314,7 +335,10 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
     def _sources(
         self, path: "str | list[str]", recursive: bool, maxdepth: int | None
     ) -> dict[str, Entry | None]:
-        """Return the sources of a copy, directories only if whole directories are copied."""
+        """Return the sources of a copy.
+
+        Directories are included only if whole directories are copied.
+        """
         found = self._expanded(path, recursive, maxdepth)
         if isinstance(path, str) and (not recursive or maxdepth is not None):
             return {
@@ -327,7 +351,10 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
     def _targets(
         self, path: "str | list[str]", sources: list[str], target: str, *, is_directory: bool
     ) -> list[str]:
-        """Return the targets of copies by fsspec's rules, telling patterns from literal names."""
+        """Return the target of each source by fsspec's rules.
+
+        Unlike in fsspec, a path that looks like a pattern may be a name.
+        """
         if not sources:
             return []
         is_one = isinstance(path, str)
@@ -340,7 +367,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
     def _local_pairs(
         self, lpath: Any, rpath: Any, recursive: bool, maxdepth: int | None
     ) -> list[tuple[Any, str]]:
-        """Return each local file with the object that it becomes, by fsspec's rules."""
+        """Return pairs of a local file and its target object, by fsspec's rules."""
         source = stringify_path(lpath)
         if isinstance(source, list) and isinstance(rpath, list):
             return equally_many(source, self._strip_protocol(rpath))
@@ -360,10 +387,10 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
                 is_directory = trailing_sep(rpath) or self.isdir(rpath)
                 goes_inside = is_one and is_directory and not trailing_sep(source)
             targets = other_paths(found, targets, exists=goes_inside, flatten=not is_one)
-        # A directory exists through the objects in it, and is not stored itself.
+        # A directory has no object of its own, so it is not stored.
         return [pair for pair in equally_many(found, targets) if not local.isdir(pair[0])]
 
-    # Removing.
+    # Methods that remove objects.
 
     def rm_file(self, path: str) -> None:
         """Remove an object."""
@@ -372,22 +399,22 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
     def rm(
         self, path: "str | list[str]", recursive: bool = False, maxdepth: int | None = None
     ) -> None:
-        """Remove objects, up to 1,000 per request. A bucket is emptied but not removed.
+        """Remove objects, with up to 1,000 per request. A bucket is emptied, but not removed.
 
-        An object found by a pattern or in a directory is removed only if it still has the listed
-        ETag. An object given by its own name is removed whatever its content.
+        An object that was found by a pattern or in a directory is removed only if it still has the
+        ETag from the listing. An object that is named itself is removed whatever its content is.
 
         Args:
-            path: One or several paths or patterns.
-            recursive: Remove directories too, with all objects below them.
-            maxdepth: Maximum number of levels.
+            path: A path or a pattern, or a list of them.
+            recursive: Whether to remove directories, with all objects below them.
+            maxdepth: The maximum number of levels. None for all levels.
 
         Raises:
-            ConflictError: An object was replaced after it was listed; the new object is kept.
+            ConflictError: An object was replaced after it was listed. The new object was not
+                removed.
             FileNotFoundError: A path does not exist, or a pattern matches nothing. Nothing was
                 removed.
-            IsADirectoryError: A path is a directory, and `recursive` was not given. Nothing was
-                removed.
+            IsADirectoryError: A path is a directory, and `recursive` is False. Nothing was removed.
         """
         paths = self._strip_protocol(path if isinstance(path, list) else [path])
         if not all(split(one)[0] for one in paths):
@@ -426,15 +453,18 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         return removal
 
     def _all_in(self, path: str, maxdepth: int | None) -> Removal:
-        """Return a directory's objects; without `maxdepth`, objects that mark directories too."""
+        """Return the objects in a directory.
+
+        Without `maxdepth`, objects that mark directories are included.
+        """
         if maxdepth is None:
             return Removal(directories={path})
         return Removal(_etags(self.find(path, maxdepth=maxdepth, detail=True, measured=False)))
 
-    # Buckets, and the caches.
+    # Methods for buckets and caches.
 
     def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:
-        """Make a bucket, if the path is one. A directory exists through the objects in it."""
+        """Make a bucket if the path is a bucket. Otherwise do nothing: S3 has no directories."""
         bucket, name = split(self._strip_protocol(path))
         if name:
             return
@@ -445,16 +475,19 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         self._forget([bucket])
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
-        """Make a bucket, if the path is one and `exist_ok` is false.
+        """Make a bucket if the path is a bucket and `exist_ok` is False.
 
-        With `exist_ok` nothing is done: `fsspec.open` makes such a call for each file to be
+        If `exist_ok`, nothing is done: `fsspec.open` makes such a call for each file that is
         written, and a misspelt bucket name must not create a bucket.
         """
         if not exist_ok:
             self.mkdir(path)
 
     def rmdir(self, path: str) -> None:
-        """Remove an empty bucket, if the path is one. An empty directory does not exist in S3."""
+        """Remove an empty bucket if the path is a bucket.
+
+        Otherwise do nothing: S3 has no directories.
+        """
         bucket, name = split(self._strip_protocol(path))
         if not name:
             with as_files():
@@ -462,7 +495,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
             self._forget([bucket])
 
     def invalidate_cache(self, path: str | None = None) -> None:
-        """Forget listings and sizes: all, or those of a path, and of paths below and above it."""
+        """Forget cached listings and sizes: all, or for one path and the paths above and below."""
         path = "" if path is None else self._strip_protocol(path)
         for cache in (self.dircache, self._connection.known):
             for name in [name for name in list(cache) if is_within(name, path)]:
@@ -470,7 +503,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         self._forget([path])
 
     def _forget(self, paths: "list[str]") -> None:
-        """Forget objects just written or removed, and the listings of directories above them."""
+        """Forget the facts about changed objects, and the listings of directories above them."""
         for path in paths:
             self._connection.known.pop(path, None)
         if not self.dircache:
@@ -483,7 +516,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
             self._forget_listing("")
 
     def _forget_listing(self, path: str) -> None:
-        # `pop` would fail if another thread removes the listing at the same time.
+        # `pop` raises an error if another thread removes the listing at the same time.
         with suppress(KeyError):
             del self.dircache[path]
 
@@ -493,6 +526,6 @@ def _etags(found: Mapping[str, Entry]) -> dict[str, str | None]:
 
 
 def _literal_beginning(pattern: str) -> str:
-    """Return the literal text between the last slash and the first wildcard of a pattern."""
+    """Return the text between the last slash before the first wildcard, and this wildcard."""
     start = min(pattern.find(sign) for sign in "*?[" if sign in pattern)
     return pattern[pattern.rfind("/", 0, start) + 1 : start]

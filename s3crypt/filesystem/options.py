@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Storage options: their names, whether they fit together, and which options mean the same.
+"""Storage options: check their names and values, and find options that mean the same.
 
-No key's file is read here: a process that only passes a file system on need not have the file.
+No key file is read here, because a process that only passes the file system to other processes may
+not have the file.
 """
 
 from collections.abc import Mapping
@@ -20,12 +21,12 @@ from s3crypt.objects.access import DEFAULT_WORKERS
 from s3crypt.options import MODES, OPTIONS, ModeChoice, given_among
 
 _PROTOCOL = "s3crypt"
-# The value of `encryption` that reads objects of every mode.
+# The value of `encryption` with which objects in every mode can be read.
 ANY = "any"
-# fsspec's own options; the last two are for file systems that are asynchronous inside.
+# fsspec's own options. The last two have an effect only on asynchronous file systems.
 LISTING_OPTIONS = ("use_listings_cache", "listings_expiry_time", "max_paths")
 _FSSPECS = (*LISTING_OPTIONS, "skip_instance_cache", "asynchronous", "loop")
-# fsspec's options for caches that this file system does not have. All are hints, and ignored.
+# fsspec's options for caches that this file system does not have. They are ignored.
 _CACHE_HINTS = ("cache_type", "default_cache", "default_cache_type", "fill_cache", "size")
 
 _FLAGS = (
@@ -35,14 +36,16 @@ _FLAGS = (
     "allow_plain_http",
 )
 
-# The `Live` of each mode object in use, by the object's id and by the `Live`'s name.
+# The `Live` of each mode object in use, under the id of the object and under the name of the
+# `Live`.
 _LIVE: "WeakValueDictionary[int | str, Live]" = WeakValueDictionary()
 
 
 class Live:
-    """A mode object among storage options, with a unique name that is never reused.
+    """A mode object among the storage options. It has a unique name, which is never used again.
 
-    fsspec compares options by their text, and the text of a keyring does not contain its key.
+    fsspec compares options by their text. The text of a keyring does not contain its key, so
+    different mode objects could have the same text.
     """
 
     def __init__(self, mode: Mode, name: str) -> None:
@@ -57,7 +60,10 @@ class Live:
 
 
 def named(mode: Mode, name: str | None = None) -> Live:
-    """Return the `Live` of a mode object, or, for a mode object from a pickle, of its name."""
+    """Return the `Live` of a mode object.
+
+    `name` is given for a mode object from a pickle: it is the name that the `Live` had before.
+    """
     live = _LIVE.get(id(mode) if name is None else name)
     if live is None:
         live = Live(mode, name or uuid4().hex)
@@ -67,11 +73,11 @@ def named(mode: Mode, name: str | None = None) -> Live:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The options of this file system, without fsspec's; `S3CryptFileSystem` documents them.
+    """The options of this file system without fsspec's. `S3CryptFileSystem` documents them.
 
     Attributes:
-        encryption: As given: text, or a mode object.
-        choice: The options of the mode that were given as text; empty beside a mode object.
+        encryption: The value that was given: a text or a mode object.
+        choice: The options of the mode that were given as text. Empty if a mode object was given.
     """
 
     encryption: str | Live | None = None
@@ -96,7 +102,8 @@ class Options:
             raise ConfigError("The storage option workers is a number, 1 at least.")
         for name in _FLAGS:
             if not isinstance(getattr(self, name), bool):
-                # The text "false", for example from an environment variable, would count as true.
+                # Only bool is accepted, because the text "false", for example from an environment
+                # variable, would count as true.
                 raise ConfigError(f"The storage option {name} is True or False.")
         if self.written_in is not None:
             self._check_written_in()
@@ -113,17 +120,21 @@ class Options:
 
     @property
     def mode_name(self) -> str | None:
-        """Return the mode's name, or `any`, or None if neither a mode nor a key was given."""
+        """Return the name of the mode, or `any`.
+
+        Return None if neither a mode nor a key was given.
+        """
         if isinstance(self.encryption, Live):
             return self.encryption.mode.name
         return ANY if self.encryption == ANY else self.choice.mode
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> "Options":
-        """Return this file system's own options among all given options.
+        """Return the options of this file system, taken from all given options.
 
         Raises:
-            ConfigError: An option is unknown: a misspelt option must not lead to plaintext in S3.
+            ConfigError: An option is unknown. A misspelt option must not lead to unencrypted
+                objects in S3.
         """
         own = {field.name for field in fields(cls)} - {"choice"}
         known = [*own, *OPTIONS, *_FSSPECS]
@@ -138,7 +149,7 @@ class Options:
 
 
 def _what_was_meant(name: str, known: list[str]) -> str | None:
-    """Return a hint about an unknown option, without its value, which may be a token."""
+    """Return a hint for an unknown option. It does not contain the value, which may be a token."""
     if name == _PROTOCOL:
         return f"Give what is in the entry {name!r} by itself, without {name!r} around it."
     if name in known_implementations:
@@ -151,7 +162,10 @@ def _what_was_meant(name: str, known: list[str]) -> str | None:
 
 
 def _choice(given: Mapping[str, Any]) -> ModeChoice:
-    """Return the mode's options in text; refuse them beside a mode object or `any`."""
+    """Return the options of the mode that were given as text.
+
+    If a mode object or `any` was given, too, raise a ConfigError.
+    """
     encryption = given.get("encryption")
     options = {name: value for name, value in given.items() if name in OPTIONS}
     if encryption == "":
@@ -166,10 +180,11 @@ def _choice(given: Mapping[str, Any]) -> ModeChoice:
 
 
 def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options with `mode` renamed to `encryption`, and a mode object as its `Live`.
+    """Return the options with `mode` renamed to `encryption`, and a mode object as its `Live`.
 
     Raises:
-        ConfigError: `mode` and `encryption` differ, or the value is neither a text nor a mode.
+        ConfigError: `mode` and `encryption` are different, or the value is neither a text nor a
+            mode.
     """
     options = dict(given)
     mode, encryption = (_as_option(options.pop(name, None)) for name in ("mode", "encryption"))
@@ -181,10 +196,10 @@ def spelled(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def anchored(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options that mean the same in other directories: key files by absolute paths.
+    """Return the options with absolute paths of key files. They are valid in any directory.
 
     Raises:
-        ConfigError: The options do not fit together, or an option is unknown.
+        ConfigError: The options contradict each other, or an option is unknown.
     """
     return {**options, **Options.of(options).choice.paths()}
 
@@ -203,5 +218,5 @@ def _spell(name: str, value: str | bool | None = None) -> str:
 
 
 def without_hints(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options without hints for caches."""
+    """Return the options without the hints for caches."""
     return {name: value for name, value in options.items() if name not in _CACHE_HINTS}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same work for many paths in parallel, with results in the order of the paths."""
+"""Do the same work for many items in parallel. The results are in the order of the items."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -21,17 +21,19 @@ def parallel_map(
     most: int | None = None,
     keep_errors: bool = False,
 ) -> list[Any]:
-    """Return the result of each item, in order.
+    """Return the result of `work` for each item, in the order of the items.
 
-    After the first failure no further item is started. The error is raised once the items under
-    way have ended.
+    After the first error, no further item is started. The error is raised when the items in
+    progress have ended.
 
     Args:
-        connection: Its `is_far` decides how many items are under way at once.
-        work: Called with an item, in several threads at once.
-        items: The items to work on.
-        most: Maximum number of items under way at once; 64 if left out.
-        keep_errors: Return errors in the places of results instead of raising the first one.
+        connection: The connection. Its `is_far` decides how many items are in progress at the same
+            time.
+        work: Is called with an item. Several threads call it at the same time.
+        items: The items.
+        most: The maximum number of items in progress. None for 64.
+        keep_errors: Whether to return an error in the place of a result, instead of raising the
+            first error.
     """
 
     def work_on(place: int) -> Any:
@@ -51,7 +53,7 @@ def parallel_map(
 
 
 def or_error(work: Callable[[_Item], _Result], item: _Item) -> "_Result | Exception":
-    """Return the result of `work`, or the error that it raised."""
+    """Return the result of `work`, or the exception that it raised."""
     try:
         return work(item)
     except Exception as error:  # noqa: BLE001 - handed to the caller, who asked for it

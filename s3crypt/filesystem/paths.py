@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""fsspec's paths, `bucket/name`, and errors of the types that Python's files raise."""
+"""Paths of fsspec (`bucket/name`), and errors with the types that Python's files raise."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from .remedies import in_storage_options
 
 
 def split(path: str) -> tuple[str, str]:
-    """Return the bucket and the object's name, which is empty for the bucket itself."""
+    """Return the bucket and the object's name. The name is empty if the path is a bucket."""
     return split_bucket(path)
 
 
@@ -25,7 +25,7 @@ def uri_of(path: str) -> str:
 
 
 def object_uri(path: str) -> str:
-    """Return the S3 URI of an object; raise IsADirectoryError for a path without a name."""
+    """Return the S3 URI of an object. Raise IsADirectoryError for a path without a name."""
     bucket, name = split(path)
     if not name:
         raise IsADirectoryError(f"{bucket or 'This'} is a bucket or all of them, not an object.")
@@ -33,19 +33,21 @@ def object_uri(path: str) -> str:
 
 
 def is_within(name: str, path: str) -> bool:
-    """Return whether a name is `path` itself or below it."""
+    """Return whether `name` is the path itself or is below it."""
     return not path or name == path or name.startswith(f"{path}/")
 
 
 def equally_many(sources: Sequence[Any], targets: Sequence[Any]) -> list[tuple[Any, Any]]:
-    """Return pairs of a source and its target; raise ValueError if the numbers differ."""
+    """Return pairs of a source and its target. Raise ValueError if their numbers differ."""
     if len(sources) != len(targets):
         raise ValueError("Paths and their targets must be equally many.")
     return list(zip(sources, targets, strict=True))
 
 
 def check_targets(pairs: Iterable[tuple[Any, Any]]) -> None:
-    """Check that no two sources have the same target: timing would decide which source it gets.
+    """Check that no two sources have the same target.
+
+    Otherwise it would depend on the timing which source the target gets.
 
     Raises:
         ValueError: Two sources have the same target.
@@ -57,10 +59,10 @@ def check_targets(pairs: Iterable[tuple[Any, Any]]) -> None:
 
 
 def check_copies(pairs: Sequence[tuple[str, str]]) -> None:
-    """Check that each copy has a target of its own, which is not itself the source of another.
+    """Check that each copy has its own target, and that no target is the source of another copy.
 
     Raises:
-        ValueError: A target is shared, or is another copy's source.
+        ValueError: Two copies have the same target, or a target is the source of another copy.
     """
     sources = {source for source, _ in pairs}
     taken: set[str] = set()
@@ -73,13 +75,13 @@ def check_copies(pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def check_inside(root: str, targets: Sequence[str]) -> None:
-    """Check that neither names of objects nor existing links lead out of a directory.
+    """Check that neither the names of objects nor existing links lead out of a directory.
 
     Raises:
-        ValueError: A name leads out of the directory.
+        ValueError: The name of an object leads out of the directory.
         PolicyError: A link leads out of the directory.
     """
-    # Anyone who may write objects chooses their names, which may contain `..`.
+    # Anyone who can write objects can choose their names, which may contain `..`.
     check_contained(root, targets)
     real_root = Path(root).resolve()
     below = [Path(target) for target in targets if target.rstrip("/") != root.rstrip("/")]
@@ -94,7 +96,7 @@ def check_inside(root: str, targets: Sequence[str]) -> None:
 
 @contextmanager
 def as_files(*, is_exclusive: bool = False) -> Iterator[None]:
-    """Raise errors as Python's files do: a missing bucket as FileNotFoundError, for example."""
+    """Raise errors of the types that Python's files raise, such as FileNotFoundError."""
     try:
         with in_storage_options():
             yield

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Progress of several threads, reported to fsspec's callbacks, which are not thread-safe."""
+"""Report the progress of several threads to fsspec's callbacks, which are not thread-safe."""
 
 import threading
 from collections.abc import Callable
@@ -9,12 +9,13 @@ from fsspec.callbacks import Callback, NoOpCallback
 
 
 class OneAtATime(Callback):  # type: ignore[misc]  # fsspec has no types
-    """A thread-safe callback: calls to it and to its branches are made one at a time."""
+    """A thread-safe callback. The calls to it and to its branches are made one after the other."""
 
     def __init__(self, callback: Any, lock: "threading.RLock | None" = None) -> None:
         super().__init__()
         self._callback = callback
-        # Reentrant, since a callback may branch, or update another callback, during a call.
+        # The lock is reentrant because a callback may make a branch, or update another callback,
+        # during a call.
         self._lock = lock or threading.RLock()
 
     def __enter__(self) -> Self:
@@ -42,14 +43,17 @@ class OneAtATime(Callback):  # type: ignore[misc]  # fsspec has no types
             self._callback.relative_update(inc)
 
     def branched(self, path_1: Any, path_2: Any, **options: Any) -> Any:
-        """Return the callback of one file's transfer."""
+        """Return a callback for the transfer of one file."""
         with self._lock:
             branch = self._callback.branched(path_1, path_2, **options)
         return branch if isinstance(branch, NoOpCallback) else OneAtATime(branch, self._lock)
 
 
 def counter_of(callback: Any) -> Callable[[int], None] | None:
-    """Return the function that adds bytes to a callback, or None for a callback without effect."""
+    """Return a function that adds a number of bytes to a callback.
+
+    Return None for a callback that has no effect.
+    """
     if isinstance(callback, NoOpCallback):
         return None
     count: Callable[[int], None] = OneAtATime(callback).relative_update

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The library's remedies in the words of the file system: storage options."""
+"""The library's remedies, reworded for users of the file system: they name storage options."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 from s3crypt.errors import Action, Remedy, S3CryptError
 
-# Remedies that need other words than the library's. Storage options have the names of the
-# library's arguments, so that its own words fit all other remedies.
+# The remedies that need other words than the library's. Storage options have the same names as the
+# library's arguments, so all other remedies keep the library's words.
 WORDS: Mapping[Action, str] = MappingProxyType(
     {
         "check_context": "The object was moved (written_as, written_in) or replaced, or the "
@@ -28,7 +28,7 @@ WORDS: Mapping[Action, str] = MappingProxyType(
 
 @contextmanager
 def in_storage_options() -> Iterator[None]:
-    """Reword the hints of errors to name storage options."""
+    """Reword the hints of errors, so they name storage options."""
     try:
         yield
     except S3CryptError as error:
@@ -37,6 +37,6 @@ def in_storage_options() -> Iterator[None]:
 
 
 def words_for(remedy: Remedy) -> str:
-    """Return a remedy in terms of storage options."""
+    """Return the text of a remedy for users of storage options."""
     words = WORDS.get(remedy.action)
     return str(remedy) if words is None else remedy.worded(words)

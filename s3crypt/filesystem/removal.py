@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The objects that one call removes: up to 1,000 per request, with requests in parallel.
+"""Remove the objects of one call, with up to 1,000 objects per request and requests in parallel.
 
-`names` decides which objects a path stands for.
+The module `names` decides which objects a path stands for.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +18,8 @@ from .connection import Connection
 from .listing import Listing
 from .paths import as_files, object_uri, split
 
-# A path, and the ETag that this call's listing showed, or None to remove any content.
+# A path, and the ETag from the listing of this call. The ETag is None to remove the object whatever
+# its content is.
 Listed = tuple[str, str | None]
 
 
@@ -27,8 +28,8 @@ class Removal:
     """The objects and directories that one call removes.
 
     Attributes:
-        objects: The ETag of each object by path, or None, as in `Listed`.
-        directories: Paths of directories, whose objects are listed while they are removed.
+        objects: For each object, by path, its ETag from a listing, or None as in `Listed`.
+        directories: The paths of directories. Their objects are listed while they are removed.
     """
 
     objects: dict[str, str | None] = field(default_factory=dict)
@@ -40,9 +41,9 @@ class Removal:
         self.directories |= other.directories
 
     def listed(self, listing: Listing) -> Iterator[Listed]:
-        """Yield each object once. A directory is listed only when its turn comes."""
-        # A second removal of the same name could remove an object stored after the first. Sorting
-        # puts objects of a bucket next to each other, so that they share requests.
+        """Yield each object once. A directory is listed only when its objects are needed."""
+        # If a name were removed twice, an object that was stored between the two requests could be
+        # removed. Sorting brings the objects of a bucket together, so they can share requests.
         for path in sorted(self.objects):
             if not self._has_above(path):
                 yield path, self.objects[path]
@@ -63,15 +64,15 @@ class Removal:
 def remove(
     connection: Connection, found: Iterable[Listed], forget: Callable[[list[str]], None]
 ) -> None:
-    """Remove objects. After the first failure no further request is started; it is raised.
+    """Remove objects. After the first error, start no further request and raise the error.
 
     Args:
-        connection: The connection to the objects' service.
+        connection: The connection to the service.
         found: The objects to remove.
-        forget: Called, from several threads, with the paths of each request that has ended.
+        forget: Is called with the paths of each request that has ended. Several threads call it.
 
     Raises:
-        ConflictError: A listed object was replaced; the new object is kept.
+        ConflictError: A listed object was replaced. The new object was not removed.
         StorageError: S3 refused or failed.
     """
 
@@ -94,12 +95,13 @@ def remove(
                     _raise(outcome.error or outcome.result)
 
 
-# Batches listed ahead of the work. A batch has up to a thousand names, like a page of a listing.
+# The number of batches that are listed in advance. A batch has up to a thousand names, like a page
+# of a listing.
 _AHEAD = 2
 
 
 def _removed(connection: Connection, batch: list[Listed]) -> S3CryptError | None:
-    """Remove objects of one bucket; return the first error."""
+    """Remove objects of one bucket. Return the first error, or None."""
     first, etag = batch[0]
     location = Location.parse_object(object_uri(first))
     if len(batch) == 1 and etag is None:
