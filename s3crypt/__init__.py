@@ -7,11 +7,11 @@
     s3.put(b"eu,90", "s3://acme/2026/q3.csv")  # or a path, or a binary file
     s3.get("s3://acme/2026/q3.csv", "q3.csv")
 
-A tour: `S3Crypt` stores and fetches objects; a *mode* (`SSES3`, `SSEKMS`, `DSSEKMS`, `SSEC`,
-`ClientSide`) says who encrypts; a *keyring* (`KMSKeyring`, `AESKeyring`, `RSAKeyring`,
-`MultiKeyring`, and `CachingKeyring` before one) says who wraps the data keys of `ClientSide`.
-`s3crypt.message` has the messages themselves, for bytes and files without S3; `s3crypt.kms` the
-life of KMS keys.
+`S3Crypt` stores and fetches objects. A *mode* (`SSES3`, `SSEKMS`, `DSSEKMS`, `SSEC`, `ClientSide`)
+decides who encrypts. In the mode `ClientSide`, a *keyring* (`KMSKeyring`, `AESKeyring`,
+`RSAKeyring`, `MultiKeyring`) wraps the data keys. A `CachingKeyring` caches the data keys of
+another keyring. `s3crypt.message` encrypts bytes and streams without S3. `s3crypt.kms` creates,
+rotates and deletes KMS keys.
 """
 
 from importlib import import_module

@@ -198,17 +198,18 @@ def with_time(said: Described, path: str | Path) -> Described:
 
 
 def object_exists(location: Location) -> ConflictError:
-    """Return the error for an object that must not be replaced."""
+    """Return the error for an object that exists and must not be replaced."""
     return ConflictError(f"{location}: it exists", hint="It is kept.", code="PreconditionFailed")
 
 
 def check_apart(source: str, target: str) -> None:
     """Refuse a target prefix that is the source prefix, or is below or above it.
 
-    The copies would be found as sources, or be written over sources that are still to be copied.
+    Otherwise the copies would be found as sources, or would overwrite sources that are not copied
+    yet.
 
     Raises:
-        ConfigError: One of the prefixes is below the other.
+        ConfigError: The prefixes are equal, or one of them is below the other.
     """
     if source.startswith(target) or target.startswith(source):
         where = "the same as" if source == target else "inside or above"
@@ -218,30 +219,30 @@ def check_apart(source: str, target: str) -> None:
 
 
 def bucket_of(item: Object) -> str | None:
-    """Return an object's bucket, or None for a URI that the work on it refuses."""
+    """Return the bucket of an object. Return None if its URI is not valid."""
     try:
         return Location.parse_object(uri_of(item)).bucket
     except S3CryptError:
-        # The work on the item raises the error.
+        # The work on this item will raise the error.
         return None
 
 
 def checked_jobs(jobs: int | None) -> int | None:
-    """Return a maximum of objects under way; refuse one below 1."""
+    """Return the maximum number of objects in progress. Refuse a number below 1."""
     if jobs is not None and jobs < 1:
         raise ConfigError(f"A job works on one object at least at once, not on {jobs}.")
     return jobs
 
 
 def listed_size_of(item: Listed) -> int:
-    """Return the bytes in S3 of an entry of a listing; 0 for a prefix."""
+    """Return the number of stored bytes of an entry of a listing. Return 0 for a prefix."""
     entry = item[0] if isinstance(item, tuple) else item
     return 0 if isinstance(entry, ListedPrefix) else entry.stored_size
 
 
 @contextmanager
 def named_in_errors(location: Location) -> Iterator[None]:
-    """Add the object's URI to errors that name only its file."""
+    """Add the object's URI to errors that do not contain it."""
     try:
         yield
     except S3CryptError as error:
@@ -252,7 +253,7 @@ def named_in_errors(location: Location) -> Iterator[None]:
 
 @contextmanager
 def with_folder(target: Path) -> Iterator[Path]:
-    """Make a file's folder."""
+    """Make the folder of a file, and yield the path of the file."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -264,7 +265,7 @@ def with_folder(target: Path) -> Iterator[Path]:
 
 
 def state_of(source: object) -> str:
-    """Return a text that changes whenever the file is written to."""
+    """Return a text that changes when the file is written to. Return "" if it cannot be read."""
     if isinstance(source, FoundFile):
         return source.version
     if not isinstance(source, str | Path):
@@ -274,7 +275,7 @@ def state_of(source: object) -> str:
     try:
         state = Path(source).stat()
     except OSError:
-        # The work on the file raises the error.
+        # The work on this file will raise the error.
         return ""
     return f"{state.st_size} bytes, {state.st_mtime_ns} ns"
 
@@ -286,7 +287,10 @@ def with_journal(
     named: Callable[[_Item], tuple[str, str]],
     action: str,
 ) -> tuple[Iterable[_Item], Callable[[_Item], _Result]]:
-    """Return the items that are left by the job's journal, if there is one, and work that notes."""
+    """Return the items that are not done yet, and a function that does and records the work.
+
+    Without a journal, or with `dry_run`, return `items` and `work` unchanged.
+    """
     journal = options.get("journal")
     if journal is None or options.get("dry_run"):
         return items, work

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wrapping keys by reference: `kms:alias/NAME`, `aes:NAMESPACE/NAME=FILE` and similar texts.
+"""Make keyrings from the texts of keys: `kms:alias/NAME`, `aes:NAMESPACE/NAME=FILE` and similar.
 
-The text names a key and never contains one. If a caller puts a key there by mistake, no error
-repeats it. boto3 and ciphers are loaded only when a key needs them. Modes do not belong here.
+The text names a key and never contains a key. If a caller gives a key by mistake, no error repeats
+it. boto3 and ciphers are loaded only if a key needs them. Modes do not belong in this module.
 """
 
 import os
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from .message import Keyring
 
 FORMS = "kms:alias/NAME, kms:ARN, aes:NAMESPACE/NAME=FILE or rsa:NAMESPACE/NAME=FILE.pem"
-# Limits on the length of key files, against /dev/zero or a mistyped disk image.
+# The maximum length of key files. It protects against /dev/zero or a mistyped disk image.
 _MAX_KEY_FILE_LENGTH = 4 * 2**10
 _MAX_PEM_LENGTH = 65536
-# Under this umask only the owner can read the new file.
+# With this umask, only the owner can read the new file.
 _MAKE_KEY = "`(umask 077; openssl rand -out FILE 32)` makes a key."
-# Limits on the use of one cached data key, if the option gives only a number of seconds.
+# The limits for the use of one cached data key, if the option gives only a number of seconds.
 _MAX_CACHED_OBJECTS, _MAX_CACHED_BYTES = 10_000, 64 * 2**30
 # An alias, or the id of a key.
 _KMS_NAME = re.compile(
@@ -35,14 +35,14 @@ _KMS_NAME = re.compile(
 )
 _RAW = re.compile(r"(aes|rsa):([^/=]+)/([^=]+)=(.+)", re.DOTALL)
 
-# A function makes the session only when a KMS key needs one.
+# A boto3 session. If it is a function, the function is called only when a KMS key needs a session.
 SessionSource: TypeAlias = "boto3.Session | Callable[[], boto3.Session] | None"
-# Formats an option, or an option with a value, for errors.
+# Returns an option, or an option with a value, in the form in which errors show it.
 Spell = Callable[..., str]
 
 
 def as_keyword(name: str, value: str | bool | None = None) -> str:
-    """Return an option as written in Python and storage options: mode="client"."""
+    """Return an option in the form of Python and of storage options, such as mode="client"."""
     if value is None:
         return name
     return f"{name}={value}" if isinstance(value, bool) else f'{name}="{value}"'
@@ -56,20 +56,22 @@ def keyring_of(
     allow_plain_http: bool = False,
     cache_data_keys: float | None = None,
 ) -> "Keyring":
-    """Return the keyring of one or several keys. The first makes data keys; each unwraps them.
+    """Return the keyring for one or several keys.
+
+    The first key generates data keys. Any of the keys can unwrap them.
 
     Args:
-        keys: Each key is `kms:alias/NAME`, `kms:ARN`, `aes:NAMESPACE/NAME=FILE` or
-            `rsa:NAMESPACE/NAME=FILE.pem`. An ARN may be given without `kms:`.
-        session: The session for KMS keys; boto3's default if left out. A function is called only if
+        keys: The texts of the keys: `kms:alias/NAME`, `kms:ARN`, `aes:NAMESPACE/NAME=FILE` or
+            `rsa:NAMESPACE/NAME=FILE.pem`. The prefix `kms:` may be omitted before an ARN.
+        session: The session for KMS keys. None for boto3's default. A function is called only if
             there is a KMS key.
-        spell: Formats an option for errors.
-        allow_plain_http: As for `KMSKeyring`.
-        cache_data_keys: Seconds for which a `CachingKeyring` reuses a data key, for at most 10,000
-            objects and 64 GiB; no cache if left out.
+        spell: Returns an option in the form in which errors show it.
+        allow_plain_http: Allow requests to KMS over plain HTTP, as for `KMSKeyring`.
+        cache_data_keys: The number of seconds for which a `CachingKeyring` reuses a data key, for
+            at most 10,000 objects and 64 GiB. None for no cache.
 
     Raises:
-        ConfigError: A text is not a key, or a key's file cannot be read.
+        ConfigError: A text is not a key, or the file of a key cannot be read.
     """
     from .keyrings import CachingKeyring, MultiKeyring  # noqa: PLC0415 - it loads cryptography
 
@@ -93,7 +95,7 @@ def given_keyring(keyring: "Keyring | str") -> "Keyring":
     """Return the keyring that a caller gave as a keyring or as the text of a key.
 
     Raises:
-        ConfigError: The value is neither, or the key's file cannot be read.
+        ConfigError: The value is neither, or the file of the key cannot be read.
     """
     if isinstance(keyring, str):
         return keyring_of(keyring)
@@ -104,7 +106,10 @@ def given_keyring(keyring: "Keyring | str") -> "Keyring":
 
 
 def as_tuple(keys: Any) -> tuple[str, ...]:
-    """Return one key, several or None as a tuple. Values that are no text are refused later."""
+    """Return one key, several keys or None as a tuple.
+
+    Values that are not text are accepted here, and refused later.
+    """
     if keys is None:
         return ()
     is_one = isinstance(keys, str | bytes) or not isinstance(keys, Iterable)
@@ -112,31 +117,34 @@ def as_tuple(keys: Any) -> tuple[str, ...]:
 
 
 def names_key(text: str) -> bool:
-    """Return whether a text is in one of the forms of a key."""
+    """Return whether a text has one of the forms of a key."""
     return kms_name(text) is not None or _RAW.fullmatch(text) is not None
 
 
 def did_you_mean(text: object) -> str | None:
-    """Return a hint for a KMS key's name without `kms:` before it, or None for other texts."""
+    """Return a hint for the name of a KMS key without `kms:`. Return None for any other text."""
     name = _text(text)
     is_name = _KMS_NAME.fullmatch(name) and not looks_like_a_key(name)
     return f"Did you mean kms:{name}?" if is_name else None
 
 
 def kms_name(key: object) -> str | None:
-    """Return the KMS name of a key, or None if the text does not name a KMS key."""
+    """Return the name of a KMS key without `kms:`. Return None if the text is not a KMS key."""
     if _text(key).startswith("arn:"):
         return _text(key)
     return _text(key).removeprefix("kms:") if re.match("kms:.", _text(key)) else None
 
 
 def check_reference(key: str, spell: Spell = as_keyword) -> None:
-    """Raise ConfigError if a text has no form of a key. No file is read."""
+    """Raise a ConfigError if a text does not have one of the forms of a key. No file is read."""
     _parse(key, spell)
 
 
 def anchored(key: str, spell: Spell = as_keyword) -> str:
-    """Return the text of a key with the path of its file, if it has a file, made absolute."""
+    """Return the text of a key with an absolute path of its file.
+
+    A text without file is unchanged.
+    """
     parsed = _parse(key, spell)
     if isinstance(parsed, str):
         return key
@@ -145,18 +153,23 @@ def anchored(key: str, spell: Spell = as_keyword) -> str:
 
 
 def anchored_file(file: str | Path) -> str:
-    """Return the absolute path of a key file; refuse a key in its place without repeating it."""
-    # An absolute path may be meant for another machine, so its existence is not checked here.
+    """Return the absolute path of a key file.
+
+    If the argument is a key instead of a file's name, refuse it without repeating it.
+    """
+    # An absolute path may belong to another machine, so it is not checked here whether the file
+    # exists.
     is_absolute = isinstance(file, str | os.PathLike) and Path(file).is_absolute()
     return str(file if is_absolute else key_file(file).absolute())
 
 
 def read_key_file(path: str | Path) -> bytes:
-    """Return the 32-byte key in a file: raw, or in hex or base64.
+    """Return the 32-byte key in a file. The file contains raw bytes, hex or base64.
 
     Raises:
         KeyFileNotFoundError: The file does not exist.
-        ConfigError: The file cannot be read, holds no such key, or other users can write to it.
+        ConfigError: The file cannot be read, does not contain such a key, or can be written by
+            other users.
     """
     path = key_file(path)
     try:
@@ -199,13 +212,13 @@ def _keyring(
 
 
 def _parse(key: str, spell: Spell) -> str | tuple[str, str, str, str]:
-    """Return a KMS key's name, or the kind, namespace, name and file of a key in a file."""
+    """Return the name of a KMS key, or the kind, namespace, name and file of another key."""
     kms = kms_name(key)
     if kms is not None:
         return kms
     match = _RAW.fullmatch(_text(key))
     if match is None:
-        # The error does not repeat the value, which may be the key itself.
+        # The error does not repeat the value, because the value may be the key itself.
         raise ConfigError(
             f"The value of {spell('key')} is not a key.",
             hint=did_you_mean(key) or f"Write {FORMS}.",

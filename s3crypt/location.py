@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where an object is: `s3://bucket/name`, or an access point's ARN in the bucket's place."""
+"""The location of an object: `s3://bucket/name`.
+
+The ARN of an access point can replace the bucket.
+"""
 
 import re
 from collections.abc import Iterator
@@ -9,9 +12,9 @@ from typing import Self
 
 from .errors import ConfigError, FormatError, IntegrityError, KeyUnavailableError, PolicyError
 
-# The ARNs that S3 accepts in a bucket's place: of access points, including multi-Region, Object
-# Lambda and Outposts ones. An ARN's resource may contain slashes. The object's name begins after
-# the slash that follows the ARN.
+# The ARNs that S3 accepts in place of a bucket: ARNs of access points, including multi-Region,
+# Object Lambda and Outposts access points. Such an ARN may contain slashes. The object's name
+# begins after the slash that follows the ARN.
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-naming.html
 _ACCESS_POINT = re.compile(
     r"arn:aws[a-z-]*:(?:"
@@ -20,17 +23,18 @@ _ACCESS_POINT = re.compile(
     r"[:/]accesspoint[:/][A-Za-z0-9-]{1,63})(?=/|\Z)"
 )
 _BUCKET_ARN = re.compile(r"arn:aws[a-z-]*:s3:::([A-Za-z0-9.-]+)(/.*)?", re.DOTALL)
-# The suffixes of names of directory buckets (S3 Express), and of their access points.
+# The suffixes in the names of directory buckets (S3 Express), and of their access points.
 _DIRECTORY_BUCKETS = ("--x-s3", "--xa-s3")
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A bucket and an object's name in it (S3's term is key), or a prefix of names.
+    """A bucket, and the name of an object in it (S3's key) or a prefix of names.
 
     Attributes:
-        bucket: A bucket's name, an access point's alias, or its ARN as the caller wrote it.
-        name: The rest of the URI, without the slash between them.
+        bucket: The name of a bucket, or the alias or ARN of an access point, as the caller wrote
+            it.
+        name: The rest of the URI, after the slash. Empty for the bucket itself.
     """
 
     bucket: str
@@ -38,10 +42,11 @@ class Location:
 
     @classmethod
     def parse(cls, uri: str) -> Self:
-        """Return the location of `s3://bucket/name`.
+        """Return the location for a URI `s3://bucket/name`.
 
         Raises:
-            ConfigError: The URI has another form, or contains an ARN that is not an access point's.
+            ConfigError: The URI has another form, or contains an ARN that is not an access point's
+                ARN.
         """
         scheme, separator, rest = str(uri).partition("://")
         bucket, name = split_bucket(rest)
@@ -61,7 +66,7 @@ class Location:
 
     @classmethod
     def parse_object(cls, uri: str) -> Self:
-        """Return the location of one object; refuse a URI without a name."""
+        """Return the location of one object. Refuse a URI without a name."""
         location = cls.parse(uri)
         if not location.name:
             raise ConfigError(f"{uri!r} names a bucket, not an object.", hint="s3://bucket/name")
@@ -74,12 +79,12 @@ class Location:
 
     @property
     def is_in_directory_bucket(self) -> bool:
-        """Return whether the bucket is a directory bucket, by its name or its access point's."""
+        """Return whether the bucket is a directory bucket, by the suffix of its name."""
         return self.bucket.endswith(_DIRECTORY_BUCKETS)
 
     @property
     def arguments(self) -> dict[str, str]:
-        """Return the request arguments that name the object."""
+        """Return the request arguments that identify the object."""
         return {"Bucket": self.bucket, "Key": self.name}
 
     @contextmanager
@@ -97,9 +102,9 @@ class Location:
 
 
 def split_bucket(text: str) -> tuple[str, str]:
-    """Return the bucket, or the ARN in its place, at the start of a text, and the rest.
+    """Return the bucket (or the ARN in its place) at the beginning of a text, and the rest.
 
-    The slash between the two is in neither.
+    The slash between them is removed.
     """
     arn = _ACCESS_POINT.match(text)
     bucket = arn[0] if arn else text.partition("/")[0]
@@ -107,7 +112,7 @@ def split_bucket(text: str) -> tuple[str, str]:
 
 
 def _meant(text: str) -> str | None:
-    """Return a hint with the URI to write instead of an ARN, or None if the text is no S3 ARN."""
+    """Return a hint with the right URI for an ARN. Return None if the text is not an ARN of S3."""
     if found := _BUCKET_ARN.fullmatch(text):
         return f"Did you mean s3://{found[1]}{found[2] or '/'}?"
     return f"Did you mean s3://{text}?" if _ACCESS_POINT.match(text) else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work on many objects at once: the public face of jobs. It checks arguments and delegates."""
+"""Work on many objects: the public class `Many`. It checks arguments and calls the engine."""
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from .rotation import RotationOutcome
     from .syncing import SyncOutcome
 
-# Batches of up to a thousand objects, listed ahead of the work.
+# The number of batches that are listed in advance. A batch has up to a thousand names.
 _BATCHES_AHEAD = 2
 _Item = TypeVar("_Item")
 _Entry = TypeVar("_Entry", bound=Described)
@@ -85,12 +85,13 @@ _Result = TypeVar("_Result")
 
 
 class Many:
-    """Work on many objects at once: `S3Crypt.many`.
+    """Operations on many objects. `S3Crypt.many` returns an instance.
 
-    Each method yields an `Outcome` for each object as soon as its work ends, in any order. Work
-    begins when the first outcome is requested. If one object fails, its outcome has the `error`. An
-    error that would affect every object, such as a bucket that does not exist, ends the job: it is
-    raised once the work under way is done. Memory does not grow with the number of objects.
+    Each method yields an `Outcome` for each object as soon as its work ends, in any order. The work
+    begins when the first outcome is requested. If an object fails, its outcome has the `error`, and
+    the job continues. If an error would affect every object, for example because the bucket does
+    not exist, the job ends: the error is raised after the work in progress has ended. The memory
+    does not grow with the number of objects.
     """
 
     def __init__(self, objects: Objects, mode: Callable[[], Mode | None]) -> None:
@@ -99,12 +100,14 @@ class Many:
     def list(
         self, uri: str, *, names: NameFilter = EVERY_NAME
     ) -> Iterator[tuple[ListedObject, Neighbour | None]]:
-        """Yield the objects below a prefix, as items for other methods, in S3's order.
+        """Yield the objects below a prefix, in S3's order.
 
-        `names` selects objects by the rest of the name.
+        Other methods accept these items.
+
+        `names` selects objects by the part of the name after the prefix.
 
         Raises:
-            ObjectNotFoundError: No object is below the prefix, or `names` selects no object.
+            ObjectNotFoundError: There is no object below the prefix, or `names` selects no object.
         """
         prefix = prefix_of(uri)
         below = self._objects.list_with_neighbours(Location.parse(prefix + names.beginning))
@@ -114,9 +117,9 @@ class Many:
     def put(
         self, pairs: Iterable[tuple[Source, str]], **options: Unpack[PutOptions]
     ) -> Iterator[Outcome[tuple[Source, str], ObjectInfo]]:
-        """Store objects, given pairs of a source and a URI; see `S3Crypt.put`.
+        """Store objects. The argument has pairs of a source and a URI; see `S3Crypt.put`.
 
-        A wrapping key that cannot be used ends the job.
+        If a wrapping key cannot be used, the job ends.
         """
         yield from self._put(pairs, options)
 
@@ -129,15 +132,18 @@ class Many:
         left_out: Callable[[Path, str], None] = lambda _path, _why: None,
         **options: Unpack[PutOptions],
     ) -> Iterator[Outcome[tuple[Source, str], ObjectInfo]]:
-        """Store the files below a folder. An object's URI is `uri` plus the file's relative path.
+        """Store the files below a folder.
+
+        The URI of an object is `uri`, followed by the relative path of the file.
 
         Args:
-            folder: The folder. Links to folders in it are not followed.
-            uri: A prefix: a bucket, or a URI that ends with a slash.
-            names: Selects files by their relative paths. A folder that cannot be read is an
-                outcome with an error, whatever is selected.
-            left_out: Called, from another thread, with each path that is skipped and the reason.
-            options: As for `put`.
+            folder: The path of the folder. Links to folders in it are not followed.
+            uri: The prefix: a bucket, or a URI that ends with a slash.
+            names: The filter for relative paths of files. A folder that cannot be read gives an
+                outcome with an error, whatever the filter is.
+            left_out: Is called with each path that is skipped, and the reason. Another thread calls
+                it.
+            options: The options, as for `put`.
 
         Raises:
             ObjectNotFoundError: `names` selects no file.
@@ -161,9 +167,9 @@ class Many:
     def get(
         self, pairs: Iterable[tuple[Object, str | Path]], **options: Unpack[GetOptions]
     ) -> Iterator[Outcome[tuple[Object, str | Path], ObjectInfo]]:
-        """Fetch objects, given pairs of an object and a path; see `S3Crypt.get`.
+        """Fetch objects. The argument has pairs of an object and a path; see `S3Crypt.get`.
 
-        Missing folders are created.
+        Folders that do not exist are made.
         """
         folder = nullcontext if options.get("dry_run") else with_folder
         yield from self._get(
@@ -178,13 +184,16 @@ class Many:
         names: NameFilter = EVERY_NAME,
         **options: Unpack[GetOptions],
     ) -> Iterator[Outcome[tuple[str, Path], ObjectInfo]]:
-        """Fetch the objects below a prefix into a folder. The rest of a name is the file's path.
+        """Fetch the objects below a prefix into a folder.
 
-        No object is written outside the folder, or over another object's file: `a//b` is written to
-        `a/b` only if no object has the name `a/b`. `names` selects objects by the rest of the name.
+        The path of a file is the part of the object's name after the prefix.
+
+        No object is written outside the folder or over the file of another object: `a//b` is
+        written to `a/b` only if no object has the name `a/b`. `names` selects objects by the part
+        of the name after the prefix.
 
         Raises:
-            ObjectNotFoundError: No object is below the prefix, or `names` selects no object.
+            ObjectNotFoundError: There is no object below the prefix, or `names` selects no object.
         """
         prefix = prefix_of(uri)
 
@@ -207,7 +216,7 @@ class Many:
     def copy(
         self, pairs: Iterable[tuple[Object, str]], **options: Unpack[CopyOptions]
     ) -> Iterator[Outcome[tuple[Object, str], ObjectInfo]]:
-        """Copy objects, given pairs of an object and a URI; see `S3Crypt.copy`."""
+        """Copy objects. The argument has pairs of an object and a URI; see `S3Crypt.copy`."""
         from . import rotation  # noqa: PLC0415 - eight modules that puts and gets do without
 
         origin = rotation.Origin(
@@ -247,16 +256,18 @@ class Many:
         names: NameFilter = EVERY_NAME,
         **options: Unpack[CopyOptions],
     ) -> Iterator[Outcome[tuple[Object, str], ObjectInfo]]:
-        """Copy the objects below a prefix. A copy's URI is `to_uri` plus the rest of the name.
+        """Copy the objects below a prefix.
+
+        The URI of a copy is `to_uri`, followed by the part of the name after the prefix `uri`.
 
         Args:
-            uri, to_uri: Prefixes, of which neither is below the other.
-            names: Selects objects by the rest of the name.
-            options: As for `copy`.
+            uri, to_uri: The prefixes. Neither may be below the other.
+            names: The filter for the part of the name after the prefix.
+            options: The options, as for `copy`.
 
         Raises:
             ConfigError: One prefix is below the other.
-            ObjectNotFoundError: No object is below `uri`, or `names` selects no object.
+            ObjectNotFoundError: There is no object below `uri`, or `names` selects no object.
         """
         source, target = prefix_of(uri), prefix_of(to_uri)
         check_apart(source, target)
@@ -266,17 +277,21 @@ class Many:
 
     def sync(
         self, source: str | Path, target: str | Path, **options: Unpack[SyncOptions]
-    ) -> "Generator[SyncOutcome, None, None]":
-        """Make a target like its source: copy what differs in size or time; see docs/sync.md.
+    ) -> "Iterator[SyncOutcome]":
+        """Make a target equal to its source.
 
-        The places are folders and prefixes, one at least a prefix. Objects have files' modification
-        times in the metadata entry `mtime`, and are read in the store's mode.
+        Files or objects that differ in size or time are copied; see docs/sync.md.
+
+        The places are folders and prefixes. At least one is a prefix. The modification time of a
+        file is stored in the metadata entry `mtime` of its object. Objects are read in the store's
+        mode.
 
         Raises:
             ConfigError: One place is inside the other, or a prefix is in a directory bucket.
-            LocalFileNotFoundError, ObjectNotFoundError: There is no source, or no selected name.
-            SyncError: With `delete`: nothing was deleted, since the source is not known as a whole,
-                or a name was not copied.
+            LocalFileNotFoundError, ObjectNotFoundError: The source does not exist, or no name is
+                selected.
+            SyncError: With `delete`: nothing was deleted, because the source could not be read
+                completely.
         """
         from . import syncing  # noqa: PLC0415 - modules that other jobs do without
 
@@ -291,7 +306,7 @@ class Many:
         mode: Mode | str | None = None,
         **options: Unpack[JobOptions],
     ) -> Iterator[Outcome[Object, ObjectInfo]]:
-        """Return how objects are encrypted; see `S3Crypt.inspect`."""
+        """Yield how each object is encrypted; see `S3Crypt.inspect`."""
         demand = Demand(self._mode_of(mode))
 
         def inspect(item: Object) -> ObjectInfo:
@@ -309,24 +324,23 @@ class Many:
         mode: Mode | str | None = None,
         **options: Unpack[JobOptions],
     ) -> Iterator[Outcome[Described, ObjectInfo | None]]:
-        """Return the mode, key and plaintext size of listed objects, in the order of the listing.
+        """Yield the mode, key and plaintext size of listed objects, in the order of the listing.
 
-        An object in another mode than `mode` is described too, and so is an SSE-C object without
-        its key, whose plaintext size is then None. The result for a prefix and for a delete marker
-        is None.
+        An object in another mode than `mode` is described too. So is an SSE-C object whose key was
+        not given; its plaintext size is None. For a prefix or a delete marker, the result is None.
 
         Args:
             entries: The entries of `S3Crypt.list`, `list_level`, `list_versions` or
                 `list_with_neighbours`.
-            mode: Only the customer key of an `SSEC` matters.
-            options: As for every job.
+            mode: Only an `SSEC` has an effect: its customer key is used.
+            options: The options of every job; see `JobOptions`.
         """
         yield from self._describe(entries, mode, options)
 
     def describe_buckets(
         self, **options: Unpack[JobOptions]
     ) -> "Iterator[Outcome[ListedBucket, DefaultEncryption]]":
-        """Return the default encryption of the account's buckets, in the order of their listing."""
+        """Yield the default encryption of the account's buckets, in the order of S3's list."""
         from .objects.defaults import default_encryption  # noqa: PLC0415 - and policies
 
         client = self._objects.client
@@ -335,7 +349,7 @@ class Many:
         def describe(bucket: ListedBucket) -> "DefaultEncryption":
             return default_encryption(client, bucket.name)
 
-        # A bucket may be deleted meanwhile, which affects no other.
+        # If a bucket is deleted during the job, only its own outcome has an error.
         yield from self._run(found, describe, options, lambda _: False, run=run_in_order)
 
     def usage(
@@ -349,24 +363,25 @@ class Many:
         failed: Callable[[str, S3CryptError], None] | None = None,
         **options: Unpack[JobOptions],
     ) -> Iterator[Usage]:
-        """Yield the bytes below each prefix at most `depth` levels below `uri`, and of `uri` last.
+        """Yield the bytes below each prefix up to `depth` levels below `uri`, and at last of `uri`.
 
-        Memory does not grow with the number of objects. A directory bucket's listing is unordered,
-        so that a prefix of it may be yielded several times, each time with a part of its objects.
+        The memory does not grow with the number of objects. The listing of a directory bucket is
+        not sorted, so one of its prefixes may be yielded several times, each time for a part of its
+        objects.
 
         Args:
-            uri: A prefix: a bucket, or a URI that ends with a slash.
-            depth: The number of levels below `uri`; 0 for `uri` only.
-            versions: Count all versions, not only the current ones.
-            plaintext: Count plaintext bytes too, by a request per object. A listing shows only the
-                bytes in S3.
-            mode: The mode of `describe`, with `plaintext`.
-            failed: Called with the URI of an object that could not be inspected, and the error. The
-                object counts as one of unknown size.
-            options: As for every job.
+            uri: The prefix: a bucket, or a URI that ends with a slash.
+            depth: The number of levels below `uri`. 0 yields only `uri`.
+            versions: Whether to count all versions instead of only the current ones.
+            plaintext: Whether to count plaintext bytes, too. This takes a request per object,
+                because a listing shows only the stored bytes.
+            mode: With `plaintext`: the mode, as for `describe`.
+            failed: Is called with the URI of an object that could not be inspected, and the error.
+                The object then counts as an object of unknown size.
+            options: The options of every job; see `JobOptions`.
 
         Raises:
-            ObjectNotFoundError: No object is below the prefix, and it is no bucket.
+            ObjectNotFoundError: `uri` is not a bucket, and there is no object below it.
         """
         prefix, location = prefix_of(uri), Location.parse(prefix_of(uri))
         listed: Iterable[ListedObject | ListedVersion] = (
@@ -395,10 +410,12 @@ class Many:
     def delete(
         self, objects: Iterable[Object], **options: Unpack[JobOptions]
     ) -> Iterator[Outcome[Object, None]]:
-        """Delete objects, up to 1,000 per request; in a versioned bucket, hide them.
+        """Delete objects, with up to 1,000 per request.
 
-        A listed object is deleted on condition of its ETag. If another writer has replaced it, the
-        new object is kept, and the outcome has a `ConflictError`.
+        A versioned bucket only hides the objects behind delete markers.
+
+        A listed object is deleted only if it still has its ETag. If another writer has replaced it,
+        the new object is not deleted, and the outcome has a `ConflictError`.
         """
 
         def delete(batch: list[Object]) -> list[S3CryptError | None]:
@@ -434,10 +451,9 @@ class Many:
         skip_others: bool = False,
         **options: Unpack[JobOptions],
     ) -> "Iterator[RotationOutcome]":
-        """Change the mode or key of all objects below a prefix; see `S3Crypt.rotate`.
+        """Change the mode or the key of all objects below a prefix; see `S3Crypt.rotate`.
 
-        The outcome of a failed object has its `error`; no `RotationError` is raised. `names`
-        selects objects, as for `list`.
+        If an object fails, its outcome has the `error`. No `RotationError` is raised.
         """
         from . import rotation  # noqa: PLC0415 - eight modules that puts and gets do without
 
@@ -461,13 +477,13 @@ class Many:
         *,
         failed: Callable[[str, StorageError], None] | None = None,
     ) -> Iterator[UnfinishedUpload]:
-        """Yield multipart uploads that were neither completed nor aborted.
+        """Yield the multipart uploads that were neither completed nor aborted.
 
         Args:
-            uri: Yield only uploads of objects whose URI begins with this text; uploads in all
-                buckets of the account if left out.
-            failed: Called with the URI of a bucket that could not be listed, and the error; all
-                remaining buckets are listed. Without it, the error is raised.
+            uri: If given, only uploads of objects whose URI begins with this text are yielded. None
+                for the uploads in all buckets of the account.
+            failed: Is called with the URI of a bucket that could not be listed, and the error; the
+                other buckets are still listed. If None, the error is raised.
         """
         client = self._objects.client
         uris = [uri] if uri is not None else [f"s3://{name}" for name in buckets.names(client)]
@@ -482,7 +498,10 @@ class Many:
     def abort(
         self, uploads: Iterable[UnfinishedUpload], **options: Unpack[JobOptions]
     ) -> Iterator[Outcome[UnfinishedUpload, None]]:
-        """Abort uploads that `uploads` yielded, even those that another writer still uses."""
+        """Abort uploads that `uploads` yielded.
+
+        An upload that another writer still uses is aborted, too.
+        """
         found = telling(uploads, lambda _: 0, options.get("found"))
         yield from self._run(found, lambda each: abort_upload(self._objects.client, each), options)
 
@@ -591,7 +610,10 @@ class Many:
         return run(items, work, most=most, is_far=is_far, stops_at=stops_at, **more)
 
     def _with_content(self, uri: str, names: NameFilter) -> Iterator[Object]:
-        """Yield selected objects below a prefix, without the marks of folders in consoles."""
+        """Yield the selected objects below a prefix.
+
+        Empty objects with which consoles mark folders are omitted.
+        """
         for listed, neighbour in self.list(uri, names=names):
             if listed.stored_size or not listed.uri.endswith("/"):
                 yield listed, neighbour

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An object's S3 metadata: the user's entries, and entries that s3crypt adds in every mode.
+"""The S3 metadata of an object: the user's entries, and entries that s3crypt adds in every mode.
 
     s3crypt-write           for a conditional write in a server-side mode: a random token, by which
                             the writer recognizes its object if S3's reply was lost
@@ -7,8 +7,8 @@
     mtime                   the time of the last write to the file that the object was made of, in
                             seconds since 1970 with up to nine decimals, as rclone writes it
 
-The last one is an entry of the user's, and is kept and copied like these. Entries of a client-side
-format belong in the format's module.
+`mtime` is an entry of the user: it is kept and copied like the user's other entries. The entries of
+a client-side format belong in the module of the format.
 """
 
 import re
@@ -26,7 +26,7 @@ ANNOTATIONS_OF = "s3crypt-annotations-of"
 MTIME = "mtime"
 
 MAX_METADATA_LENGTH = 2048  # S3's limit on names and values together
-# Names and values are sent as HTTP headers, whose values lose leading and trailing spaces.
+# Names and values are sent as HTTP headers. The values of headers lose leading and trailing spaces.
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"([!-~]([\t -~]*[!-~])?)?")
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
@@ -36,24 +36,25 @@ _SECONDS = re.compile(r"(-?)([0-9]{1,11})(?:\.([0-9]{1,9})[0-9]{0,30})?")
 
 
 def new_token(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return the entry of a new write token, or no entry if it would exceed S3's limit of 2 KB."""
+    """Return the entry with a new write token. Return {} if it would exceed S3's limit of 2 KB."""
     return fitting(metadata, {WRITE: token_hex(16)})
 
 
 def fitting(metadata: Mapping[str, str], entry: Mapping[str, str]) -> dict[str, str]:
-    """Return the entries in `entry`, or no entry if they would exceed S3's limit of 2 KB."""
+    """Return the entries in `entry`. Return {} if they would exceed S3's limit of 2 KB."""
     return dict(entry) if _length({**metadata, **entry}) <= MAX_METADATA_LENGTH else {}
 
 
 def without_token(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return the metadata without the token of the write that made the object."""
+    """Return the metadata without the write token of the object."""
     return {name: value for name, value in metadata.items() if name != WRITE}
 
 
 def of_reply(reply: Mapping[str, Any]) -> dict[str, str]:
-    """Return an object's metadata with names in lower case, as S3 returns them.
+    """Return the metadata in a reply, with names in lower case.
 
-    HTTP headers are case-insensitive, and servers written in Go send `X-Amz-Meta-S3crypt-Edks`.
+    S3 returns names in lower case, but the names of HTTP headers are case-insensitive: servers
+    written in Go send `X-Amz-Meta-S3crypt-Edks`.
     """
     return {name.lower(): value for name, value in reply.get("Metadata", {}).items()}
 
@@ -64,14 +65,14 @@ def of_user(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def of_time(time_ns: int) -> dict[str, str]:
-    """Return the entry of a file's modification time, given in nanoseconds since 1970."""
+    """Return the entry for a file's modification time, which is given in nanoseconds since 1970."""
     seconds, decimals = divmod(abs(time_ns), 10**9)
     fraction = f".{decimals:09}".rstrip("0").rstrip(".")
     return {MTIME: f"{'-' if time_ns < 0 else ''}{seconds}{fraction}"}
 
 
 def time_of(metadata: Mapping[str, str]) -> int | None:
-    """Return a file's modification time in nanoseconds, or None if there is no valid entry."""
+    """Return a file's modification time in nanoseconds. Return None without a valid entry."""
     found = _SECONDS.fullmatch(metadata.get(MTIME, ""))
     if found is None:
         return None
@@ -81,12 +82,12 @@ def time_of(metadata: Mapping[str, str]) -> int | None:
 
 
 def check_user(metadata: Mapping[str, str]) -> None:
-    """Refuse entries that S3 cannot store, or would not return unchanged.
+    """Refuse entries that S3 cannot store or would not return unchanged.
 
     Raises:
-        ConfigError: An entry is not valid text of a header; two names differ only by case; a name
+        ConfigError: An entry is not valid text for a header; two names differ only by case; a name
             begins with `s3crypt-`, or is a name of the Amazon S3 Encryption Client; or the entries
-            take more than 2 KB.
+            need more than 2 KB.
     """
     _check_texts("metadata", metadata)
     for name in metadata:
@@ -125,7 +126,8 @@ def check_tags(tags: Mapping[str, str]) -> None:
     """Refuse tags that S3 would refuse.
 
     Raises:
-        ConfigError: The tags are too many or too long, or have characters that tags must not have.
+        ConfigError: There are too many tags, or a tag is too long or has characters that are not
+            permitted.
     """
     _check_texts("tags", tags)
     if len(tags) > _MAX_TAGS:
@@ -150,10 +152,10 @@ def _is_of_tags(character: str) -> bool:
 
 
 def check_headers(headers: Mapping[str, object]) -> None:
-    """Refuse values of headers, by the names of their arguments, that cannot be sent.
+    """Refuse values that cannot be sent in headers. `headers` has them by argument name.
 
     Raises:
-        ConfigError: A value is not valid text of a header.
+        ConfigError: A value is not valid text for a header.
     """
     for name, value in headers.items():
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
@@ -168,10 +170,10 @@ def _check_texts(what: str, pairs: Mapping[str, str]) -> None:
 
 
 def check_length(metadata: Mapping[str, str]) -> None:
-    """Refuse metadata that S3 would refuse, before a byte is sent.
+    """Refuse metadata that is too long for S3, before any byte is sent.
 
     Raises:
-        ConfigError: Names and values take more than 2 KB.
+        ConfigError: Names and values together need more than 2 KB.
     """
     length = _length(metadata)
     if length > MAX_METADATA_LENGTH:

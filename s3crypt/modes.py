@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The five ways to encrypt, as frozen values that become request arguments.
+"""The five modes of encryption, as frozen values. They are converted to request arguments.
 
-This module defines which header belongs to which operation. It makes no request.
+This module defines which headers belong to which operation. It makes no request.
 """
 
 from base64 import b64encode
@@ -22,36 +22,37 @@ from .message.frames import check_context
 MIN_FRAME_LENGTH = 4 * 2**10
 BOUND_NAME = "s3crypt:key"
 BOUND_BUCKET = "s3crypt:bucket"
-# The suffixes of names that access points have in a bucket's place: plain access points, those of
-# Object Lambda, Outposts and directory buckets, and multi-Region ones. S3 refuses bucket names with
-# these suffixes.
+# The suffixes of access points' aliases: of plain access points, of Object Lambda, Outposts and
+# directory buckets, and of multi-Region access points. S3 refuses bucket names with these suffixes.
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _ACCESS_POINTS = ("-s3alias", "--ol-s3", "--op-s3", "--xa-s3", ".mrap")
 
 
 @dataclass(frozen=True, slots=True)
 class SSES3:
-    """S3 encrypts, with keys of its own (AES-256)."""
+    """S3 encrypts with its own keys (AES-256)."""
 
     name: ClassVar[str] = "sse-s3"
 
     def write_arguments(self) -> dict[str, object]:
-        """Return the arguments of a request that makes an object."""
+        """Return the arguments for a request that creates an object."""
         return {"ServerSideEncryption": "AES256"}
 
     def read_arguments(self) -> dict[str, object]:
-        """Return no arguments: this mode needs them only in requests that make an object."""
+        """Return {}: this mode needs arguments only in requests that create an object."""
         return {}
 
 
 @dataclass(frozen=True, slots=True)
 class SSEKMS:
-    """S3 encrypts under a KMS key.
+    """S3 encrypts with a KMS key.
 
     Attributes:
-        key: Key ARN, id or alias; as on the command line, `kms:alias/NAME`, too.
-        context: Pairs for KMS to bind and log, besides S3's own; stored in the clear.
-        bucket_key: Let S3 reuse one bucket-level data key: up to 99 % fewer KMS requests.
+        key: The key's ARN, id or alias. A prefix `kms:`, as on the command line, is permitted.
+        context: Pairs for the encryption context, in addition to S3's own pair. KMS binds and logs
+            them, and S3 stores them unencrypted.
+        bucket_key: Whether S3 reuses one data key per bucket. This saves up to 99 % of the requests
+            to KMS.
     """
 
     key: str
@@ -64,7 +65,7 @@ class SSEKMS:
         object.__setattr__(self, "context", _text_pairs(self.context))
 
     def write_arguments(self) -> dict[str, object]:
-        """Return the arguments of a request that makes an object."""
+        """Return the arguments for a request that creates an object."""
         return {
             "ServerSideEncryption": "aws:kms",
             "BucketKeyEnabled": self.bucket_key,
@@ -72,17 +73,18 @@ class SSEKMS:
         }
 
     def read_arguments(self) -> dict[str, object]:
-        """Return no arguments: S3 refuses KMS headers in requests that make no object."""
+        """Return {}: S3 refuses KMS headers in requests that do not create an object."""
         return {}
 
 
 @dataclass(frozen=True, slots=True)
 class DSSEKMS:
-    """S3 encrypts twice, under a KMS key. There is no bucket key for this mode.
+    """S3 encrypts twice, with a KMS key. There is no bucket key for this mode.
 
     Attributes:
-        key: Key ARN, id or alias; as on the command line, `kms:alias/NAME`, too.
-        context: Pairs for KMS to bind and log, besides S3's own; stored in the clear.
+        key: The key's ARN, id or alias. A prefix `kms:`, as on the command line, is permitted.
+        context: Pairs for the encryption context, in addition to S3's own pair. KMS binds and logs
+            them, and S3 stores them unencrypted.
     """
 
     key: str
@@ -94,23 +96,23 @@ class DSSEKMS:
         object.__setattr__(self, "context", _text_pairs(self.context))
 
     def write_arguments(self) -> dict[str, object]:
-        """Return the arguments of a request that makes an object."""
+        """Return the arguments for a request that creates an object."""
         return {
             "ServerSideEncryption": "aws:kms:dsse",
             **_kms_arguments(self.key, self.context),
         }
 
     def read_arguments(self) -> dict[str, object]:
-        """Return no arguments: S3 refuses KMS headers in requests that make no object."""
+        """Return {}: S3 refuses KMS headers in requests that do not create an object."""
         return {}
 
 
 @dataclass(frozen=True, slots=True)
 class SSEC:
-    """S3 encrypts under the caller's key, which every request contains and S3 does not keep.
+    """S3 encrypts with the caller's key. Every request contains the key, and S3 does not store it.
 
     Attributes:
-        key: 32 random bytes, the *customer key*. Objects cannot be read without it.
+        key: 32 random bytes, the *customer key*. Without it, objects cannot be read.
     """
 
     key: bytes = field(repr=False)
@@ -122,20 +124,15 @@ class SSEC:
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
-        """Return the mode with the key in a file: 32 raw bytes, or their hex or base64.
-
-        Raises:
-            KeyFileNotFoundError: The file does not exist.
-            ConfigError: The file cannot be read, holds no such key, or other users can write to it.
-        """
+        """Return the mode with the key in a file. The file contains 32 raw bytes, hex or base64."""
         return cls(read_key_file(path))
 
     def write_arguments(self) -> dict[str, object]:
-        """Return the arguments of a request that makes an object or a part of one."""
+        """Return the arguments for a request that creates an object or a part of an object."""
         return self.read_arguments()
 
     def read_arguments(self) -> dict[str, object]:
-        """Return the arguments of all other requests about the object, which need the key too."""
+        """Return the arguments for all other requests about the object, which need the key, too."""
         return {
             "SSECustomerAlgorithm": "AES256",
             "SSECustomerKey": b64encode(self.key).decode(),
@@ -143,40 +140,41 @@ class SSEC:
         }
 
     def copy_source_arguments(self) -> dict[str, object]:
-        """Return the arguments of a copy whose source is encrypted with this key."""
+        """Return the arguments for a copy whose source is encrypted with this key."""
         return {f"CopySource{name}": value for name, value in self.read_arguments().items()}
 
     @property
     def key_md5(self) -> str:
-        """Return the base64 MD5 by which S3 distinguishes keys."""
+        """Return the MD5 of the key in base64. S3 distinguishes keys by it."""
         return b64encode(md5(self.key, usedforsecurity=False).digest()).decode()
 
 
 @dataclass(frozen=True, slots=True)
 class ClientSide:
-    """This process encrypts, before S3 sees a byte: an AWS Encryption SDK message.
+    """This process encrypts before any byte is sent to S3.
+
+    The object is an AWS Encryption SDK message.
 
     Attributes:
-        keyring: Wraps each object's data key. The text of a key is accepted too, as on the
+        keyring: The keyring that wraps each object's data key, or the text of a key as on the
             command line: `kms:alias/NAME`, `aes:NAMESPACE/NAME=FILE`.
-        context: Pairs bound to each object and stored in it *in the clear*. On read, an object
-            must have these pairs.
-        signed: Add an ECDSA P-384 signature over the whole object, and demand a signature on read.
-            Signed objects are slower and read in order. A signature helps only if readers must
-            not be able to write: if their KMS permissions allow decryption of data keys, but not
-            generation.
-        frame_length: Plaintext bytes of a frame: a multiple of 128, 4 KiB to 64 MiB.
-        key_location: `header`: the object is self-contained. `metadata`: the wrapped key is in
-            the object's S3 metadata, and changing the wrapping key moves no object byte.
-        bind_name: Bind the object's name, so that two objects of a bucket cannot be swapped. A
-            `CachingKeyring` needs False.
-        bind_bucket: Bind the bucket too, so that objects of the same name cannot be swapped between
-            buckets. A reader then refuses objects that are not bound to a bucket. After replication
-            or failover the bucket differs: `written_in` names the bucket an object is bound to.
-
-    Raises:
-        ConfigError: An argument is invalid, or a `CachingKeyring` is combined with `bind_name` or
-            `signed`.
+        context: Pairs that are bound to each object. The object contains them *unencrypted*. A read
+            refuses an object without these pairs.
+        signed: Whether to add an ECDSA P-384 signature over the whole object, and to require a
+            signature when reading. Signed objects are slower, and are read in order. A signature is
+            useful only if readers must not be able to write, that is if their KMS permissions allow
+            them to decrypt data keys, but not to generate data keys.
+        frame_length: The number of plaintext bytes of a frame: a multiple of 128, from 4 KiB to 64
+            MiB.
+        key_location: With `header`, the object contains its wrapped key. With `metadata`, the
+            wrapped key is in the object's S3 metadata, and the wrapping key can be changed without
+            transferring the object's bytes.
+        bind_name: Whether to bind the object's name, so two objects of a bucket cannot be swapped
+            unnoticed. It must be False with a `CachingKeyring`.
+        bind_bucket: Whether to bind the bucket, too, so objects with the same name cannot be
+            swapped between buckets unnoticed. A reader then refuses objects that are not bound to a
+            bucket. After replication or failover the bucket is another one: then `written_in` must
+            name the bucket to which the object is bound.
     """
 
     keyring: Keyring
@@ -188,7 +186,8 @@ class ClientSide:
     bind_bucket: bool
     name: ClassVar[str] = "client"
 
-    # Not generated by dataclass, since the argument `keyring` may be text, the attribute may not.
+    # The dataclass does not generate this method, because the argument `keyring` may be text, but
+    # the attribute may not.
     def __init__(  # noqa: PLR0913, PLR0917 - what a message may have
         self,
         keyring: Keyring | str,
@@ -230,10 +229,10 @@ class ClientSide:
             )
 
     def object_context(self, object_name: str, bucket: str) -> dict[str, str]:
-        """Return the encryption context of the object of this name in this bucket.
+        """Return the encryption context for an object with this name in this bucket.
 
         Raises:
-            ConfigError: The bucket is to be bound, but an access point's name was given.
+            ConfigError: The bucket must be bound, but the name of an access point was given.
         """
         bound = {BOUND_NAME: object_name} if self.bind_name else {}
         if self.bind_bucket:
@@ -246,11 +245,11 @@ class ClientSide:
         return {**self.context, **bound}
 
     def write_arguments(self) -> dict[str, object]:
-        """Return no arguments: S3 stores the message as an object under the bucket's default."""
+        """Return {}: S3 stores the message like any object, with the bucket's encryption."""
         return {}
 
     def read_arguments(self) -> dict[str, object]:
-        """Return no arguments."""
+        """Return {}: S3 does not know that the object is encrypted."""
         return {}
 
 
@@ -258,22 +257,22 @@ ServerSide = SSES3 | SSEKMS | DSSEKMS | SSEC
 Mode = ServerSide | ClientSide
 """Any of the five modes: `SSES3`, `SSEKMS`, `DSSEKMS`, `SSEC` and `ClientSide`."""
 
-# The value that S3 reports in x-amz-server-side-encryption for each mode. SSE-C has its own header.
+# The value of the header x-amz-server-side-encryption for each mode. SSE-C has another header.
 REPORTED = {"sse-s3": "AES256", "sse-kms": "aws:kms", "dsse-kms": "aws:kms:dsse"}
 
 
 def is_access_point(bucket: str) -> bool:
-    """Return whether a bucket's name is really an access point's ARN or alias."""
+    """Return whether `bucket` is the ARN or the alias of an access point."""
     return bucket.startswith("arn:") or bucket.endswith(_ACCESS_POINTS)
 
 
 def binds_bucket(mode: Mode | None) -> bool:
-    """Return whether objects of a mode are bound to their bucket."""
+    """Return whether objects in this mode are bound to their bucket."""
     return isinstance(mode, ClientSide) and mode.bind_bucket
 
 
 def reported_mode(reply: Mapping[str, object]) -> str | None:
-    """Return the name of the server-side mode that a reply's headers report, or None."""
+    """Return the server-side mode that the headers of a reply report. Return None without one."""
     if reply.get("SSECustomerAlgorithm"):
         return "sse-c"
     reported = reply.get("ServerSideEncryption")
@@ -281,7 +280,7 @@ def reported_mode(reply: Mapping[str, object]) -> str | None:
 
 
 def _service_key(key: object, mode: str) -> str:
-    """Return the KMS name of a key, which may be given with `kms:`, as on the command line."""
+    """Return the name of a KMS key without the prefix `kms:`. Refuse any other key."""
     name = kms_name(key) or key
     if not name or not isinstance(name, str) or name.startswith(("aes:", "rsa:", "kms:")):
         raise ConfigError(
@@ -301,7 +300,10 @@ def _text_pairs(context: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _object_context(context: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the caller's pairs of a client-side context; refuse names reserved for binding."""
+    """Return the caller's pairs of a client-side context.
+
+    Refuse names that are reserved for binding.
+    """
     pairs = _text_pairs(context)
     check_context(pairs)
     for bound, option in ((BOUND_NAME, "bind_name"), (BOUND_BUCKET, "bind_bucket")):

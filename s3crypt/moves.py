@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Moves of one object or file: the source is deleted once its target is stored and confirmed.
+"""Move one object or file: the source is deleted after its target was stored and confirmed.
 
-A source is deleted only if it is still the one that was read. A move inside S3 is a copy with a
-deletion, which `rotation` performs.
+A source is deleted only if it is still the object or file that was read. A move inside S3 is a copy
+followed by a deletion, which `rotation` performs.
 """
 
 import os
@@ -28,7 +28,7 @@ from .transfer.conditions import IF_ABSENT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """The arguments of `S3Crypt.move`, beside the source and the target."""
+    """The arguments of `S3Crypt.move`, without the source and the target."""
 
     to: Mode | None
     if_absent: bool
@@ -42,7 +42,10 @@ class Move:
 def move(
     objects: Objects, mode: Mode | None, source: str | Path, target: str | Path, how: Move
 ) -> ObjectInfo:
-    """Move one object or file; `mode` is the mode that an object is read in. See `S3Crypt.move`."""
+    """Move one object or file.
+
+    `mode` is the mode in which an object is read. `S3Crypt.move` documents the other arguments.
+    """
     if is_uri(source) and is_uri(target):
         return _move_inside_s3(objects, mode, str(source), str(target), how)
     if is_uri(source):
@@ -66,7 +69,7 @@ def move(
 
 
 def is_uri(place: str | Path) -> bool:
-    """Return whether a source or target is in S3."""
+    """Return whether a source or a target is a URI of S3."""
     return isinstance(place, str) and place.startswith("s3://")
 
 
@@ -95,7 +98,7 @@ def move_into_s3(  # noqa: PLR0913 - as `Objects.write` has them
     conditions: Mapping[str, str],
     progress: Progress | None = None,
 ) -> ObjectInfo:
-    """Store a file as an object, and remove the file if its inode, size and time are unchanged."""
+    """Store a file as an object. Then remove the file if its inode, size and time are unchanged."""
     with moved_away(path, location) as source:
         return objects.write(
             source, location, mode, described, conditions=conditions, progress=progress
@@ -112,7 +115,10 @@ def move_out_of_s3(  # noqa: PLR0913 - as `Objects.fetch` has them
     keeps_time: bool = False,
     progress: Progress | None = None,
 ) -> ObjectInfo:
-    """Write an object to a file, flush that to the disk, and delete the object if unchanged."""
+    """Write an object to a file and flush it to the disk.
+
+    Then delete the object if it is unchanged.
+    """
     _check_plain(path)
     refuse_move_of_instruction_file(objects.client, location)
     info = objects.fetch(
@@ -125,7 +131,7 @@ def move_out_of_s3(  # noqa: PLR0913 - as `Objects.fetch` has them
 
 
 def _check_plain(path: str | Path) -> None:
-    """Refuse a device or a pipe, which would not keep what is written to it."""
+    """Refuse a device or a pipe, because it would not keep the written bytes."""
     try:
         state = os.stat(path)  # noqa: PTH116 - text or a path
     except OSError:

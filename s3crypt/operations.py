@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operations of AWS that the library requests, by the names of a client's methods.
+"""The AWS operations that the library requests, with the names of the clients' methods.
 
-A misspelt name is a type error. The list grows with the library and holds no unused name.
+A misspelt name is a type error. The list contains only names that are used.
 """
 
 from typing import Literal, TypeAlias

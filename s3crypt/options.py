@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of a mode, once: `ModeChoice` has a field for each.
+"""The options of a mode, defined once: `ModeChoice` has a field for each option.
 
-The field's `Option` defines how the option is written. Every interface with options derives them
-from this table: the command line and the environment (`s3crypt_cli.options`), the file system's
+The `Option` of a field defines how the option is written. Every interface with options derives them
+from these fields: the command line and the environment (`s3crypt_cli.options`), the file system's
 storage options, and text. A new option needs a field here, and an argument of its mode in `modes`.
 
-Neither boto3 nor a cipher is loaded before a mode is made: the command reads the table to print its
-help, and a program that only passes options on need not have the files of their keys.
+boto3 and ciphers are loaded only when a mode is made, because the command prints its help from this
+table. The files of keys are read only then, because a program that only passes options on may not
+have the files.
 """
 
 import math
@@ -36,8 +37,8 @@ from .local.key_files import key_file
 if TYPE_CHECKING:
     from .modes import Mode
 
-# The use of an option in a command: to write, read or describe an object, to rotate it from its
-# present mode or key, or to seal or open a message without S3.
+# The uses of an option in commands: to write, read or describe an object, to rotate it from its
+# present mode or key, and to seal or open a message without S3.
 Use: TypeAlias = Literal["write", "read", "describe", "rotate-from", "seal", "open"]
 Kind: TypeAlias = Literal["keys", "pairs", "file", "flag", "size", "seconds", "choice"]
 _CLIENT = frozenset({"client"})
@@ -46,18 +47,19 @@ _WITH_KEY = frozenset({"sse-kms", "dsse-kms", "client"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """How an option is written. Its name, type and default are those of its field.
+    """How an option is written. Its name, type and default are those of its field in `ModeChoice`.
 
     Attributes:
-        kind: The kind of value. `keys`: one key, or several. `pairs`: NAME=VALUE on the command
+        kind: The kind of its value. `keys`: one or several keys. `pairs`: NAME=VALUE on the command
             line. `file`: the name of a file. `flag`: True or False; a flag that is True by default
-            is `--no-NAME` on the command line. `size`: bytes, also as 64KiB. `seconds`: a number
-            above 0. `choice`: a value of `choices`.
-        modes: The names of the modes that take the option.
-        help: The command's help text for each use. Commands of other uses lack the option.
+            is `--no-NAME` on the command line. `size`: a number of bytes, also in forms such as
+            64KiB. `seconds`: a number greater than 0. `choice`: one of `choices`.
+        modes: The names of the modes that have the option.
+        help: The help text of the command for each use. A command for another use does not have the
+            option.
         choices: The possible values of a `choice`.
-        in_environment: Whether the environment may set the option for the command. An option that
-            weakens checks on reading must be given with each command instead.
+        in_environment: Whether the option can be set in the environment for the command. If False,
+            it must be given with each command, because it weakens checks on reading.
     """
 
     kind: Kind
@@ -77,7 +79,10 @@ def _option(  # noqa: PLR0913 - a row of the table
     choices: tuple[str, ...] = (),
     in_environment: bool = True,
 ) -> Mapping[str, Option]:
-    """Return a field's metadata: its option, with a help text for `uses` and for each other use."""
+    """Return the metadata of a field with its option.
+
+    `text` is the help text for `uses`; `other_uses` has the help texts for other uses.
+    """
     return {
         "option": Option(
             kind=kind,
@@ -91,21 +96,23 @@ def _option(  # noqa: PLR0913 - a row of the table
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModeChoice:
-    """A mode given by options in text, checked. No key's file is read before `make`.
+    """A mode that is given by options in text. The options are checked.
+
+    The files of keys are not read before `make` is called.
 
     Attributes:
-        mode: A name in `MODES`. If left out, a key implies `client`, and a customer key's file
-            implies `sse-c`.
-        key: As for `keyring_of`; for `sse-kms` and `dsse-kms` one KMS key.
-        context: Encryption context.
+        mode: A name in `MODES`. If None, a key implies the mode `client`, and a file with a
+            customer key implies `sse-c`.
+        key: The keys, as for `keyring_of`. For `sse-kms` and `dsse-kms`, exactly one KMS key.
+        context: The encryption context.
         sse_c_key_file: The file with the customer key: 32 raw bytes, hex or base64.
-        signed, frame_length, key_location, bind_name, bind_bucket: As for `ClientSide`, with the
-            same defaults.
-        cache_data_keys: Seconds, as for `keyring_of`. It needs `bind_name=False`.
-        spell: Formats an option for errors.
+        signed, frame_length, key_location, bind_name, bind_bucket: The arguments of `ClientSide`,
+            with the same defaults.
+        cache_data_keys: The number of seconds, as for `keyring_of`. It needs `bind_name=False`.
+        spell: Returns an option in the form in which errors show it.
 
     Raises:
-        ConfigError: The options do not fit together.
+        ConfigError: The options contradict each other.
     """
 
     mode: str | None = None
@@ -179,7 +186,8 @@ class ModeChoice:
             _CLIENT,
             "Do not bind the object's name into the message.",
             ("write", "read", "describe"),
-            # On read, this option accepts an object under any name.
+            # It cannot be set in the environment because, on reading, it accepts an object under
+            # any name.
             in_environment=False,
         ),
     )
@@ -203,7 +211,8 @@ class ModeChoice:
             _CLIENT,
             "Let a data key serve objects of one context for so long; needs --no-bind-name.",
             ("write", "read"),
-            # This option weakens the same check as --no-bind-name.
+            # It cannot be set in the environment because it weakens the same check as
+            # --no-bind-name.
             in_environment=False,
         ),
     )
@@ -235,7 +244,7 @@ class ModeChoice:
             _service_key(self.mode, keys, self.spell)
 
     def _check_cacheable(self) -> None:
-        """Refuse a cache beside options that give each object a context of its own."""
+        """Refuse a cache together with options for which each object has a different context."""
         cache = self.spell("cache_data_keys")
         if self.bind_name:
             raise ConfigError(
@@ -251,12 +260,15 @@ class ModeChoice:
             )
 
     def __str__(self) -> str:
-        """Return the given options, written as in Python and storage options."""
+        """Return the given options in the form of Python and of storage options."""
         given = {"mode": self.mode, **{name: getattr(self, name) for name in asked_of(self)}}
         return ", ".join(f"{name}={value!r}" for name, value in given.items())
 
     def anchored(self) -> Self:
-        """Return the same choice with absolute paths, for other directories and processes."""
+        """Return the same choice with absolute paths.
+
+        It is valid in other directories and processes.
+        """
         return replace(self, **self.paths())
 
     def paths(self) -> dict[str, Any]:
@@ -273,10 +285,12 @@ class ModeChoice:
     def make(
         self, session: SessionSource = None, *, allow_plain_http: bool = False
     ) -> "Mode | None":
-        """Return the mode, or None if no option was given. The arguments are as for `keyring_of`.
+        """Return the mode. Return None if no option was given.
+
+        `keyring_of` documents the arguments.
 
         Raises:
-            ConfigError: A key's file cannot be read.
+            ConfigError: The file of a key cannot be read.
         """
         if self.mode is None:
             return None
@@ -302,14 +316,14 @@ class ModeChoice:
         return kind(_service_key(self.mode, keys, self.spell), **more)
 
 
-# Every option by its name, in the order of help texts and errors.
+# All options by name, in the order in which help texts and errors show them.
 OPTIONS: Mapping[str, Option] = MappingProxyType(
     {each.name: each.metadata["option"] for each in fields(ModeChoice) if each.metadata}
 )
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {each.name: each.default for each in fields(ModeChoice)}
 )
-# The options that each mode takes.
+# The names of the options that each mode has.
 MODES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         mode: frozenset(name for name, option in OPTIONS.items() if mode in option.modes)
@@ -319,12 +333,18 @@ MODES: Mapping[str, frozenset[str]] = MappingProxyType(
 
 
 def asked_of(options: Any) -> list[str]:
-    """Return the names of the options, attributes of an object here, that differ from defaults."""
+    """Return the names of the options that are not at their default.
+
+    The options are attributes of the argument.
+    """
     return given_among({name: getattr(options, name) for name in OPTIONS})
 
 
 def given_among(values: Mapping[str, Any]) -> list[str]:
-    """Return the names of the options, items of a mapping here, that differ from defaults."""
+    """Return the names of the options that are not at their default.
+
+    The options are items of the argument.
+    """
     return [
         name
         for name, option in OPTIONS.items()
@@ -333,7 +353,7 @@ def given_among(values: Mapping[str, Any]) -> list[str]:
 
 
 def implied_mode(options: Collection[str], *, spell: Spell = as_keyword) -> str | None:
-    """Return the mode that the given options imply, or None if they imply no mode.
+    """Return the mode that the given options imply. Return None if they imply no mode.
 
     Raises:
         ConfigError: The options imply two modes.
@@ -355,7 +375,10 @@ def _asks(option: Option, value: object, default: object) -> bool:
 
 
 def _check_type(option: Option, value: object, spelled: str) -> None:
-    """Refuse a value of the wrong type: settings and the environment often yield text."""
+    """Refuse a value with the wrong type.
+
+    Values from settings and the environment often are text.
+    """
     if option.kind == "flag":
         if not isinstance(value, bool):
             # The text "false", for example from a setting, would count as true.

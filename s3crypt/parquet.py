@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Master keys for Parquet's own encryption, held by keyrings. Needs pyarrow.
+"""Master keys for the encryption of Parquet files, in keyrings. This module needs pyarrow.
 
     factory = crypto_factory({"footer": KMSKeyring("alias/lake"), "pay": KMSKeyring("alias/hr")})
 
@@ -44,32 +44,33 @@ __all__ = ["FileKeys", "ParquetKmsClient", "crypto_factory", "file_keys"]
 MASTER_KEY = "s3crypt:parquet-master-key"
 _FORMAT = "s3crypt-1"
 _LENGTHS = (16, 24, 32)
-# The file beside a Parquet file that stores its wrapped keys (internal_key_material=False).
+# The file beside a Parquet file that contains its wrapped keys if internal_key_material=False.
 _BESIDE = "_KEY_MATERIAL_FOR_{name}.json"
 
 
 def crypto_factory(keyrings: Mapping[str, Keyring | str]) -> CryptoFactory:
-    """Return a pyarrow factory of encryption properties, with master keys held by keyrings.
+    """Return a pyarrow factory of encryption properties. The master keys are in keyrings.
 
-    Use one factory for many files: it caches keys, for ten minutes by default.
+    Use one factory for many files, because it caches keys, by default for ten minutes.
 
     Args:
-        keyrings: A keyring for each master key, by the identifier that files use for the key. The
-            text of a key is accepted too, as by `s3crypt.configuration.keyring_of`.
+        keyrings: The keyring of each master key, by the identifier of the master key in files. A
+            keyring may be the text of a key, as for `s3crypt.configuration.keyring_of`.
     """
-    # Return the same client each time: pyarrow never frees a client, and requests another one
-    # whenever its cache expires. The connection's settings are not needed: a keyring has its KMS.
+    # The same client is returned each time, because pyarrow never frees a client and requests
+    # another client whenever its cache expires. The settings of the connection are not needed,
+    # because each keyring has its own KMS client.
     client = ParquetKmsClient(keyrings)
     return CryptoFactory(lambda _: client)
 
 
 @dataclass(frozen=True, slots=True)
 class FileKeys:
-    """The data keys of one Parquet file, in the clear. They decrypt only that file.
+    """The plain data keys of one Parquet file. They decrypt only this file.
 
     Attributes:
-        footer: The key of the footer, and of encrypted columns without a key of their own.
-        columns: The keys of columns, by the column's path in the schema, joined by dots.
+        footer: The key of the footer, and of encrypted columns that do not have their own key.
+        columns: The keys of columns. A column is named by its path in the schema, joined by dots.
     """
 
     footer: bytes = field(repr=False)
@@ -77,20 +78,21 @@ class FileKeys:
 
 
 def file_keys(source: str | Path | BinaryIO, keyrings: Mapping[str, Keyring | str]) -> FileKeys:
-    """Return the data keys of an encrypted Parquet file, for readers that take plain keys.
+    """Return the data keys of an encrypted Parquet file, for readers that accept plain keys.
 
-    The footer is verified with its key before the keys of columns are looked for in it. A column
-    whose master key is not among the keyrings is left out. Each key encryption key is unwrapped
-    once. No page is read.
+    The footer is verified with its key before the keys of the columns are read from it. A column is
+    left out if there is no keyring for its master key. Each key encryption key is unwrapped once.
+    The pages of the file are not read.
 
     Args:
-        source: A path, or a seekable file open for reading bytes. If the wrapped keys are in a
-            file beside the Parquet file, it must be a path.
-        keyrings: As for `crypto_factory`; the footer's master key must be among them.
+        source: A path, or a seekable binary file. If the wrapped keys are in a file beside the
+            Parquet file, it must be a path.
+        keyrings: The keyrings, as for `crypto_factory`. There must be one for the footer's master
+            key.
 
     Raises:
-        ConfigError: No keyring was given for the footer's master key, or the source is no file.
-        FormatError: The source is no Parquet file, or its keys were not wrapped by s3crypt.
+        ConfigError: There is no keyring for the footer's master key, or the source is not a file.
+        FormatError: The source is not a Parquet file, or s3crypt did not wrap its keys.
         IntegrityError: The footer or a wrapped key was changed, or a keyring's key does not fit.
         KeyUnavailableError: A wrapping key cannot be used now, or has another name.
         LocalFileNotFoundError: The file does not exist.
@@ -109,17 +111,19 @@ def file_keys(source: str | Path | BinaryIO, keyrings: Mapping[str, Keyring | st
 
 
 class ParquetKmsClient(KmsClient):  # type: ignore[misc] # pyarrow publishes no types
-    """Wraps the keys of Parquet files with keyrings, each key bound to its master key.
+    """Wraps the keys of Parquet files with keyrings. Each key is bound to its master key.
 
-    A key that was wrapped for one identifier does not unwrap for another, even if both identifiers
-    have the same keyring. `RSAKeyring` cannot bind a key, so each identifier needs its own one.
+    A key that was wrapped for one identifier cannot be unwrapped for another identifier, even if
+    both have the same keyring. `RSAKeyring` cannot bind a key, so with it each identifier needs a
+    different keyring.
 
     Args:
-        keyrings: A keyring for each master key. It is a mapping and not a function, because a file
-            names the master keys that are looked up, and anyone can make a file.
+        keyrings: The keyring of each master key. This is a mapping and not a function, because the
+            names that are looked up come from files, and anyone can make a file.
 
     Raises:
-        ConfigError: A keyring uses PKCS #1 v1.5: a file has no proof of the key it unwraps.
+        ConfigError: A keyring uses PKCS #1 v1.5. A Parquet file cannot verify a key that such a
+            keyring unwraps.
     """
 
     def __init__(self, keyrings: Mapping[str, Keyring | str]) -> None:
@@ -138,10 +142,10 @@ class ParquetKmsClient(KmsClient):  # type: ignore[misc] # pyarrow publishes no 
                 )
 
     def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> str:
-        """Return the wrapped key as text.
+        """Return the key, wrapped by the master key's keyring, as text.
 
         Raises:
-            ConfigError: No keyring was given for the master key, or the keyring cannot wrap.
+            ConfigError: There is no keyring for the master key, or the keyring cannot wrap.
             KeyUnavailableError: The wrapping key cannot be used now.
         """
         if len(key_bytes) not in _LENGTHS:
@@ -155,10 +159,10 @@ class ParquetKmsClient(KmsClient):  # type: ignore[misc] # pyarrow publishes no 
         """Return the key that was wrapped for this master key.
 
         Raises:
-            ConfigError: No keyring was given for the master key.
+            ConfigError: There is no keyring for the master key.
             FormatError: The text does not have the form that `wrap_key` returns.
-            IntegrityError: The text was changed, or belongs to another master key, or the keyring's
-                key of this name is not the wrapping key.
+            IntegrityError: The text was changed or belongs to another master key, or a key of the
+                keyring has the name of the wrapping key but is not the wrapping key.
             KeyUnavailableError: The keyring has no key with the name of the wrapping key, or the
                 wrapping key cannot be used now.
         """
@@ -180,9 +184,9 @@ class ParquetKmsClient(KmsClient):  # type: ignore[misc] # pyarrow publishes no 
 class _Unwrapping:
     """Unwraps the data keys of one file.
 
-    Key material has pyarrow's and Spark's format: JSON of the type PKMT1, in the Parquet file or in
-    a file beside it. With double wrapping, the keyring's key wraps a key encryption key, which
-    wraps the data key.
+    The key material has the format of pyarrow and Spark: JSON of the type PKMT1, in the Parquet
+    file or in a file beside it. With double wrapping, the keyring wraps a key encryption key, and
+    this key wraps the data key.
     """
 
     def __init__(
@@ -205,7 +209,7 @@ class _Unwrapping:
         return found
 
     def data_key(self, material: Mapping[str, Any]) -> bytes:
-        """Return the data key that key material contains, unwrapped."""
+        """Return the unwrapped data key in the key material."""
         identifier, wrapped = material["masterKeyID"], material["wrappedDEK"]
         if not material.get("doubleWrapping"):
             return self._unwrap(wrapped, identifier)
@@ -228,7 +232,7 @@ class _Unwrapping:
 
     @cached_property
     def _beside(self) -> dict[str, Any]:
-        """Return the key material in the file beside the Parquet file, by reference."""
+        """Return the contents of the file beside the Parquet file: key material by reference."""
         if self._path is None:
             raise ConfigError(
                 f"{self.name}: The wrapped keys are in a file beside this one.",
@@ -255,7 +259,7 @@ class _Unwrapping:
 
 @contextmanager
 def _opened(source: str | Path | BinaryIO) -> Iterator[BinaryIO]:
-    """Yield the source as an open file; a file that the caller opened stays open."""
+    """Yield the source as an open file. A file that the caller opened is not closed."""
     if isinstance(source, str | os.PathLike):
         if "://" in str(source):
             raise ConfigError(
@@ -278,7 +282,7 @@ def _context(identifier: str) -> dict[str, str]:
 
 
 def _parse(wrapped_key: str) -> tuple[tuple[EncryptedDataKey, ...], int]:
-    """Return the EDKs of a wrapped key and the key's length."""
+    """Return the EDKs of a wrapped key, and the length of the key."""
     form, _, rest = wrapped_key.partition(":")
     length, _, edks = rest.partition(":")
     if form == _FORMAT and length in map(str, _LENGTHS):
@@ -292,7 +296,7 @@ def _parse(wrapped_key: str) -> tuple[tuple[EncryptedDataKey, ...], int]:
 
 @contextmanager
 def _noting(identifier: str) -> Iterator[None]:
-    """Add the master key's identifier to errors, as a note."""
+    """Add a note with the master key's identifier to errors."""
     try:
         yield
     except S3CryptError as error:

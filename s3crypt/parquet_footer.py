@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The footer of an encrypted Parquet file: which data keys it has, and how each is wrapped.
+"""The footer of an encrypted Parquet file: which data keys the file has, and how they are wrapped.
 
-The module parses bytes, and verifies them with a key that the caller unwrapped. Keyrings, KMS and
-pages do not belong here. The format is "Parquet Modular Encryption" (Encryption.md and
-parquet.thrift of parquet-format), in Thrift's compact protocol.
+This module parses bytes, and verifies them with a key that the caller has unwrapped. It does not
+use keyrings or KMS, and does not read pages. The format is "Parquet Modular Encryption"
+(Encryption.md and parquet.thrift of parquet-format), in Thrift's compact protocol.
 """
 
 import hmac
@@ -18,39 +18,39 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from .errors import FormatError, IntegrityError, PolicyError
 
-# A file ends with the footer, the footer's length and one of these two values.
+# A file ends with the footer, the footer's length, and one of these two values.
 _MAGIC_OF_ENCRYPTED, _MAGIC_OF_PLAIN = b"PARE", b"PAR1"
 _TAIL_LENGTH = 8
 _NONCE_LENGTH, _TAG_LENGTH = 12, 16
-# The AAD of a footer ends with the type of its module; Encryption.md 4.4.2.
+# The AAD of a footer ends with this module type; see Encryption.md 4.4.2.
 _FOOTER_MODULE = b"\0"
-# FileMetaData has structs in lists in structs, seven deep; parquet.thrift.
+# The maximum depth of nested structs. FileMetaData of parquet.thrift has a depth of seven.
 _DEEPEST = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """A footer as it is stored, not yet verified.
+    """A footer as it is stored. It is not verified yet.
 
     Attributes:
-        name: The name of the file in errors.
-        key_metadata: The writer's description of the footer's key; other writers than s3crypt may
-            leave it empty.
+        name: The name of the file, for errors.
+        key_metadata: The writer's description of the footer's key. It may be empty if the writer
+            was not s3crypt.
     """
 
     name: str
     key_metadata: bytes
     _aad: bytes = field(repr=False)
-    # Nonce, ciphertext and tag; for a plaintext footer, nonce and tag, which are its signature.
+    # Nonce, ciphertext and tag. For a plaintext footer, nonce and tag, which are its signature.
     _sealed: bytes = field(repr=False)
     _plain: bytes | None = field(repr=False)
 
     def column_keys(self, key: bytes) -> dict[str, bytes]:
-        """Verify the footer with its key; return the key metadata of columns.
+        """Verify the footer with its key, and return the key metadata of the columns.
 
         Returns:
-            The stored key metadata of each column with a key of its own, by the column's path,
-            whose parts are joined by dots.
+            The stored key metadata of each column that has its own key. A column is named by its
+            path, joined by dots.
 
         Raises:
             IntegrityError: The key does not fit the footer, or the footer was changed.
@@ -65,7 +65,8 @@ class Footer:
             if self._plain is None:
                 return open_sealed(key, self._sealed, self._aad)
             nonce, tag = self._sealed[:_NONCE_LENGTH], self._sealed[_NONCE_LENGTH:]
-            # Only the tag is the signature. The ciphertext of a plaintext footer is not stored.
+            # Only the tag is stored as the signature. The ciphertext of a plaintext footer is not
+            # stored.
             signed = AESGCM(key).encrypt(nonce, self._plain, self._aad)
         except ValueError:
             raise _failed(self.name) from None
@@ -75,10 +76,10 @@ class Footer:
 
 
 def read_footer(file: BinaryIO, name: str) -> Footer:
-    """Return the footer of an encrypted Parquet file that is open and seekable.
+    """Return the footer of an encrypted Parquet file. The file must be open and seekable.
 
     Raises:
-        FormatError: The file is no Parquet file, was cut short, or needs an AAD prefix.
+        FormatError: The file is not a Parquet file, is truncated, or needs an AAD prefix.
         PolicyError: The file is not encrypted.
     """
     size = file.seek(0, io.SEEK_END)
@@ -100,10 +101,10 @@ def read_footer(file: BinaryIO, name: str) -> Footer:
 
 
 def open_sealed(key: bytes, sealed: bytes, aad: bytes) -> bytes:
-    """Return the plaintext of a nonce, a ciphertext and its tag.
+    """Return the plaintext for a nonce, a ciphertext and its tag. `sealed` has all three.
 
     Raises:
-        ValueError: The tag does not verify with the key, or the input is too short.
+        ValueError: The tag cannot be verified with the key, or the input is too short.
     """
     try:
         return AESGCM(key).decrypt(sealed[:_NONCE_LENGTH], sealed[_NONCE_LENGTH:], aad)
@@ -112,7 +113,7 @@ def open_sealed(key: bytes, sealed: bytes, aad: bytes) -> bytes:
 
 
 def _encrypted(stored: bytes, name: str) -> Footer:
-    """Return an encrypted footer: FileCryptoMetaData, a length and the encrypted bytes."""
+    """Parse an encrypted footer: FileCryptoMetaData, a length, and the encrypted bytes."""
     reader = _Compact(stored)
     crypto = reader.struct()
     sealed = stored[reader.position + 4 :]
@@ -122,7 +123,7 @@ def _encrypted(stored: bytes, name: str) -> Footer:
 
 
 def _plain(stored: bytes, name: str) -> Footer:
-    """Return a plaintext footer: FileMetaData, then the signature."""
+    """Parse a plaintext footer: FileMetaData, then the signature."""
     reader = _Compact(stored)
     metadata = reader.struct()
     if 8 not in metadata:
@@ -137,7 +138,10 @@ def _plain(stored: bytes, name: str) -> Footer:
 
 
 def _aad(algorithm: dict[int, Any], name: str) -> bytes:
-    """Return the AAD of a footer of either algorithm (a union of two equal structs)."""
+    """Return the AAD of a footer.
+
+    `algorithm` is a union of two equal structs, one per algorithm.
+    """
     (fields,) = algorithm.values()
     if fields.get(3):
         raise FormatError(
@@ -148,11 +152,12 @@ def _aad(algorithm: dict[int, Any], name: str) -> bytes:
 
 
 def _column_keys(metadata: dict[int, Any]) -> dict[str, bytes]:
-    """Return the key metadata of columns from a FileMetaData."""
+    """Return the key metadata of the columns in a FileMetaData."""
     found: dict[str, bytes] = {}
     for group in metadata[4]:
         for chunk in group[1]:
-            # ColumnCryptoMetaData is a union: 1 is the footer's key, 2 the column's own key.
+            # ColumnCryptoMetaData is a union. Field 1 means the footer's key, and field 2 is the
+            # column's own key.
             own = chunk.get(8, {}).get(2)
             if own is not None:
                 path = ".".join(part.decode() for part in own[1])
@@ -163,9 +168,9 @@ def _column_keys(metadata: dict[int, Any]) -> dict[str, bytes]:
 
 
 class _Compact:
-    """A reader of Thrift's compact protocol. It returns a struct as a dictionary by field number.
+    """A reader of Thrift's compact protocol. A struct becomes a dictionary by field number.
 
-    Each value consumes at least one byte of the data, so a forged length cannot exhaust memory.
+    Each value takes at least one byte of the data, so a forged length cannot exhaust the memory.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -173,18 +178,18 @@ class _Compact:
         self.position = 0
 
     def struct(self, depth: int = 0) -> dict[int, Any]:
-        """Return the struct at the position, and advance the position past it."""
+        """Return the struct at the position, and move the position to its end."""
         fields: dict[int, Any] = {}
         number = 0
         while head := self._byte():
             delta, kind = head >> 4, head & 15
             number = number + delta if delta else self._integer()
-            # The type of a boolean field is its value: 1 is true, 2 is false.
+            # For a boolean field, the type is the value: 1 is true, and 2 is false.
             fields[number] = kind == 1 if kind in {1, 2} else self._value(kind, depth + 1)
         return fields
 
     def _value(self, kind: int, depth: int) -> Any:
-        """Return the next value, a list's item or a field, of the given type."""
+        """Return the next value (an item of a list, or a field) of the given type."""
         if depth > _DEEPEST:
             raise ValueError("too deep")
         match kind:
@@ -245,7 +250,7 @@ def _failed(name: str) -> IntegrityError:
 
 @contextmanager
 def _parsing(name: str) -> Iterator[None]:
-    """Raise FormatError if the bytes do not conform to parquet.thrift."""
+    """Raise a FormatError if the bytes do not conform to parquet.thrift."""
     try:
         yield
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changes the policies of buckets and keys, with a saved copy and a check of the written policy.
+"""Change the policies of buckets and keys. The old policy is saved, and the new one is verified.
 
     from s3crypt.policy import Document
     from s3crypt.policy_changes import PolicyWriter
@@ -10,7 +10,7 @@
         print(line)
     print(writer.apply(plan).saved)
 
-The rules for merging policies, and for not locking the caller out, are in `s3crypt.policy`.
+`s3crypt.policy` has the rules for merging policies and for not locking out the caller.
 """
 
 import os
@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
     from types_boto3_sts.client import STSClient
 
-# According to KMS's documentation, a new policy takes effect everywhere within seconds in most
-# cases, but may take minutes.
+# According to KMS's documentation, a new policy usually takes effect everywhere within seconds, but
+# this may take minutes. The policy is read again after these numbers of seconds.
 # https://docs.aws.amazon.com/kms/latest/developerguide/accessing-kms.html#programming-eventual-consistency
 _SETTLING_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
 _OWNER_ALONE = 0o600
@@ -61,10 +61,10 @@ _OWNER_ALONE = 0o600
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The bucket or the key whose policy changes.
+    """The bucket or the key whose policy is changed.
 
     Attributes:
-        kind: The kind of the policy: a bucket's or a key's.
+        kind: Whether it is the policy of a bucket or of a key.
         id: The name of the bucket, or the ARN of the key.
     """
 
@@ -77,16 +77,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A planned change to a policy, not made yet.
+    """A planned change of a policy. It has not been made yet.
 
     Attributes:
         target: The bucket or the key.
-        before: The text of the current policy as the service sent it, or None if there is none.
+        before: The text of the current policy as the service sent it. None if there is no policy.
         merged: The current policy, the merged policy, and the differences between them.
         identity: The caller that would make the change.
-        judgement: Whether the caller keeps control of the policy, and for a whole policy of a key
-            the key's account too.
-        is_whole: Whether the wanted policy takes the place of the current one.
+        judgement: Whether the caller keeps control of the policy. If the whole policy of a key is
+            replaced, also whether the key's account keeps control.
+        is_whole: Whether the wanted policy replaces the whole current policy.
     """
 
     target: Target
@@ -107,7 +107,10 @@ class Plan:
         return self.merged.differences
 
     def lines(self) -> Iterator[str]:
-        """Yield the difference as lines for people: `-` marks removed lines, `+` added lines."""
+        """Yield the differences as lines for people.
+
+        `-` marks removed lines, and `+` marks added lines.
+        """
         merged = self.merged
         if merged.changes_version and merged.current is not None:
             old, new = merged.current.version, merged.document.version
@@ -138,12 +141,11 @@ _HEADS = {
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A change that was made and verified by reading the policy back.
+    """A change that was made, and verified by reading the policy back.
 
     Attributes:
-        plan: The plan that was carried out.
-        saved: The file with the policy before the change, or None if no change was needed. If there
-            was no policy, the file has a policy without statements.
+        saved: The file with the policy before the change. None if no change was needed. If there
+            was no policy, the file contains a policy without statements.
     """
 
     plan: Plan
@@ -151,12 +153,12 @@ class Applied:
 
     @property
     def before(self) -> Document:
-        """The policy to pass to `PolicyWriter.plan` in order to undo the change."""
+        """The policy to pass to `PolicyWriter.plan` to undo the change."""
         return self.plan.merged.current or NO_POLICY
 
     @property
     def undo(self) -> str | None:
-        """The command line that undoes the change, or None if nothing was written."""
+        """The command line that undoes the change. None if nothing was written."""
         if self.saved is None:
             return None
         file, target = shlex.quote(str(self.saved)), self.plan.target
@@ -166,11 +168,11 @@ class Applied:
 
 
 class PolicyWriter:
-    """Change the statements whose Sids begin with `S3crypt` in the policies of buckets and keys.
+    """Changes the statements with Sids that begin with `S3crypt` in policies of buckets and keys.
 
     Args:
-        session: boto3 session to make clients from; the default one if left out.
-        allow_plain_http: Let requests go to other machines over plain HTTP.
+        session: The boto3 session that creates the clients. None for boto3's default session.
+        allow_plain_http: Allow requests to other machines over plain HTTP.
 
     Raises from every method:
         ConfigError: An argument is wrong.
@@ -193,23 +195,23 @@ class PolicyWriter:
         self._keys = KeyPolicies(KMS(kms))
 
     def plan(self, wanted: Document, target: str) -> Plan:
-        """Return the change that gives the policy of a target the statements of `wanted`.
+        """Return the change with which the target's policy gets the statements of `wanted`.
 
-        Nothing is changed. `target` is `s3://BUCKET`, or a key's id, ARN or `alias/NAME`.
+        Nothing is changed. `target` is `s3://BUCKET`, or the id, the ARN or `alias/NAME` of a key.
 
         Raises:
             ConfigError: One of s3crypt's statements in `wanted` is not for this target: it has no
-                principal, no action of the target's service, or the resource of another bucket.
+                principal, no action of the target's service, or a resource of another bucket.
         """
         kind, name = _parsed(target)
         check_size(wanted, kind)
         return self._planned(wanted, kind, name, is_whole=False)
 
     def plan_whole(self, wanted: Document, key: str) -> Plan:
-        """Return the change that puts `wanted` in the place of a key's policy.
+        """Return the change that replaces the whole policy of a key by `wanted`.
 
-        Nothing is changed. The plan is refused if the caller, or the key's account, would lose
-        control of the policy.
+        Nothing is changed. If the caller or the key's account would lose control of the policy,
+        `apply` refuses the plan.
 
         Raises:
             ConfigError: KMS would not accept the document, or it is not the policy of a key.
@@ -233,14 +235,14 @@ class PolicyWriter:
         return Plan(where, before, merged, identity, judgement, is_whole)
 
     def apply(self, plan: Plan, *, folder: str | Path = ".") -> Applied:
-        """Make a planned change: save the current policy, write the new one, and read it back.
+        """Make a planned change: save the current policy, write the new policy, and read it back.
 
-        The current policy is saved to a new file in `folder` that only its owner can read. An error
-        or an interrupt after that has a note that names the file.
+        The current policy is saved in a new file in `folder`. Only its owner can read the file. If
+        an error or an interrupt occurs after that, it has a note with the name of the file.
 
         Raises:
-            ConflictError: The policy has changed since the plan was made, and nothing was written;
-                or the policy that was read back is not the written one.
+            ConflictError: The policy has changed since the plan was made, and nothing was written.
+                Or the policy that was read back is not the policy that was written.
         """
         plan.check()
         if not plan.changes:
@@ -279,9 +281,9 @@ class PolicyWriter:
             )
 
     def _read_back(self, plan: Plan) -> None:
-        """Read the policy until it is the written one.
+        """Read the policy repeatedly until it is the policy that was written.
 
-        A policy that is neither the previous nor the written one comes from another writer.
+        If it is neither the previous policy nor the written one, another writer has changed it.
         """
         target, written = plan.target, plan.merged.document
         expected = (written.meaning, written.id) if written.statements else None
@@ -306,7 +308,7 @@ class PolicyWriter:
 
 
 def _check_fits(wanted: Document, kind: Kind, name: str, *, is_whole: bool) -> None:
-    """Refuse statements to be written that are for another kind of policy, or another bucket."""
+    """Refuse statements for another kind of policy or for another bucket."""
     service, word = ("s3", "bucket") if kind is Kind.BUCKET else ("kms", "key")
     for each in wanted.statements:
         if not (each.is_ours or is_whole):
@@ -331,7 +333,7 @@ def _is_about(statement: Statement, service: str) -> bool:
 
 
 def _parsed(target: str) -> tuple[Kind, str]:
-    """Return the kind of a target, and the bucket's name or the given name of the key."""
+    """Return the kind of a target, and the bucket's name or the name that was given for the key."""
     if "://" not in target:
         return Kind.KEY, target
     location = Location.parse(target)
@@ -345,7 +347,7 @@ def _parsed(target: str) -> tuple[Kind, str]:
 
 
 def _check_account(target: Target, identity: Identity) -> None:
-    """Refuse a key of another account: KMS returns a policy only within the key's account.
+    """Refuse a key of another account, because KMS shows policies only within the key's account.
 
     https://docs.aws.amazon.com/kms/latest/APIReference/API_GetKeyPolicy.html
     """
@@ -368,10 +370,10 @@ def _parse(text: str, target: Target) -> Document:
 
 
 def _meaning(text: str | None, target: Target) -> object:
-    """Return a value that is equal for policies with the same meaning.
+    """Return a value that is equal for two policies with the same meaning.
 
-    The value is None both for no policy and for a policy without statements, whose version has no
-    effect.
+    It is None both for no policy and for a policy without statements, because the version of such a
+    policy has no effect.
     """
     if text is None:
         return None
@@ -394,7 +396,7 @@ def _judged(target: Target, merged: Merged, identity: Identity) -> Judgement:
 
 
 def _with_account(judgement: Judgement, target: Target, merged: Merged) -> Judgement:
-    """Return a judgement with the reasons why a key's account would lose control of its policy."""
+    """Return a judgement extended by whether the key's account would lose control of the policy."""
     more = judge(merged, of_account(target.id))
     new = tuple(each for each in more.refusals if each not in judgement.refusals)
     hint = judgement.hint or (_ACCOUNT_HINT if new else None)
@@ -408,13 +410,13 @@ _ACCOUNT_HINT = (
 
 
 def _save(plan: Plan, folder: Path) -> Path:
-    """Write the current policy to a new file that only its owner can read; return the path."""
+    """Write the current policy to a new file that only its owner can read. Return its path."""
     text = NO_POLICY.render() if plan.before is None else plan.before
     name = plan.target.id.rpartition("/")[2]
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     path = folder / f"{name}-policy-{moment}.json"
     try:
-        # O_EXCL: an existing file is never overwritten.
+        # With O_EXCL, an existing file is never overwritten.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ALONE)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(f"{text}\n")
@@ -428,10 +430,11 @@ def _save(plan: Plan, folder: Path) -> Path:
 
 @contextmanager
 def _noting(note: str, if_refused: str | None = None) -> Iterator[None]:
-    """Add a note to an error or an interrupt in the block.
+    """Add a note to any error or interrupt in the block.
 
-    `if_refused` replaces the note if the service refused the request. A refused request had no
-    effect, unless the reply to an earlier attempt was lost: then the note is `note`.
+    If the service refused the request, the note is `if_refused`, because a refused request had no
+    effect. If the reply to an earlier attempt was lost, there may have been an effect, so the note
+    is `note`.
     """
     try:
         yield

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads policies of buckets and keys, the names for new policies, and Access Analyzer's findings.
+"""Read policies of buckets and keys, values for new policies, and Access Analyzer's findings.
 
     from s3crypt.policy import bucket_policy
     from s3crypt.policy_reading import PolicyReader
@@ -7,7 +7,7 @@
     scope = PolicyReader().scope("acme")
     print(bucket_policy(scope).render())
 
-This module changes nothing. `s3crypt.policy` makes and judges policies without a request, and
+This module changes nothing. `s3crypt.policy` makes and evaluates policies without a request, and
 `s3crypt.policy_changes` writes them.
 """
 
@@ -37,7 +37,7 @@ _MODES: Mapping[str, str] = {
     "aws:kms": "sse-kms",
     "aws:kms:dsse": "dsse-kms",
 }
-# The kind of a document -> the arguments of ValidatePolicy for it.
+# For each kind of document, the arguments of ValidatePolicy.
 # https://docs.aws.amazon.com/access-analyzer/latest/APIReference/API_ValidatePolicy.html
 _TYPES: Mapping[Kind, Mapping[str, str]] = {
     Kind.BUCKET: {
@@ -59,7 +59,7 @@ class AnalyzerFinding:
 
     Attributes:
         type: `ERROR`, `SECURITY_WARNING`, `WARNING` or `SUGGESTION`.
-        code: AWS's name of the issue.
+        code: AWS's name for the issue.
         details: The explanation, as a sentence.
     """
 
@@ -69,12 +69,13 @@ class AnalyzerFinding:
 
 
 class PolicyReader:
-    """Reads policies, and the names and ARNs that new policies need.
+    """Reads policies, and the names and ARNs that are needed for new policies.
 
     Args:
-        session: boto3 session to make clients from; the default one if left out.
-        expected_bucket_owner: The account that buckets must belong to.
-        allow_plain_http: Let requests go to other machines over plain HTTP.
+        session: The boto3 session that creates the clients. None for boto3's default session.
+        expected_bucket_owner: The id of the account to which buckets must belong. None for any
+            account.
+        allow_plain_http: Allow requests to other machines over plain HTTP.
 
     Raises from every method:
         ConfigError: An argument is wrong.
@@ -100,19 +101,20 @@ class PolicyReader:
         self._keys = KeyPolicies(KMS(kms))
 
     def scope(self, bucket: str, **given: Any) -> Scope:
-        """Return the scope of a bucket's policies, with requests to AWS only for missing values.
+        """Return the scope of a bucket's policies. Only missing values are requested from AWS.
 
-        Without keys, the keys and the mode default to the bucket's default encryption, and the role
-        of replication to the role in the bucket's replication, if the caller may read that. The
-        mode `sse-s3` needs no keys. The account and the Region are those of the first key or,
-        without keys, the caller's account and the bucket's Region.
+        If no keys are given, the keys and the mode are those of the bucket's default encryption,
+        and the role of replication is the role in the bucket's replication, if the caller may read
+        it. The mode `sse-s3` needs no keys. The account and the Region are those of the first key.
+        Without keys, they are the caller's account and the bucket's Region.
 
         Args:
             bucket: The bucket's name.
-            given: Attributes of the scope. Keys may be aliases; None means not given.
+            given: Attributes of the scope. A key may be given by an alias. None means that the
+                value is not given.
 
         Raises:
-            ConfigError: The bucket's default encryption uses the AWS managed key.
+            ConfigError: The bucket's default encryption uses the key that AWS manages.
         """
         known = {name: value for name, value in given.items() if value not in (None, ())}
         if "key_arns" not in known and known.get("mode") != "sse-s3":
@@ -130,11 +132,11 @@ class PolicyReader:
         return Scope.of(bucket, **known)
 
     def key_arn(self, key: str) -> str:
-        """Return the ARN of a key that is named by its id, its ARN or an alias."""
+        """Return the ARN of a key by its id, its ARN or an alias."""
         return self._keys.resolve(key)
 
     def of_bucket(self, bucket: str) -> Document | None:
-        """Return the policy of a bucket, or None if it has none."""
+        """Return the policy of a bucket. Return None if it has none."""
         return bucket_policies.read(self._s3.get(), bucket)
 
     def of_key(self, key_arn: str) -> Document:
@@ -142,7 +144,7 @@ class PolicyReader:
         return self._keys.read(key_arn)
 
     def findings(self, document: Document, kind: Kind) -> tuple[AnalyzerFinding, ...]:
-        """Return what IAM Access Analyzer's ValidatePolicy finds in a document.
+        """Return the findings of IAM Access Analyzer's ValidatePolicy about a document.
 
         The caller needs the permission access-analyzer:ValidatePolicy.
         """
@@ -152,7 +154,8 @@ class PolicyReader:
         }
         found: list[AnalyzerFinding] = []
         while True:
-            # No retries: the verdicts do not wait for an unreachable service.
+            # The request is not retried, because the other results must not wait for an unreachable
+            # service.
             reply = call(
                 self._analyzer.get(), "validate_policy", request, f"the {kind}", is_look=True
             )
@@ -169,18 +172,18 @@ class PolicyReader:
         return str(reply["Account"])
 
     def _replication_roles(self, bucket: str) -> tuple[str, ...]:
-        """Return the role of a bucket's replication; empty if the caller may not read it."""
+        """Return the role of a bucket's replication. Return () if the caller may not read it."""
         try:
             role = read(self._s3.get(), bucket, Replication).role
         except StorageError as error:
             if error.code not in NOT_SEEN:
                 raise
             return ()
-        # Servers other than AWS's may return a value that is not the ARN of a role.
+        # A server other than AWS may return a value that is not the ARN of a role.
         return (role,) if role and ":role/" in role else ()
 
     def _add_default(self, bucket: str, known: dict[str, Any]) -> None:
-        """Add the mode and the key of a bucket's default encryption to the known attributes."""
+        """Add the mode and the key of a bucket's default encryption to `known`."""
         default = read(self._s3.get(), bucket, Encryption)
         if default.key is not None:
             known["key_arns"] = (default.key,)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A logging filter that hides keys and tokens in the records of boto3 and the packages below it.
+"""A logging filter that hides keys and tokens in log records of boto3 and its dependencies.
 
-At DEBUG these packages log complete requests and replies, with customer keys of SSE-C, KMS's
-plaintext data keys and session tokens. The filter changes the text of such records, but neither
-levels nor handlers. It acts on every client of the process. Nothing about clients, objects or
-keyrings belongs here.
+At the level DEBUG, these packages log complete requests and replies. They contain SSE-C customer
+keys, plaintext data keys from KMS, and session tokens. The filter changes the text of such records,
+but not levels or handlers. It affects every client in the process. Code about clients, objects or
+keyrings does not belong here.
 """
 
 import logging
@@ -14,15 +14,16 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 
 REDACTED = "[redacted]"
-# boto3 and s3transfer log the arguments of a call, urllib3 the query of a presigned URL.
+# boto3 and s3transfer log the arguments of a call, and urllib3 logs the query of a presigned URL.
 _PACKAGES = ("botocore", "boto3", "s3transfer", "urllib3")
-# Members that botocore's models mark as sensitive, and the headers and settings that contain them.
+# The members that botocore's models mark as sensitive, and the headers and settings with the same
+# values.
 SECRETS = (
     "x-amz-server-side-encryption-customer-key",
     "x-amz-copy-source-server-side-encryption-customer-key",
     "SSECustomerKey",
     "CopySourceSSECustomerKey",
-    # KMS.
+    # Members of KMS's requests and replies.
     "Plaintext",
     "PrivateKeyPlaintext",
     "SharedSecret",
@@ -30,7 +31,7 @@ SECRETS = (
     "GrantToken",
     "ImportToken",
     "EncryptedKeyMaterial",
-    # Credentials: STS, S3 Express, IAM Identity Center, instance metadata.
+    # Credentials of STS, S3 Express, IAM Identity Center and instance metadata.
     "SecretAccessKey",
     "RawSecretAccessKey",
     "aws_secret_access_key",
@@ -51,10 +52,11 @@ SECRETS = (
     "clientSecret",
     "assertion",
     "codeVerifier",
-    # S3's SignatureDoesNotMatch returns the signed headers in hex.
+    # S3's error SignatureDoesNotMatch contains the signed headers in hex.
     "CanonicalRequestBytes",
 )
-# S3's InvalidArgument names a header in one element and has its value in the next element.
+# S3's error InvalidArgument has the name of a header in one element, and its value in the next
+# element.
 _SECRET = re.compile(
     rf"""
     (?<![A-Za-z0-9]) (?<!</) (?P<name> {"|".join(map(re.escape, SECRETS))} )
@@ -78,12 +80,12 @@ _SECRET = re.compile(
 )
 
 
-# Python's error for a header with a line break has the value without the header's name.
+# Python's error for a header with a line break contains the value without the header's name.
 _UNSENDABLE = re.compile(r"(Invalid header value ).*", re.DOTALL)
 
 
 def redacted(text: str) -> str:
-    """Return the text of a log record with every secret's value replaced by `[redacted]`."""
+    """Return the text of a log record. Every secret value is replaced by `[redacted]`."""
     return _SECRET.sub(_without_value, _UNSENDABLE.sub(rf"\1{REDACTED}", text))
 
 
@@ -94,14 +96,15 @@ def _without_value(match: re.Match[str]) -> str:
 
 
 class RedactingFilter(logging.Filter):
-    """Passes every record, with its text redacted. It never raises."""
+    """Passes every record on, with secrets removed from its text. It never raises an error."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Redact the record's message and traceback; a record without secrets is not changed."""
+        """Remove secrets from the record's message and traceback. Other records are not changed."""
         try:
             _redact(record)
         except Exception:  # noqa: BLE001 - arguments are of any type, and logging must not raise
-            # The handler would fail in the same way, and logging would then print the arguments.
+            # The handler would fail in the same way, and logging would then print the arguments,
+            # which may contain secrets.
             record.msg, record.args = f"{REDACTED}: this record has no readable message.", ()
             record.exc_info = record.exc_text = None
         return True
@@ -111,7 +114,8 @@ def _redact(record: logging.LogRecord) -> None:
     message = record.getMessage()
     safe = redacted(message)
     if safe != message:
-        # Remove the arguments too: some handlers send them separately from the message.
+        # The arguments are removed too, because some handlers send them separately from the
+        # message.
         record.msg, record.args = safe, ()
     traceback = record.exc_text
     if record.exc_info and not traceback:
@@ -125,17 +129,19 @@ _FILTER = RedactingFilter()
 
 
 def install() -> None:
-    """Add the filter to every logger of boto3 and the packages below it, once per process.
+    """Add the filter to every logger of boto3 and its dependencies. This is done once per process.
 
-    A filter acts only on the logger that it was added to, not on that logger's children. Hence the
-    filter is added for every module of the packages, loaded or not: a logger has its module's name.
+    A filter affects only the logger to which it was added, and not the children of this logger.
+    Therefore it is added for every module of the packages, even if the module is not loaded yet: a
+    logger has the name of its module.
     """
     first = logging.getLogger(_PACKAGES[0])
     if _FILTER in first.filters:
         return
     for name in {*_module_names(), *_logger_names()} - {first.name}:
         logging.getLogger(name).addFilter(_FILTER)
-    # This logger is last, since the check above takes its filter as proof that all are installed.
+    # This logger is the last, because the check above takes its filter as proof that all filters
+    # are installed.
     first.addFilter(_FILTER)
 
 
@@ -157,7 +163,7 @@ def _modules_of(package: str, folders: Sequence[str]) -> Iterator[str]:
 
 
 def _logger_names() -> Iterator[str]:
-    # These packages' existing loggers, including those not named after a module.
+    # The existing loggers of these packages include loggers that are not named after a module.
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] in _PACKAGES:
             yield name

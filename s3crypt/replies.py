@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a reply is whole: the fields that each operation's reply must have.
+"""Decide whether a reply is complete: for each operation, the fields that its reply must have.
 
 If a connection breaks within the headers, botocore accepts the headers received so far, and treats
-an empty body as a reply without content. A success therefore counts only if the reply carries a
-field that proves it. This module makes no requests and no retries.
+an empty body as a reply without content. Therefore a reply counts as a success only if it contains
+a field that proves the success. This module makes no requests.
 """
 
 from collections.abc import Mapping
@@ -11,14 +11,15 @@ from typing import Any
 
 from .operations import Operation
 
-# The documents of some settings are empty until the setting is written for the first time. The
-# reply still has a body, and therefore one of the two headers that state where the body ends.
+# Some settings are empty documents until they are first written. But such a reply has a body, so it
+# has one of the two headers that tell where the body ends.
 _WITH_A_BODY = (
     "ResponseMetadata.HTTPHeaders.content-length",
     "ResponseMetadata.HTTPHeaders.transfer-encoding",
 )
-# Operation -> the fields of which a whole reply has at least one. A dot separates nested names.
-# A whole 200 of CompleteMultipartUpload may lack the ETag: Ceph sends an empty one.
+# For each operation, the fields of which a complete reply has at least one. A dot separates nested
+# names. A complete reply to CompleteMultipartUpload may lack the ETag, because Ceph sends an empty
+# ETag.
 _PROOFS: Mapping[Operation, tuple[str, ...]] = {
     "copy_object": ("CopyObjectResult.ETag",),
     "complete_multipart_upload": ("ETag", "Key"),
@@ -84,7 +85,7 @@ _PROOFS: Mapping[Operation, tuple[str, ...]] = {
     "list_role_policies": ("PolicyNames",),
 }
 _KEY_FIELDS = ("KeyMetadata.Arn", "KeyMetadata.KeyId", "KeyMetadata.CreationDate")
-# Operation -> the fields that a whole reply must all have.
+# For each operation, the fields all of which a complete reply must have.
 _ALL_OF: Mapping[Operation, tuple[str, ...]] = {
     "get_bucket_acl": ("Owner.ID", "Grants"),
     "get_object": ("ETag",),
@@ -103,7 +104,8 @@ _ALL_OF: Mapping[Operation, tuple[str, ...]] = {
     "replicate_key": ("ReplicaKeyMetadata.Arn",),
     "get_caller_identity": ("Account", "Arn"),
 }
-# Operation -> a list in its reply -> the fields that each entry has, which may be empty.
+# For each operation and each list in its reply, the fields that each entry must have. The list
+# itself may be missing or empty.
 _OF_ENTRIES: Mapping[Operation, Mapping[str, tuple[str, ...]]] = {
     "describe_trails": {"trailList": ("TrailARN",)},
     "delete_objects": {"Deleted": ("Key",), "Errors": ("Key", "Code")},
@@ -134,7 +136,7 @@ _OF_ENTRIES: Mapping[Operation, Mapping[str, tuple[str, ...]]] = {
 
 
 def is_whole(operation: Operation, reply: Mapping[str, Any]) -> bool:
-    """Return whether a reply carries the fields that prove its success."""
+    """Return whether a reply has the fields that prove its success."""
     one_of, all_of = _PROOFS.get(operation, ()), _ALL_OF.get(operation, ())
     return (
         (not one_of or any(_has(reply, path) for path in one_of))
@@ -144,7 +146,7 @@ def is_whole(operation: Operation, reply: Mapping[str, Any]) -> bool:
 
 
 def _are_whole(operation: Operation, reply: Mapping[str, Any]) -> bool:
-    """Return whether the entries of a reply's lists carry the fields that their readers use."""
+    """Return whether the entries of a reply's lists have all the fields that callers use."""
     return all(
         isinstance(entry, Mapping) and all(entry.get(name) is not None for name in fields)
         for listed, fields in _OF_ENTRIES.get(operation, {}).items()
@@ -161,5 +163,5 @@ def _has(reply: Any, path: str) -> bool:
 
 
 def _is_whole_etag(etag: str) -> bool:
-    """Return whether an ETag that begins with a quote ends with one; a cut ETag does not."""
+    """Return whether an ETag is complete. An ETag that begins with a quote must end with one."""
     return not etag.startswith('"') or (etag.endswith('"') and len(etag) > 2)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests to AWS, under one retry policy.
+"""Requests to AWS, with one retry policy.
 
-Every request of the library goes through `call`, or counts its attempts with `Attempts` if its body
-is read as a stream. This module decides which failures are retried, and for how long. A reply that
-`replies` finds incomplete is such a failure. This module does not depend on objects, modes or
-messages: a caller whose write must not be done twice passes a `look`.
+Every request of the library is made by `call`. If the body of the reply is read as a stream, its
+attempts are counted by `Attempts`. This module decides which errors are retried, and for how long.
+A reply that is incomplete according to `replies` is such an error. This module does not depend on
+objects, modes or messages. A caller whose write must not be done twice passes a function `look`.
 """
 
 import random
@@ -52,8 +52,8 @@ _log = logger_of(__name__)
 
 Reply = Mapping[str, Any]
 
-# Operations whose repetition would have a second effect: another key, or another of a key's 25
-# rotations.
+# Operations that are not repeated if their effect is unknown, because a repetition would have a
+# second effect: another key, or another one of a key's 25 rotations.
 _NOT_REPEATED: frozenset[Operation] = frozenset({"create_key", "rotate_key_on_demand"})
 _READS = (
     "get_", "head_", "list_", "describe_", "decrypt", "generate_", "encrypt", "re_encrypt",
@@ -80,7 +80,7 @@ _PASSING_STATUSES = frozenset({429, 500, 502, 503, 504, 509})
 _LAST_LOOKS = 3
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 8.0
 _ATTEMPTS_AT_BROKEN_REPLIES = 5
-# If a service never answered, its name is probably wrong, so there are few attempts.
+# If a service has never replied, its name is probably wrong, so fewer attempts are made.
 _ATTEMPTS_WITHOUT_ANSWER = 3
 
 
@@ -97,15 +97,17 @@ class Attempts:
     """The attempts of one request: counts them, pauses between them, and decides when to give up.
 
     Args:
-        client: The client that sends every attempt. A client that the caller made retries by
-            itself, so no attempt is added here.
-        subject: The object or key that the request is about.
-        failure: The type of a failure that has no type of its own.
-        least: The minimum number of attempts, even with the caller's own client: botocore never
-            retries the read of a body.
-        within: The attempts of a request that this one belongs to; their deadline counts.
-        is_look: Whether that request repeats this one too, which then has one attempt.
-        operation: The operation's name, for the log.
+        client: The client that sends every attempt. A client of the caller retries by itself, so
+            only one attempt is made here.
+        subject: The object or the key that the request is about.
+        failure: The type of an error that has no type of its own.
+        least: The minimum number of attempts, even for a client of the caller, because botocore
+            never repeats a request whose body could not be read.
+        within: The attempts of another request of which this request is a part. Their deadline
+            applies. None for a separate request.
+        is_look: Whether the other request also repeats this one. If so, this request is made once
+            per look.
+        operation: The name of the operation, for the log.
     """
 
     def __init__(  # noqa: PLR0913 - by name
@@ -121,7 +123,7 @@ class Attempts:
     ) -> None:
         policy = policy_of(client)
         self.policy = policy
-        # A look is repeated by the request that it belongs to.
+        # The request to which a look belongs repeats the look.
         self._attempts = 1 if is_look else max(policy.attempts, least)
         self._is_look = is_look
         self._deadline = policy.deadline
@@ -134,14 +136,15 @@ class Attempts:
 
     @property
     def first_failure(self) -> float | None:
-        """Return when the first attempt failed, by `clock`; None before that."""
+        """Return the time of the first failed attempt, by `clock`. Return None before that."""
         return self._began or self._failed_first
 
     def after(self, error: Exception, *, is_final: bool = False) -> None:
-        """Pause before the next attempt, or raise the error, with the number of attempts.
+        """Count a failed attempt, and pause before the next one. Or raise the error.
 
         Raises:
-            S3CryptError: The error is final, or the attempts or the time are used up.
+            S3CryptError: The error is final, or the attempts or the time are used up. The message
+                contains the number of attempts.
         """
         self.made += 1
         now = clock()
@@ -157,7 +160,10 @@ class Attempts:
             raise self.given_up(error) from error
 
     def given_up(self, error: Exception) -> S3CryptError:
-        """Return our error for botocore's; its message has the number and duration of attempts."""
+        """Return s3crypt's error for botocore's.
+
+        Its message has the number and duration of attempts.
+        """
         translated = as_ours(error, self.subject, self.failure)
         if self.made > 1:
             seconds = clock() - (self._failed_first or clock())
@@ -177,11 +183,11 @@ class Attempts:
     def _most(self, error: Exception) -> int:
         most = self._attempts
         if isinstance(error, BrokenReplyError) and not self._is_look:
-            # botocore does not notice a reply that broke off, so the caller's own client does not
-            # repeat the request.
+            # botocore does not notice that a reply broke off, so a client of the caller does not
+            # repeat the request by itself.
             most = most if self.policy.is_ours else max(most, _ATTEMPTS_AT_BROKEN_REPLIES)
         elif isinstance(error, ClientError) and _is_half(error):
-            # Some services never send a code.
+            # Some services never send an error code, so such replies are retried only a few times.
             most = min(most, _ATTEMPTS_AT_BROKEN_REPLIES)
         if not self.policy.was_answered and _is_unanswered(error):
             most = min(most, _ATTEMPTS_WITHOUT_ANSWER)
@@ -189,7 +195,8 @@ class Attempts:
 
     def _pause_seconds(self) -> float:
         longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** (self.made - 1))
-        # Jitter between half and all of the pause: clients that failed together retry apart.
+        # The pause is between half and all of this length at random. Clients that failed at the
+        # same time then retry at different times.
         return longest * random.uniform(0.5, 1)  # noqa: S311 - no secret
 
 
@@ -208,24 +215,26 @@ def call(  # noqa: PLR0913 - what a request is, and how it may fail
     within: Attempts | None = None,
     is_look: bool = False,
 ) -> Reply:
-    """Repeat a request until its reply is whole; return the reply.
+    """Make a request, and repeat it until its reply is complete. Return the reply.
 
     Args:
         client: A boto3 client.
         operation: The name of the client's method.
         arguments: The request's arguments.
-        subject: The object or key that the request is about, for errors.
+        subject: The object or the key that the request is about, for errors.
         failure: The type of an error that has no type of its own.
-        look: Called after an attempt whose effect is unknown, and when a later attempt is refused:
-            returns a reply that proves the effect, or None.
-        repeats_first: Whether the request may be repeated without harm. `look` is then called only
-            after a repetition is refused.
-        within: The attempts of a request that this one belongs to; their deadline counts.
-        is_look: Whether this request is a look of that request, and is made once.
+        look: Returns a reply that proves that an earlier attempt had its effect, or None. It is
+            called after an attempt whose effect is unknown, and when a later attempt is refused.
+            None for requests that can be repeated safely.
+        repeats_first: Whether the request can be repeated without harm. If so, `look` is called
+            only after a repetition is refused.
+        within: The attempts of another request of which this request is a part. Their deadline
+            applies. None for a separate request.
+        is_look: Whether this request is a look of the other request. If so, it is made once.
 
     Raises:
-        S3CryptError: The service refused, or no attempt brought a whole reply. botocore's error
-            is its cause. If a write's effect is unknown, the message says so.
+        S3CryptError: The service refused, or no attempt had a complete reply. The cause is
+            botocore's error. If it is unknown whether a write had its effect, the message says so.
     """
     attempts = Attempts(
         client, subject, failure, within=within, is_look=is_look, operation=operation
@@ -245,8 +254,8 @@ def call(  # noqa: PLR0913 - what a request is, and how it may fail
             try:
                 attempts.after(error, is_final=is_unsure and operation in _NOT_REPEATED)
             except S3CryptError as final:
-                # The client's own retries may have been refused because an earlier attempt had
-                # succeeded.
+                # The client may have retried by itself, and may have been refused because an
+                # earlier attempt had succeeded.
                 may_be_there = is_unsure or _was_retried(error)
                 found = _looked_at_last(look, attempts) if look and may_be_there else None
                 if found is not None:
@@ -256,11 +265,11 @@ def call(  # noqa: PLR0913 - what a request is, and how it may fail
 
 
 def attempt(client: BaseClient, operation: Operation, arguments: Mapping[str, Any]) -> Reply:
-    """Make a request once; return its reply, which is whole.
+    """Make a request once. Return its reply, which is complete.
 
     Raises:
         ClientError: The service refused.
-        BotoCoreError: The request failed, or its reply is not whole (`BrokenReplyError`).
+        BotoCoreError: The request failed, or its reply is incomplete (`BrokenReplyError`).
     """
     policy, request = policy_of(client), getattr(client, operation)
     try:
@@ -287,9 +296,9 @@ def attempt(client: BaseClient, operation: Operation, arguments: Mapping[str, An
 
 
 def _is_the_object(operation: Operation, reply: Reply) -> bool:
-    """Return whether a service without object tags sent the object itself, as rclone does.
+    """Return whether a service without object tags sent the object itself. rclone does this.
 
-    Only such a reply has an ETag. botocore reports it as a failure of the service, which would be
+    Only such a reply has an ETag. botocore reports it as an error of the service, which would be
     retried for a minute.
     """
     headers = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {})
@@ -297,28 +306,29 @@ def _is_the_object(operation: Operation, reply: Reply) -> bool:
 
 
 def _failure_of(error: Exception, operation: Operation, policy: RetryPolicy) -> Exception:
-    """Return the error of botocore's that stands for what ended an attempt."""
+    """Return botocore's error that describes why an attempt failed."""
     if _is_redirected_without_end(error):
         policy.was_answered = True
         return _redirected_nowhere(operation)
     if isinstance(error, InvalidRegionError):
-        # The bucket's Region in the redirecting reply's headers is malformed or was cut.
+        # The bucket's Region in the headers of a redirect is malformed or incomplete.
         return BrokenReplyError(error)
     if isinstance(error, BotoCoreError):
         return error
     if isinstance(error, OSError) and error.filename:
-        # An error of a connection names no file: the file is a source of credentials.
+        # The error of a connection contains no file name, so this is the error of a file with
+        # credentials.
         raise_settings(error)
-    # botocore reads the body of a refusal here, even where the operation streams its body.
+    # botocore reads the body of a refusal here, even if the operation streams its body.
     policy.was_answered = True
     return BrokenReplyError(error)
 
 
 def _is_redirected_without_end(error: Exception) -> bool:
-    """Return whether botocore requested a bucket's Region until Python's stack overflowed.
+    """Return whether botocore requested a bucket's Region again and again until the stack was full.
 
-    After a redirect, botocore sends HeadBucket to get the bucket's Region. If that request is
-    redirected too and no reply names a Region, botocore's redirect handler calls itself again.
+    After a redirect, botocore sends HeadBucket to get the bucket's Region. If this request is
+    redirected too, and no reply names a Region, botocore's handler of redirects calls itself again.
     """
     frames = traceback.walk_tb(error.__traceback__)
     asking = (frame for frame, _ in frames if frame.f_code.co_name == "get_bucket_region")
@@ -337,7 +347,7 @@ def _not_implemented(operation: Operation, reply: Reply) -> ClientError:
     return ClientError({"Error": said, "ResponseMetadata": metadata}, operation)  # type: ignore[typeddict-item]
 
 
-# Errors that botocore's parsers raise for a cut or malformed number, date or document.
+# The errors that botocore's parsers raise for an incomplete or malformed number, date or document.
 _UNPARSED = (
     ResponseParserError,
     ValueError,
@@ -356,13 +366,14 @@ def pages(
     *,
     failure: type[S3CryptError] = StorageError,
 ) -> Iterator[Reply]:
-    """Yield every page of a listing; each page is whole.
+    """Yield every page of a listing. Each page is complete.
 
-    The listing ends at a page that states that it is the last page. If the operation's pages have
-    no field for that, the listing ends at a page that names no next page.
+    The listing ends at a page which states that it is the last page. If pages of this operation
+    have no such field, the listing ends at a page that names no next page.
 
     Raises:
-        S3CryptError: As `call`; or a page that is not the last names no next page, or itself.
+        S3CryptError: For the reasons that `call` documents. Or a page that is not the last page
+            names no next page, or names itself as the next page.
     """
     more, tokens = _PAGING[operation]
     current: dict[str, Any] = {}
@@ -386,8 +397,9 @@ _OWN_TOKEN = {"continuationToken": "continuationToken"}
 _NEXT_TOKEN = {"nextToken": "nextToken"}
 _MARKER = {"NextMarker": "Marker"}
 _SAME_MARKER = {"Marker": "Marker"}
-# Operation -> the field that says whether there are more pages (None: only the tokens show it), and
-# the next page's tokens: their names in the reply, and in the request.
+# For each operation: the field that says whether there are more pages, and the tokens of the next
+# page (name in the reply -> name in the request). If the field is None, only the tokens show
+# whether there are more pages.
 _PAGING: Mapping[Operation, tuple[str | None, Mapping[str, str]]] = {
     "list_bucket_inventory_configurations": ("IsTruncated", _CONTINUATION),
     "list_buckets": (None, _SAME_TOKEN),
@@ -422,11 +434,11 @@ _PAGING: Mapping[Operation, tuple[str | None, Mapping[str, str]]] = {
 def is_transient(error: Exception) -> bool:
     """Return whether a later attempt may succeed."""
     if isinstance(error, ClientError):
-        # S3 prefixes KMS's codes.
+        # S3 puts a prefix before the codes of KMS.
         code = error_code(error).removeprefix("KMS.")
         if code == "ConditionalRequestConflict":
-            # Two writers wrote at once. The upload of a refused completion cannot be completed
-            # again, so only a PutObject is repeated.
+            # Two writers wrote at the same time. After a refused completion, an upload cannot be
+            # completed again, so only a PutObject is repeated.
             return str(error.operation_name) == "PutObject"
         return (
             code in THROTTLES | _PASSING
@@ -438,7 +450,7 @@ def is_transient(error: Exception) -> bool:
     return isinstance(error, BROKEN)
 
 
-# Errors of a broken connection; while a body is read, urllib3's own errors are raised.
+# The errors of a broken connection. While a body is read, urllib3's own errors are raised.
 BROKEN = (
     BotoConnectionError,
     HTTPClientError,
@@ -451,10 +463,10 @@ BROKEN = (
 
 
 def _is_half(error: ClientError) -> bool:
-    """Return whether a refusal broke off before its error code.
+    """Return whether a refusal broke off before its error code was received.
 
-    botocore then uses the status as the code. The reply to a HEAD has no body for a code, and a GET
-    with status 404 needs no code.
+    In this case botocore uses the HTTP status as the error code. But the reply to a HEAD never has
+    an error code, and a GET with the status 404 does not need one.
     """
     status, operation = http_status(error), str(error.operation_name)
     return (
@@ -474,7 +486,7 @@ _STATUSES_OF_CODES = (
 
 
 def as_ours(error: Exception, subject: str, failure: type[S3CryptError]) -> S3CryptError:
-    """Return the library's error for a failure of a request."""
+    """Return the library's error for any error of a request."""
     if isinstance(error, S3CryptError):
         return error
     if isinstance(error, ClientError | BotoCoreError):
@@ -483,7 +495,10 @@ def as_ours(error: Exception, subject: str, failure: type[S3CryptError]) -> S3Cr
 
 
 def cause_of(error: BaseException) -> str:
-    """Return a failure's codes and types, for a log. Its text may quote the request's contents."""
+    """Return the error codes and types of an error, for a log.
+
+    The text of the error is left out, because it may quote contents of the request.
+    """
     if isinstance(error, S3CryptError) and error.__cause__ is not None:
         return cause_of(error.__cause__)
     if not isinstance(error, ClientError):
@@ -494,14 +509,20 @@ def cause_of(error: BaseException) -> str:
 
 
 def _warn_of_an_upload(operation: str, subject: str, error: Exception) -> None:
-    """Warn that an upload with an unknown id may be left behind; a repetition begins another."""
+    """Warn if an upload with an unknown id may have been begun.
+
+    If the request is repeated, it begins another upload.
+    """
     if operation == "create_multipart_upload" and _may_be_done(error):
         told = subject, cause_of(error)
         _log.warning("%s: an upload may have been begun and be left behind (%s)", *told)
 
 
 def _final(final: S3CryptError, operation: Operation, *, may_be_there: bool) -> S3CryptError:
-    """Return the error of an abandoned request; its text says if a write may have been done."""
+    """Return the error for a request that is given up.
+
+    If it is unknown whether a write had its effect, the message says so.
+    """
     if not may_be_there or isinstance(final, ConfigError):
         return final
     if isinstance(final, ConflictError):
@@ -516,24 +537,25 @@ _UNSURE = "It is not known whether it was done."
 
 
 def is_unsure(error: BaseException) -> bool:
-    """Return whether an error of `call` says that a write may have been done nevertheless.
+    """Return whether an error of `call` says that a write may have had its effect.
 
-    A refusal says so if the reply to an earlier attempt was lost.
+    A refusal says this, too, if the reply to an earlier attempt was lost.
     """
     return isinstance(error, S3CryptError) and _UNSURE in str(error)
 
 
-# The reply to the first attempt was lost, and the second attempt conflicts with the first one's
-# effect.
+# The reply to the first attempt was lost, so the second attempt may conflict with the effect of the
+# first attempt.
 _RETRIED_HINT = "The request was sent twice, so the object there may be this very one: look at it."
 
 
 def _looked(look: Look, attempts: Attempts) -> Reply | None:
-    """Return the reply that a look found; None if it found no reply, or is refused.
+    """Return the reply that a look found. Return None if it found nothing or was refused.
 
     Raises:
-        ConflictError: Another object exists, and the service would overwrite it nevertheless.
-        ClientError, BotoCoreError: The look had a transient failure; the effect is still unknown.
+        ConflictError: Another object exists, and the service would overwrite it.
+        ClientError, BotoCoreError: The look failed, but may succeed later. The effect is still
+            unknown.
     """
     try:
         return look(attempts)
@@ -552,7 +574,10 @@ def _looked(look: Look, attempts: Attempts) -> Reply | None:
 
 
 def _looked_at_last(look: Look, attempts: Attempts) -> Reply | None:
-    """Look before a request is given up; look again after a failed look or one without result."""
+    """Look before a request is given up.
+
+    If the look fails or finds nothing, look again.
+    """
     for number in range(_LAST_LOOKS):
         if number and not pause(_FIRST_PAUSE_SECONDS * 2**number):
             break

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The marks of Amazon S3 Encryption Client objects. Their format is not read yet.
+"""The marks by which objects of the Amazon S3 Encryption Client are recognised.
 
-The envelope (wrapped key, IV, algorithms) is in the object's metadata, or in a second object, the
-*instruction file*: `NAME.instruction`, one JSON object of text. No requests belong here.
+This version cannot read their format.
+
+The envelope (wrapped key, IV, algorithms) is in the object's metadata or in a second object, the
+*instruction file*: `NAME.instruction`, a JSON object with texts. This module makes no requests.
 Source: the S3 Encryption Client specification, `content-metadata.md` and `metadata-strategy.md`.
 """
 
@@ -14,16 +16,19 @@ from typing import TypeVar
 T = TypeVar("T")
 
 SUFFIX = ".instruction"
-# An instruction file may have this entry, with any value; Java, C++ and .NET write it.
+# An instruction file may have this metadata entry, with any value. The clients in Java, C++ and
+# .NET write it.
 INSTRUCTION_MARK = "x-amz-crypto-instr-file"
-# Enough for the wrapped key and the description of any key.
+# The maximum length of an instruction file. It is enough for the wrapped key and the description of
+# any key.
 MAX_INSTRUCTION_LENGTH = 64 * 2**10
-# Even for an empty plaintext, the object has a GCM tag or a block of CBC padding.
+# The ciphertext of an empty plaintext has a GCM tag or a block of CBC padding.
 MIN_CIPHERTEXT_LENGTH = 16
 MAX_NAME_LENGTH = 1024  # S3's limit, in bytes of UTF-8
 
 _KEYS = ("x-amz-key", "x-amz-key-v2", "x-amz-3")
-# Ruby keeps x-amz-unencrypted-content-length on the object, even with an instruction file.
+# Ruby's client adds x-amz-unencrypted-content-length to the object even if there is an instruction
+# file.
 ENTRIES = frozenset(
     {
         *_KEYS,
@@ -42,7 +47,7 @@ ENTRIES = frozenset(
         INSTRUCTION_MARK,
     }
 )
-# The minimal entries of an instruction file of V1, of V2, of V3, and of old .NET clients.
+# The minimum entries of an instruction file: of V1, of V2, of V3, and of old .NET clients.
 _ENVELOPES = (
     {"x-amz-key", "x-amz-iv"},
     {"x-amz-key-v2", "x-amz-iv"},
@@ -52,9 +57,9 @@ _ENVELOPES = (
 
 
 def marks(metadata: Mapping[str, str]) -> list[str]:
-    """Return the sorted names of an object's entries that are the S3 Encryption Client's.
+    """Return the sorted names of an object's metadata entries that belong to this client.
 
-    The Go client writes some entries without a value; these count as absent.
+    The Go client writes some entries without a value. Such entries are ignored.
     """
     return sorted(
         name
@@ -69,14 +74,14 @@ def has_key(metadata: Mapping[str, str]) -> bool:
 
 
 def may_begin_instruction_file(start: bytes) -> bool:
-    """Return whether a file's first bytes (4 KiB, or all) may begin an instruction file."""
+    """Return whether a file may be an instruction file, by its first 4 KiB (or all its bytes)."""
     return start.lstrip()[:1] == b"{" and any(
         f'"{name}"'.encode() in start for envelope in _ENVELOPES for name in envelope
     )
 
 
 def is_instruction_file(body: bytes) -> bool:
-    """Return whether a complete body is an instruction file's."""
+    """Return whether a complete body is an instruction file."""
     try:
         entries = json.loads(body)
     except (ValueError, RecursionError):
@@ -87,7 +92,7 @@ def is_instruction_file(body: bytes) -> bool:
 
 
 def beside(name: str) -> str | None:
-    """Return the name of an object's instruction file, or None if it is too long for S3."""
+    """Return the name of an object's instruction file. Return None if it is too long for S3."""
     instruction = name + SUFFIX
     return instruction if len(instruction.encode()) <= MAX_NAME_LENGTH else None
 
@@ -95,11 +100,11 @@ def beside(name: str) -> str | None:
 def with_neighbours(
     items: Iterable[T], name_of: Callable[[T], str]
 ) -> Iterator[tuple[T, bool | None]]:
-    """Yield each item of a listing, in order, with whether its instruction file is listed too.
+    """Yield each item of a listing, and whether the listing contains its instruction file, too.
 
-    The flag is None (unknown) if the listing is not in S3's order. Otherwise an item is held back
-    until the listing has passed the place of its instruction file, so only the items between the
-    two are in memory.
+    The second value is None (unknown) if the listing is not in S3's order. Otherwise an item is
+    held back until the listing has passed the position of its instruction file, so only the items
+    between the two are in memory.
     """
     waiting: deque[tuple[T, str]] = deque()
     found: set[str] = set()
@@ -119,5 +124,5 @@ def with_neighbours(
 
 
 def _place(name: str) -> bytes:
-    """Return the bytes by which S3 sorts a listing."""
+    """Return the bytes by which S3 sorts the names in a listing."""
     return name.encode("utf-8", "surrogateescape")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""S3Crypt: the public face. It checks arguments, documents, and delegates.
+"""The public class `S3Crypt`. It checks arguments, documents them, and calls the engine.
 
-Operations on objects belong in `objects`; changes of an object's mode or key belong in `rotation`.
+Operations on objects belong in `objects`. Changes of an object's mode or key belong in `rotation`.
 No module of the library imports this module.
 """
 
@@ -46,58 +46,68 @@ if TYPE_CHECKING:
 
 
 class S3Crypt:
-    """Objects in S3, encrypted in one of five modes; for use in several threads, and after a fork.
+    """Objects in S3, encrypted in one of five modes.
+
+    Several threads may use an instance, also after a fork.
 
     Args:
-        mode: The mode that objects are written in. On read, an object must have the same mode,
-            key and context. Without a mode, every object that can be decrypted is read, and
-            writing is refused. Text is accepted if it is enough: `sse-s3`, or a key
-            (`kms:alias/NAME`, `aes:NAMESPACE/NAME=FILE`), which implies `ClientSide`.
-        session: The boto3 session to make clients from; the default one if left out. Keyrings
-            that were given no session use it too: the store copies them for that.
-        client: An S3 client to use instead. It is not changed. Keyrings that were given no
-            session then use the default one.
-        endpoint_url: The S3 service's address, if not AWS's. It does not apply to KMS.
-        workers: Maximum threads of one transfer. More of them are used for a more distant server.
-        max_memory: Maximum bytes of all buffers; None: 192 MiB, or a quarter of memory if less.
-        allow_plain_http: Allow sending customer keys (`SSEC`), and this store's own requests to
-            KMS, to other machines over plain HTTP. Keyrings have an argument of their own.
-        written_in: For a mode that binds buckets, with a replica or an access point: the bucket
-            that all objects of this store are bound to, on read and on write, regardless of the
-            bucket or access point that their URIs name.
+        mode: The mode in which objects are written. A read refuses an object with another mode, key
+            or context. If None, every object that can be decrypted is read, and nothing can be
+            written. A text is accepted if it is sufficient: `sse-s3`, or a key (`kms:alias/NAME`,
+            `aes:NAMESPACE/NAME=FILE`), which implies `ClientSide`.
+        session: The boto3 session that creates the clients. None for boto3's default session.
+            Keyrings without their own session use it too; the store makes copies of them for this.
+        client: An S3 client to use instead of a session. It is not changed. Keyrings without their
+            own session then use boto3's default session.
+        endpoint_url: The address of the S3 service. None for AWS. It does not apply to KMS.
+        workers: The maximum number of threads of one transfer. The more distant the server is, the
+            more threads are used.
+        max_memory: The maximum number of bytes of all buffers. None for 192 MiB, or a quarter of
+            the machine's memory if this is less.
+        allow_plain_http: Allow customer keys (`SSEC`) and this store's own requests to KMS over
+            plain HTTP to other machines. Keyrings have their own argument for this.
+        written_in: For a mode that binds buckets: the bucket to which all objects of this store are
+            bound, for reading and writing, whatever bucket or access point their URIs name. It is
+            needed with a replica or an access point.
         expected_bucket_owner: The id of the AWS account that owns the buckets. S3 refuses every
-            request to the bucket of another account. A bucket that was deleted and then created by
-            another account is therefore neither read nor written. Copies check both buckets.
-        request_payer: `requester`, for buckets whose reader pays.
-        no_sign_request: Send unsigned requests to S3, for public buckets. It does not apply to KMS.
+            request to a bucket of another account. If a bucket is deleted and another account
+            creates it again, it is therefore neither read nor written. For copies, both buckets are
+            checked.
+        request_payer: `requester` for buckets whose reader pays the costs, otherwise None.
+        no_sign_request: Whether to send unsigned requests to S3, for public buckets. It does not
+            apply to KMS.
 
     Methods share these arguments:
         uri: `s3://bucket/name`.
-        mode, version_id: Replace the store's mode and the current version for this call.
-        written_as: The name that the object was written under, if it was moved since.
-        written_in: The bucket that the object is bound to, if the URI names a replica of that
+        mode: The mode for this call. None for the store's mode.
+        version_id: The version id of the object. None for the current version.
+        written_as: The name under which the object was written, if it has another name now.
+        written_in: The bucket to which the object is bound, if the URI names a replica of this
             bucket or an access point.
-        allow_uncommitted: Read client-side objects without key commitment too.
-        allow_unsigned: Read unsigned objects too, although the mode demands a signature.
-        allow_unverified_signature: Read parts of signed objects too. The signature covers the whole
-            object and is then not verified, so anyone who may read such objects can forge them.
-        neighbour: The value that `list_with_neighbours` yielded with the object.
-        metadata, tags: User metadata, in the clear in S3, and object tags.
-        content_type: For example `text/csv`. If left out for a new object, the suffix of its name,
-            or else of its file's, decides by a table of s3crypt's own.
-        content_encoding, cache_control, content_disposition, content_language: Headers of S3's
-            replies.
-        storage_class: For example `STANDARD_IA`, as S3 names it.
+        allow_uncommitted: Whether to read client-side objects without key commitment, too.
+        allow_unsigned: Whether to read unsigned objects although the mode requires a signature.
+        allow_unverified_signature: Whether to read parts of signed objects. The signature covers
+            the whole object, so it is not verified then, and anyone who can read such objects can
+            forge them.
+        neighbour: The value that `list_with_neighbours` yielded with the object, or None.
+        metadata, tags: User metadata and object tags. S3 stores them unencrypted.
+        content_type: The content type, for example `text/csv`. None for a new object means that it
+            is guessed from the suffix of the object's name, or else of the file's name, with a
+            table of s3crypt.
+        content_encoding, cache_control, content_disposition: Headers in S3's replies.
+        storage_class: The storage class by S3's name, for example `STANDARD_IA`.
         object_lock_mode, object_lock_retain_until: `GOVERNANCE` or `COMPLIANCE`, and a datetime
-            with a time zone, until which the new version cannot be deleted.
+            with a time zone. Until then, the new version cannot be deleted.
         object_lock_legal_hold: Whether the new version has a legal hold.
-        progress: Called with plaintext bytes moved since the last call, from any thread.
+        progress: Is called with the number of plaintext bytes transferred since the last call. Any
+            thread may call it.
 
     Every method raises `ConfigError` for a wrong call, `StorageError` if S3 refuses a request, and
-    `KeyUnavailableError` if KMS refuses one. Methods that read an object also raise
-    `ObjectNotFoundError`; `IntegrityError`, if the object was changed or was not written under this
-    name; `PolicyError`, if it is not encrypted as demanded; `FormatError`, if the Amazon S3
-    Encryption Client encrypted it; and `ConflictError`, if it was replaced during the read.
+    `KeyUnavailableError` if KMS refuses a request. Methods that read an object also raise
+    `ObjectNotFoundError` if there is no such object, `IntegrityError` if the object was changed or
+    was not written under this name, `PolicyError` if it is not encrypted as demanded, `FormatError`
+    if the Amazon S3 Encryption Client encrypted it, and `ConflictError` if it was replaced during
+    the read.
     """
 
     def __init__(  # noqa: PLR0913 - how it reaches AWS, by name
@@ -134,19 +144,28 @@ class S3Crypt:
 
     @property
     def client(self) -> "S3Client":
-        """Return this process's S3 client. Only its operations demand the expected owner."""
+        """Return the S3 client of this process.
+
+        Only operations of this client check the expected bucket owner.
+        """
         return self._objects.client
 
     @property
     def many(self) -> "Many":
-        """Return the same operations for many objects at once, with an outcome for each object."""
+        """Return an object with the same operations for many objects.
+
+        Each object has an outcome.
+        """
         from .many import Many  # noqa: PLC0415 - jobs, which one object does without
 
         return Many(self._objects, lambda: self.mode)
 
     @property
     def written_in(self) -> str | None:
-        """Return the bucket that all objects of this store are bound to, or None if not given."""
+        """Return the bucket to which all objects of this store are bound.
+
+        Return None if not given.
+        """
         return self._objects.written_in
 
     def put(  # noqa: PLR0913 - what S3 lets one say of an object, by name
@@ -169,18 +188,18 @@ class S3Crypt:
         if_absent: bool = False,
         progress: Progress | None = None,
     ) -> ObjectInfo:
-        """Encrypt and store an object. It appears complete or not at all.
+        """Encrypt an object and store it. It becomes visible completely or not at all.
 
         Args:
             source: A path, bytes, or a binary file, which is read from its position to its end. A
-                stream of unknown length is read once, in bounded memory. An interrupt takes
-                effect only after the current read of the stream.
-            if_absent: Fail if the object exists.
+                stream of unknown length is read once, in bounded memory. An interrupt takes effect
+                only after the stream's current read has returned.
+            if_absent: Whether to raise an error if the object exists, instead of replacing it.
 
         Raises:
-            ConflictError: The object exists, and `if_absent` was given.
+            ConflictError: The object exists, and `if_absent` is True.
             LocalFileNotFoundError: The source does not exist.
-            PolicyError: S3 did not encrypt as requested; the stored object was removed again.
+            PolicyError: S3 did not encrypt as requested. The stored object was removed again.
         """
         said = described_among(locals())
         location = Location.parse_object(uri)
@@ -209,18 +228,19 @@ class S3Crypt:
         neighbour: Neighbour | None = None,
         progress: Progress | None = None,
     ) -> ObjectInfo:
-        """Fetch and verify an object's plaintext.
+        """Fetch an object's plaintext and verify it.
 
         Args:
-            target: A path or a binary file. A file at a path appears complete and verified, or not
-                at all. A binary file receives verified bytes in order, and is complete *only when
-                this method returns*.
-            byte_range: Plaintext bytes to fetch, as in HTTP: `0-99`, `100-`, or `-100` for the
-                last 100. Only frames of the range and the final frame are fetched and verified.
-            if_absent: Fail if the file exists; never replace it.
+            target: A path or a binary file. A file at a path appears completely and verified, or
+                not at all. A binary file receives verified bytes in order, and is complete *only
+                when this method returns*.
+            byte_range: The plaintext bytes to fetch, in HTTP's notation: `0-99`, `100-`, or `-100`
+                for the last 100 bytes. None for all bytes. Only the frames of the range and the
+                final frame are fetched and verified.
+            if_absent: Whether to raise an error if the file exists, instead of replacing it.
 
         Raises:
-            ConflictError: The file exists, and `if_absent` was given.
+            ConflictError: The file exists, and `if_absent` is True.
         """
         allowed = (allow_uncommitted, allow_unverified_signature, allow_unsigned)
         demand = Demand(self._mode(mode), version_id, written_as, *allowed, neighbour, written_in)
@@ -244,7 +264,7 @@ class S3Crypt:
         allow_unsigned: bool = False,
         allow_unverified_signature: bool = False,
     ) -> bytes:
-        """Return an object's plaintext, verified; arguments and errors as `get`."""
+        """Return an object's verified plaintext. The arguments and errors are those of `get`."""
         target = io.BytesIO()
         self.get(
             uri,
@@ -326,18 +346,20 @@ class S3Crypt:
         object_lock_retain_until: "datetime | None" = None,
         object_lock_legal_hold: bool | None = None,
     ) -> ObjectReader | ObjectWriter:
-        """Open an object as a binary file, for reading at any offset or writing in order.
+        """Open an object as a binary file, for reads at any offset or for sequential writing.
 
-        An `ObjectWriter` stores the object when it is closed. Parts of a signed object are read
-        only if `allow_unverified_signature` is given.
+        An `ObjectWriter` stores the object when it is closed. To read a signed object,
+        `allow_unverified_signature` must be True, because the file can be read in parts.
 
         Args:
-            how: `rb` to read; `wb` to write; `xb` to write only if the object does not exist.
-                Readers and writers take different arguments.
-            allow_unverified_length: Return bytes before the final frame has proved the object's
-                length. This saves one request for a reader of a known range. Truncation is then
-                detected only when the end or the size of the object is read.
-            cache_length: Plaintext bytes to keep in memory, of reads before and reads ahead.
+            how: `rb` to read, `wb` to write, or `xb` to write only if the object does not exist.
+                Readers and writers have different arguments.
+            allow_unverified_length: Whether to return bytes before the final frame has verified the
+                object's length. This saves one request for a reader that needs only a certain
+                range. A truncated object is then detected only when the end or the size of the
+                object is read.
+            cache_length: The number of plaintext bytes to keep in memory, from earlier reads and
+                from reading ahead.
         """
         check_open(locals())
         said = described_among(locals())
@@ -379,16 +401,17 @@ class S3Crypt:
         object_lock_retain_until: "datetime | None" = None,
         object_lock_legal_hold: bool | None = None,
     ) -> ObjectInfo:
-        """Copy an object to another name, in any mode; return a description of the copy.
+        """Copy an object to another name, in any mode. Return the facts about the copy.
 
-        S3 itself copies objects of server-side modes, and client-side objects whose copy keeps the
-        keys and the bound name and bucket. Any other object is decrypted, verified and encrypted
-        anew. Metadata, tags, content headers, storage class, locks and annotations are kept, except
-        for those that are given.
+        S3 itself copies an object that stays in a server-side mode, and a client-side object whose
+        copy has the same keys and the same bound name and bucket. Any other object is decrypted,
+        verified and encrypted again. Metadata, tags, content headers, storage class, locks and
+        annotations are copied, unless an argument replaces them.
 
         Args:
-            to: The mode of the copy; the store's if left out. Other arguments describe the source.
-            if_absent: Fail if the object at `destination` exists.
+            to: The mode of the copy. None for the store's mode. The other arguments describe the
+                source.
+            if_absent: Whether to raise an error if the object at `destination` exists.
             allow_unencrypted, drop_annotations: As for `rotate`.
         """
         from . import rotation  # noqa: PLC0415 - eight modules that puts and gets do without
@@ -423,22 +446,23 @@ class S3Crypt:
     ) -> ObjectInfo:
         """Move an object to another name, a file into S3, or an object to a file.
 
-        The source is deleted once the target is stored (a file: flushed to the disk), and only if
-        it is still the source that was read: an object by its ETag, a file by its inode, size and
-        time. No version is named, so that a versioned bucket keeps the object's versions behind a
-        delete marker. A service that is not AWS's may ignore the condition; a HEAD then precedes
-        the deletion, and does not notice a writer that comes after it.
+        The source is deleted after the target is stored (for a file: flushed to the disk), and only
+        if it is still the source that was read. An object is compared by its ETag, a file by its
+        inode, size and time. No version is named, so a versioned bucket keeps the object's versions
+        behind a delete marker. A service other than AWS may ignore the condition, so a HEAD is sent
+        before the deletion; a change by another writer after the HEAD is not detected.
 
         Args:
-            source, target: URIs or paths; one of them at least is a URI.
-            to: The mode of a new object; the store's if left out. Objects are read in the store's.
-            if_absent: Fail if the target exists.
-            written_as, written_in, allow_unsigned: Of an object that is read, as for `get`.
-            allow_unencrypted, drop_annotations: As for `rotate`, of an object that is moved in S3.
+            source, target: URIs or paths. At least one must be a URI.
+            to: The mode of the new object. None for the store's mode. Objects are always read in
+                the store's mode.
+            if_absent: Whether to raise an error if the target exists.
+            written_as, written_in, allow_unsigned: For an object that is read, as for `get`.
+            allow_unencrypted, drop_annotations: For a move inside S3, as for `rotate`.
 
         Raises:
-            ConflictError: The target exists and `if_absent` was given, or the source was replaced
-                meanwhile. In the latter case, source and target exist.
+            ConflictError: The target exists and `if_absent` is True, or the source was replaced
+                during the move. In the second case, both source and target exist.
         """
         how = Move(
             to=self._mode(to),
@@ -454,11 +478,11 @@ class S3Crypt:
     def head(
         self, uri: str, *, mode: Mode | str | None = None, version_id: str | None = None
     ) -> ObjectInfo:
-        """Return an object's plaintext size and all further facts that one request yields.
+        """Return an object's plaintext size, and all other facts that the same request shows.
 
-        The size is computed, not measured. For objects that s3crypt wrote, it comes from lengths in
-        the metadata, which are checked against the header on read. For other objects, the header is
-        fetched. Fields that only the header contains (`keys`, `context`, `suite`) may be missing.
+        The size is computed, not measured. For an object that s3crypt wrote, it comes from lengths
+        in the metadata, which a read compares with the header. For other objects, the header is
+        fetched. Facts that only the header contains (`keys`, `context`, `suite`) may be missing.
         """
         demand = Demand(self._mode(mode), version_id)
         return self._objects.head(Location.parse_object(uri), demand)
@@ -471,7 +495,7 @@ class S3Crypt:
         version_id: str | None = None,
         neighbour: Neighbour | None = None,
     ) -> ObjectInfo:
-        """Return an object's mode, keys and size. An `sse-c` object is read only with its mode."""
+        """Return an object's mode, keys and size. For an SSE-C object, the mode must be given."""
         location = Location.parse_object(uri)
         demand = Demand(self._mode(mode), version_id, neighbour=neighbour)
         return self._objects.look(location, demand, first=MAX_HEADER_LENGTH)
@@ -481,84 +505,96 @@ class S3Crypt:
         return self._objects.list(Location.parse(uri))
 
     def list_with_neighbours(self, uri: str) -> "Iterator[tuple[ListedObject, Neighbour | None]]":
-        """Yield objects as `list` does, each with the `neighbour` argument for `get` and `inspect`.
+        """Yield objects as `list` does, each with a value for the argument `neighbour` of `get`.
 
-        For most objects, the neighbour shows without a request that the Amazon S3 Encryption Client
-        did not encrypt the object. It is None if the listing does not show whether the object has
-        an instruction file.
+        For most objects, this value shows that the Amazon S3 Encryption Client did not encrypt the
+        object, so `get` and `inspect` need no request for it. It is None if the listing does not
+        show whether the object has an instruction file.
         """
         return self._objects.list_with_neighbours(Location.parse(uri))
 
     def list_level(self, uri: str) -> "Iterator[ListedObject | ListedPrefix]":
-        """Yield like `list`, but yield all names that share a further slash as one prefix."""
+        """Yield the objects and prefixes directly below `uri`.
+
+        Names with a further slash are combined into one `ListedPrefix` per common prefix.
+        """
         return self._objects.list_level(Location.parse(uri))
 
     def list_versions(self, uri: str) -> "Iterator[ListedVersion]":
         """Yield all versions and delete markers of the objects whose URI begins with `uri`.
 
-        Names are in S3's order, and the versions of a name from the newest to the oldest. In a
-        bucket without versioning, each object has one version.
+        The names are in S3's order, and the versions of a name are yielded from the newest to the
+        oldest. In a bucket without versioning, each object has one version.
         """
         return listing.versions(self.client, Location.parse(uri))
 
     def list_versions_level(self, uri: str) -> "Iterator[ListedVersion | ListedPrefix]":
-        """Yield like `list_versions`, but yield names that share a further slash as one prefix."""
+        """Yield the versions and prefixes directly below `uri`.
+
+        Names with a further slash are combined into one `ListedPrefix` per common prefix.
+        """
         return listing.versions_level(self.client, Location.parse(uri))
 
     def buckets(self) -> Iterator[ListedBucket]:
         """Yield the buckets of the caller's account, in S3's order.
 
         Raises:
-            StorageError: S3 refused, for lack of `s3:ListAllMyBuckets`, or failed.
+            StorageError: S3 failed, or refused because `s3:ListAllMyBuckets` is missing.
         """
         return buckets.listed(self.client)
 
     def exists(self, uri: str, *, version_id: str | None = None) -> bool:
         """Return whether an object, or a version of it, exists. A delete marker does not count.
 
-        No key is needed. The request needs `s3:GetObject`, and `s3:ListBucket` to see that an
-        object is missing: without the latter, S3 refuses the request for a missing object.
+        No key is needed. The request needs the permission `s3:GetObject`. To find out that an
+        object is missing, it also needs `s3:ListBucket`: without it, S3 refuses the request for a
+        missing object.
 
         Raises:
-            ConfigError: `uri` names no object.
-            StorageError: S3 refused (code `403`) or failed, so that it is not known.
+            ConfigError: `uri` does not name an object.
+            StorageError: S3 refused (code `403`) or failed, so it is unknown whether the object
+                exists.
         """
         return listing.exists(self._objects, Location.parse_object(uri), version_id)
 
     def delete(self, uri: str, *, version_id: str | None = None) -> None:
-        """Delete an object (in a versioned bucket: hide it), or one version for good.
+        """Delete an object, or permanently delete the version with this id.
 
-        S3 does not report whether there was such an object: deleting a missing one succeeds, and in
-        a versioned bucket adds a delete marker.
+        Without a version id, a versioned bucket only hides the object behind a delete marker.
+
+        S3 does not report whether the object existed: deleting a missing object succeeds, and adds
+        a delete marker in a versioned bucket.
 
         Raises:
-            ConfigError: `uri` names no object.
+            ConfigError: `uri` does not name an object.
             ObjectNotFoundError: The bucket does not exist.
-            StorageError: S3 refused: the caller lacks `s3:DeleteObject` (or
-                `s3:DeleteObjectVersion`), or the version is locked (code `AccessDenied`). Or S3
-                failed; the message says if the object may have been deleted nevertheless.
+            StorageError: S3 refused because the caller lacks `s3:DeleteObject` (or
+                `s3:DeleteObjectVersion`), or because the version is locked (code `AccessDenied`).
+                Or S3 failed; the message says if the object may have been deleted.
         """
         self._objects.delete(Location.parse_object(uri), version_id)
 
     def make_bucket(self, bucket: str) -> bool:
-        """Create a bucket in the session's Region; return False if it is there and the caller's.
+        """Create a bucket in the session's Region.
 
-        As AWS creates it: SSE-S3 by default, no public access, SSE-C blocked, no versioning.
-        `BucketManager` makes a hardened one.
+        Return False if the bucket exists and already belongs to the caller.
+
+        The bucket has AWS's defaults: SSE-S3, no public access, SSE-C blocked, no versioning.
+        `BucketManager` makes a hardened bucket.
 
         Raises:
-            ConfigError: S3 accepts no such name.
-            StorageError: The name is taken by another account (code `BucketAlreadyExists`), or is
-                the caller's bucket in another Region (code `BucketAlreadyOwnedByYou`).
+            ConfigError: S3 does not accept the name.
+            StorageError: The bucket belongs to another account (code `BucketAlreadyExists`), or to
+                the caller in another Region (code `BucketAlreadyOwnedByYou`).
         """
         return buckets.make(self.client, _bucket(bucket))
 
     def remove_bucket(self, bucket: str) -> None:
-        """Delete an empty bucket; nothing in it is ever deleted.
+        """Delete an empty bucket. If the bucket is not empty, nothing is deleted.
 
         Raises:
-            ConflictError: It has objects, versions or unfinished uploads.
-            ObjectNotFoundError: It does not exist.
+            ConflictError: The bucket contains objects, versions or unfinished uploads.
+            ObjectNotFoundError: The bucket does not exist.
             StorageError: S3 refused or failed.
         """
         name = _bucket(bucket)
@@ -573,23 +609,23 @@ class S3Crypt:
         mode: Mode | str | None = None,
         version_id: str | None = None,
     ) -> "Presigned":
-        """Return a URL that gets or puts one object without credentials, and its headers.
+        """Return a URL that gets or puts one object without credentials, and the headers to send.
 
-        The headers of the encryption (of a GET: under SSE-C only) are signed, and S3 refuses a
-        request without them. They are no part of the URL: the holder must send them. An object to
-        get is looked at first, and its mode must be the demanded one.
+        The headers of the encryption are signed (for a GET, only SSE-C has such headers), and S3
+        refuses a request without them. They are not part of the URL: the holder of the URL must
+        send them. For a GET, the object is looked at first, and must have the demanded mode.
 
         Args:
             method: `GET`, or `PUT` to store an object in a server-side mode.
-            expires_in: Seconds for which the URL is valid, 7 days at most.
-            mode, version_id: As for `get`; a PUT needs a mode and takes no version.
+            expires_in: The number of seconds for which the URL is valid, at most 7 days.
+            mode, version_id: As for `get`. A PUT needs a mode, and accepts no version.
 
         Raises:
-            ConfigError: A PUT in mode `client`, which would store plaintext; or a longer time.
-            PolicyError: The object is encrypted client-side: S3 would deliver ciphertext. For PUT:
-                the object there is, or the first one of its prefix. If the prefix has none, that of
-                the next prefix above counts.
-            ObjectNotFoundError: For GET: the object does not exist.
+            ConfigError: A PUT in mode `client` was requested, which would store plaintext, or the
+                time is too long.
+            PolicyError: The object is encrypted client-side, so S3 would deliver ciphertext. For a
+                PUT: the existing object, or an object beside it, is encrypted client-side.
+            ObjectNotFoundError: The object for a GET does not exist.
         """
         location = Location.parse_object(uri)
         if method == "GET":
@@ -611,7 +647,7 @@ class S3Crypt:
         allow_unencrypted: bool = False,
         written_in: str | None = None,
     ) -> bool:
-        """Return whether `rotate` would change the object, without reading its plaintext."""
+        """Return whether `rotate` would change the object. Its plaintext is not read."""
         from . import rotation  # noqa: PLC0415
 
         origin = rotation.Origin(allow_unsigned, allow_unencrypted, written_in)
@@ -652,32 +688,34 @@ class S3Crypt:
         skip_others: bool = False,
         on_outcome: "Callable[[RotationOutcome], None] | None" = None,
     ) -> "tuple[RotationOutcome, ...]":
-        """Change the mode or key of an object, or of all objects below a prefix.
+        """Change the mode or the key of an object, or of all objects below a prefix.
 
-        Each object is changed by the cheapest sound method: a copy inside S3, a rewrap (which
-        replaces only the wrapped key), or re-encryption through this process. Objects that already
-        match `to` are not changed. If another writer replaces an object meanwhile, its version is
-        kept.
+        Each object is changed in the cheapest safe way: by a copy inside S3, by a rewrap (which
+        replaces only the wrapped key), or by re-encryption through this process. Objects that
+        already match `to` are not changed. If another writer replaces an object during the
+        rotation, the other writer's object is kept.
 
         Args:
-            uri: An object, or a prefix: a bucket, or a URI that ends with a slash.
-            to: The new mode. Objects are read in the store's own mode. If `to` is client-side, the
-                store must have a mode: otherwise anyone who can write to the bucket chooses the
-                content that is sealed. For example: `S3Crypt(SSES3()).rotate(...)`.
-            dry_run: Change nothing; only report the changes that would be made. Of objects that
-                would be re-encrypted or rewrapped, the key is checked to open the header.
-            allow_unencrypted: Include objects for which S3 reports no encryption.
-            written_in: The bucket that the objects are bound to now. The new binding is to the
+            uri: The URI of an object, or a prefix: a bucket, or a URI that ends with a slash.
+            to: The new mode. Objects are read in the store's mode. If `to` is client-side, the
+                store must have a mode, because otherwise anyone who can write to the bucket could
+                choose the content that is encrypted. For example: `S3Crypt(SSES3()).rotate(...)`.
+            dry_run: Whether to change nothing, and only report the planned changes. For an object
+                that would be re-encrypted or rewrapped, it is checked that the key opens the
+                header.
+            allow_unencrypted: Whether to include objects for which S3 reports no encryption.
+            written_in: The bucket to which the objects are bound now. The new binding is to the
                 bucket that contains the objects, or to the store's `written_in`.
-            drop_annotations: Also rotate objects whose annotations are lost: rewritten objects in
-                buckets without versioning, and objects that become SSE-C.
-            skip_others: Skip objects that are in another mode, under other keys, or of another
-                client than the store's mode says, instead of failing. A signature that is
-                missing, and a binding that does not fit, fail nevertheless.
-            on_outcome: Called with each object's outcome as soon as it is known.
+            drop_annotations: Whether to rotate objects whose annotations are lost, too: objects
+                that are rewritten in a bucket without versioning, and objects that become SSE-C.
+            skip_others: Whether to skip an object, instead of failing, if it is in another mode
+                than the store's, under other keys, or of another client. If a signature is missing
+                or a binding does not fit, the object still fails.
+            on_outcome: Is called with the outcome of each object as soon as it is known.
 
         Raises:
-            RotationError: Some objects below a prefix failed. A single object raises its own error.
+            RotationError: Some objects below a prefix failed. For a single object, its own error is
+                raised.
         """
         from . import rotation  # noqa: PLC0415
 
@@ -698,7 +736,7 @@ class S3Crypt:
 
 
 def _bucket(text: str) -> str:
-    """Return the name in the URI of a bucket, or the name itself."""
+    """Return the name of a bucket, given as its URI or its name."""
     location = Location.parse(text if "://" in text else f"s3://{text}")
     if location.name:
         raise ConfigError(f"{text} names an object, not a bucket.", hint=f"s3://{location.bucket}")

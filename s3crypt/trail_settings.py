@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration of the account's trails: which data events of objects they record. Read only.
+"""Read the configuration of the account's trails: which data events of objects they record.
 
-This module does not read the log files that trails deliver.
+Every request only reads. This module does not read the log files that trails deliver.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -20,19 +20,19 @@ _REFUSED = frozenset({"AccessDenied", "AccessDeniedException"})
 
 @dataclass(frozen=True, slots=True)
 class SeenTrail:
-    """A trail as CloudTrail described it.
+    """A trail as CloudTrail describes it.
 
     Attributes:
         arn: The trail's ARN.
         name: The trail's name.
         region: The trail's home Region.
-        is_multi_region: Whether the trail records every Region.
-        is_encrypted: Whether the trail's files are encrypted under a KMS key.
-        is_logging: Whether the trail records now; False if `unseen` has the trail's status.
-        reads, writes: Whether the trail records the read and the write data events of every bucket;
-            False if `unseen` has the event selectors.
-        selectors: The trail's event selectors, as CloudTrail's arguments.
-        unseen: The status or the selectors, if CloudTrail refused to show them.
+        is_multi_region: Whether the trail records events in every Region.
+        is_encrypted: Whether the log files of the trail are encrypted with a KMS key.
+        is_logging: Whether the trail records now. False if the status is in `unseen`.
+        reads, writes: Whether the trail records the data events for reads and for writes of every
+            bucket. False if the event selectors are in `unseen`.
+        selectors: The event selectors of the trail, in the form of CloudTrail's arguments.
+        unseen: The status or the event selectors, if CloudTrail refused to show them.
     """
 
     arn: str
@@ -55,12 +55,12 @@ class SeenTrail:
 def read_trails(
     client_of: "Callable[[str], CloudTrailClient]", region: str, partition: str
 ) -> Iterator[SeenTrail]:
-    """Yield the trails that record a Region, with the data events of objects that they record.
+    """Yield the trails that record events in a Region, and which data events they record.
 
     Args:
-        client_of: Returns the client of a Region; each trail is read in its home Region.
+        client_of: Returns the client for a Region. Each trail is read in its home Region.
         region: The Region.
-        partition: The Region's partition, such as `aws`.
+        partition: The partition of the Region, such as `aws`.
 
     Raises:
         StorageError: CloudTrail refused to list the trails, or failed.
@@ -105,7 +105,7 @@ def _read(
 
 
 def _shown(action: str, read: Callable[[], Any]) -> Any:
-    """Return CloudTrail's reply, or `Unseen` if CloudTrail refuses the request."""
+    """Return CloudTrail's reply. Return `Unseen` if CloudTrail refuses the request."""
     try:
         return read()
     except StorageError as error:
@@ -115,10 +115,12 @@ def _shown(action: str, read: Callable[[], Any]) -> Any:
 
 
 def _recorded(selectors: Any, partition: str) -> Iterator[str]:
-    """Yield the kinds of recorded events that cover all objects: `All`, `ReadOnly`, `WriteOnly`.
+    """Yield the kinds of events that are recorded for all objects.
 
-    An advanced selector counts only if its conditions are the resource type and, optionally,
-    whether events read or write.
+    The kinds are `All`, `ReadOnly` and `WriteOnly`.
+
+    An advanced selector counts only if it has no other conditions than the resource type and,
+    optionally, whether the event is a read or a write.
     """
     everything = {f"arn:{partition}:s3", f"arn:{partition}:s3:::"}
     for each in selectors.get("EventSelectors") or ():
@@ -127,7 +129,7 @@ def _recorded(selectors: Any, partition: str) -> Iterator[str]:
             if resource.get("Type") == "AWS::S3::Object" and everything & values:
                 yield str(each.get("ReadWriteType", "All"))
     for each in selectors.get("AdvancedEventSelectors") or ():
-        # An operator other than Equals narrows the selector in a way that is not evaluated here.
+        # Any other operator than Equals restricts the selector in a way that is not evaluated here.
         fields = {
             one["Field"]: one["Equals"] if one.keys() == {"Field", "Equals"} else None
             for one in each.get("FieldSelectors") or ()

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A value that stands for a setting that could not be read: never the same as one that is absent.
+"""`Unseen` stands for a setting that could not be read.
 
-The value is the same for all services.
+It is never equal to the value of a setting that is not set.
+
+All services use this one class.
 """
 
 from dataclasses import dataclass
@@ -12,10 +14,10 @@ class Unseen:
     """A setting that could not be read.
 
     Attributes:
-        action: The IAM action that reads it.
-        reason: The service's error message.
-        is_refused: Whether the service refused to show the setting, so that the caller lacks the
-            action. Otherwise the service failed, or does not have the operation.
+        action: The IAM action that is needed to read the setting.
+        reason: The error message of the service.
+        is_refused: Whether the service refused to show the setting because the caller lacks the
+            action. If False, the service failed or does not support the operation.
     """
 
     action: str
