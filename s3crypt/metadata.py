@@ -60,7 +60,7 @@ def of_reply(reply: Mapping[str, Any]) -> dict[str, str]:
 
 
 def of_user(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return the user's entries, without those of s3crypt."""
+    """Return the user's entries, without the entries of s3crypt."""
     return {name: value for name, value in metadata.items() if not name.startswith(PREFIX)}
 
 

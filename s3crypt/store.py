@@ -403,10 +403,11 @@ class S3Crypt:
     ) -> ObjectInfo:
         """Copy an object to another name, in any mode. Return the facts about the copy.
 
-        S3 itself copies an object that stays in a server-side mode, and a client-side object whose
-        copy has the same keys and the same bound name and bucket. Any other object is decrypted,
-        verified and encrypted again. Metadata, tags, content headers, storage class, locks and
-        annotations are copied, unless an argument replaces them.
+        S3 itself copies an object without client-side encryption into a server-side mode. It also
+        copies a client-side object whose copy has the same keys, and the same bound name and
+        bucket. Any other object is decrypted, verified and encrypted again. Metadata, tags,
+        content headers, storage class, locks and annotations are copied, unless an argument
+        replaces them.
 
         Args:
             to: The mode of the copy. None for the store's mode. The other arguments describe the

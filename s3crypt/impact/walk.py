@@ -100,7 +100,7 @@ class Walk:
         key: The id, ARN or alias of the key, as the caller gave it.
         uris: The URIs of buckets and prefixes.
         account: Whether every bucket of the account is in the scope.
-        session: The boto3 session; None for boto3's default session.
+        session: The boto3 session. None for boto3's default session.
         options: The options.
         tally: The counts.
         sample: The numbers and sizes of the versions that were examined.
@@ -211,8 +211,6 @@ class Walk:
 
         A directory bucket may be encrypted under the key, but S3's list of buckets does not contain
         directory buckets.
-
-        Any of them may be under the key. The list of buckets lacks them.
         """
         whole = {each.location.bucket for each in places if not each.location.name}
         try:

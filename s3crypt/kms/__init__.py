@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lifecycle of AWS KMS keys: created, named, rotated, disabled, deleted.
+"""The life cycle of AWS KMS keys: create, name, rotate, disable and delete them.
 
-Using a key (`keyrings`), reading its description (`description`) and administering it (`manager`)
-require different IAM permissions, held by different people, and are therefore separate modules.
+To use a key, to read its description and to administer it require different IAM permissions, which
+different people have. The code is therefore separate, too: the package `keyrings`, and the modules
+`description` and `manager` of this package.
 This package does not depend on objects, messages or data keys.
 
-*Rotating a key* gives it new key material under the same id; KMS keeps the old material to unwrap
-existing data keys. Objects in S3 and their data keys do not change; `S3Crypt.rotate` changes them.
+*Rotating a key* gives the key new key material under the same id. KMS keeps the old material to
+unwrap existing data keys. Objects in S3 and their data keys do not change. To change those, call
+`S3Crypt.rotate`.
 """
 
 from .clearance import MAX_CLEARANCE_AGE, Clearance

@@ -23,9 +23,9 @@ class Clearance:
         account: The account whose buckets the report covers.
         made: The time at which the report's walk began, with a time zone. Changes after it may be
             missing from the report.
-        covers_account: Whether every bucket of the account was looked at.
-        is_sampled: Whether only a sample of the objects was looked at.
-        unknown: The number of buckets, objects and settings that could not be looked at.
+        covers_account: Whether every bucket of the account was examined.
+        is_sampled: Whether only a sample of the objects was examined.
+        unknown: The number of buckets, objects and settings that could not be examined.
         dependents: The number of objects, versions, uploads and settings that depend on the key
             alone.
     """

@@ -36,7 +36,7 @@ class Material:
             if no rotation led to it.
         is_present: Whether imported material is in KMS now. None for material that KMS generated.
         expires: The time at which KMS deletes imported material. None if it does not expire.
-        description: The description that the material was imported with.
+        description: The description that was given when the material was imported.
     """
 
     id: str
@@ -75,7 +75,7 @@ class Key:
         deletion_date: The time at which KMS deletes the key. None if no deletion is scheduled, and
             for a primary key that waits for the deletion of its replicas.
         material_id: The id of the current key material, if KMS reports it.
-        rotation_enabled: Whether KMS rotates the key automatically; None if the key cannot be
+        rotation_enabled: Whether KMS rotates the key automatically. None if the key cannot be
             rotated or KMS did not report it.
         rotating_since: The start of an on-demand rotation that KMS has not finished yet, or None.
         on_demand_rotations: The number of on-demand rotations so far, of at most
@@ -88,8 +88,8 @@ class Key:
             key.
         custom_key_store: The id of the custom key store that holds the key, or None.
         material_expires: The earliest time at which imported key material expires, or None.
-        materials: The key materials, newest first; empty for a key without rotations, None if KMS
-            refused to list them.
+        materials: The key materials, newest first. Empty for a key without rotations. None if
+            KMS refused to list them.
         policy: The key policy as JSON text. Only `KeyManager.show` reads it; other methods leave
             None.
         grants: The grants of the key. Only `KeyManager.show` reads them; other methods leave None.
@@ -129,7 +129,7 @@ class Key:
 
     @property
     def on_demand_rotations_left(self) -> int | None:
-        """The number of rotations on demand that KMS still allows; None if it is unknown."""
+        """The number of rotations on demand that KMS still allows. None if it is unknown."""
         used = self.on_demand_rotations
         return None if used is None else MAX_ON_DEMAND_ROTATIONS - used
 

@@ -98,7 +98,7 @@ class KeyExaminer:
         """Yield the ARNs of all keys of a Region: the account's own keys, and keys shared by RAM.
 
         Args:
-            region_arn: The ARN of any KMS resource in that Region; only its Region is used.
+            region_arn: The ARN of any KMS resource in that Region. Only its Region is used.
         """
         owners = ["SELF", "OTHER_ACCOUNTS_VIA_RAM"]
         found = self._kms.pages(

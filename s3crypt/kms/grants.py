@@ -47,9 +47,9 @@ class Grant:
         grantee: The ARN or the service principal that the grant permits to use the key.
         is_service: Whether the grantee is a service principal.
         operations: The permitted operations by KMS's names, such as `Decrypt`.
-        constraints: The grant's constraints in KMS's form; empty without constraints.
+        constraints: The grant's constraints in KMS's form. Empty if it has none.
         created: The time of creation. None if KMS does not report it.
-        name: The grant's name; empty for a grant without one.
+        name: The grant's name. Empty if it has none.
         retiring: The ARN or the service principal that may retire the grant. None if there is none.
     """
 

@@ -214,7 +214,7 @@ class KeyManager:
         """Disable `key`: no request can use it until it is enabled. A disabled key does not change.
 
         While the key is disabled, an object whose data key can be unwrapped only with `key` cannot
-        be read.
+        be read, and no new object can be encrypted under `key`.
         """
         return self._lifecycle.disable(key)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policy of a KMS key: read and written.
+"""Read and write the policy of a KMS key.
 
 The package `s3crypt.policy` interprets the statements of a policy. The module
 `s3crypt.policy_changes` decides whether a policy may be written. `BypassPolicyLockoutSafetyCheck`

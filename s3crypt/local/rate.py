@@ -42,8 +42,6 @@ _LONGEST_WAIT_SECONDS = 1.0
 class Rate:
     """The permitted requests per second. There is no limit before the first throttle.
 
-    After a throttle, the limit is computed from the rate of successful requests.
-
     A throttle lowers the limit to the rate of successful requests in the last second, or up to a
     tenth below. This happens at most once per second. Then the limit grows, twice as fast each
     second, and is removed after ten seconds. A small share of throttled requests changes nothing.

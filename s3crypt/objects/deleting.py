@@ -113,7 +113,7 @@ def delete_source(
         source: The object that was read.
         target: The location or path of the new object or file. It is used in error messages.
         etag: The ETag of the bytes that were read.
-        arguments: Further arguments of a HEAD: the customer key of SSE-C.
+        arguments: Further arguments of a HEAD, such as the customer key of SSE-C.
 
     Raises:
         ConflictError: Another writer replaced the source since it was read.

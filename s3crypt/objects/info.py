@@ -36,7 +36,7 @@ class ObjectInfo:
 
     Attributes:
         uri: The object's URI.
-        mode: `sse-s3`, `sse-kms`, `dsse-kms`, `sse-c` or `client`; None if S3 reports no mode.
+        mode: `sse-s3`, `sse-kms`, `dsse-kms`, `sse-c` or `client`. None if S3 reports no mode.
         size: The number of plaintext bytes, computed from the stored size. None if it cannot be
             computed.
         stored_size: The number of bytes that S3 stores.
@@ -54,7 +54,7 @@ class ObjectInfo:
         frame_length: The number of plaintext bytes per frame.
         frames: The number of frames.
         key_location: The place of the wrapped keys, `header` or `metadata`.
-        keys: The keys that wrap the object's data key, as written on the command line.
+        keys: The names of the keys that wrap the object's data key, as on the command line.
         key_materials: For each key in `keys`, the id of the KMS key material that wrapped the data
             key, if it is known. It is known right after writing, and later for objects with
             `key_location="metadata"`. In the latter case it comes from the metadata, which any

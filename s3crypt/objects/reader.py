@@ -164,7 +164,7 @@ class ObjectReader(io.BufferedReader):
             return super().read1(size)
 
     def readinto(self, buffer: "Buffer", /) -> int:
-        """Fill `buffer` with the next bytes; return their number."""
+        """Fill `buffer` with the next bytes, and return their number."""
         with self._moving_here():
             self._go()
             return super().readinto(buffer)
