@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""mb, rb and keygen: the resources they create and refuse to create; nothing else is changed."""
+"""The commands mb, rb and keygen: which resources they create, and which they refuse to create."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def name(s3: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
 def test_a_bucket_is_made_once(s3: Any, name: str, region: str, capsys: Captured) -> None:
-    """The bucket is created in the Region; a second call changes nothing, with any spelling."""
+    """mb creates the bucket in the given Region; a second mb in any spelling changes nothing."""
     assert run(["mb", f"s3://{name}", "--region", region]) == 0
     assert "bucket init" in capsys.readouterr().err
     assert s3.get_bucket_location(Bucket=name)["LocationConstraint"] in (region, None)
@@ -55,7 +55,7 @@ def test_a_bucket_is_made_once(s3: Any, name: str, region: str, capsys: Captured
 
 
 def test_ones_own_bucket_elsewhere_is_an_error(name: str, capsys: Captured) -> None:
-    """The error names the bucket and its Region."""
+    """mb of the caller's own bucket in another Region fails, and names that Region."""
     assert run(["mb", f"s3://{name}", "--quiet"]) == 0
     assert run(["mb", f"s3://{name}", "--region", "eu-west-1"]) == 5
     assert "already, in us-east-1" in capsys.readouterr().err
@@ -64,7 +64,7 @@ def test_ones_own_bucket_elsewhere_is_an_error(name: str, capsys: Captured) -> N
 def test_the_name_of_another_account_is_taken(
     name: str, sandbox: Running, capsys: Captured
 ) -> None:
-    """The error says that another account has the name, whatever rights the caller has."""
+    """If another account owns the name, mb fails and says so."""
     taken = b"<Error><Code>BucketAlreadyExists</Code><Message>no</Message></Error>"
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -76,7 +76,7 @@ def test_the_name_of_another_account_is_taken(
 
 
 def test_a_new_bucket_refuses_customer_keys(name: str) -> None:
-    """New buckets refuse SSE-C as in AWS, and the command says so."""
+    """A new bucket refuses SSE-C, as in AWS, and the put's error names SSE-C."""
     store = S3Crypt(SSEC(bytes(32)))
     assert store.make_bucket(name)
     assert not store.make_bucket(f"s3://{name}")
@@ -85,7 +85,7 @@ def test_a_new_bucket_refuses_customer_keys(name: str) -> None:
 
 
 def test_an_empty_bucket_is_removed(s3: Any, name: str, capsys: Captured) -> None:
-    """After the removal the bucket does not exist."""
+    """rb removes an empty bucket; a second rb reports that there is no such bucket."""
     s3.create_bucket(Bucket=name)
     assert run(["rb", f"s3://{name}"]) == 0
     assert run(["rb", f"s3://{name}"]) == 5
@@ -93,7 +93,10 @@ def test_an_empty_bucket_is_removed(s3: Any, name: str, capsys: Captured) -> Non
 
 
 def test_a_bucket_with_objects_is_kept(bucket: str, s3: Any, capsys: Captured) -> None:
-    """The error has the number of objects, and the command that deletes them."""
+    """rb of a bucket with objects fails.
+
+    The error has their number and the command that deletes them.
+    """
     for number in range(3):
         connect(SSES3()).put(b"x", f"s3://{bucket}/{number}")
     assert run(["rb", f"s3://{bucket}"]) == 5
@@ -104,7 +107,10 @@ def test_a_bucket_with_objects_is_kept(bucket: str, s3: Any, capsys: Captured) -
 
 
 def test_a_bucket_with_versions_or_uploads_is_kept(versioned_bucket: str, s3: Any) -> None:
-    """S3 would delete a bucket with unfinished uploads and lose them."""
+    """rb is refused if versions or unfinished uploads exist.
+
+    S3 alone would not protect the uploads.
+    """
     store = connect(SSES3())
     store.put(b"x", f"s3://{versioned_bucket}/x")
     store.delete(f"s3://{versioned_bucket}/x")
@@ -117,7 +123,7 @@ def test_a_bucket_with_versions_or_uploads_is_kept(versioned_bucket: str, s3: An
 def test_a_raw_key(
     tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    """The file has 32 bytes and mode 0600; the printed options encrypt and decrypt."""
+    """keygen writes 32 bytes with mode 0600; the options that it prints encrypt and decrypt."""
     monkeypatch.chdir(tmp_path)
     assert run(["keygen", "reports.key"]) == 0
     captured = capsys.readouterr()
@@ -136,7 +142,7 @@ def test_a_raw_key(
 
 @pytest.mark.parametrize("umask", [0o000, 0o077, 0o277, 0o777])
 def test_a_key_file_has_one_mode(umask: int, tmp_path: Path) -> None:
-    """Whatever the umask is."""
+    """A new key file has mode 0600, whatever the umask is."""
     before = os.umask(umask)
     try:
         assert run(["keygen", str(tmp_path / "k"), "-q"]) == 0
@@ -149,7 +155,10 @@ def test_a_key_file_has_one_mode(umask: int, tmp_path: Path) -> None:
 def test_the_options_of_a_key_work_for_every_file(
     file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    """The name of the key has only characters that are shown as they are."""
+    """The printed option works for any file name.
+
+    The key's name in it has only printable characters.
+    """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "plain").write_bytes(b"plain")
     assert run(["keygen", "--json", "--", file]) == 0
@@ -164,7 +173,10 @@ def test_the_options_of_a_key_work_for_every_file(
 def test_a_pair_of_rsa_keys(
     options: list[str], bits: int, tmp_path: Path, bucket: str, capsys: Captured
 ) -> None:
-    """The public key encrypts, the private key decrypts, and both files have mode 0600."""
+    """keygen --rsa writes a pair of files with mode 0600.
+
+    The public key encrypts, the private decrypts.
+    """
     file = tmp_path / "team.pem"
     assert run(["keygen", str(file), "--json", "--rsa", *options]) == 0
     uses = json.loads(capsys.readouterr().out)
@@ -184,7 +196,7 @@ def test_a_pair_of_rsa_keys(
 def test_no_key_file_is_overwritten(
     there: str, tmp_path: Path, capsys: Captured, *, is_link: bool
 ) -> None:
-    """If either file exists, even as a dangling link, no key is created."""
+    """If one of the two files exists, even as a dangling link, keygen creates no key."""
     if is_link:
         (tmp_path / there).symlink_to(tmp_path / "elsewhere")
     else:
@@ -196,6 +208,6 @@ def test_no_key_file_is_overwritten(
 
 
 def test_the_default_client_makes_buckets_too(name: str) -> None:
-    """A client passed by the caller is used with its own Region."""
+    """`make_bucket` uses the Region of the client that the caller passed."""
     store = S3Crypt(client=boto3.client("s3", region_name="eu-central-1"))
     assert store.make_bucket(name)

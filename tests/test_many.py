@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""S3Crypt.many: the state after a stopped job, items skipped by a journal, and deletions."""
+"""S3Crypt.many: the state after a stopped job, items that a journal skips, and deletions."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Held:
         return forward()
 
     def let_go_soon(self) -> None:
-        """Release the requests shortly after the job was stopped."""
+        """Release the held requests in 0.3 seconds, when the test has stopped the job."""
         threading.Timer(0.3, self.go_on.set).start()
 
 
@@ -60,7 +60,7 @@ class Held:
 def test_a_stopped_put_replaces_nothing(
     mode: Mode, s3: Any, sandbox: Running, bucket: str, tmp_path: Path
 ) -> None:
-    """The parts that were sent create no object, and no upload is left open."""
+    """A stopped put leaves the old object in place and no upload open, although parts were sent."""
     (tmp_path / "big").write_bytes(payload(BIG))
     uris = f"s3://{bucket}/big", f"s3://{bucket}/small"
     connect(mode).put(b"before", uris[0])
@@ -81,7 +81,7 @@ def test_a_stopped_put_replaces_nothing(
 def test_a_stopped_get_leaves_the_file_as_it_was(
     mode: Mode, sandbox: Running, bucket: str, tmp_path: Path
 ) -> None:
-    """Unfetched sections would be holes in the file."""
+    """A stopped get leaves the old file unchanged: a partly fetched file would have holes."""
     connect(mode).put(payload(BIG), f"s3://{bucket}/t/big")
     connect(mode).put(b"small", f"s3://{bucket}/t/small")
     (tmp_path / "big").write_bytes(b"before")
@@ -101,7 +101,7 @@ def test_a_stopped_get_leaves_the_file_as_it_was(
 
 
 def test_writers_that_wait_for_each_other(bucket: str) -> None:
-    """One thread feeds all writers in turn, however little memory there is."""
+    """One thread can feed eight writers in turn, even if their store has little memory."""
     store = connect(SSES3(), max_memory=16 * MIB)
     uris = [f"s3://{bucket}/{number}" for number in range(8)]
     writers = [store.open(uri, "wb") for uri in uris]
@@ -122,7 +122,7 @@ def test_writers_that_wait_for_each_other(bucket: str) -> None:
 
 
 def test_an_error_that_meets_every_object_is_raised(bucket: str, tmp_path: Path) -> None:
-    """The error is raised once, for every verb."""
+    """An error about the whole bucket is raised once, by every verb, instead of once per object."""
     store = connect(SSES3())
     absent = f"s3://absent-{bucket}/"
     (tmp_path / "a").write_bytes(b"a")
@@ -137,7 +137,7 @@ def test_an_error_that_meets_every_object_is_raised(bucket: str, tmp_path: Path)
 
 
 def test_nothing_below_a_prefix_is_an_error(bucket: str, tmp_path: Path) -> None:
-    """The prefix may be mistyped."""
+    """A prefix without objects raises ObjectNotFoundError, because it may be mistyped."""
     store, uri = connect(SSES3()), f"s3://{bucket}/nothing/"
     with pytest.raises(ObjectNotFoundError):
         list(store.many.get_folder(uri, tmp_path))
@@ -149,7 +149,7 @@ def test_nothing_below_a_prefix_is_an_error(bucket: str, tmp_path: Path) -> None
 
 
 def test_a_job_leaves_its_journal_alone(s3: Any, bucket: str, tmp_path: Path) -> None:
-    """The journal is not treated as a file of the folder, and no object replaces it."""
+    """A journal inside the folder is not uploaded, and a download does not overwrite it."""
     store, left_out = connect(SSES3()), list[str]()
     (tmp_path / "a").write_bytes(b"a")
     with Journal.open(tmp_path / "journal", {"verb": "put"}) as journal:
@@ -177,7 +177,10 @@ def test_a_job_leaves_its_journal_alone(s3: Any, bucket: str, tmp_path: Path) ->
 def test_a_resumed_rotation_asks_for_no_object_that_is_done(
     bucket: str, tmp_path: Path, requests_log: RequestsLog
 ) -> None:
-    """The listed ETag equals the new ETag in the journal."""
+    """A resumed rotation only lists.
+
+    It skips each object whose listed ETag is the one in the journal.
+    """
     store, to = connect(ClientSide(aes())), ClientSide(aes("two"))
     for name in "abc":
         store.put(name.encode(), f"s3://{bucket}/p/{name}")
@@ -196,7 +199,7 @@ def test_a_resumed_rotation_asks_for_no_object_that_is_done(
 
 
 def test_deleting_keeps_what_was_stored_since(s3: Any, bucket: str) -> None:
-    """A listed object is deleted only if its ETag is unchanged."""
+    """An object that was stored again after the listing is not deleted: its ETag has changed."""
     store = connect(SSES3())
     for name in "abc":
         store.put(name.encode(), f"s3://{bucket}/{name}")
@@ -226,7 +229,7 @@ def test_a_dry_run_changes_nothing(s3: Any, bucket: str, tmp_path: Path) -> None
 
 
 def test_an_error_of_this_machine_is_one_objects(bucket: str, tmp_path: Path) -> None:
-    """A folder that cannot be created, or a file in its place, fails one object only."""
+    """If the folder of one target file cannot be created, only this object's get fails."""
     store = connect(SSES3())
     store.put(b"a", f"s3://{bucket}/a")
     (tmp_path / "file").write_bytes(b"")

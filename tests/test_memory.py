@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results built in place: the bytes are correct, private to the result, and immutable."""
+"""`memory.build`: the bytes of a result are correct, private to the result, and immutable."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from s3crypt.local import buffers as memory
 from s3crypt.local.buffers import build
 
 MIB = 2**20
-# Lengths around a page, and around the size from which large pages are requested.
+# Lengths around one page, and around the size from which the code requests large pages.
 LENGTHS = [0, 1, 4095, 4096, 4 * MIB - 1, 4 * MIB, 4 * MIB + 1, 9 * MIB + 5]
 KEYRING = AESKeyring("memory", "key", bytes(range(32)))
 
 
 class BrokenError(Exception):
-    """The exception that `fill` raises."""
+    """The exception that the callback `fill` raises."""
 
 
 def _bytes(length: int) -> bytes:
@@ -30,7 +30,7 @@ def _bytes(length: int) -> bytes:
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_the_result_is_what_was_written(length: int) -> None:
-    """The result has every written byte, as immutable `bytes`."""
+    """The result is immutable `bytes` with every byte that `fill` wrote."""
 
     def fill(view: memoryview) -> None:
         assert (len(view), view.readonly, view.format) == (length, False, "B")
@@ -45,7 +45,7 @@ def test_the_result_is_what_was_written(length: int) -> None:
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_what_is_not_written_is_zero(length: int) -> None:
-    """Bytes that are not written are zero, whatever the memory contained before."""
+    """Bytes that `fill` does not write are zero, whatever the memory contained before."""
     junk = bytearray(b"\xff" * length)
     del junk
     assert build(length, lambda _: None) == bytes(length)
@@ -53,7 +53,7 @@ def test_what_is_not_written_is_zero(length: int) -> None:
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_nothing_else_is_changed(length: int) -> None:
-    """Earlier and later results stay unchanged, and so do the bytes objects that Python shares."""
+    """Building a result changes no other result and none of Python's shared bytes objects."""
     shared = bytes(length)
     before = [build(length, lambda view: _set(view, b"\x11")) for _ in range(2)]
     result = build(length, lambda view: _set(view, b"\x22"))
@@ -62,7 +62,7 @@ def test_nothing_else_is_changed(length: int) -> None:
     assert result == b"\x22" * length
     assert after == b"\x33" * length
     assert shared == bytes(length)
-    # Python has only one object for each of these values.
+    # Python has only one object for `b""` and one for each single byte; both must be unchanged.
     assert (b"", bytes([0])) == (bytes(0), b"\0")
     assert not any(bytes([0]))
 
@@ -73,7 +73,7 @@ def _set(view: memoryview, byte: bytes) -> None:
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_what_filling_raises_is_raised(length: int) -> None:
-    """The exception is raised unchanged, even if a part of the view is still referenced."""
+    """An exception from `fill` is raised unchanged, even if `fill` kept a part of the view."""
     kept: list[memoryview] = []
 
     def fill(view: memoryview) -> None:
@@ -86,7 +86,7 @@ def test_what_filling_raises_is_raised(length: int) -> None:
 
 
 def test_the_view_is_closed_afterwards() -> None:
-    """A reference to the view that `fill` received can no longer change the result."""
+    """The view is released after `fill`, so a kept reference cannot change the result."""
     kept: list[memoryview] = []
     result = build(4096, kept.append)
     with pytest.raises(ValueError, match="released"):
@@ -96,7 +96,7 @@ def test_the_view_is_closed_afterwards() -> None:
 
 @pytest.mark.parametrize("length", LENGTHS[1:])
 def test_who_keeps_a_piece_of_the_view_has_a_copy(length: int) -> None:
-    """A result whose view is still referenced is copied, so that it cannot be changed later."""
+    """If `fill` keeps a slice of the view, the result is a copy that the slice cannot change."""
     kept: list[memoryview] = []
     result = build(length, lambda view: kept.append(view[:]))
     kept[0][:] = b"\xff" * length
@@ -105,7 +105,7 @@ def test_who_keeps_a_piece_of_the_view_has_a_copy(length: int) -> None:
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_large_pages_are_a_hint(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without large pages the result is the same."""
+    """If the system offers no large pages, the result is the same."""
     monkeypatch.setattr(memory, "_madvise", lambda: None)
     assert build(length, lambda view: _set(view, b"\x11")) == b"\x11" * length
 
@@ -114,7 +114,7 @@ def test_large_pages_are_a_hint(length: int, monkeypatch: pytest.MonkeyPatch) ->
 def test_only_the_results_own_pages_are_advised(
     length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The advice covers whole pages only, and no page begins or ends outside the result."""
+    """The advice to the kernel covers only whole pages that lie inside the result."""
     advised: list[tuple[int, int]] = []
     monkeypatch.setattr(
         memory,

@@ -79,7 +79,7 @@ SCHEMA = pa.schema(
 def line(
     name: str, status: str | None = "SSE-S3", kms_key: str | None = None, **values: Any
 ) -> dict[str, Any]:
-    """Return a row of the inventory table."""
+    """Return a row of the inventory table. `values` are other columns or replace the defaults."""
     return {
         "bucket": "acme-data",
         "key": name,
@@ -112,14 +112,14 @@ LINES = (
 
 
 def as_parquet(lines: Sequence[dict[str, Any]]) -> bytes:
-    """Return a Parquet file as a query engine writes it."""
+    """Return the lines as a Parquet file, as a query engine writes it."""
     sink = io.BytesIO()
     parquet.write_table(pa.Table.from_pylist(list(lines), SCHEMA), sink)
     return sink.getvalue()
 
 
 def as_orc(lines: Sequence[dict[str, Any]]) -> bytes:
-    """Return an ORC file."""
+    """Return the lines as an ORC file."""
     sink = io.BytesIO()
     table = pa.Table.from_pylist(list(lines), SCHEMA)
     plain = [name for name in SCHEMA.names if name != "user_metadata"]
@@ -132,7 +132,7 @@ def as_orc(lines: Sequence[dict[str, Any]]) -> bytes:
 
 
 def as_csv(lines: Sequence[dict[str, Any]]) -> bytes:
-    """Return a CSV result of Athena: values are quoted, and NULL is empty."""
+    """Return the lines as a CSV result of Athena: values are quoted, and NULL is empty."""
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow(SCHEMA.names)
@@ -143,7 +143,7 @@ def as_csv(lines: Sequence[dict[str, Any]]) -> bytes:
 
 
 def as_json(lines: Sequence[dict[str, Any]]) -> bytes:
-    """Return JSON lines."""
+    """Return the lines as JSON, one object per line."""
     return "".join(json.dumps(each) + "\n" for each in lines).encode()
 
 
@@ -159,7 +159,7 @@ FORMATS: dict[str, Callable[[Sequence[dict[str, Any]]], bytes]] = {
 
 @pytest.fixture(scope="module")
 def objects(session: boto3.Session) -> Objects:
-    """Make an engine for objects."""
+    """Make the object engine that reads the exports."""
     return Objects(
         session=session,
         client=None,
@@ -173,7 +173,7 @@ def objects(session: boto3.Session) -> Objects:
 
 
 def groups(found: Iterable[Batch]) -> dict[Group, Amount]:
-    """Return the sums over all batches."""
+    """Return the objects and bytes of each group, summed over all batches."""
     total: dict[Group, Amount] = {}
     for batch in found:
         for group, amount in batch.groups().items():
@@ -182,7 +182,7 @@ def groups(found: Iterable[Batch]) -> dict[Group, Amount]:
 
 
 def everything(found: Iterable[Batch]) -> tuple[Any, ...]:
-    """Return all content of the batches that does not depend on their format."""
+    """Return the content of the batches that must be equal in all formats."""
     kept = list(found)
     rows = [row for batch in kept for row in batch.rows()]
     sums = groups(kept)
@@ -204,7 +204,7 @@ def everything(found: Iterable[Batch]) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_an_export_in_every_format(objects: Objects, tmp_path: Path, kind: str) -> None:
-    """Keys, bytes and buckets are counted; delete markers are left out; names are not decoded."""
+    """Every format gives the same keys, bytes and buckets, without delete markers and undecoded."""
     file = tmp_path / "export"
     file.write_bytes(FORMATS[kind](LINES))
     found = list(find_export(objects, str(file)).batches())
@@ -287,7 +287,7 @@ def test_an_export_in_a_bucket(s3: Any, bucket: str, objects: Objects) -> None:
 
 
 def test_an_export_in_a_folder(objects: Objects, tmp_path: Path) -> None:
-    """The time of the oldest file limits the period that the export covers."""
+    """The oldest file of a folder decides until when the export is complete."""
     for number in range(3):
         (tmp_path / f"{number}.parquet").write_bytes(as_parquet(LINES))
     (tmp_path / "_SUCCESS").touch()
@@ -299,7 +299,7 @@ def test_an_export_in_a_folder(objects: Objects, tmp_path: Path) -> None:
 
 
 def test_many_rows_are_counted_and_only_some_are_made(objects: Objects, tmp_path: Path) -> None:
-    """Row groups and batches of any length give the same sums as counting row by row."""
+    """With any length of row groups and batches, the sums are those of a count row by row."""
     chance = random.Random(1)
     lines = [
         line(
@@ -385,7 +385,7 @@ BAD: list[tuple[str, bytes, type[S3CryptError], str]] = [
 def test_files_that_are_no_export(
     objects: Objects, tmp_path: Path, what: str, body: bytes, kind: type[S3CryptError], why: str
 ) -> None:
-    """The one-line error names the file and the defect; the file is never an empty export."""
+    """A file that is no export is an error with its name and defect, never an empty export."""
     file = tmp_path / "export"
     file.write_bytes(body)
     with pytest.raises(kind, match=why) as caught:
@@ -395,7 +395,7 @@ def test_files_that_are_no_export(
 
 
 def test_places_without_an_export(objects: Objects, bucket: str, tmp_path: Path) -> None:
-    """A missing path or prefix, an empty folder and a link to a folder are errors."""
+    """A missing path or prefix, an empty folder and a link to a folder are refused as exports."""
     with pytest.raises(LocalFileNotFoundError):
         find_export(objects, str(tmp_path / "missing"))
     with pytest.raises(ConfigError, match="contains no file"):
@@ -419,7 +419,7 @@ STORED = [
 
 
 def read(objects: Objects, uri: str, prefix: str = "") -> list[Batch]:
-    """Return the rows of an inventory."""
+    """Return the batches of all parts of an inventory."""
     manifest = read_manifest(objects, uri)
     found: list[Batch] = []
     for part in manifest.parts:
@@ -433,7 +433,10 @@ def read(objects: Objects, uri: str, prefix: str = "") -> list[Batch]:
 def test_sums_of_an_inventory(
     s3: Any, bucket: str, objects: Objects, kind: str, columns: Sequence[str]
 ) -> None:
-    """Bytes are counted if the report has them; otherwise the rows count as unsized."""
+    """An inventory's bytes are summed if it has a Size column.
+
+    Otherwise its rows count as unsized.
+    """
     lines = STORED if columns == COLUMNS else STORED[:3]
     uri = Report(bucket, bucket, lines, kind, columns).store(s3)
     found = read(objects, uri)
@@ -480,7 +483,7 @@ def test_every_part_is_verified(
 
 
 def test_a_manifest_of_another_checksum(s3: Any, bucket: str, objects: Objects) -> None:
-    """The manifest is refused before a part is fetched."""
+    """A manifest whose MD5 is not the one in manifest.checksum is refused."""
     uri = Report(bucket, bucket, STORED).store(s3)
     key = uri.removeprefix(f"s3://{bucket}/")
     text = s3.get_object(Bucket=bucket, Key=key)["Body"].read()

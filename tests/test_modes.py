@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The five modes: values that are validated when made, and hide their keys."""
+"""The five modes: each value is validated when it is made, and its repr hides its key."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def all_modes() -> list[Any]:
 
 
 def test_names_are_those_of_the_command_line() -> None:
-    """The names have the order of the documentation's table."""
+    """The modes have the names that the command line uses."""
     names = [mode.name for mode in all_modes()]
     assert names == ["sse-s3", "sse-kms", "dsse-kms", "sse-c", "client"]
 
 
 @pytest.mark.parametrize("mode", all_modes(), ids=lambda mode: mode.name)
 def test_modes_are_frozen(mode: Any) -> None:
-    """A mode that is shared by threads cannot change."""
+    """No field of a mode can be set, so threads can share the mode."""
     for field in dataclasses.fields(mode):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(mode, field.name, None)
@@ -54,7 +54,7 @@ def test_a_mode_keeps_its_own_context() -> None:
 
 @pytest.mark.parametrize("mode", all_modes(), ids=lambda mode: mode.name)
 def test_no_repr_shows_a_key(mode: Any) -> None:
-    """The key appears neither raw nor in hex nor in base64."""
+    """Neither repr nor str of a mode shows its key, raw, in hex or in base64."""
     for key in (CUSTOMER_KEY, aes().key_bytes):
         for form in (repr(key), key.hex(), base64.b64encode(key).decode()):
             assert form not in repr(mode)
@@ -84,13 +84,13 @@ def test_no_repr_shows_a_key(mode: Any) -> None:
     ],
 )
 def test_an_impossible_mode_is_refused_when_made(make: Callable[[], object]) -> None:
-    """An invalid mode raises ConfigError before a store exists."""
+    """Invalid arguments raise ConfigError when the mode is made."""
     with pytest.raises(ConfigError):
         make()
 
 
 def test_what_each_mode_asks_for() -> None:
-    """Each mode has the expected arguments for a write, and for any other request."""
+    """Each mode has the expected request arguments for a write, and for every other request."""
     key: dict[str, object] = {
         "SSECustomerAlgorithm": "AES256",
         "SSECustomerKey": base64.b64encode(CUSTOMER_KEY).decode(),
@@ -109,7 +109,7 @@ def test_what_each_mode_asks_for() -> None:
 
 
 def test_a_copys_source_takes_the_customer_key_by_other_names() -> None:
-    """The CopySourceSSECustomer... arguments have the same values."""
+    """The customer key of a copy's source is sent as CopySourceSSECustomer... arguments."""
     mode = SSEC(CUSTOMER_KEY)
     assert mode.copy_source_arguments() == {
         f"CopySource{name}": value for name, value in mode.read_arguments().items()
@@ -118,7 +118,7 @@ def test_a_copys_source_takes_the_customer_key_by_other_names() -> None:
 
 @pytest.mark.parametrize("mode", [SSEKMS, DSSEKMS])
 def test_a_kms_context_is_base64_of_json(mode: Any) -> None:
-    """The JSON has a fixed order, so that equal contexts are equal headers."""
+    """The context's JSON is sorted, so equal contexts give equal headers in base64."""
     one = mode("k", {"b": "ä", "a": "1"}).write_arguments()["SSEKMSEncryptionContext"]
     assert one == mode("k", {"a": "1", "b": "ä"}).write_arguments()["SSEKMSEncryptionContext"]
     assert json.loads(base64.b64decode(one)) == {"a": "1", "b": "ä"}
@@ -126,7 +126,7 @@ def test_a_kms_context_is_base64_of_json(mode: Any) -> None:
 
 
 def test_an_object_is_bound_to_its_name_unless_told_otherwise() -> None:
-    """The name is one pair of the encryption context."""
+    """The object's name is a pair of its encryption context, unless bind_name is False."""
     assert ClientSide(aes()).object_context("a/b", "acme") == {"s3crypt:key": "a/b"}
     assert ClientSide(aes(), bind_name=False).object_context("a/b", "acme") == {}
 
@@ -144,7 +144,7 @@ def test_an_object_is_bound_to_its_name_unless_told_otherwise() -> None:
     ],
 )
 def test_a_key_file_holds_32_bytes_in_some_form(content: bytes, tmp_path: Path) -> None:
-    """The key is raw, hex or base64; a file of 32 bytes is always raw."""
+    """A key file holds the key raw, in hex or in base64; a file of 32 bytes is always raw."""
     path = tmp_path / "key"
     path.write_bytes(content)
     assert SSEC.from_file(path).key == (content if len(content) == 32 else CUSTOMER_KEY)
@@ -156,7 +156,7 @@ def test_a_key_file_holds_32_bytes_in_some_form(content: bytes, tmp_path: Path) 
     [b"", b"short", bytes(31), bytes(33), b"0" * 63, b"zz" * 32, base64.b64encode(bytes(31))],
 )
 def test_another_key_file_is_refused(content: bytes, tmp_path: Path) -> None:
-    """The error names the file and does not contain its content."""
+    """A file without a key is refused; the error names the file and does not show its content."""
     path = tmp_path / "key"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=str(path)) as caught:
@@ -183,12 +183,12 @@ def test_an_unreadable_key_file_is_refused(name: str, tmp_path: Path) -> None:
     ],
 )
 def test_what_s3_reports(reply: dict[str, object], name: str | None) -> None:
-    """The mode follows from the reply's values; an unknown value gives no mode."""
+    """The mode follows from the values in S3's reply; an unknown value gives no mode."""
     assert reported_mode(reply) == name
 
 
 def test_no_request_value_shows_the_customer_key() -> None:
-    """Internal request values hold the customer key, but their repr does not show it."""
+    """The repr of upload and copy requests does not show the customer key that they contain."""
     mode = SSEC(bytes(range(32)))
     location = Location("b", "x")
     secret = str(mode.read_arguments()["SSECustomerKey"])

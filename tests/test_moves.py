@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 def test_a_move_into_s3_within_it_and_out(
     name: str, bucket: str, key: str, s3: Any, tmp_path: Path
 ) -> None:
-    """Moves work in every mode; after each step only the target exists."""
+    """In every mode, a move into S3, inside S3 and back to a file leaves only its target."""
     store = connect(make_mode(name, key))
     source, back = tmp_path / "q3.csv", tmp_path / "back.csv"
     source.write_bytes(payload(1000))
@@ -52,7 +52,7 @@ def test_a_move_into_s3_within_it_and_out(
 
 
 def test_a_move_in_a_versioned_bucket_leaves_a_marker(versioned_bucket: str, s3: Any) -> None:
-    """The version that was read stays below the delete marker."""
+    """In a versioned bucket, a move puts a delete marker over the source and keeps its version."""
     store = connect(SSES3())
     put = store.put(b"1", f"s3://{versioned_bucket}/a")
     store.move(f"s3://{versioned_bucket}/a", f"s3://{versioned_bucket}/b")
@@ -62,7 +62,7 @@ def test_a_move_in_a_versioned_bucket_leaves_a_marker(versioned_bucket: str, s3:
 
 
 def test_a_move_between_modes(bucket: str, s3: Any) -> None:
-    """The source is read in the store's mode, and its HEAD request has the customer key."""
+    """A move reads the source with the store's customer key and writes the target in mode `to`."""
     connect(SSEC(CUSTOMER_KEY)).put(b"1", f"s3://{bucket}/a")
     to = ClientSide(aes())
     connect(SSEC(CUSTOMER_KEY)).move(f"s3://{bucket}/a", f"s3://{bucket}/b", to=to)
@@ -71,7 +71,7 @@ def test_a_move_between_modes(bucket: str, s3: Any) -> None:
 
 
 class Replacing:
-    """A progress callback that replaces the source after its bytes were transferred."""
+    """A progress callback that replaces the source once its bytes were transferred."""
 
     def __init__(self, replace: Any) -> None:
         self._replace: Any = replace
@@ -83,7 +83,10 @@ class Replacing:
 
 
 def test_an_object_that_changes_is_not_deleted(bucket: str, s3: Any, tmp_path: Path) -> None:
-    """An object stored meanwhile by another writer is kept; the error says which data is where."""
+    """An object that another writer replaced during the move is kept.
+
+    The error says which data is where.
+    """
     store = connect(SSES3())
     store.put(b"old", f"s3://{bucket}/a")
     changing = Replacing(lambda: s3.put_object(Bucket=bucket, Key="a", Body=b"new"))
@@ -100,7 +103,7 @@ def test_an_object_that_changes_is_not_deleted(bucket: str, s3: Any, tmp_path: P
 def test_a_file_that_changes_is_not_removed(
     change: str, bucket: str, tmp_path: Path, s3: Any
 ) -> None:
-    """The file was written to, or replaced by another file of the same size and time."""
+    """A changed source file is not removed, nor is another file of the same size and time."""
     source, other = tmp_path / "a", tmp_path / "other"
     source.write_bytes(b"old")
     state = source.stat()
@@ -122,7 +125,10 @@ def test_a_file_that_changes_is_not_removed(
 def test_an_object_is_not_moved_to_itself_by_an_access_point(
     name: str, bucket: str, key: str, s3: Any, sandbox: Running
 ) -> None:
-    """S3 does not say which bucket an alias stands for; an object of another one is moved."""
+    """A move to the same object through an access point alias is refused.
+
+    S3 does not say to which bucket an alias belongs. A move to another bucket's alias works.
+    """
     mode, alias, other = make_mode(name, key), "reports-metadata-s3alias", f"{bucket}-other"
     connect(mode).put(b"1", f"s3://{bucket}/a")
     with aliasing(sandbox.endpoint_url, alias, bucket) as relay:
@@ -140,7 +146,7 @@ def test_an_object_is_not_moved_to_itself_by_an_access_point(
 
 
 def test_an_instruction_file_is_not_moved(bucket: str, s3: Any, tmp_path: Path) -> None:
-    """The object whose key it holds stays, too, since it is refused."""
+    """A move refuses an instruction file and the object whose data key is in it, so both stay."""
     s3.put_object(Bucket=bucket, Key="t/x", Body=b"ciphertext")
     entry = json.dumps({"x-amz-key-v2": "k", "x-amz-iv": "i"})
     s3.put_object(Bucket=bucket, Key="t/x.instruction", Body=entry)
@@ -160,7 +166,7 @@ def test_an_instruction_file_is_not_moved(bucket: str, s3: Any, tmp_path: Path) 
 
 
 def test_a_move_that_fails_leaves_its_source(bucket: str, tmp_path: Path, s3: Any) -> None:
-    """The source stays if the target exists, in both directions, or if the copy is refused."""
+    """The source stays if the target exists despite if_absent, or is the source itself."""
     store, source = connect(SSES3()), tmp_path / "a"
     source.write_bytes(b"1")
     store.put(b"there", f"s3://{bucket}/a")
@@ -178,7 +184,7 @@ def test_a_move_that_fails_leaves_its_source(bucket: str, tmp_path: Path, s3: An
 
 
 def test_a_move_to_a_device_or_from_a_pipe_is_refused(bucket: str, tmp_path: Path, s3: Any) -> None:
-    """Data written to /dev/null is lost, and a pipe cannot be removed."""
+    """A move to or from /dev/null is refused: the data would be lost, or could not be removed."""
     store = connect(SSES3())
     store.put(b"1", f"s3://{bucket}/a")
     with pytest.raises(ConfigError, match="no plain file"):
@@ -191,7 +197,7 @@ def test_a_move_to_a_device_or_from_a_pipe_is_refused(bucket: str, tmp_path: Pat
 
 
 def test_a_tree_is_copied_and_moved_inside_s3(bucket: str, s3: Any) -> None:
-    """The tree changes its mode, a filter selects objects, and each object has an outcome."""
+    """A folder is copied into another mode with a filter, and moved; each object has an outcome."""
     store = connect(ClientSide(aes()))
     for name in ("t/a.csv", "t/b.txt", "t/sub/c.csv"):
         store.put(name.encode(), f"s3://{bucket}/{name}")
@@ -214,7 +220,10 @@ def test_a_tree_is_copied_and_moved_inside_s3(bucket: str, s3: Any) -> None:
 def test_a_tree_is_not_copied_into_itself(
     target: str, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """No request is sent: the copies would be listed as sources."""
+    """A copy of a folder into itself is refused before any request.
+
+    Copies would be listed as sources.
+    """
     requests_log.clear()
     with pytest.raises(ConfigError, match="the source"):
         connect(SSES3()).many.copy_folder(f"s3://{bucket}/t/", f"s3://{bucket}/{target}")
@@ -222,7 +231,7 @@ def test_a_tree_is_not_copied_into_itself(
 
 
 def test_a_filter_that_selects_nothing_fails(bucket: str, tmp_path: Path) -> None:
-    """A filter without matches fails in every direction, and nothing is stored or written."""
+    """A get, copy or put whose filter matches no object fails, and stores nothing."""
     store, nothing = connect(SSES3()), NameFilter(pattern="x*")
     store.put(b"1", f"s3://{bucket}/t/a")
     (tmp_path / "in").mkdir()
@@ -238,7 +247,7 @@ def test_a_filter_that_selects_nothing_fails(bucket: str, tmp_path: Path) -> Non
 
 
 def test_a_file_that_exists_is_not_replaced(bucket: str, tmp_path: Path) -> None:
-    """Even a file that appears while the object is read is not replaced."""
+    """With if_absent, a get replaces no file, not even a file that appears during the get."""
     store = connect(SSES3())
     store.put(b"1", f"s3://{bucket}/a")
     (tmp_path / "there").write_bytes(b"kept")
@@ -264,7 +273,7 @@ _SAID: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", MODES)
 def test_headers_are_stored_and_kept(name: str, bucket: str, key: str, s3: Any) -> None:
-    """Copies, rotations and moves keep the headers unless a copy replaces them."""
+    """A copy and a rotation keep the object's headers, except those that the copy was given."""
     store, uri = connect(make_mode(name, key)), f"s3://{bucket}/a.csv"
     store.put(b"1", uri, metadata={"a": "1"}, tags={"t": "1"}, **_SAID)
     store.copy(uri, f"s3://{bucket}/b")
@@ -286,7 +295,10 @@ def test_headers_are_stored_and_kept(name: str, bucket: str, key: str, s3: Any) 
 
 
 def test_a_given_content_type_wins(bucket: str) -> None:
-    """Otherwise the type follows from the object's name, then from the file's name."""
+    """A given content type is stored.
+
+    Without it, the object's name decides, then the file's name.
+    """
     store = connect(SSES3())
     for uri, said, wanted in (
         (f"s3://{bucket}/a.csv", {"content_type": "a/b"}, "a/b"),
@@ -298,7 +310,7 @@ def test_a_given_content_type_wins(bucket: str) -> None:
 
 
 def test_a_lock_is_set_and_kept(s3: Any) -> None:
-    """A put, a writer and a copy set the lock; without --object-lock-... no lock is set."""
+    """A put, a writer and a copy set the given Object Lock values; without them no lock is set."""
     bucket = f"locked-{os.urandom(8).hex()}"
     s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
     store, until = connect(SSES3()), datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
@@ -336,7 +348,7 @@ def test_a_lock_is_set_and_kept(s3: Any) -> None:
 def test_descriptions_that_s3_would_refuse(
     said: dict[str, Any], words: str, requests_log: RequestsLog
 ) -> None:
-    """Such descriptions are refused before any request, for puts and copies."""
+    """Metadata, tags and headers that S3 would refuse are refused before any request."""
     store = connect(SSES3())
     with pytest.raises(ConfigError, match=words):
         store.put(b"", "s3://bucket/x", **said)
@@ -346,7 +358,10 @@ def test_descriptions_that_s3_would_refuse(
 
 
 def test_unsigned_requests_have_no_signature(bucket: str, requests_log: RequestsLog) -> None:
-    """Object and listing requests are unsigned, and S3 refuses them: the bucket is not public."""
+    """With no_sign_request, requests have no signature.
+
+    S3 refuses them, as the bucket is not public.
+    """
     store = connect(SSES3(), no_sign_request=True)
     with pytest.raises(StorageError, match="access denied"):
         store.put(b"1", f"s3://{bucket}/a")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judgements of objects without a server: limits on findings, and keys named in headers."""
+"""Findings about objects, judged without a server: limits of findings, and keys in headers."""
 
 import random
 import shlex
@@ -30,7 +30,7 @@ SCOPE = Scope(
 
 
 def found(sightings: dict[str, Sighting], states: dict[str, KeyState]) -> list[Finding]:
-    """Return the findings about objects that were seen like this."""
+    """Return the findings about objects with these headers, given the states of their keys."""
     rules, tally = Rules(Demands(), (), datetime.now(UTC)), Tally()
     for name, seen in sightings.items():
         for judgement in judge(name, seen, rules, states):
@@ -44,7 +44,7 @@ def of(findings: list[Finding], control: str) -> list[Finding]:
 
 
 def test_objects_under_more_keys_than_are_counted_apart_stay_failed() -> None:
-    """Keys beyond the limit share one finding, whose fix names no key."""
+    """Objects under more keys than the limit share one failed finding, whose fix names no key."""
     arns = [KEY.replace("8a1f0c7e", f"{number:08x}") for number in range(502)]
     sightings = {arn: Sighting(server_mode="sse-kms", kms_key=arn, layer="none") for arn in arns}
     failed = of(found(sightings, dict.fromkeys(arns, KeyState("Disabled"))), "S3CRYPT.16")
@@ -55,7 +55,7 @@ def test_objects_under_more_keys_than_are_counted_apart_stay_failed() -> None:
 
 
 def test_a_bound_on_reasons_makes_no_failure_of_what_is_unknown() -> None:
-    """Objects with too many different reasons get a finding that says so and stays unknown."""
+    """If there are too many different reasons, the shared finding stays unknown and never fails."""
     arns = [KEY.replace("8a1f0c7e", f"{number:08x}") for number in range(502)]
     sightings = {arn: Sighting(server_mode="sse-kms", kms_key=arn, layer="none") for arn in arns}
     unknown = of(
@@ -66,7 +66,7 @@ def test_a_bound_on_reasons_makes_no_failure_of_what_is_unknown() -> None:
 
 
 def test_unknown_for_two_keys_is_two_findings() -> None:
-    """Long reasons with the same beginning are two causes; each finding is about its own key."""
+    """Two keys of unknown state give two findings, even if their reasons begin the same."""
     other = KEY.replace("8a1f0c7e", "8a1f0c7f")
     sightings = {
         key: Sighting(server_mode="sse-kms", kms_key=key, layer="none") for key in (KEY, other)
@@ -79,7 +79,7 @@ def test_unknown_for_two_keys_is_two_findings() -> None:
 
 @pytest.mark.parametrize("name", ["kms:8a1f0c7e", "aws-kms-hierarchy:branch", "unknown:x/y"])
 def test_a_key_that_a_header_names_without_its_arn_is_unknown(name: str) -> None:
-    """Nothing can be looked up about such a key, so a good key beside it proves nothing."""
+    """A key that a header names without its ARN cannot be looked up, so the verdict is unknown."""
     seen = Sighting(server_mode="sse-s3", layer="message", keys=(f"kms:{KEY}", name))
     (state,) = of(found({"a": seen}, {KEY: KeyState("Enabled")}), "S3CRYPT.16")
     assert state.verdict is Verdict.UNKNOWN
@@ -87,7 +87,10 @@ def test_a_key_that_a_header_names_without_its_arn_is_unknown(name: str) -> None
 
 @pytest.mark.parametrize("state", ["Disabled", "PendingDeletion"])
 def test_a_key_that_a_header_names_is_quoted_in_commands(state: str) -> None:
-    """The writer of an object chooses its key names, so they are quoted in commands."""
+    """A key name from a header is quoted in the fix.
+
+    The object's writer could choose a shell command.
+    """
     evil = f"arn:aws:kms:us-east-1; true:{ACCOUNT}:key/a $(touch {random.random()})"
     seen = Sighting(server_mode="sse-s3", layer="message", keys=(f"kms:{evil}",))
     (failed,) = of(found({"a": seen}, {evil: KeyState(state)}), "S3CRYPT.16")
@@ -100,7 +103,7 @@ def test_a_key_that_a_header_names_is_quoted_in_commands(state: str) -> None:
     "name", ["a\x1b[31mb", "it's\nnew", "b\u202er\u2028", "\\x41 '", "\x85f", "$(true)`x`"]
 )
 def test_a_name_in_a_command_is_the_name_of_the_object(name: str) -> None:
-    """A shell parses the same name, and a terminal shows the whole name."""
+    """A shell reads the object's exact name from the fix, whose characters are all printable."""
     rules = Rules(Demands(modes=frozenset({"sse-kms"})), (), datetime.now(UTC))
     tally = Tally()
     for judgement in judge(name, Sighting(server_mode="sse-s3", layer="none"), rules, {}):
@@ -114,7 +117,7 @@ def test_a_name_in_a_command_is_the_name_of_the_object(name: str) -> None:
 
 
 class _Unreachable:
-    """A reader of keys whose Regions do not exist."""
+    """A key reader whose requests all fail, as in a Region that does not exist."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -126,7 +129,7 @@ class _Unreachable:
 
 
 def test_a_region_that_cannot_be_reached_is_asked_once() -> None:
-    """Headers with invented Regions cost one timeout per Region, not one per key."""
+    """Five keys of a Region that cannot be reached cost one request, so one timeout."""
     reader = _Unreachable()
     states = KeyStates(cast("KeyReader", reader))
     for number in range(5):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of a mode: one table, from which all forms of the options are generated."""
+"""The options of a mode: all forms of the options are generated from one table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PACKAGE = Path(s3crypt.__file__).resolve().parent
 COMMAND = PACKAGE.parent / "cli"
 KEY = "kms:alias/reports"
 
-# A new option, as a developer would add it: in the table, and as an argument of its mode.
+# A new option as a developer would add it: a row of the table, and an argument of its mode.
 ANOTHER = """    padded: bool = field(
         default=False,
         metadata=_option(
@@ -43,7 +43,7 @@ def insert(file: Path, text: str, before: str) -> None:
 
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copy the library and the command, and add an option to the table and its use."""
+    """Return a copy of the library and the command with one more option, in the table and mode."""
     root = tmp_path_factory.mktemp("extended")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PACKAGE, root / "s3crypt", ignore=ignored)
@@ -57,7 +57,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(extended: Path, code: str, *arguments: str, **environment: str) -> Any:
-    """Run code with the extended copy, and return its JSON output."""
+    """Run Python code that imports the extended copy, and return its output, parsed as JSON."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=extended,
@@ -99,13 +99,13 @@ show()
 def test_another_option_is_on_the_command_line(
     extended: Path, arguments: list[str], environment: dict[str, str], padded: list[bool | None]
 ) -> None:
-    """The one edit adds the option, its --from- form and its environment variable."""
+    """The new row in the table adds the option, its --from- form and its environment variable."""
     assert run(extended, COMMAND_LINE, *arguments, **environment) == padded
 
 
 @pytest.mark.parametrize(("command", "text"), [("put", "--padded"), ("rotate", "--from-padded")])
 def test_another_option_has_help(extended: Path, command: str, text: str) -> None:
-    """The option appears in the help of each command whose use has a help text."""
+    """The new option is in the help of the commands that take it, not in the help of inspect."""
     code = (
         "import json, io, sys; from contextlib import redirect_stdout as to\n"
         "from s3crypt_cli.main import run\n"
@@ -117,7 +117,7 @@ def test_another_option_has_help(extended: Path, command: str, text: str) -> Non
 
 
 def test_another_option_is_a_storage_option_and_text(extended: Path) -> None:
-    """The same edit adds these forms, and they check the type and the mode too."""
+    """The new row also adds a storage option and a text form; both check the type and the mode."""
     code = """
 import json
 from s3crypt import ConfigError
@@ -149,7 +149,7 @@ print(json.dumps({
 
 
 def test_all_options_are_in_the_table() -> None:
-    """Each field of a choice, except mode and spelling, is in the table and has a mode."""
+    """Each field of ModeChoice, except mode and spell, is in the table and belongs to a mode."""
     fields = set(ModeChoice.__dataclass_fields__) - {"mode", "spell"}
     assert len(fields) == 9
     assert OPTIONS.keys() == fields == set().union(*MODES.values())
@@ -157,7 +157,10 @@ def test_all_options_are_in_the_table() -> None:
 
 
 def test_storage_options_are_those_of_the_table() -> None:
-    """An invalid value is refused with an error that names the option."""
+    """Each option of the table is a storage option.
+
+    An invalid value is refused by the option's name.
+    """
     wrong: dict[str, object] = {"keys": 7, "pairs": "a=b", "file": 7, "flag": "true"}
     for name, option in OPTIONS.items():
         given = {"key": KEY, name: wrong.get(option.kind, "no such")}
@@ -168,14 +171,14 @@ def test_storage_options_are_those_of_the_table() -> None:
 
 @pytest.mark.parametrize("value", [0, -1, True, float("inf"), float("nan"), "300"])
 def test_seconds_are_a_number_above_0(value: object) -> None:
-    """Text and infinity are refused with an error that names the option."""
+    """cache_data_keys must be a number above 0: text and infinity are refused."""
     given: dict[str, Any] = {"cache_data_keys": value}
     with pytest.raises(ConfigError, match=r"^cache_data_keys is a number of seconds above 0\.$"):
         ModeChoice(key=KEY, bind_name=False, **given)
 
 
 def test_a_cache_gives_up_bound_names() -> None:
-    """The error uses the caller's spelling to say that name binding is lost."""
+    """cache_data_keys needs bind_name=False; the error says that objects could then be swapped."""
     with pytest.raises(ConfigError, match=r"cache_data_keys needs bind_name=False, .*swapped"):
         ModeChoice(key=KEY, cache_data_keys=300)
     with pytest.raises(ConfigError, match="cache_data_keys and signed exclude"):
@@ -185,7 +188,7 @@ def test_a_cache_gives_up_bound_names() -> None:
 
 
 def test_a_cache_has_limits() -> None:
-    """A data key serves 10,000 objects and 64 GiB at most, also with a storage option."""
+    """A cached data key serves at most 10,000 objects and 64 GiB, also from a storage option."""
     given: dict[str, Any] = {"key": KEY, "bind_name": False, "cache_data_keys": 300}
     for choice in (ModeChoice(**given), Options.of(given).choice):
         mode = choice.make()
@@ -196,7 +199,7 @@ def test_a_cache_has_limits() -> None:
 
 
 def test_a_choice_as_text_says_what_was_given() -> None:
-    """The text contains the given options only."""
+    """The text of a ModeChoice has only the options that were given."""
     choice = ModeChoice(key=KEY, bind_name=False, context={"team": "ops"})
     assert str(choice) == (
         f"mode='client', key=('{KEY}',), context={{'team': 'ops'}}, bind_name=False"
@@ -204,7 +207,7 @@ def test_a_choice_as_text_says_what_was_given() -> None:
 
 
 def test_a_key_in_the_place_of_a_mode() -> None:
-    """The error says where the key belongs."""
+    """If a key is given as the mode, the error says that it belongs into the option key."""
     with pytest.raises(ConfigError, match="no such mode") as caught:
         configuration.mode_of(KEY)
     assert caught.value.hint == "A key is given as key."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A keyring of the caller's own needs four methods only, and capabilities are optional."""
+"""A keyring that the caller wrote needs only four methods; further capabilities are optional."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from s3crypt.keyrings import capabilities as can
 
     def proofs(kms: KMSKeyring, rsa: RSAKeyring, cached: CachingKeyring) -> None:
-        """Let mypy compare this library's keyrings with the capability protocols."""
+        """Let mypy check which capability protocols this library's keyrings implement.
+
+        It is never called.
+        """
         local: list[can.LocalKeyring] = [aes(), rsa]
         recognising: list[can.RecognisingKeyring] = [aes(), rsa, kms]
         unproven: list[can.UnprovenKeyring] = [rsa, MultiKeyring(rsa), cached]
@@ -64,14 +67,14 @@ class Vault:
         return DataKey(data_key, self._sealed(data_key, context))
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
-        """Return the data key wrapped."""
+        """Return the data key, wrapped by this vault."""
         self.asked.append("wrap")
         return self._sealed(data_key, context)
 
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the data key from the first EDK of this vault."""
+        """Return the data key from the first EDK that this vault wrapped."""
         self.asked.append("unwrap")
         for edk in edks:
             if (edk.provider, edk.info) == ("vault", self.name.encode()):
@@ -79,7 +82,7 @@ class Vault:
         raise KeyUnavailableError(f"The vault {self.name} has no key of the message.")
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Return whether the only EDK is from this vault."""
+        """Return whether this vault wrapped the only EDK."""
         return [(edk.provider, edk.info) for edk in edks] == [("vault", self.name.encode())]
 
     def _sealed(self, data_key: bytes, context: Mapping[str, str]) -> tuple[EncryptedDataKey, ...]:
@@ -103,7 +106,7 @@ def _bytes(context: Mapping[str, str]) -> bytes:
 
 
 class RewrappingVault(Vault):
-    """A vault whose service rewraps data keys of another vault."""
+    """A vault that rewraps data keys of another vault inside its own service."""
 
     def rewrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], *, source: Keyring
@@ -116,7 +119,7 @@ class RewrappingVault(Vault):
 
 
 class Audited:
-    """A wrapper that counts unwraps, and forwards all other methods."""
+    """A wrapper around a keyring. It counts unwraps, and forwards all other methods."""
 
     def __init__(self, keyring: Any) -> None:
         self.keyring = keyring
@@ -136,7 +139,7 @@ class Audited:
 
 @LOCATIONS
 def test_objects_are_put_and_read(key_location: Any, bucket: str) -> None:
-    """The store has a session, although the keyring does not use it."""
+    """Objects are written and read with the caller's keyring; another vault cannot open them."""
     vault, uri = Vault("one"), f"s3://{bucket}/x"
     store = connect(ClientSide(vault, key_location=key_location))
     store.put(payload(300_000), uri)
@@ -169,7 +172,7 @@ def test_objects_are_rotated(
 
 @LOCATIONS
 def test_data_keys_are_cached(key_location: Any, bucket: str) -> None:
-    """Five objects share one data key, which is generated once and unwrapped once."""
+    """With a CachingKeyring, five objects share one data key, generated once and unwrapped once."""
     vault = Vault("one")
     mode = ClientSide(CachingKeyring(vault, max_age=60), key_location=key_location, bind_name=False)
     store = connect(mode)
@@ -181,7 +184,7 @@ def test_data_keys_are_cached(key_location: Any, bucket: str) -> None:
 
 @LOCATIONS
 def test_it_is_one_keyring_of_several(key_location: Any, bucket: str, kms_key: str) -> None:
-    """Each keyring of a multi-keyring opens the object alone."""
+    """Each keyring of a MultiKeyring opens the object alone, also the caller's own keyring."""
     keyrings: list[Keyring] = [kms_keyring(kms_key), Vault("one"), aes()]
     uri = f"s3://{bucket}/x"
     several = ClientSide(MultiKeyring(*keyrings), key_location=key_location)
@@ -192,7 +195,7 @@ def test_it_is_one_keyring_of_several(key_location: Any, bucket: str, kms_key: s
 
 
 def test_a_service_of_its_own_rewraps(bucket: str) -> None:
-    """The process then unwraps nothing, cached or not, unless the source is not a vault."""
+    """A keyring with `rewrap` rotates without any unwrap in this process from another vault."""
     uri, old = f"s3://{bucket}/x", Vault("old")
     modes: Any = {"key_location": "metadata", "bind_name": False}
     connect(ClientSide(old, **modes)).put(b"plain", uri)
@@ -210,7 +213,10 @@ def test_a_service_of_its_own_rewraps(bucket: str) -> None:
 def test_a_wrapper_lends_no_capability(
     bucket: str, kms_key: str, new_key: str, requests_log: RequestsLog
 ) -> None:
-    """The data key goes through the wrapper, because a rewrap by KMS would bypass it."""
+    """Rotation from a wrapped keyring goes through the wrapper.
+
+    A ReEncrypt by KMS would bypass it.
+    """
     audited: Any = Audited(kms_keyring(kms_key))
     uri, to = f"s3://{bucket}/x", ClientSide(kms_keyring(new_key), key_location="metadata")
     store = connect(ClientSide(audited, key_location="metadata"))

@@ -18,7 +18,7 @@ _BUILD = "import sys; from setuptools.build_meta import build_sdist; build_sdist
 
 @pytest.fixture(scope="module")
 def tracked() -> list[str]:
-    """Return the paths of all files that Git tracks in the checkout."""
+    """Return the paths of all files that Git tracks. Skip the test if this is no checkout."""
     if not (ROOT / ".git").exists():
         pytest.skip("needs a checkout")
     command = ["git", "-C", str(ROOT), "ls-files", "-z"]
@@ -28,7 +28,10 @@ def tracked() -> list[str]:
 
 @pytest.fixture(scope="module")
 def sdist(tracked: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Build the source distribution of the tracked files; return its files by path."""
+    """Build the source distribution of the tracked files.
+
+    Return the content of its files by path.
+    """
     pytest.importorskip("setuptools", minversion="77")
     source, built = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
     for path in tracked:
@@ -45,13 +48,16 @@ def sdist(tracked: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[
 def test_the_source_distribution_has_the_whole_checkout(
     sdist: dict[str, bytes], tracked: list[str]
 ) -> None:
-    """The archive has the tests, their imports, and the files that they read, byte for byte."""
+    """The source distribution has every tracked file except .gitignore, byte for byte."""
     missing = [path for path in tracked if path not in sdist and path != ".gitignore"]
     assert missing == []
     assert all(sdist[path] == (ROOT / path).read_bytes() for path in sdist.keys() & {*tracked})
 
 
 def test_the_metadata_says_where_it_runs(sdist: dict[str, bytes]) -> None:
-    """Windows is not supported: the code needs POSIX positioned writes, file modes and signals."""
+    """The metadata names POSIX only.
+
+    Windows lacks the positioned writes, file modes and signals used.
+    """
     metadata = Parser().parsestr(sdist["PKG-INFO"].decode())
     assert "Operating System :: POSIX" in metadata.get_all("Classifier", [])

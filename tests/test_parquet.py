@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parquet's own encryption with our keyrings, through pyarrow's public interface."""
+"""Parquet's own encryption with s3crypt's keyrings, through pyarrow's public interface."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ KEY = bytes(range(16))
 
 
 def written(keyrings: Mapping[str, Keyring], **options: Any) -> Any:
-    """Return pyarrow's properties for a file with a footer key and two column keys."""
+    """Return pyarrow's encryption properties: a footer key and, unless changed, two column keys."""
     path = options.pop("beside", None)
     configuration = EncryptionConfiguration("footer", **{"column_keys": COLUMNS, **options})
     factory = crypto_factory(keyrings)
@@ -73,12 +73,15 @@ def written(keyrings: Mapping[str, Keyring], **options: Any) -> Any:
 
 
 def readable(keyrings: Mapping[str, Keyring], path: Path | None = None) -> Any:
-    """Return pyarrow's properties of a reader with these keyrings."""
+    """Return pyarrow's decryption properties for a reader with these keyrings."""
     return crypto_factory(keyrings).file_decryption_properties(CONNECTION, None, path)
 
 
 def put(path: Path, keyrings: Mapping[str, Keyring] = KEYRINGS, **options: Any) -> Path:
-    """Write the table with plain, uncompressed strings, and return the file."""
+    """Write the table to `path` encrypted, but uncompressed, so its values could be seen.
+
+    Return `path`.
+    """
     pq.write_table(
         TABLE,
         path,
@@ -97,12 +100,12 @@ def get(
 
 
 def without(*identifiers: str) -> dict[str, Keyring]:
-    """Return the keyrings without those of some master keys."""
+    """Return the keyrings of all master keys except these."""
     return {name: keyring for name, keyring in KEYRINGS.items() if name not in identifiers}
 
 
 def asked(log: RequestsLog) -> list[str]:
-    """Return the actions that were requested of KMS."""
+    """Return the names of the KMS actions in the request log."""
     targets = [entry["headers"].get("x-amz-target", "") for entry in log.list()]
     return [target.removeprefix("TrentService.") for target in targets if target]
 
@@ -116,7 +119,7 @@ def asked(log: RequestsLog) -> list[str]:
 def test_round_trip(
     tmp_path: Path, *, algorithm: str, double_wrapping: bool, plaintext_footer: bool
 ) -> None:
-    """The table is read back unchanged, whichever way pyarrow uses the keys."""
+    """A table is read back unchanged, with each algorithm, wrapping and kind of footer."""
     path = put(
         tmp_path / "x.parquet",
         encryption_algorithm=algorithm,
@@ -128,33 +131,36 @@ def test_round_trip(
 
 @pytest.mark.parametrize("bits", [128, 192, 256])
 def test_every_length_of_data_key(tmp_path: Path, bits: int) -> None:
-    """Without key encryption keys, the keyrings wrap the data keys directly."""
+    """Every length of data key works without double wrapping.
+
+    The keyrings wrap the data keys directly.
+    """
     path = put(tmp_path / "x.parquet", double_wrapping=False, data_key_length_bits=bits)
     assert get(path).equals(TABLE)
 
 
 def test_a_master_key_for_all_columns(tmp_path: Path) -> None:
-    """Uniform encryption needs only the footer's key."""
+    """With uniform encryption, the footer's key alone opens all columns."""
     path = put(tmp_path / "x.parquet", column_keys=None, uniform_encryption=True)
     assert get(path, without("people", "money")).equals(TABLE)
 
 
 def test_no_plaintext_is_in_the_file(tmp_path: Path) -> None:
-    """The file has neither values nor column names in the clear if every column has a key."""
+    """If every column has a key, the file contains no value and no column name in plaintext."""
     stored = put(tmp_path / "x.parquet").read_bytes()
     assert stored.startswith(b"PARE")
     assert not any(text in stored for text in (b"person-", b"salary-", b"name", b"pay"))
 
 
 def test_columns_without_a_key_are_plaintext(tmp_path: Path) -> None:
-    """Only the named columns and the footer are encrypted, as the documentation page warns."""
+    """A column without a key is stored in plaintext, as the documentation page warns."""
     stored = put(tmp_path / "x.parquet", column_keys={"money": ["pay"]}).read_bytes()
     assert b"person-7" in stored
     assert b"salary-7" not in stored
 
 
 def test_pandas(tmp_path: Path) -> None:
-    """Pandas passes the properties to pyarrow."""
+    """pandas writes and reads an encrypted file with pyarrow's properties."""
     frame, path = TABLE.to_pandas(), tmp_path / "x.parquet"
     frame.to_parquet(path, encryption_properties=written(KEYRINGS))
     read = pd.read_parquet(path, decryption_properties=readable(KEYRINGS))
@@ -186,7 +192,7 @@ def test_dataset(tmp_path: Path) -> None:
 
 
 def test_s3_object_under_a_kms_key(sandbox: Running, blocked_bucket: str, kms_key: str) -> None:
-    """The S3 file system of pyarrow writes the object and reads parts of it."""
+    """pyarrow's own S3 file system writes an encrypted object and reads one column of it."""
     address = urlsplit(sandbox.endpoint_url).netloc
     s3 = pyarrow.fs.S3FileSystem(endpoint_override=address, scheme="http", region="us-east-1")
     keyrings = dict.fromkeys(KEYRINGS, kms_keyring(kms_key))
@@ -215,7 +221,7 @@ def test_a_column_key_opens_its_columns_only(tmp_path: Path, missing: str) -> No
 
 
 def test_without_the_footer_key_nothing_opens(tmp_path: Path) -> None:
-    """Neither the schema nor a column whose key is given can be read."""
+    """Without the footer's key, neither the schema nor a column whose key is given can be read."""
     path = put(tmp_path / "x.parquet")
     with pytest.raises(ConfigError, match="'footer'"):
         get(path, without("footer"), COLUMNS["people"])
@@ -225,7 +231,7 @@ def test_without_the_footer_key_nothing_opens(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("identifier", KEYRINGS)
 def test_another_key_does_not_open(tmp_path: Path, identifier: str) -> None:
-    """Our error keeps its type, hint and note through pyarrow, also from pyarrow's threads."""
+    """With a wrong key, s3crypt's error comes through pyarrow with its type, hint and note."""
     path = put(tmp_path / "x.parquet")
     keyrings = KEYRINGS | {identifier: AESKeyring("tests", identifier, bytes(32))}
     with pytest.raises(IntegrityError) as caught:
@@ -235,7 +241,7 @@ def test_another_key_does_not_open(tmp_path: Path, identifier: str) -> None:
 
 
 def test_a_master_key_renamed_in_the_file_does_not_open(tmp_path: Path) -> None:
-    """The error occurs even if both identifiers have the same keyring."""
+    """A file with a changed master key identifier does not open, even if both share a keyring."""
     keyrings = dict.fromkeys(("footer", "gutter"), KEYRINGS["footer"])
     path = put(tmp_path / "x.parquet", keyrings, column_keys=None, uniform_encryption=True)
     stored = path.read_bytes()
@@ -245,7 +251,7 @@ def test_a_master_key_renamed_in_the_file_does_not_open(tmp_path: Path) -> None:
 
 
 def test_a_changed_page_is_pyarrows_error(tmp_path: Path) -> None:
-    """The data that the data keys protect is verified by pyarrow, which raises its own error."""
+    """A changed page raises pyarrow's own error: pyarrow verifies what the data keys protect."""
     path = put(tmp_path / "x.parquet")
     stored = bytearray(path.read_bytes())
     stored[len(stored) // 2] ^= 1
@@ -255,13 +261,13 @@ def test_a_changed_page_is_pyarrows_error(tmp_path: Path) -> None:
 
 
 def test_files_that_are_not_encrypted_are_read(tmp_path: Path) -> None:
-    """For such files pyarrow requests no key and gives no warning; the documentation says so."""
+    """An unencrypted file is read without a key and without a warning, as the page says."""
     pq.write_table(TABLE, tmp_path / "x.parquet")
     assert get(tmp_path / "x.parquet").equals(TABLE)
 
 
 def test_several_keyrings_each_open(tmp_path: Path, kms_key: str) -> None:
-    """A key wrapped by a MultiKeyring is unwrapped by each of its keyrings."""
+    """If a MultiKeyring wrapped the keys, each of its keyrings alone opens the file."""
     kms = kms_keyring(kms_key)
     path = put(tmp_path / "x.parquet", {k: MultiKeyring(kms, v) for k, v in KEYRINGS.items()})
     assert get(path).equals(TABLE)
@@ -269,7 +275,10 @@ def test_several_keyrings_each_open(tmp_path: Path, kms_key: str) -> None:
 
 
 def test_moving_to_another_key(tmp_path: Path) -> None:
-    """Two passes over key material outside the file move it; the file itself is unchanged."""
+    """If the key material is outside the file, two passes move it to another key.
+
+    The file stays.
+    """
     path, new = tmp_path / "x.parquet", AESKeyring("tests", "new", bytes(32))
     put(path, internal_key_material=False, beside=path)
     stored = path.read_bytes()
@@ -290,7 +299,7 @@ def test_moving_to_another_key(tmp_path: Path) -> None:
 def test_kms_is_asked_once_a_master_key(
     tmp_path: Path, kms_key: str, requests_log: RequestsLog
 ) -> None:
-    """While the factory's cache lasts, KMS gets one request per master key, not per column."""
+    """With one factory, KMS gets one request per master key for three files, not one per column."""
     keyrings = dict.fromkeys(KEYRINGS, kms_keyring(kms_key))
     factory = crypto_factory(keyrings)
     configuration = EncryptionConfiguration("footer", column_keys=COLUMNS)
@@ -307,7 +316,10 @@ def test_kms_is_asked_once_a_master_key(
 
 
 def test_single_wrapping_is_asked_for_each_column(tmp_path: Path) -> None:
-    """Each read causes new requests, unless a CachingKeyring is used."""
+    """Without double wrapping, every column is unwrapped.
+
+    A CachingKeyring saves repeated requests.
+    """
     cached = {name: CachingKeyring(keyring, max_age=60) for name, keyring in KEYRINGS.items()}
     path = put(tmp_path / "x.parquet", double_wrapping=False)
     assert get(path, cached).equals(TABLE)
@@ -316,7 +328,7 @@ def test_single_wrapping_is_asked_for_each_column(tmp_path: Path) -> None:
 
 
 def test_what_kms_says_is_seen(tmp_path: Path, kms: Any, kms_key: str) -> None:
-    """The refusal by KMS is raised as our error, with its cause."""
+    """A refusal by KMS is raised as s3crypt's error, with KMS's code and the cause."""
     keyrings = dict.fromkeys(KEYRINGS, kms_keyring(kms_key))
     path = put(tmp_path / "x.parquet", keyrings)
     kms.disable_key(KeyId=kms_key)
@@ -344,7 +356,10 @@ def rsa_keyring() -> RSAKeyring:
 
 @pytest.mark.parametrize("length", [16, 24, 32])
 def test_keys_of_every_keyring(length: int, kms_key: str, rsa_keyring: RSAKeyring) -> None:
-    """The wrapped key is one line of ASCII, and can be unwrapped."""
+    """The client wraps with every kind of keyring.
+
+    A wrapped key is one line of ASCII and unwraps.
+    """
     keyrings: dict[str, Keyring] = {
         "aes": KEYRINGS["footer"],
         "rsa": rsa_keyring,
@@ -361,7 +376,7 @@ def test_keys_of_every_keyring(length: int, kms_key: str, rsa_keyring: RSAKeyrin
 
 
 def test_policies_can_tell_the_identifiers_apart(kms: Any, kms_key: str) -> None:
-    """The context has the identifier, and another client needs only the context to decrypt."""
+    """The KMS context has the identifier; any KMS client can decrypt with this context."""
     wrapped = ParquetKmsClient({"pay": kms_keyring(kms_key)}).wrap_key(KEY, "pay")
     (edk,) = json.loads(wrapped.split(":", 2)[2])
     reply = kms.decrypt(
@@ -372,7 +387,7 @@ def test_policies_can_tell_the_identifiers_apart(kms: Any, kms_key: str) -> None
 
 
 def test_a_key_of_another_identifier_does_not_open() -> None:
-    """A wrapped key opens under its own identifier only, even with the same keyring."""
+    """A wrapped key opens under its own identifier only, even if identifiers share a keyring."""
     keyring = KEYRINGS["money"]
     client = ParquetKmsClient({"pay": keyring, "name": keyring})
     wrapped = client.wrap_key(KEY, "pay")
@@ -382,7 +397,7 @@ def test_a_key_of_another_identifier_does_not_open() -> None:
 
 
 def test_a_changed_length_does_not_open() -> None:
-    """The length is not authenticated by itself, so the key itself must have this length."""
+    """A wrapped key with a changed length does not open: the unwrapped key has another length."""
     client = ParquetKmsClient(KEYRINGS)
     wrapped = client.wrap_key(KEY, "money").replace(":16:", ":32:")
     with pytest.raises(IntegrityError):
@@ -408,27 +423,27 @@ def test_a_changed_length_does_not_open() -> None:
     ids=lambda text: text[:40],
 )
 def test_what_we_did_not_wrap_is_said_so(wrapped: str) -> None:
-    """Every foreign value of a file gives the same error with the same hint."""
+    """A value that s3crypt did not wrap raises FormatError with a note about the master key."""
     with pytest.raises(FormatError, match="s3crypt did not wrap") as caught:
         ParquetKmsClient(KEYRINGS).unwrap_key(wrapped, "money")
     assert "'money'" in caught.value.__notes__[0]
 
 
 def test_unknown_master_keys_are_not_wrapped_for() -> None:
-    """A misspelt identifier is detected before anything is written."""
+    """An unknown master key, such as a misspelt one, is refused before anything is written."""
     with pytest.raises(ConfigError, match="'mony'") as caught:
         written(KEYRINGS, column_keys={"mony": ["pay"]})
     assert caught.value.hint == "Known are: footer, money, people."
 
 
 def test_other_lengths_are_refused() -> None:
-    """Parquet keys have AES lengths."""
+    """A key of 15 bytes is refused: Parquet's keys have the lengths of AES keys."""
     with pytest.raises(ConfigError, match="not 15"):
         ParquetKmsClient(KEYRINGS).wrap_key(bytes(15), "money")
 
 
 def test_pyarrow_is_asked_for_by_name() -> None:
-    """Without pyarrow the module says which package to install; s3crypt itself can be imported."""
+    """Without pyarrow, `s3crypt.parquet` raises ImportError with the package to install."""
     code = "import sys; sys.modules['pyarrow'] = None; import s3crypt; import s3crypt.parquet"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -437,7 +452,7 @@ def test_pyarrow_is_asked_for_by_name() -> None:
 
 
 def test_pkcs1_is_refused() -> None:
-    """PKCS #1 padding can silently return a wrong key, which nothing in a file would reveal."""
+    """An RSA keyring with PKCS #1 padding is refused: it can return a wrong key silently."""
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

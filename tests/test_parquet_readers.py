@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encrypted Parquet files for readers that take plain keys: `file_keys`, and compatibility.
+"""Encrypted Parquet files for readers that take plain keys: `file_keys`, and who reads whose files.
 
-The tests check the table of docs/parquet-encryption.md by reading each writer's file with each
+The tests check the table of docs/parquet-encryption.md: each writer's file is read with each
 engine.
 """
 
@@ -56,7 +56,7 @@ COLUMNS = {"people": ["name"]}
 CONNECTION = KmsConnectionConfig()
 
 
-# The table's writers, by its first column
+# The writers: the first column of the documentation's table.
 
 
 def _wrapped(path: Path, *, pages: dict[str, int] | None = None, **options: Any) -> FileKeys:
@@ -92,7 +92,8 @@ def _by_duckdb(path: Path) -> FileKeys:
     """Write with DuckDB and a plain key."""
     with _duck(PLAIN) as duck:
         duck.register("people", TABLE)
-        # DuckDB would download its httpfs extension; without it, its random numbers are weaker.
+        # The setting keeps DuckDB from downloading its httpfs extension. The random numbers are
+        # then weaker.
         duck.execute("SET force_mbedtls_unsafe = 'true'")
         duck.execute(f"COPY people TO '{path}' (ENCRYPTION_CONFIG {{footer_key: 'key'}})")
     return FileKeys(PLAIN.footer, {})
@@ -121,11 +122,11 @@ WRITERS: dict[str, Callable[[Path], FileKeys]] = {
 }
 
 
-# The table's readers, by its other columns
+# The readers: the other columns of the documentation's table.
 
 
 def _with_pyarrow(path: Path, keys: FileKeys) -> Any:
-    # The footer names the type of its key in the clear.
+    # The footer contains PKMT1 if pyarrow's key tools wrapped the keys with our keyrings.
     if b"PKMT1" in path.read_bytes():
         properties = crypto_factory(KEYRINGS).file_decryption_properties(CONNECTION)
     else:
@@ -162,7 +163,7 @@ READERS: dict[str, Callable[[Path, FileKeys], Any]] = {
 
 
 def _table() -> dict[str, dict[str, str]]:
-    """Return the page's cells, by writer and by reader without its version."""
+    """Return the documentation's table: its cells by writer, then by reader without a version."""
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
     start = next(number for number, row in enumerate(rows) if row[0] == "written by")
@@ -177,7 +178,7 @@ def _table() -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_who_reads_whose_files(writer: str, tmp_path: Path) -> None:
-    """A cell says yes if the engine reads the writer's table, and no if the engine fails."""
+    """A cell of the table says yes exactly if the engine reads the writer's file."""
     path = tmp_path / "people.parquet"
     keys = WRITERS[writer](path)
     assert b"person-" not in path.read_bytes()
@@ -195,12 +196,12 @@ def test_who_reads_whose_files(writer: str, tmp_path: Path) -> None:
 
 
 def test_the_table_has_every_writer() -> None:
-    """The table has no further writers."""
+    """The table lists exactly the writers of this test."""
     assert list(_table()) == list(WRITERS)
 
 
 def test_who_reads_a_file_in_the_clear(tmp_path: Path) -> None:
-    """With keys for an unencrypted file, only Polars reads the file."""
+    """Given keys for an unencrypted file, Polars reads it, and pyarrow and DuckDB refuse."""
     path = tmp_path / "people.parquet"
     pq.write_table(TABLE, path)
     assert _with_polars(path, PLAIN).num_rows == ROWS
@@ -214,7 +215,7 @@ def test_who_reads_a_file_in_the_clear(tmp_path: Path) -> None:
 
 
 def test_keys_of_columns_that_the_keyrings_open(tmp_path: Path) -> None:
-    """A column whose master key is missing is left out; a reader reads the remaining columns."""
+    """`file_keys` leaves out a column whose master key is missing, and returns all other keys."""
     path = tmp_path / "people.parquet"
     keys = _wrapped(path, uniform_encryption=False, column_keys={"people": ["name"]})
     assert list(keys.columns) == ["name"]
@@ -229,7 +230,7 @@ def test_keys_of_columns_that_the_keyrings_open(tmp_path: Path) -> None:
 def test_every_way_that_pyarrow_uses_keys(
     tmp_path: Path, *, plaintext_footer: bool, double_wrapping: bool, algorithm: str
 ) -> None:
-    """The keys open the file in another engine, or in pyarrow if no other engine can read it."""
+    """`file_keys` works for each algorithm, wrapping and kind of footer: pyarrow opens the file."""
     path = tmp_path / "people.parquet"
     keys = _wrapped(
         path,
@@ -243,7 +244,7 @@ def test_every_way_that_pyarrow_uses_keys(
 
 
 def test_nested_columns_are_named_by_their_paths(tmp_path: Path) -> None:
-    """The names have the form that Polars expects."""
+    """`file_keys` names a nested column by its path, in the form that Polars expects."""
     path = tmp_path / "nested.parquet"
     table = pa.table({"a": [{"b": [1, 2], "c": "x"}]})
     configuration = EncryptionConfiguration("footer", column_keys={"people": ["a"]})
@@ -257,7 +258,7 @@ def test_nested_columns_are_named_by_their_paths(tmp_path: Path) -> None:
 def test_kms_is_asked_once_a_master_key(
     tmp_path: Path, key: str, requests_log: RequestsLog
 ) -> None:
-    """Columns that share a key encryption key cost one request."""
+    """`file_keys` makes one request per master key, not per column."""
     keyrings = {"footer": kms_keyring(key), "people": kms_keyring(key)}
     configuration = EncryptionConfiguration("footer", column_keys={"people": ["id", "name"]})
     properties = crypto_factory(keyrings).file_encryption_properties(CONNECTION, configuration)
@@ -269,7 +270,7 @@ def test_kms_is_asked_once_a_master_key(
 
 
 def test_an_object_in_s3(tmp_path: Path, bucket: str) -> None:
-    """An open object is accepted as a source, and errors contain its name."""
+    """`file_keys` accepts an open object of S3, and its errors contain the object's URI."""
     path, uri = tmp_path / "people.parquet", f"s3://{bucket}/people.parquet"
     keys = _wrapped(path)
     s3 = connect(SSES3())
@@ -283,7 +284,7 @@ def test_an_object_in_s3(tmp_path: Path, bucket: str) -> None:
 
 
 def test_key_material_beside_the_file(tmp_path: Path) -> None:
-    """The key material is found by the file's path; an open file has no key material."""
+    """Key material beside a file is found by the file's path; with an open file it is an error."""
     path = tmp_path / "people.parquet"
     configuration = EncryptionConfiguration(
         "footer", column_keys=COLUMNS, internal_key_material=False
@@ -301,7 +302,7 @@ def test_key_material_beside_the_file(tmp_path: Path) -> None:
 
 
 def test_another_key_does_not_open(tmp_path: Path) -> None:
-    """The keyring's error is raised with the master key's name."""
+    """With a wrong key, the keyring's error has a note with the master key's name."""
     path = tmp_path / "people.parquet"
     _wrapped(path)
     with pytest.raises(IntegrityError) as caught:
@@ -315,7 +316,7 @@ def test_another_key_does_not_open(tmp_path: Path) -> None:
 
 
 def test_a_file_in_the_clear_is_refused(tmp_path: Path) -> None:
-    """pyarrow, in contrast, reads such a file with a factory's decryption properties."""
+    """`file_keys` refuses an unencrypted file, although pyarrow would read it without an error."""
     path = tmp_path / "people.parquet"
     pq.write_table(TABLE, path)
     with pytest.raises(PolicyError, match=r"people\.parquet is not encrypted"):
@@ -323,7 +324,7 @@ def test_a_file_in_the_clear_is_refused(tmp_path: Path) -> None:
 
 
 def test_keys_that_s3crypt_did_not_wrap(tmp_path: Path) -> None:
-    """Files written with plain keys have no key metadata."""
+    """A file that was written with plain keys is refused: it has no wrapped keys."""
     path = tmp_path / "people.parquet"
     _by_polars(path)
     with pytest.raises(FormatError, match="not wrapped by s3crypt"):
@@ -331,7 +332,7 @@ def test_keys_that_s3crypt_did_not_wrap(tmp_path: Path) -> None:
 
 
 def test_an_aad_prefix_that_is_not_in_the_file(tmp_path: Path) -> None:
-    """The missing prefix is reported, because without it no module can be verified."""
+    """A file without its AAD prefix is refused, because no module of it could be verified."""
     path = tmp_path / "people.parquet"
     _by_pyarrow(path, aad_prefix=b"people", store_aad_prefix=False)
     with pytest.raises(FormatError, match="AAD prefix"):
@@ -340,7 +341,10 @@ def test_an_aad_prefix_that_is_not_in_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("plaintext_footer", [True, False])
 def test_a_changed_footer_gives_no_other_keys(tmp_path: Path, *, plaintext_footer: bool) -> None:
-    """Every third byte is changed: s3crypt raises its error, or finds the same keys."""
+    """If one bit of the footer is changed, `file_keys` fails or finds the same keys.
+
+    One bit of every third byte is tried.
+    """
     path = tmp_path / "people.parquet"
     keys = _wrapped(
         path, uniform_encryption=False, column_keys=COLUMNS, plaintext_footer=plaintext_footer
@@ -372,7 +376,10 @@ def test_a_changed_footer_gives_no_other_keys(tmp_path: Path, *, plaintext_foote
 )
 @pytest.mark.parametrize("magic", [b"PARE", b"PAR1"])
 def test_what_is_no_footer_is_refused(footer: bytes, magic: bytes) -> None:
-    """A forged length allocates no memory, and deep nesting does not overflow the stack."""
+    """Bytes that are no footer are refused.
+
+    Forged lengths allocate nothing, deep nesting is no crash.
+    """
     stored = magic + footer + len(footer).to_bytes(4, "little") + magic
     with pytest.raises((FormatError, PolicyError)):
         file_keys(io.BytesIO(stored), KEYRINGS)
@@ -382,7 +389,7 @@ def test_what_is_no_footer_is_refused(footer: bytes, magic: bytes) -> None:
     "stored", [b"", b"PAR1", b"PAR1PAR1", b"PAR1\xff\xff\xff\xffPAR1", bytes(99)]
 )
 def test_what_is_no_parquet_file_is_refused(stored: bytes) -> None:
-    """Its magic bytes and lengths are checked."""
+    """A file with other magic bytes, or with impossible lengths, is refused as no Parquet file."""
     with pytest.raises(FormatError, match="no Parquet file"):
         file_keys(io.BytesIO(stored), KEYRINGS)
 
@@ -391,7 +398,7 @@ def test_what_is_no_parquet_file_is_refused(stored: bytes) -> None:
     "source", ["s3crypt://acme/people.parquet", io.StringIO("PAR1"), None, b"people.parquet"]
 )
 def test_what_is_no_source_is_refused(source: Any) -> None:
-    """The error precedes any request, and says which sources are accepted."""
+    """A source of a wrong type is refused; the error says which sources `file_keys` accepts."""
     with pytest.raises(ConfigError, match="file_keys takes a path") as caught:
         file_keys(source, KEYRINGS)
     assert "pen" in str(caught.value.hint)
