@@ -42,7 +42,7 @@ def name(s3: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
 def test_a_bucket_is_made_once(s3: Any, name: str, region: str, capsys: Captured) -> None:
-    """mb creates the bucket in the given Region; a second mb in any spelling changes nothing."""
+    """`mb` creates the bucket in the given Region; a second call changes nothing."""
     assert run(["mb", f"s3://{name}", "--region", region]) == 0
     assert "bucket init" in capsys.readouterr().err
     assert s3.get_bucket_location(Bucket=name)["LocationConstraint"] in (region, None)
@@ -55,7 +55,7 @@ def test_a_bucket_is_made_once(s3: Any, name: str, region: str, capsys: Captured
 
 
 def test_ones_own_bucket_elsewhere_is_an_error(name: str, capsys: Captured) -> None:
-    """mb of the caller's own bucket in another Region fails, and names that Region."""
+    """`mb` of the caller's own bucket in another Region fails, and names that Region."""
     assert run(["mb", f"s3://{name}", "--quiet"]) == 0
     assert run(["mb", f"s3://{name}", "--region", "eu-west-1"]) == 5
     assert "already, in us-east-1" in capsys.readouterr().err
@@ -85,7 +85,7 @@ def test_a_new_bucket_refuses_customer_keys(name: str) -> None:
 
 
 def test_an_empty_bucket_is_removed(s3: Any, name: str, capsys: Captured) -> None:
-    """rb removes an empty bucket; a second rb reports that there is no such bucket."""
+    """`rb` removes an empty bucket; a second rb reports that there is no such bucket."""
     s3.create_bucket(Bucket=name)
     assert run(["rb", f"s3://{name}"]) == 0
     assert run(["rb", f"s3://{name}"]) == 5
@@ -93,7 +93,7 @@ def test_an_empty_bucket_is_removed(s3: Any, name: str, capsys: Captured) -> Non
 
 
 def test_a_bucket_with_objects_is_kept(bucket: str, s3: Any, capsys: Captured) -> None:
-    """rb of a bucket with objects fails.
+    """`rb` of a bucket with objects fails.
 
     The error has their number and the command that deletes them.
     """
@@ -107,7 +107,7 @@ def test_a_bucket_with_objects_is_kept(bucket: str, s3: Any, capsys: Captured) -
 
 
 def test_a_bucket_with_versions_or_uploads_is_kept(versioned_bucket: str, s3: Any) -> None:
-    """rb is refused if versions or unfinished uploads exist.
+    """`rb` is refused if versions or unfinished uploads exist.
 
     S3 alone would not protect the uploads.
     """
@@ -123,7 +123,7 @@ def test_a_bucket_with_versions_or_uploads_is_kept(versioned_bucket: str, s3: An
 def test_a_raw_key(
     tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    """keygen writes 32 bytes with mode 0600; the options that it prints encrypt and decrypt."""
+    """`keygen` writes 32 bytes with mode 0600; the options that it prints encrypt and decrypt."""
     monkeypatch.chdir(tmp_path)
     assert run(["keygen", "reports.key"]) == 0
     captured = capsys.readouterr()
@@ -173,7 +173,7 @@ def test_the_options_of_a_key_work_for_every_file(
 def test_a_pair_of_rsa_keys(
     options: list[str], bits: int, tmp_path: Path, bucket: str, capsys: Captured
 ) -> None:
-    """keygen --rsa writes a pair of files with mode 0600.
+    """`keygen` --rsa writes a pair of files with mode 0600.
 
     The public key encrypts, the private decrypts.
     """

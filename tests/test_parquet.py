@@ -160,7 +160,7 @@ def test_columns_without_a_key_are_plaintext(tmp_path: Path) -> None:
 
 
 def test_pandas(tmp_path: Path) -> None:
-    """pandas writes and reads an encrypted file with pyarrow's properties."""
+    """Pandas writes and reads an encrypted file with pyarrow's properties."""
     frame, path = TABLE.to_pandas(), tmp_path / "x.parquet"
     frame.to_parquet(path, encryption_properties=written(KEYRINGS))
     read = pd.read_parquet(path, decryption_properties=readable(KEYRINGS))
@@ -192,7 +192,7 @@ def test_dataset(tmp_path: Path) -> None:
 
 
 def test_s3_object_under_a_kms_key(sandbox: Running, blocked_bucket: str, kms_key: str) -> None:
-    """pyarrow's own S3 file system writes an encrypted object and reads one column of it."""
+    """The S3 file system of pyarrow writes an encrypted object and reads one column of it."""
     address = urlsplit(sandbox.endpoint_url).netloc
     s3 = pyarrow.fs.S3FileSystem(endpoint_override=address, scheme="http", region="us-east-1")
     keyrings = dict.fromkeys(KEYRINGS, kms_keyring(kms_key))

@@ -51,13 +51,13 @@ def elsewhere(sandbox: Running) -> str:
 
 @pytest.fixture
 def kms_elsewhere(elsewhere: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Let KMS have this address."""
+    """Make KMS clients use an address that is not a loopback address. Return the address."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", elsewhere)
     return elsewhere
 
 
 def refused(call: Callable[[], Any], requests_log: RequestsLog) -> None:
-    """Check that a call is refused before any byte is sent."""
+    """Check that a call fails with ConfigError before any request is sent."""
     requests_log.clear()
     with pytest.raises(ConfigError, match=r"over plain HTTP") as caught:
         call()
@@ -90,7 +90,7 @@ def test_customer_keys_stay_here(
     *,
     is_given: bool,
 ) -> None:
-    """Every operation refuses, with a client made by s3crypt or passed by the caller."""
+    """No operation sends a customer key over plain HTTP, with s3crypt's client or the caller's."""
     from s3crypt.location import Location  # noqa: PLC0415
     from s3crypt.objects.opened import Demand  # noqa: PLC0415
 
@@ -115,7 +115,7 @@ def test_customer_keys_stay_here(
 
 
 def test_other_objects_go_over_plain_http(bucket: str, elsewhere: str, session: Any) -> None:
-    """A client-side object is already sealed, and the other modes send no key."""
+    """SSE-S3 and client-side objects may go over plain HTTP: their requests contain no key."""
     for mode in (SSES3(), ClientSide(aes())):
         store = S3Crypt(mode, session=session, endpoint_url=elsewhere)
         store.put(b"plain", f"s3://{bucket}/x")
@@ -124,7 +124,7 @@ def test_other_objects_go_over_plain_http(bucket: str, elsewhere: str, session: 
 
 
 def test_customer_keys_go_where_that_is_allowed(bucket: str, elsewhere: str, session: Any) -> None:
-    """An option allows it; a client passed by the caller is used unchanged."""
+    """With allow_plain_http, customer keys go over plain HTTP, also by the caller's client."""
     client = session.client("s3", endpoint_url=elsewhere)
     assert S3Crypt(client=client, allow_plain_http=True).client is client
     for how in ({"session": session, "endpoint_url": elsewhere}, {"client": client}):
@@ -137,7 +137,7 @@ def test_customer_keys_go_where_that_is_allowed(bucket: str, elsewhere: str, ses
 def test_kms_is_not_asked_over_plain_http(
     session: Any, bucket: str, kms_key: str, requests_log: RequestsLog
 ) -> None:
-    """Keyrings, discovery, key managers and stores refuse, with sessions and with clients."""
+    """Keyrings, discovery, key managers and stores make no KMS request over plain HTTP."""
     connect(SSES3()).put(b"plain", f"s3://{bucket}/x")
     client = session.client("kms")
     edks = aes().wrap(bytes(32), {})
@@ -161,7 +161,7 @@ def test_kms_is_not_asked_over_plain_http(
 
 @pytest.mark.usefixtures("kms_elsewhere")
 def test_kms_is_asked_where_that_is_allowed(session: Any, kms_key: str) -> None:
-    """Keyrings, discovery and key managers accept the permission; a pickled keyring keeps it."""
+    """With allow_plain_http, KMS is used over plain HTTP; a pickled keyring keeps this setting."""
     keyring = KMSKeyring(kms_key, session=session, allow_plain_http=True)
     data_key = keyring.generate(32, {})
     found = KMSKeyring.discovery(
@@ -176,7 +176,7 @@ def test_kms_is_asked_where_that_is_allowed(session: Any, kms_key: str) -> None:
 
 
 def is_refused(url: str, session: Any, proxies: dict[str, str] | None = None) -> bool:
-    """Return whether a KMS client of this endpoint is refused."""
+    """Return whether a KMS client with this endpoint and these proxies is refused."""
     client = session.client("kms", endpoint_url=url, config=Config(proxies=proxies))
     try:
         Clients("kms", client=client).get()
@@ -205,7 +205,7 @@ def is_refused(url: str, session: Any, proxies: dict[str, str] | None = None) ->
     ],
 )
 def test_hosts(url: str, expected: bool, session: Any) -> None:
-    """Only 127.0.0.0/8, ::1 and the name localhost count as this machine."""
+    """Plain HTTP is accepted only for 127.0.0.0/8, ::1 and localhost."""
     assert is_refused(url, session) is expected
 
 
@@ -223,7 +223,7 @@ def test_a_proxy_is_another_host(
     session: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A proxy also receives requests to this machine, but it cannot read TLS connections."""
+    """Plain HTTP to this machine is refused if it goes through a proxy; HTTPS is accepted."""
     assert is_refused("http://127.0.0.1:9000", session, {"http": proxy}) is expected
     assert not is_refused("https://minio.example", session, {"http": proxy, "https": proxy})
     for name in ("NO_PROXY", "no_proxy"):
@@ -244,7 +244,7 @@ def test_no_redirect_leads_from_https_to_http(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Neither S3's redirect to another Region nor KMS can lead to plain HTTP."""
+    """A redirect by S3 or KMS from HTTPS to plain HTTP is not followed."""
     certificate = make_certificate(tmp_path / "both.pem")
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
     with relaying(sandbox.endpoint_url, lambda _, forward: forward()) as plain:
@@ -284,7 +284,7 @@ def test_the_command_and_storage_options(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The permission must be given for each command; no environment variable gives it."""
+    """Plain HTTP needs --allow-plain-http for each command; no environment variable allows it."""
     key_file, plain = tmp_path / "customer", tmp_path / "plain"
     key_file.write_bytes(CUSTOMER_KEY)
     plain.write_bytes(b"plain")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policies of buckets and keys changed over HTTP: saved, written, read back, and refused."""
+"""Changes of bucket and key policies over HTTP: saved, written, read back, or refused."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def writer() -> PolicyWriter:
-    """Return a writer that talks to the sandbox."""
+    """Return a policy writer that uses the sandbox."""
     return PolicyWriter(session=boto3.Session())
 
 
 def read(s3: Any, bucket: str) -> dict[str, Any] | None:
-    """Return a bucket's policy, or None."""
+    """Return the policy of a bucket, or None if the bucket has no policy."""
     try:
         found: dict[str, Any] = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])
     except s3.exceptions.from_code("NoSuchBucketPolicy"):
@@ -60,7 +60,7 @@ def change(writer: PolicyWriter, wanted: Document, target: str, folder: Path) ->
 
 
 def set_policy(s3: Any, bucket: str, *statements: dict[str, Any]) -> None:
-    """Write a bucket's policy like another tool."""
+    """Replace the policy of a bucket, as another tool would."""
     s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy(*statements)))
 
 
@@ -96,7 +96,7 @@ def refusal(status: int, code: str) -> Answer:
 def test_a_policy_is_written_beside_that_of_others(
     writer: PolicyWriter, s3: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """Foreign statements stay; the old policy is saved to a file that only its owner can read."""
+    """A written policy keeps foreign statements; the old policy is saved to a file of mode 0600."""
     set_policy(s3, bucket, theirs(bucket))
     wanted = document(statement("S3cryptTLS", bucket))
     applied = change(writer, wanted, f"s3://{bucket}", tmp_path)
@@ -111,7 +111,7 @@ def test_a_policy_is_written_beside_that_of_others(
 def test_a_saved_policy_takes_the_change_back(
     writer: PolicyWriter, s3: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """The saved policy also restores a statement of ours that had other content before."""
+    """Applying the saved policy restores the old content of a statement of ours."""
     before = (theirs(bucket), statement("S3cryptTLS", bucket, Action="s3:PutObject"))
     set_policy(s3, bucket, *before)
     wanted = document(statement("S3cryptTLS", bucket), statement("S3cryptNew", bucket))
@@ -125,7 +125,7 @@ def test_a_saved_policy_takes_the_change_back(
 def test_a_bucket_without_a_policy_has_none_again(
     writer: PolicyWriter, s3: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """The saved file has a policy without statements, which removes ours."""
+    """If a bucket had no policy, applying the saved file removes the policy again."""
     target = f"s3://{bucket}"
     plan = writer.plan(document(statement("S3cryptTLS", bucket)), target)
     assert plan.before is None
@@ -140,7 +140,7 @@ def test_a_bucket_without_a_policy_has_none_again(
 def test_a_second_run_writes_nothing(
     writer: PolicyWriter, bucket: str, tmp_path: Path, requests_log: RequestsLog
 ) -> None:
-    """A second run saves nothing either."""
+    """A second run with the same policy makes no PUT and saves no file."""
     wanted = document(statement("S3cryptTLS", bucket))
     change(writer, wanted, f"s3://{bucket}", tmp_path)
     requests_log.clear()
@@ -154,7 +154,7 @@ def test_a_second_run_writes_nothing(
 def test_a_key_may_be_named_by_its_alias(
     name: str, writer: PolicyWriter, kms: Any, kms_key: str, tmp_path: Path
 ) -> None:
-    """PutKeyPolicy itself does not accept an alias."""
+    """A key may be given by id, ARN or alias; the policy is written to the key's ARN."""
     alias = f"alias/{kms_key[-12:]}-{name}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
     names = {
@@ -176,7 +176,7 @@ def test_a_key_may_be_named_by_its_alias(
 def test_a_saved_file_is_never_overwritten(
     writer: PolicyWriter, bucket: str, tmp_path: Path, s3: Any
 ) -> None:
-    """If the current policy cannot be saved, the bucket's policy is not written."""
+    """If the old policy cannot be saved to a file, the new policy is not written."""
     plan = writer.plan(document(statement("S3cryptTLS", bucket)), f"s3://{bucket}")
     with pytest.raises(StorageError, match="nothing was written to s3://"):
         writer.apply(plan, folder=tmp_path / "absent")
@@ -186,7 +186,7 @@ def test_a_saved_file_is_never_overwritten(
 def test_another_writer_before_the_write_is_noticed(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch, s3: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """The policy is read again right before the write; the other writer's policy is kept."""
+    """If another writer changes the policy after the plan, nothing is written."""
     reads = 0
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -209,7 +209,7 @@ def test_another_writer_before_the_write_is_noticed(
 def test_another_writer_after_the_write_is_noticed(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch, s3: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """The policy that is read back differs from the written policy; a note says how to restore."""
+    """If another writer changes the policy after the write, the error says how to restore it."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         answer = forward()
@@ -228,7 +228,7 @@ def test_another_writer_after_the_write_is_noticed(
 def test_a_write_that_settles_late_is_waited_for(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch, bucket: str, tmp_path: Path
 ) -> None:
-    """The service may still return the old policy for a while."""
+    """If the service still returns the old policy after the write, the policy is read again."""
     reads = 0
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -247,7 +247,7 @@ def test_a_write_that_settles_late_is_waited_for(
 def test_a_write_without_effect_is_noticed(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch, s3: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """A successful reply is trusted only after the policy has been read back."""
+    """If the service replies with success but keeps the old policy, the write is an error."""
     monkeypatch.setattr(policy_changes, "_SETTLING_SECONDS", (0.01, 0.01))
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -263,7 +263,7 @@ def test_a_write_without_effect_is_noticed(
 def test_a_reply_that_is_lost_is_no_failure(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch, s3: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """The write is retried and read back."""
+    """If the reply to the write is lost, the write is retried and succeeds."""
     broken = 0
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -283,7 +283,7 @@ def test_a_reply_that_is_lost_is_no_failure(
 def test_half_a_policy_is_not_believed(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch, s3: Any, bucket: str
 ) -> None:
-    """The reply contains a truncated policy, which botocore returns without an error."""
+    """A truncated reply with a policy is an error; botocore would return half of the policy."""
     set_policy(s3, bucket, theirs(bucket))
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -298,7 +298,7 @@ def test_half_a_policy_is_not_believed(
 def test_no_check_of_the_services_is_bypassed(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch, bucket: str, kms_key: str, tmp_path: Path
 ) -> None:
-    """S3 and KMS keep their own lockout checks; no module uses the bypass parameters."""
+    """No write uses the parameters that turn off the lockout checks of S3 and KMS."""
     with relayed(sandbox, monkeypatch, lambda _, forward: forward()) as (_, relay):
         monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", relay.url)
         writer = PolicyWriter(session=boto3.Session())
@@ -317,7 +317,7 @@ def test_no_check_of_the_services_is_bypassed(
 
 
 def _named(names: set[str]) -> set[str]:
-    """Return the names that the library or the command uses as an argument or in a text."""
+    """Return which of these names occur in the library or the command, the sandbox excepted."""
     root = Path(s3crypt.__file__).parent
     found: set[str] = set()
     for path in (*root.rglob("*.py"), *(root.parent / "cli").rglob("*.py")):
@@ -334,7 +334,7 @@ def _named(names: set[str]) -> set[str]:
 def test_the_policies_of_roles_lock_nobody_out(
     mode: Any, writer: PolicyWriter, bucket: str, kms_key: str, tmp_path: Path
 ) -> None:
-    """Policies with every condition that s3crypt generates keep the writer's control."""
+    """Generated bucket and key policies with every condition do not lock out their writer."""
     scope = Scope.of(
         bucket,
         mode=mode,
@@ -381,7 +381,7 @@ BAD = {
 def test_a_target_that_is_none_is_refused(
     target: str, error: type[S3CryptError], told: str, writer: PolicyWriter, bucket: str
 ) -> None:
-    """A target must be a bucket or key of this account."""
+    """A target that is no bucket or key of this account is refused."""
     with pytest.raises(error, match=told):
         writer.plan(document(statement("S3cryptTLS", bucket)), target.format(bucket=bucket))
 
@@ -404,7 +404,7 @@ def test_what_s3_refuses_changes_nothing(
     bucket: str,
     tmp_path: Path,
 ) -> None:
-    """The error names the refused request; for a refused write it says that nothing has changed."""
+    """A refused read or write changes nothing; after a refused write the error says so."""
     method, status, code, told = case
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -429,7 +429,10 @@ def test_a_refusal_after_a_lost_reply_may_have_changed_something(
     bucket: str,
     tmp_path: Path,
 ) -> None:
-    """The first attempt wrote the policy, and only the second attempt was refused."""
+    """If a write's reply is lost and its retry is refused, the error says "may be changed".
+
+    In this test the first attempt did write the policy.
+    """
     written = 0
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -454,7 +457,7 @@ def test_a_refusal_after_a_lost_reply_may_have_changed_something(
 def test_a_key_that_may_be_read_only_stays_as_it_is(
     writer: PolicyWriter, kms: Any, tmp_path: Path
 ) -> None:
-    """KMS refuses the write, and the policy stays."""
+    """A key whose policy the caller may read but not write keeps its policy."""
     denying = statement("Theirs", Action="kms:PutKeyPolicy", Resource="*", Condition=None)
     key = kms.create_key(Policy=json.dumps(of_key(denying)), BypassPolicyLockoutSafetyCheck=True)[
         "KeyMetadata"
@@ -469,7 +472,10 @@ def test_a_key_that_may_be_read_only_stays_as_it_is(
 def test_a_lock_out_is_refused_before_anything_is_saved(
     kind: str, writer: PolicyWriter, bucket: str, kms_key: str, tmp_path: Path
 ) -> None:
-    """The error names the caller, the action and the statement."""
+    """A policy that locks out the caller is refused before a file is saved.
+
+    The error names the caller, the action and the statement.
+    """
     locking = statement("S3cryptAll", bucket, Condition=None)
     if kind == "key":
         locking |= {"Action": "kms:*", "Resource": "*"}
@@ -482,7 +488,7 @@ def test_a_lock_out_is_refused_before_anything_is_saved(
 def test_a_policy_that_is_too_long_is_never_sent(
     writer: PolicyWriter, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """The limit of S3 is 20 KB."""
+    """A bucket policy that is longer than 20 KB, the limit of S3, is refused before any request."""
     long = statement("S3cryptTLS", bucket, Resource=[f"arn:aws:s3:::{bucket}/{'x' * 20_480}"])
     with pytest.raises(ConfigError, match="AWS takes 20,480"):
         writer.plan(document(long), f"s3://{bucket}")
@@ -492,7 +498,7 @@ def test_a_policy_that_is_too_long_is_never_sent(
 def test_a_policy_that_would_become_too_long_is_not_written(
     writer: PolicyWriter, s3: Any, bucket: str
 ) -> None:
-    """The limit applies to the merged policy."""
+    """If the merged policy is longer than the limit of S3, it is not written."""
     resources = [f"arn:aws:s3:::{bucket}/{'x' * 15_000}"]
     set_policy(s3, bucket, theirs(bucket, Resource=resources))
     long = statement("S3cryptTLS", bucket, Resource=[f"arn:aws:s3:::{bucket}/{'y' * 6_000}"])
@@ -503,7 +509,7 @@ def test_a_policy_that_would_become_too_long_is_not_written(
 def test_a_current_policy_that_is_not_understood_is_not_replaced(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch, bucket: str
 ) -> None:
-    """A later version of the policy language may have elements that would be lost."""
+    """A current policy with an unknown element is not replaced: the element would be lost."""
     newer = json.dumps(policy(theirs(bucket), Language="newer")).encode()
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:

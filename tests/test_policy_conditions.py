@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conditions of policies: every operator at its boundaries, absent keys, sets and variables."""
+"""Conditions of policies: operators at their boundaries, absent keys, sets and variables."""
 
 from __future__ import annotations
 
@@ -27,7 +27,15 @@ def holds(
     key: str = KEY,
     more: Mapping[str, str | tuple[str, ...]] | None = None,
 ) -> Verdict:
-    """Return whether an Allow with one condition allows a request whose key has a value."""
+    """Return the verdict on a request under one Allow that has one condition.
+
+    Args:
+        operator: The condition's operator.
+        values: The condition's values.
+        found: The value of the condition key in the request, or None if it is absent.
+        key: The condition key.
+        more: Further condition keys of the request, with their values.
+    """
     policies = Policies((doc({"Condition": {operator: {key: values}}}),))
     context = {**({} if found is None else {key: found}), **(more or {})}
     return decide(Request(WRITER, "s3:ListBucket", BUCKET, HOME, context), policies).verdict
@@ -124,7 +132,7 @@ def holds(
 def test_operators(
     operator: str, values: Any, found: str | tuple[str, ...] | None, verdict: Verdict
 ) -> None:
-    """Each operator compares as IAM documents it; an invalid value makes the result unknown."""
+    """Each operator compares as IAM documents it; an invalid value gives the verdict unknown."""
     assert holds(operator, values, found) is verdict
 
 
@@ -158,7 +166,10 @@ def test_a_negated_operator_holds_if_no_value_matches(operator: str) -> None:
     ],
 )  # fmt: skip
 def test_if_exists_holds_without_the_key(operator: str, values: str) -> None:
-    """The same operator without IfExists does not hold then."""
+    """With IfExists, a condition holds if the request lacks the key.
+
+    Without IfExists it does not.
+    """
     assert holds(operator, values, None) is NO
     assert holds(f"{operator}IfExists", values, None) is YES
 
@@ -191,19 +202,22 @@ MANY = "kms:EncryptionContextKeys"
 def test_sets_of_values(
     operator: str, found: str | tuple[str, ...] | None, verdict: Verdict
 ) -> None:
-    """A multivalued key needs a set operator, which says how many values must match."""
+    """For a key with several values, the set operator decides how many values must match."""
     assert holds(operator, ["a", "b"], found, key=MANY) is verdict
 
 
 @pytest.mark.parametrize("prefix", ["ForAllValues", "ForAnyValue"])
 def test_a_pair_of_the_context_is_no_set(prefix: str) -> None:
-    """KMS refuses such a policy: without the pair, ForAllValues would hold."""
+    """A set operator on a pair of the encryption context gives the verdict unknown.
+
+    KMS refuses it.
+    """
     key = "kms:EncryptionContext:tenant"
     assert holds(f"{prefix}:StringEquals", "a", "a", key=key) is UNCLEAR
 
 
 def test_names_of_keys_have_no_case() -> None:
-    """The case of key names is ignored in conditions and requests, also for context pairs."""
+    """Condition keys match whatever their case, in policies and requests, also context pairs."""
     key = "KMS:encryptioncontext:Tenant"
     assert holds("StringEquals", "a", "a", key=key) is YES
     asked = {"kms:EncryptionContext:tenant": "a"}
@@ -211,7 +225,7 @@ def test_names_of_keys_have_no_case() -> None:
 
 
 def test_all_conditions_must_hold() -> None:
-    """A false condition decides, even beside an unknown condition."""
+    """One false condition denies, even beside a condition that is not understood."""
     condition = {"StringEquals": {KEY: "a"}, "BinaryEquals": {"aws:x": "a"}}
     policies = Policies((doc({"Condition": condition}),))
     assert ask(policies, action="s3:ListBucket", s3__prefix="b").verdict is NO
@@ -245,7 +259,7 @@ def test_all_conditions_must_hold() -> None:
 def test_a_key_that_is_not_named_is_absent_only_if_that_is_known(
     key: str, verdict: Verdict
 ) -> None:
-    """A key is absent only if every such request lacks it; otherwise its condition is unknown."""
+    """A condition key that the request does not give is absent or unknown, as IAM documents it."""
     assert holds("Null", "true", None, key=key) is verdict
 
 
@@ -257,7 +271,10 @@ def test_a_key_that_is_not_named_is_absent_only_if_that_is_known(
     ],
 )
 def test_some_keys_exclude_others(named: dict[str, str], key: str) -> None:
-    """A request through a VPC endpoint has no source address; without TLS it has no TLS version."""
+    """Some keys exclude others.
+
+    A request through a VPC endpoint has no source address, for example.
+    """
     assert holds("Null", "true", None, key=key, more=named) is YES
 
 
@@ -281,7 +298,7 @@ def test_some_keys_exclude_others(named: dict[str, str], key: str) -> None:
     ],
 )
 def test_variables_in_resources(pattern: str, name: str, verdict: Verdict) -> None:
-    """A variable is replaced literally, without wildcards; a missing value matches nothing."""
+    """A variable in a Resource is replaced literally: a * in its value is no wildcard."""
     policies = Policies((doc({"Resource": f"{BUCKET}/{pattern}"}),))
     context: dict[str, str | tuple[str, ...]] = {KEY: "a*", MANY: ("a", "b")}
     request = Request(USER, "s3:GetObject", f"{BUCKET}/{name}", HOME, context)
@@ -289,7 +306,7 @@ def test_variables_in_resources(pattern: str, name: str, verdict: Verdict) -> No
 
 
 def test_variables_in_conditions() -> None:
-    """Variables are replaced under text and ARN operators."""
+    """Variables in the values of text and ARN conditions are replaced."""
     user = {
         "arn:aws:iam::*:user/*/${aws:username}": USER.arn,
         "arn:aws:iam::*:user/${s3:prefix}": None,
@@ -300,7 +317,7 @@ def test_variables_in_conditions() -> None:
 
 
 def test_a_negation_of_no_value_is_not_understood() -> None:
-    """IAM does not document how a negated operator compares with a missing variable."""
+    """A negated condition on a missing variable gives unknown: IAM documents no result for it."""
     condition = {"StringNotEquals": {"s3:prefix": "${aws:PrincipalTag/team}"}}
     policies = Policies((doc({"Condition": condition}),))
     assert ask(policies, s3__prefix="a").verdict is UNCLEAR
@@ -310,14 +327,14 @@ def test_a_negation_of_no_value_is_not_understood() -> None:
 
 @pytest.mark.parametrize("version", [None, "2008-10-17"])
 def test_older_documents_have_no_variables(version: str | None) -> None:
-    """In older documents a variable's name is literal text."""
+    """In documents without version 2012-10-17, the name of a variable is literal text."""
     policies = Policies((doc({"Resource": f"{BUCKET}/${{aws:username}}"}, version=version),))
     assert ask(policies, USER, resource=f"{BUCKET}/ada").verdict is NO
     assert ask(policies, USER, resource=f"{BUCKET}/${{aws:username}}").verdict is YES
 
 
 def test_tags_of_the_caller() -> None:
-    """The case of tag names in condition keys is ignored."""
+    """The case of a tag's name does not matter in a condition on the caller's tags."""
     tagged = type(WRITER)("role", WRITER.arn, HOME, {"Env": "test"})
     policies = Policies((doc({"Condition": {"StringEquals": {"aws:PrincipalTag/env": "test"}}}),))
     assert ask(policies, tagged).verdict is YES
@@ -325,13 +342,13 @@ def test_tags_of_the_caller() -> None:
 
 
 def test_the_account_of_a_service_is_not_known() -> None:
-    """A condition on it is unknown."""
+    """A condition on the account of an AWS service as the caller gives the verdict unknown."""
     statement = {"Principal": "*", "Condition": {"StringEquals": {"aws:PrincipalAccount": HOME}}}
     assert ask(Policies(bucket=doc(statement)), LOGS).verdict is UNCLEAR
 
 
 def test_many_wildcards_take_no_longer() -> None:
-    """A pattern in a foreign policy cannot slow down the evaluator."""
+    """A pattern with thousands of wildcards is evaluated in less than a second."""
     pattern = "*a" * 2000 + "b"
     policies = Policies((doc({"Resource": f"{BUCKET}/{pattern}"}),))
     started = time.process_time()
@@ -351,7 +368,7 @@ def test_many_wildcards_take_no_longer() -> None:
     ],
 )
 def test_what_is_not_understood_is_named(statement: dict[str, Any], what: str) -> None:
-    """Each statement's unknown parts are listed without evaluating a request."""
+    """`not_understood` lists the unknown part of each statement by the statement's Sid."""
     document = doc({"Sid": "Mine", **statement}, {"Sid": "Fine", "Resource": OBJECT})
     assert not_understood(document, Kind.ROLE) == {"Mine": what}
 
@@ -368,13 +385,13 @@ def test_what_is_not_understood_is_named(statement: dict[str, Any], what: str) -
     ],
 )
 def test_principals_that_are_not_understood(statement: dict[str, Any], what: str) -> None:
-    """Unknown principals of bucket and key policies are listed."""
+    """`not_understood` lists unknown principals of bucket and key policies."""
     for kind in (Kind.BUCKET, Kind.KEY):
         assert not_understood(doc(statement), kind) == {"statement 1": what}
 
 
 def test_a_statement_without_a_resource() -> None:
-    """A bucket policy needs a resource; a trust policy has no resource."""
+    """Without a Resource, a bucket policy is not understood, and a trust policy is."""
     document = Document.parse(
         {"Statement": {"Effect": "Allow", "Action": "*", "Principal": {"AWS": HOME}}}
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The controls KMS.1, KMS.2 and KMS.5, as Security Hub defines them."""
+"""The controls KMS.1, KMS.2 and KMS.5, judged as Security Hub defines them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ ALL_KEYS = f"arn:aws:kms:us-east-1:{HOME}:key/*"
 
 
 def status(kind: Kind, **elements: Any) -> Status:
-    """Return the status of the single finding for a one-statement document; check its control."""
+    """Return the status of the only finding about a policy with one statement.
+
+    The finding's control, statement and reason are checked too.
+    """
     (found,) = findings(doc({"Sid": "Mine", **elements}), kind)
     expected = {Kind.MANAGED: "KMS.1", Kind.KEY: "KMS.5"}.get(kind, "KMS.2")
     assert found.control == expected
@@ -63,7 +66,7 @@ def status(kind: Kind, **elements: Any) -> Status:
     ],
 )  # fmt: skip
 def test_decryption_under_all_keys(kind: Kind, elements: dict[str, Any], expected: Status) -> None:
-    """Only actions and Resource count; conditions are ignored."""
+    """KMS.1 and KMS.2 judge only Action and Resource of a statement; conditions do not count."""
     assert status(kind, **elements) is expected
 
 
@@ -88,7 +91,7 @@ ROLE = "arn:aws:iam::111122223333:role/a"
     ],
 )
 def test_public_access(elements: dict[str, Any], expected: Status) -> None:
-    """An Allow for every principal makes a key public."""
+    """KMS.5 fails if the key policy allows every principal to use the key."""
     assert status(Kind.KEY, **elements) is expected
 
 
@@ -114,12 +117,12 @@ def test_public_access(elements: dict[str, Any], expected: Status) -> None:
     ],
 )
 def test_conditions_on_public_access(condition: dict[str, Any], expected: Status) -> None:
-    """Only conditions that name callers by fixed values count."""
+    """KMS.5 passes only if a condition limits the callers to fixed values."""
     assert status(Kind.KEY, **EVERYONE, Condition=condition) is expected
 
 
 def test_every_statement_that_fails_is_found() -> None:
-    """Each finding has the Sid or number of its statement, in the document's order."""
+    """Each failing statement has its own finding, in the document's order, by its Sid or number."""
     document = doc(
         {"Sid": "One"}, {"Action": "s3:*"}, {"Action": "kms:Decrypt", "NotResource": KEY}
     )
@@ -131,5 +134,5 @@ def test_every_statement_that_fails_is_found() -> None:
 
 @pytest.mark.parametrize("kind", [Kind.BUCKET, Kind.TRUST])
 def test_other_documents_have_no_such_control(kind: Kind) -> None:
-    """None of the three controls applies to these documents."""
+    """Bucket policies and other kinds of documents get no finding of these three controls."""
     assert findings(doc(EVERYONE), kind) == ()

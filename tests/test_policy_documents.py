@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policy documents as values: how they are parsed, why they are refused, their size limits."""
+"""Policy documents as values: parsing, reasons for refusal, meaning, and size limits."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ NESTED = "[" * 20 + "]" * 20
 
 
 def policy(**elements: Any) -> dict[str, Any]:
-    """Return a policy with one statement, with these elements added or replaced."""
+    """Return a policy with one statement. `elements` are added to it or replace its elements."""
     return {"Version": "2012-10-17", "Statement": [{**ALLOW, **elements}]}
 
 
 def without(element: str) -> dict[str, Any]:
-    """Return a policy whose statement lacks an element."""
+    """Return a policy with one statement that lacks this element."""
     return {"Statement": {name: value for name, value in ALLOW.items() if name != element}}
 
 
 def statement(**elements: Any) -> Statement:
-    """Return the statement of such a policy."""
+    """Parse a policy with one statement and these elements, and return the statement."""
     return Document.parse(policy(**elements)).statements[0]
 
 
@@ -88,7 +88,7 @@ documents = st.builds(
 )
 
 
-# Slow examples are allowed, because a busy machine makes strategies look slow.
+# On a busy machine, drawing the examples takes long; Hypothesis must not fail because of it.
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(documents, st.sampled_from([None, 2]))
 def test_a_document_is_read_back_as_it_was_written(
@@ -129,7 +129,7 @@ def test_all_elements_have_their_place() -> None:
 
 @pytest.mark.parametrize("sid", [None, "", "s3cryptOne", "MyS3crypt"])
 def test_statements_of_others_are_told_by_their_sid(sid: str | None) -> None:
-    """A statement is ours only if its Sid begins with S3crypt."""
+    """A statement whose Sid does not begin with S3crypt is not ours."""
     assert not Statement("Allow", sid=sid).is_ours
 
 
@@ -158,7 +158,7 @@ def test_statements_of_others_are_told_by_their_sid(sid: str | None) -> None:
     ],
 )
 def test_spelling_has_no_meaning(one: dict[str, Any], other: dict[str, Any]) -> None:
-    """Documents that S3, KMS and IAM return in another spelling have the same meaning."""
+    """Two spellings of the same policy, as S3, KMS and IAM return them, have the same meaning."""
     first, second = Document.parse(policy(**one)), Document.parse(policy(**other))
     assert first.meaning == second.meaning
 
@@ -181,25 +181,25 @@ def test_spelling_has_no_meaning(one: dict[str, Any], other: dict[str, Any]) -> 
     ],
 )
 def test_every_element_has_a_meaning(one: dict[str, Any], other: dict[str, Any]) -> None:
-    """Documents with relevant differences have different meanings."""
+    """Policies that differ in an element that matters have different meanings."""
     assert Document.parse(policy(**one)).meaning != Document.parse(policy(**other)).meaning
 
 
 def test_the_order_of_statements_has_no_meaning() -> None:
-    """The order of statements does not affect any decision."""
+    """Documents with the same statements in another order have the same meaning."""
     first, second = statement(Sid="A"), statement(Sid="B", Effect="Deny")
     assert Document((first, second)).meaning == Document((second, first)).meaning
 
 
 def test_no_version_is_the_version_of_2008() -> None:
-    """Without a version, as in version 2008-10-17, a policy variable is literal text."""
+    """A document without a version means the same as one of version 2008-10-17."""
     one = statement()
     assert Document((one,), version=None).meaning == Document((one,), "2008-10-17").meaning
     assert Document((one,), version=None).meaning != Document((one,)).meaning
 
 
 def test_an_unknown_element_is_kept() -> None:
-    """Writing a document back changes only the requested parts."""
+    """An unknown element of a statement is kept when the document is rendered."""
     found = Document.parse(policy(Comment={"by": ["hand", None]}))
     assert found.statements[0].unknown == {"Comment": {"by": ["hand", None]}}
     assert json.loads(found.render())["Statement"][0]["Comment"] == {"by": ["hand", None]}
@@ -246,7 +246,7 @@ def test_statements_have_names() -> None:
     ids=range(16),
 )
 def test_what_is_no_json_is_refused(content: str, reason: str) -> None:
-    """Invalid JSON is refused, and so is JSON that two parsers could read differently."""
+    """Invalid JSON is refused, and so is JSON that two parsers could read in different ways."""
     with pytest.raises(ConfigError) as refused:
         Document.parse(content)
     assert str(refused.value) == f"Not a policy: {reason}."
@@ -305,21 +305,24 @@ def test_what_is_no_json_is_refused(content: str, reason: str) -> None:
     ],
 )
 def test_what_is_no_policy_is_refused(content: dict[str, Any], reason: str) -> None:
-    """The message names the statement and the element."""
+    """JSON that is no policy is refused; the error names the statement and the element."""
     with pytest.raises(ConfigError) as refused:
         Document.parse(content)
     assert str(refused.value) == f"Not a policy: {reason}."
 
 
 def test_one_key_twice_under_one_operator_is_not_rendered() -> None:
-    """JSON cannot express the second condition, and dropping it would allow more."""
+    """Two conditions on one key under one operator cannot be rendered as JSON.
+
+    One would be lost.
+    """
     twice = tuple(Condition("StringLike", "aws:PrincipalArn", (each,)) for each in "ab")
     with pytest.raises(AssertionError, match="twice"):
         Statement("Allow", actions=("s3:*",), conditions=twice).to_json()
 
 
 def long(length: int) -> Document:
-    """Return a document of this length."""
+    """Return a document that renders to this number of characters."""
     empty = Document((Statement("Deny", actions=("",)),))
     missing = length - len(empty.render(indent=None))
     return Document((Statement("Deny", actions=("a" * missing,)),))
@@ -327,7 +330,7 @@ def long(length: int) -> Document:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_document_may_be_as_long_as_aws_takes(kind: Kind) -> None:
-    """The length may be exactly the limit, but not one character more."""
+    """A document may have as many characters as the limit of its kind, but not one more."""
     limit = LIMITS[kind]
     assert check_size(long(limit), kind) == limit
     assert check_writable(long(limit), kind) == limit
@@ -339,7 +342,7 @@ def test_a_document_may_be_as_long_as_aws_takes(kind: Kind) -> None:
 
 
 def test_numbers_count_as_the_texts_they_are_sent_as() -> None:
-    """A number in a condition is rendered as text, so its quotes are counted."""
+    """A number in a condition counts with the quotes of the text that is sent."""
     number = Document.parse(policy(Condition={"NumericLessThan": {"s3:TlsVersion": 1.2}}))
     text = Document.parse(policy(Condition={"NumericLessThan": {"s3:TlsVersion": "1.2"}}))
     assert check_size(number, Kind.BUCKET) == check_size(text, Kind.BUCKET)
@@ -366,7 +369,7 @@ def test_numbers_count_as_the_texts_they_are_sent_as() -> None:
 def test_what_aws_would_refuse_is_not_written(
     sids: list[str | None], resource: str, reason: str
 ) -> None:
-    """Sids must be unique, ours alphanumeric, and all characters valid in policies."""
+    """A document with duplicate Sids, an invalid Sid of ours or invalid characters is refused."""
     found = tuple(Statement("Deny", sid=sid, actions=("*",), resources=(resource,)) for sid in sids)
     with pytest.raises(ConfigError) as refused:
         check_writable(Document(found), Kind.BUCKET)
@@ -374,7 +377,7 @@ def test_what_aws_would_refuse_is_not_written(
 
 
 def test_what_aws_took_can_be_written_again() -> None:
-    """Foreign statements keep Sids with spaces, missing Sids, and Latin letters."""
+    """Foreign statements that AWS accepted, with odd or missing Sids, can be written again."""
     found = (
         Statement("Deny", sid="Allow use of the key", actions=("*",)),
         Statement("Deny", actions=("*",), resources=("arn:aws:s3:::acme/é/*",)),

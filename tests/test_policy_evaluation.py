@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order of evaluation: who must allow, when a Deny applies, and unknown parts of policies."""
+"""Policy evaluation: which policies must allow, when a Deny applies, and unknown parts."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ DEFAULT_KEY = doc({"Principal": {"AWS": f"arn:aws:iam::{HOME}:root"}, "Action": 
 
 
 def verdict(policies: Policies, caller: Caller, action: str, resource: str) -> Verdict:
-    """Return the verdict on a request."""
+    """Return the verdict on one request of this caller."""
     return ask(policies, caller, action, resource).verdict
 
 
 NOT_GUEST = "writer user root logs anybody"
-# The bucket's policy -> the callers that may read, first without and then with an Allow in the
-# callers' own policies.
+# For each principal of a bucket policy: the callers that may read an object, first if the callers
+# have no policies of their own, then if their own policies allow everything.
 OF_BUCKETS: dict[str, tuple[Any, str, str]] = {
     "no policy": (None, "root", "writer user root"),
     "everyone": ("*", f"{NOT_GUEST} foreign", f"{NOT_GUEST} foreign guest"),
@@ -59,7 +59,8 @@ OF_BUCKETS: dict[str, tuple[Any, str, str]] = {
     "the service": ({"Service": LOGS.arn}, "root logs", "writer user root logs"),
     "another service": ({"Service": "s3.amazonaws.com"}, "root", "writer user root"),
 }  # fmt: skip
-# The same for a key: the account's IAM policies apply only if the key policy says so.
+# The same for principals of a key policy. The account's IAM policies count only if the key policy
+# allows the account.
 OF_KEYS: dict[str, tuple[Any, str, str]] = {
     "everyone": ("*", "writer user root logs foreign", "writer user root guest foreign logs"),
     "the writer": ({"AWS": WRITER.arn}, "writer", "writer"),
@@ -88,7 +89,7 @@ def who_may(policies: Policies, action: str, resource: str) -> set[str]:
 
 @pytest.mark.parametrize("name", OF_BUCKETS)
 def test_who_may_read_an_object(name: str) -> None:
-    """Within the account one Allow is enough; another account needs an Allow on both sides."""
+    """A caller of the bucket's account needs one Allow; another account's caller needs both."""
     principal, alone, both = OF_BUCKETS[name]
     bucket = doc({"Principal": principal}) if principal else None
     assert who_may(Policies(bucket=bucket), "s3:GetObject", OBJECT) == set(alone.split())
@@ -97,7 +98,7 @@ def test_who_may_read_an_object(name: str) -> None:
 
 @pytest.mark.parametrize("name", OF_KEYS)
 def test_who_may_use_a_key(name: str) -> None:
-    """The key policy must allow all access, and KMS refuses anonymous requests."""
+    """Nobody may use a key unless the key policy allows it; anonymous requests are refused."""
     principal, alone, both = OF_KEYS[name]
     key = doc({"Principal": principal})
     assert who_may(Policies(key=key), "kms:Decrypt", KEY) == set(alone.split())
@@ -113,14 +114,14 @@ def test_who_may_use_a_key(name: str) -> None:
     ],
 )
 def test_a_deny_of_the_bucket_wins(caller: Caller, principal: Any) -> None:
-    """A Deny overrides every Allow, also for the root user; an account covers its principals."""
+    """A Deny of the bucket policy overrides every Allow, also for the root user."""
     bucket = doc({"Principal": "*"}, {"Sid": "No", "Effect": "Deny", "Principal": principal})
     found = ask(Policies((ALLOW,), bucket), caller)
     assert (found.verdict, found.statements) == (NO, ("bucket policy: No",))
 
 
 def test_a_deny_of_the_callers_policies_wins() -> None:
-    """The Deny overrides an Allow of the bucket and key, even if that Allow would not count."""
+    """A Deny in the caller's own policies overrides an Allow of the bucket or the key."""
     policies = Policies((DENY,), EVERYONE, doc({"Principal": {"AWS": WRITER.arn}}))
     for action, resource in (("s3:GetObject", OBJECT), ("kms:Decrypt", KEY)):
         found = ask(policies, WRITER, action, resource)
@@ -129,14 +130,17 @@ def test_a_deny_of_the_callers_policies_wins() -> None:
 
 @pytest.mark.parametrize("action", ["Get", "Put", "Delete"])
 def test_the_root_user_can_always_mend_the_policy(action: str) -> None:
-    """The root user can repair its own buckets' policies despite a Deny; other callers cannot."""
+    """Despite a Deny, the root user can read and change the policies of its buckets.
+
+    The root user cannot change the ACL, and other callers can change neither.
+    """
     policies = Policies((ALLOW,), doc({"Principal": "*"}, {"Effect": "Deny", "Principal": "*"}))
     assert who_may(policies, f"s3:{action}BucketPolicy", BUCKET) == {"root"}
     assert who_may(policies, f"s3:{action}BucketAcl", BUCKET) == set()
 
 
 def test_the_decision_names_its_statements() -> None:
-    """The decision lists the statements that allow together, by document and Sid or number."""
+    """A decision lists the statements that allow the request, by document and Sid or number."""
     first, second = doc({"Sid": "One"}), doc({"Action": "s3:Put*"}, {})
     found = ask(Policies((first, second), key=DEFAULT_KEY), WRITER, "kms:Decrypt", KEY)
     assert found.statements == (
@@ -170,7 +174,7 @@ OF_ROOT = "the account of the root user"
 def test_what_is_missing_is_said(
     policies: Policies, caller: Caller, resource: str, sides: tuple[str, str] | None
 ) -> None:
-    """If one side allows the request, the reason names the missing Allow of the other side."""
+    """If one side allows and the other side does not, the reason names both sides."""
     action = "kms:Decrypt" if resource == KEY else "s3:GetObject"
     found = ask(policies, caller, action, resource)
     reason = (
@@ -206,7 +210,7 @@ def test_what_is_missing_is_said(
 def test_what_is_not_understood_counts_where_it_could_decide(
     policies: Policies, expected: Verdict
 ) -> None:
-    """Otherwise it is ignored: a certain Deny overrides it, and no Allow means no access."""
+    """A statement that is not understood makes the verdict unknown only if it could decide."""
     found = ask(policies)
     assert found.verdict is expected
     assert expected is not UNCLEAR or (found.statements and "ot understood: " in found.reason)
@@ -224,7 +228,7 @@ def test_what_is_not_understood_counts_where_it_could_decide(
     ],
 )
 def test_a_role_is_named_by_its_arn_with_its_path(principal: str, expected: Verdict) -> None:
-    """A session of the role may be this caller or another caller."""
+    """A principal must be the role's ARN with its path; a session of the role gives unknown."""
     assert ask(Policies(bucket=doc({"Principal": {"AWS": principal}}))).verdict is expected
 
 
@@ -254,7 +258,10 @@ def test_a_role_is_named_by_its_arn_with_its_path(principal: str, expected: Verd
     ],
 )
 def test_actions_and_resources(statement: dict[str, Any], expected: Verdict) -> None:
-    """Action names ignore case, ARNs do not; a wildcard across an ARN's parts is unknown."""
+    """Actions match whatever their case, ARNs do not.
+
+    A wildcard across parts of an ARN is unknown.
+    """
     assert ask(Policies((doc(statement),))).verdict is expected
 
 
@@ -267,7 +274,7 @@ def test_a_key_needs_its_policy() -> None:
 
 
 def test_a_statement_about_a_key_without_a_resource_has_no_effect() -> None:
-    """KMS documents this behaviour."""
+    """A statement of a key policy without a Resource has no effect, as KMS documents."""
     statement = {"Effect": "Allow", "Principal": "*", "Action": "kms:*"}
     key = Document.parse({"Statement": [statement, {**statement, "Effect": "Deny"}]})
     assert verdict(Policies(key=key), WRITER, "kms:Decrypt", KEY) is NO
@@ -285,7 +292,7 @@ def test_a_statement_about_a_key_without_a_resource_has_no_effect() -> None:
     ],
 )
 def test_some_actions_are_about_no_bucket_and_no_key(action: str, resource: str) -> None:
-    """Only the caller's policies decide about these actions."""
+    """For an action on neither a bucket nor a key, only the caller's own policies decide."""
     policies = Policies((ALLOW,), doc({"Effect": "Deny", "Principal": "*"}), DEFAULT_KEY)
     assert verdict(policies, WRITER, action, resource) is YES
     assert verdict(Policies((), EVERYONE, EVERYONE), WRITER, action, resource) is NO
@@ -293,7 +300,7 @@ def test_some_actions_are_about_no_bucket_and_no_key(action: str, resource: str)
 
 
 def test_policies_of_other_services_are_not_known() -> None:
-    """The unknown policies could allow a caller of another account, or an assumed role."""
+    """The verdict is unknown if a policy that s3crypt does not know could decide."""
     role = f"arn:aws:iam::{HOME}:role/writer"
     assert verdict(Policies((ALLOW,)), GUEST, "sns:Publish", "arn:aws:sns:us-east-1:1:a") is UNCLEAR
     assert verdict(Policies(), GUEST, "sns:Publish", "arn:aws:sns:us-east-1:1:a") is NO
@@ -320,7 +327,7 @@ def test_policies_of_other_services_are_not_known() -> None:
     ],
 )
 def test_keys_that_follow_from_the_request(caller: Caller, key: str, value: str) -> None:
-    """The test's request does not name these keys explicitly."""
+    """Condition keys that follow from the request have their values without being given."""
     same, other = {"StringEquals": {key: value}}, {"StringNotEquals": {key: value}}
     bucket = doc(
         {"Principal": "*", "Condition": same},
@@ -330,20 +337,20 @@ def test_keys_that_follow_from_the_request(caller: Caller, key: str, value: str)
 
 
 def test_the_callers_account_is_known_to_kms() -> None:
-    """KMS evaluates the account as kms:CallerAccount."""
+    """In key policies, kms:CallerAccount is the account of the caller."""
     key = doc({"Principal": "*", "Condition": {"StringEquals": {"kms:CallerAccount": HOME}}})
     assert who_may(Policies((ALLOW,), key=key), "kms:Decrypt", KEY) == {"writer", "user", "root"}
 
 
 @pytest.mark.parametrize("key", ["aws:PrincipalArn", "aws:PrincipalIsAWSService", "aws:username"])
 def test_anonymous_callers_have_no_name(key: str) -> None:
-    """These keys are absent for an anonymous caller."""
+    """An anonymous caller has no ARN and no user name in condition keys."""
     bucket = doc({"Principal": "*", "Condition": {"Null": {key: "true"}}})
     assert ask(Policies(bucket=bucket), ANYBODY).verdict is YES
 
 
 def test_the_caller_decides_its_own_keys() -> None:
-    """A request that names another caller's ARN is still evaluated for the actual caller."""
+    """The caller's own ARN counts, even if the request gives another aws:PrincipalArn."""
     bucket = doc({"Principal": "*", "Condition": {"ArnEquals": {"aws:PrincipalArn": USER.arn}}})
     context = {"aws:PrincipalArn": str(USER.arn)}
     request = Request(WRITER, "s3:GetObject", OBJECT, HOME, context)
@@ -354,7 +361,7 @@ def test_the_caller_decides_its_own_keys() -> None:
     "arguments", [("role",), ("user", "arn"), ("root", None, HOME), ("service",)]
 )
 def test_a_caller_without_a_name_is_refused(arguments: tuple[Any, ...]) -> None:
-    """The error is raised before any decision."""
+    """A caller without the name that its kind needs is refused when it is made."""
     with pytest.raises(ConfigError, match="needs a name"):
         Caller(*arguments)
 
@@ -376,13 +383,16 @@ statements = st.fixed_dictionaries(
 own_policies = st.sampled_from([(), (ALLOW,), (DENY,)])
 
 
-# Slow examples are allowed, because a busy machine makes strategies look slow.
+# On a busy machine, drawing the examples takes long; Hypothesis must not fail because of it.
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(own_policies, st.lists(statements, min_size=2, max_size=4), st.sampled_from(CALLERS))
 def test_what_is_not_understood_is_not_guessed(
     own: tuple[Document, ...], theirs: list[dict[str, Any]], caller: Caller
 ) -> None:
-    """A verdict is the same with and without the unknown statement, unless it is unknown."""
+    """A verdict beside a statement that is not understood is never a guess.
+
+    The verdict is unknown, or it is the same with and without this statement.
+    """
 
     def found(*statements: dict[str, Any]) -> Verdict:
         policies = Policies(own, doc(*statements))

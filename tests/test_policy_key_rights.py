@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A text summary of the callers that may administer, use and grant a key."""
+"""The text summary of a key policy: which callers may administer, use and grant the key."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ GUEST = f"arn:aws:iam::{AWAY}:role/guest"
 
 
 def words(*statements: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the rights that a policy with these statements gives, in words."""
+    """Return the lines of the summary of a policy with these statements."""
     return list(key_rights(doc(*statements), KEY).lines())
 
 
 def test_the_default_policy_leaves_everything_to_iam() -> None:
-    """The default policy of a new KMS key lets the account's IAM policies decide everything."""
+    """The summary of a new key's policy says that the account's IAM policies decide everything."""
     rights = key_rights(open_key_policy("aws", HOME), KEY)
     by_iam = f"account {HOME} by its IAM policies"
     assert list(rights.lines()) == [
@@ -58,13 +58,13 @@ def test_the_default_policy_leaves_everything_to_iam() -> None:
     ],
 )
 def test_users_of_a_key(statement: dict[str, Any], expected: str) -> None:
-    """The words name a principal, its actions if they are limited, and the conditions."""
+    """A line of the summary names the principal, its actions if limited, and the conditions."""
     assert ("may use", expected) in words(statement)
 
 
 @pytest.mark.parametrize("denied", ["*", {"AWS": ROLE}, {"AWS": HOME}])
 def test_an_unconditional_deny_takes_actions_away(denied: object) -> None:
-    """A Deny for everyone, for the principal or for its account removes the actions."""
+    """Actions that a Deny takes from everyone, the principal or its account are not listed."""
     allow = {"Principal": {"AWS": ROLE}, "Action": "kms:*"}
     deny = {"Effect": "Deny", "Principal": denied, "Action": "kms:CreateGrant"}
     assert ("may grant", "no one") in words(allow, deny)
@@ -72,21 +72,21 @@ def test_an_unconditional_deny_takes_actions_away(denied: object) -> None:
 
 
 def test_a_deny_of_one_role_of_the_account_is_repeated() -> None:
-    """The summary repeats the Deny, because the account's line does not show the exception."""
+    """A Deny for one role has its own line: the line of the account cannot show the exception."""
     allow = {"Effect": "Allow", "Principal": ROOT, "Action": "kms:*"}
     deny = {"Effect": "Deny", "Principal": {"AWS": ROLE}, "Action": "kms:Decrypt"}
     assert ("denied", f"{ROLE}: kms:Decrypt") in words(allow, deny)
 
 
 def test_a_pattern_of_callers_may_be_shorter_than_an_arn() -> None:
-    """The condition value arn:* matches every caller."""
+    """An Allow for every caller that matches arn:* is a line of its own."""
     by_arn = {"StringLike": {"aws:PrincipalArn": "arn:*"}}
     allow = {"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Condition": by_arn}
     assert ("may use", "arn:* by its IAM policies") in words(allow)
 
 
 def test_an_uncertain_control_of_the_account_is_told() -> None:
-    """A condition on the organization may end the account's control; the result is unknown."""
+    """If a condition may end the account's control of the key, the check says so."""
     member = {"StringEquals": {"aws:PrincipalOrgID": "o-1"}}
     allow = {"Effect": "Allow", "Principal": ROOT, "Action": "kms:*", "Condition": member}
     assert "aws:principalorgid" in check_key_policy(doc(allow), KEY).uncertainty
@@ -94,7 +94,7 @@ def test_an_uncertain_control_of_the_account_is_told() -> None:
 
 
 def test_a_deny_with_conditions_is_repeated() -> None:
-    """The summary repeats the Deny, because it is unknown whether its conditions hold."""
+    """A Deny with conditions has its own line, because its conditions may or may not hold."""
     deny = {
         "Effect": "Deny",
         "Principal": "*",
@@ -106,13 +106,13 @@ def test_a_deny_with_conditions_is_repeated() -> None:
 
 
 def test_a_statement_that_is_not_understood_is_named() -> None:
-    """An Allow with NotPrincipal may apply to any principal."""
+    """A statement that is not understood, such as one with NotPrincipal, has its own line."""
     found = words({"Sid": "Odd", "NotPrincipal": {"AWS": ROLE}})
     assert ("not understood", "Odd: NotPrincipal") in found
 
 
 def test_our_own_policy_in_words() -> None:
-    """Roles that are named in conditions are listed as the holders of the rights."""
+    """The summary of a generated policy lists the roles that its conditions name."""
     scope = Scope.of("acme", key_arns=(KEY,), mode="sse-kms")
     found = list(key_rights(key_policy(scope), KEY).lines())
     readers = [text for kind, text in found if kind == "may use" and "role/s3crypt" in text]

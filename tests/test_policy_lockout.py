@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A policy's writer must keep its control: the check runs before anything is written."""
+"""The lockout check: the writer of a policy must stay able to change it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DENY_ALL = statement("S3cryptDenyAll", Condition=None)
 
 
 def but(arn: str | list[str], **elements: Any) -> dict[str, Any]:
-    """Return a statement that denies everything to all callers except a role."""
+    """Return a statement that denies everything to everyone except the role `arn`."""
     condition = {"ArnNotLike": {"aws:PrincipalArn": arn}}
     return statement("S3cryptOnly", Condition=condition, **elements)
 
@@ -32,7 +32,10 @@ def judged(
     *,
     has_known_path: bool = True,
 ) -> Judgement:
-    """Return the judgement about a bucket's policy."""
+    """Return the judgement on replacing a bucket's policy.
+
+    `current` is None if the bucket has no policy; `caller` is the engineer's role if it is None.
+    """
     before = None if current is None else Document.parse(current)
     merged = merge(before, Document.parse(wanted))
     role = caller or Caller("role", ENGINEER, ACCOUNT)
@@ -41,7 +44,7 @@ def judged(
 
 
 def judged_key(current: dict[str, Any], wanted: dict[str, Any]) -> Judgement:
-    """Return the judgement about a key's policy."""
+    """Return the judgement on replacing a key's policy, written by the engineer's role."""
     merged = merge(Document.parse(current), Document.parse(wanted))
     role = Caller("role", ENGINEER, ACCOUNT)
     return judge(merged, Subject(Kind.KEY, KEY_ARN, ACCOUNT, role))
@@ -66,7 +69,7 @@ HARMLESS = {
 
 @pytest.mark.parametrize("harmless", HARMLESS.values(), ids=HARMLESS.keys())
 def test_what_leaves_the_caller_the_policy_may_be_written(harmless: dict[str, Any]) -> None:
-    """These statements do not apply to the caller, or they deny other actions."""
+    """A Deny that does not apply to the caller, or denies other actions, is accepted."""
     assert judged(None, policy(harmless)) == Judgement(())
 
 
@@ -82,7 +85,10 @@ LOCKING = {
 
 @pytest.mark.parametrize("locking", LOCKING.values(), ids=LOCKING.keys())
 def test_what_locks_the_caller_out_is_refused(locking: dict[str, Any]) -> None:
-    """Each action that control of the policy needs is checked; the error names the statement."""
+    """A Deny of an action that the writer needs is refused.
+
+    The error names action and statement.
+    """
     (first, *_) = judged(None, policy(locking)).refusals
     assert f"{ENGINEER} could no longer call s3:" in first
     assert str(locking["Sid"]) in first
@@ -102,7 +108,7 @@ UNCERTAIN: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("uncertain", UNCERTAIN.values(), ids=UNCERTAIN.keys())
 def test_what_may_lock_the_caller_out_is_refused(uncertain: dict[str, Any]) -> None:
-    """Unknown parts count, and so do conditions on the network or tags of later requests."""
+    """A statement that may lock out the caller is refused: its effect depends on unknown values."""
     found = judged(None, policy(statement("S3cryptOdd", **uncertain)))
     assert found.refusals
     assert "it is not certain that" in found.refusals[0]
@@ -110,33 +116,33 @@ def test_what_may_lock_the_caller_out_is_refused(uncertain: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("uncertain", UNCERTAIN.values(), ids=UNCERTAIN.keys())
 def test_what_stays_and_is_not_understood_is_shown(uncertain: dict[str, Any]) -> None:
-    """An unchanged unknown statement does not prevent a change of another statement."""
+    """An old statement that is not understood is shown, and does not prevent other changes."""
     odd = statement("Theirs", **uncertain)
     found = judged(policy(odd), policy(statement("S3cryptTLS")))
     assert found == Judgement((), ("Theirs",))
 
 
 def test_a_lost_action_is_found_beside_what_is_not_understood() -> None:
-    """An unchanged unknown statement does not hide a new statement that denies an action."""
+    """A new Deny is refused even beside an old statement that is not understood."""
     odd = statement("Theirs", **UNCERTAIN["operator"])
     assert judged(policy(odd), policy(DENY_ALL)).refusals
     assert judged(policy(odd), policy(statement("S3cryptOdd", **UNCERTAIN["key"]))).refusals
 
 
 def test_who_had_no_control_loses_none() -> None:
-    """S3 will refuse the write itself, or another caller with control makes the change."""
+    """A caller that had no control of the policy before cannot lose it, so nothing is refused."""
     denied = statement("Theirs", Condition=None, Action="s3:DeleteBucketPolicy")
     assert judged(policy(denied), policy(statement("S3cryptTLS"))) == Judgement(())
 
 
 def test_the_root_user_is_never_locked_out_of_a_bucket() -> None:
-    """S3 lets the root user read, replace and delete policies of its own buckets."""
+    """The root user is not locked out by a Deny: S3 lets it change the policy of its own bucket."""
     root = Caller("root", f"arn:aws:iam::{ACCOUNT}:root", ACCOUNT)
     assert judged(None, policy(DENY_ALL), root) == Judgement(())
 
 
 def test_a_statement_that_allows_the_caller_must_stay() -> None:
-    """The caller's own policies may not allow the action."""
+    """Removing the statement that allows the caller is refused: no other policy may allow it."""
     allowing = statement(
         "S3cryptAdmin", Effect="Allow", Principal={"AWS": ENGINEER}, Condition=None
     )
@@ -145,7 +151,7 @@ def test_a_statement_that_allows_the_caller_must_stay() -> None:
 
 
 def test_a_path_that_is_not_known_is_no_reason_where_none_is_named() -> None:
-    """If the policy names no path, only the ARN without a path matters."""
+    """If the policy names no path, it does not matter that the role's path is unknown."""
     found = judged(None, policy(but(ENGINEER)), has_known_path=False)
     assert found == Judgement(())
 
@@ -155,7 +161,7 @@ def test_a_path_that_is_not_known_is_no_reason_where_none_is_named() -> None:
     [IN_A_PATH, IN_A_PATH.replace("team", "*"), IN_A_PATH.replace("team/Engineer", "team*")],
 )
 def test_a_path_that_is_not_known_and_decides_refuses(named: str) -> None:
-    """The role may or may not be the exception in the statement."""
+    """If only the role's unknown path decides whether it is locked out, the change is refused."""
     found = judged(None, policy(but(named)), has_known_path=False)
     assert "unless its role has another path" in found.refusals[0]
     assert "iam:GetRole" in str(found.hint)
@@ -163,13 +169,13 @@ def test_a_path_that_is_not_known_and_decides_refuses(named: str) -> None:
 
 
 def test_a_key_that_stays_its_accounts_may_change() -> None:
-    """The default statement lets IAM policies decide."""
+    """A key policy that keeps the default statement is accepted: IAM policies then decide."""
     added = statement("S3cryptVia", Action="kms:Decrypt", Resource="*", Condition=None)
     assert judged_key(of_key(), of_key(added)) == Judgement(())
 
 
 def test_a_key_that_nobody_could_change_is_refused() -> None:
-    """Removing a statement can lock out like a Deny."""
+    """Removing the only statement that allows kms:PutKeyPolicy is refused."""
     own = of_key()["Statement"][0] | {"Sid": "S3cryptAccount"}
     reader = own | {"Sid": "S3cryptReader", "Action": "kms:GetKeyPolicy"}
     found = judged_key(policy(own), policy(reader))
@@ -179,14 +185,14 @@ def test_a_key_that_nobody_could_change_is_refused() -> None:
 
 
 def test_a_denied_key_is_refused() -> None:
-    """The check works as for a bucket."""
+    """A key policy that denies kms:PutKeyPolicy is refused."""
     denying = statement("S3cryptDeny", Action="kms:PutKeyPolicy", Resource="*", Condition=None)
     found = judged_key(of_key(), policy(denying))
     assert "could no longer call kms:PutKeyPolicy" in found.refusals[0]
 
 
 def test_what_only_the_key_itself_knows_may_lock_out() -> None:
-    """A key's usage is not in the request, so a Deny that depends on it may match every caller."""
+    """A Deny that depends on the key's usage is refused: the usage may match."""
     wanted = of_key(
         statement(
             "S3cryptNoUse",
@@ -199,14 +205,14 @@ def test_what_only_the_key_itself_knows_may_lock_out() -> None:
 
 
 def test_the_caller_of_a_key_must_stay_named() -> None:
-    """IAM policies may not allow a caller that a statement of the key policy named."""
+    """Removing the statement that names the caller is refused: IAM policies may not allow it."""
     naming = of_key()["Statement"][0] | {"Sid": "S3cryptAdmin", "Principal": {"AWS": ENGINEER}}
     found = judged_key(of_key(naming), of_key())
     assert "may lose kms:PutKeyPolicy" in found.refusals[0]
 
 
 def test_documents_are_not_changed() -> None:
-    """The written document keeps the condition keys whose values are unknown."""
+    """The check does not change the document that is written."""
     endpoint = statement("S3cryptE", **UNCERTAIN["endpoint"])
     merged = merge(None, document(endpoint))
     judge(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A wanted policy is merged into the current policy: changed and unchanged statements."""
+"""Merging a wanted policy into the current policy: which statements change and which stay."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def sids(found: Document) -> list[str | None]:
 
 
 def changes(current: Document | None, wanted: Document) -> list[tuple[str, Change]]:
-    """Return the changes of a merge, statement by statement."""
+    """Return the Sid and the change of each statement that the merge affects."""
     return [(each.sid, each.change) for each in merge(current, wanted).differences]
 
 
 def test_a_target_without_a_policy_gets_the_wanted_one() -> None:
-    """Every statement is added."""
+    """Without a current policy, the merge adds every wanted statement."""
     merged = merge(None, document(TLS, KEYS))
     assert merged.document == document(TLS, KEYS)
     assert [each.change for each in merged.differences] == [Change.ADDED, Change.ADDED]
@@ -54,7 +54,7 @@ def test_our_statements_are_added_changed_and_removed() -> None:
 
 
 def test_other_statements_are_kept_as_they_are() -> None:
-    """Their elements, operators and principals are kept even if the library does not know them."""
+    """Foreign statements stay as they are, even with unknown elements, operators or principals."""
     strange = {
         **THEIRS,
         "Sid": "Strange",
@@ -77,13 +77,13 @@ def test_other_statements_are_kept_as_they_are() -> None:
     ],
 )
 def test_another_spelling_is_no_difference(written_so: dict[str, Any]) -> None:
-    """The order of lists, lists of one value and the case of names do not matter."""
+    """A wanted statement that differs from the current one only in spelling changes nothing."""
     merged = merge(document(statement("S3cryptTLS", **written_so)), document(TLS))
     assert not merged.changes
 
 
 def test_a_second_merge_changes_nothing() -> None:
-    """Merging again changes nothing."""
+    """Merging the same wanted policy a second time changes nothing."""
     first = merge(document(THEIRS, statement("S3cryptOld")), document(TLS, KEYS))
     second = merge(first.document, document(TLS, KEYS))
     assert not second.changes
@@ -91,7 +91,7 @@ def test_a_second_merge_changes_nothing() -> None:
 
 
 def test_the_policy_before_restores_our_statements() -> None:
-    """A saved copy includes foreign statements, which must still exist in the current policy."""
+    """Merging the old policy restores our statements; its foreign statements must still exist."""
     current = document(THEIRS, NAMELESS, statement("S3cryptTLS", Action="s3:GetObject"))
     changed = merge(current, document(TLS, KEYS)).document
     assert merge(changed, current).document == current
@@ -104,31 +104,34 @@ def test_the_policy_before_restores_our_statements() -> None:
     [(THEIRS, "The statement Backup"), (NAMELESS, "Statement 2, without a Sid,")],
 )
 def test_statements_that_are_not_ours_are_not_written(foreign: dict[str, Any], named: str) -> None:
-    """A wanted statement must have a Sid of ours or exist in the current policy."""
+    """A wanted statement that is neither ours nor in the current policy is refused."""
     with pytest.raises(PolicyError, match=named):
         merge(document(KEYS), document(TLS, foreign))
 
 
 def test_two_wanted_statements_of_one_sid_are_refused() -> None:
-    """One of the two statements would be lost."""
+    """Two wanted statements with one Sid are refused: one of them would be lost."""
     with pytest.raises(ConfigError, match="Two statements have the Sid S3cryptTLS"):
         merge(None, document(TLS, {**KEYS, "Sid": "S3cryptTLS"}))
 
 
 def test_of_two_current_statements_of_one_sid_one_is_removed() -> None:
-    """The other statement is kept; the removed one is a copy made by another tool or person."""
+    """If two current statements have a Sid of ours, only the wanted one stays."""
     copied = document(TLS, {**KEYS, "Sid": "S3cryptTLS"})
     assert merge(copied, document(TLS)).document == document(TLS)
 
 
 def test_a_statement_in_another_form_may_have_been_edited() -> None:
-    """The merge reports a possible edit, because a statement does not show its author."""
+    """A changed or removed statement of ours is reported: another person may have edited it.
+
+    A statement does not show its author.
+    """
     current = document(statement("S3cryptTLS", Action="s3:PutObject"), statement("S3cryptOld"))
     assert merge(current, document(TLS, KEYS)).perhaps_edited == ("S3cryptTLS", "S3cryptOld")
 
 
 def test_the_language_moves_to_the_wanted_version() -> None:
-    """The merged policy keeps its Id."""
+    """The merge sets the wanted version of the policy language, and keeps the policy's Id."""
     current = document(THEIRS, Version="2008-10-17", Id="theirs")
     merged = merge(current, document(TLS))
     assert (merged.document.version, merged.document.id) == ("2012-10-17", "theirs")
@@ -136,14 +139,14 @@ def test_the_language_moves_to_the_wanted_version() -> None:
 
 
 def test_the_language_stays_where_that_changes_a_statement_of_others() -> None:
-    """In the version of 2008, ${aws:username} is literal text."""
+    """A new version of the language is refused if it changes the meaning of a foreign statement."""
     home = statement("Home", Resource="arn:aws:s3:::acme/${aws:username}/*")
     with pytest.raises(PolicyError, match=r"2008-10-17.*changes the meaning of Home"):
         merge(document(home, Version="2008-10-17"), document(TLS))
 
 
 def test_a_difference_shows_the_lines_that_go_and_come() -> None:
-    """The difference also shows unchanged lines as context."""
+    """The lines of a difference show removed, added and unchanged lines."""
     current = document(statement("S3cryptTLS", Action=["s3:PutObject", "s3:GetObject"]))
     (difference,) = merge(current, document(TLS)).differences
     lines = list(difference.lines())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our decisions compared with iam-simulate, a tool that only the tests use."""
+"""s3crypt's policy decisions compared with those of iam-simulate, which only the tests use."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ pytestmark = pytest.mark.skipif(bool(simulator.missing()), reason=str(simulator.
 
 
 def test_decisions_are_the_simulators() -> None:
-    """Every generated policy is checked; `compare.py` accepts any number of requests."""
+    """For 20 requests per generated policy, both give the same decision or a known difference."""
     subjects = [*generated(), *by_hand()]
     found = list(compare.comparisons(subjects, 20, seed=1))
     assert [each.subject for each in found] == [each.name for each in subjects]
     assert not [each.unexplained for each in found if each.unexplained]
     agreed = sum((each.agreed for each in found), Counter[Verdict]())
-    # Both verdicts are frequent, and very few requests need an explanation.
+    # The requests must be neither mostly allowed nor mostly denied, and few need an explanation.
     assert min(agreed[Verdict.ALLOWED], agreed[Verdict.DENIED]) > 200
     assert sum(len(each.different) for each in found) < 30
 
 
 def test_a_wrong_decision_is_found() -> None:
-    """Comparing a policy with the verdicts on another policy finds a difference."""
+    """If all verdicts are wrongly "allowed", the comparison reports unexplained differences."""
     subject = next(each for each in generated() if each.name == "lenient bucket")
     known = simulator.actions("s3", "kms")
     asked = questions(subject, known, 50, 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests to AWS about policies: names for new policies, and findings of Access Analyzer."""
+"""Reading the facts that policies need from AWS, and the findings of Access Analyzer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DOCUMENT = Document((Statement("Deny", actions=("s3:*",), resources=("*",)),))
 
 @pytest.fixture
 def reader(session: boto3.Session) -> PolicyReader:
-    """Return a reader of the sandbox's policies."""
+    """Return a policy reader that uses the sandbox."""
     return PolicyReader(session=session)
 
 
@@ -46,7 +46,7 @@ def _encrypt(session: boto3.Session, bucket: str, **default: Any) -> None:
 def test_the_key_is_that_of_the_bucket_s_encryption(
     reader: PolicyReader, session: boto3.Session, bucket: str, kms: KMSClient
 ) -> None:
-    """The mode also comes from the bucket; account and Region come from the key."""
+    """The scope has the mode and key of the bucket's encryption, and the key's account."""
     key = kms.create_key()["KeyMetadata"]
     _encrypt(session, bucket, SSEAlgorithm="aws:kms:dsse", KMSMasterKeyID=key["KeyId"])
     scope = reader.scope(bucket)
@@ -55,20 +55,20 @@ def test_the_key_is_that_of_the_bucket_s_encryption(
 
 
 def test_a_named_key_counts_instead(reader: PolicyReader, bucket: str, kms: KMSClient) -> None:
-    """The key may be named by an alias; no request is made about the bucket."""
+    """A given key, also by its alias, is used without any request about the bucket."""
     arn = kms.create_key()["KeyMetadata"]["Arn"]
     kms.create_alias(AliasName=f"alias/{bucket}", TargetKeyId=arn)
     assert reader.scope("not-there", key_arns=(f"alias/{bucket}",)).key_arns == (arn,)
 
 
 def test_without_a_kms_key_the_mode_is_sse_s3(reader: PolicyReader, bucket: str) -> None:
-    """The Region is the bucket's Region."""
+    """Without a KMS key the scope's mode is sse-s3, and its Region is the bucket's."""
     scope = reader.scope(bucket, account="123456789012")
     assert (scope.mode, scope.key_arns, scope.region) == ("sse-s3", (), "us-east-1")
 
 
 def _replicate(session: boto3.Session, bucket: str) -> str:
-    """Replicate a bucket; return the ARN of the role that S3 uses for this."""
+    """Configure replication of a bucket. Return the ARN of the role that S3 uses for it."""
     with_replication(session.client("s3"), bucket)
     return "arn:aws:iam::123456789012:role/theirs"
 
@@ -76,7 +76,7 @@ def _replicate(session: boto3.Session, bucket: str) -> str:
 def test_the_role_of_replication_is_that_of_the_bucket(
     reader: PolicyReader, session: boto3.Session, bucket: str
 ) -> None:
-    """Another role can be named instead."""
+    """The scope takes the role from the bucket's replication, unless the caller gives a role."""
     assert reader.scope(bucket).replication_roles == ()
     role = _replicate(session, bucket)
     assert reader.scope(bucket).replication_roles == (role,)
@@ -88,7 +88,7 @@ def test_the_role_of_replication_is_that_of_the_bucket(
 def test_a_replication_that_may_not_be_read_names_no_role(
     answer: Answer, fails: bool, session: boto3.Session, bucket: str
 ) -> None:
-    """Generating policies does not need this permission; other refusals are errors."""
+    """If the replication must not be read, the scope has no role; any other refusal is an error."""
     _replicate(session, bucket)
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -101,7 +101,7 @@ def test_a_replication_that_may_not_be_read_names_no_role(
 def test_the_key_that_aws_manages_has_no_policy_to_write(
     reader: PolicyReader, session: boto3.Session, bucket: str
 ) -> None:
-    """If the default names no key, the error names the option for a key."""
+    """A bucket with the key that AWS manages is refused; the hint is to name a key."""
     _encrypt(session, bucket, SSEAlgorithm="aws:kms")
     with pytest.raises(ConfigError, match="the key that AWS manages") as caught:
         reader.scope(bucket)
@@ -111,7 +111,7 @@ def test_the_key_that_aws_manages_has_no_policy_to_write(
 def test_policies_are_read_as_they_are(
     reader: PolicyReader, session: boto3.Session, bucket: str, kms: KMSClient
 ) -> None:
-    """The policy of a key, and of a bucket, which may have no policy."""
+    """`of_bucket` returns None or the bucket's policy, and `of_key` returns the key's policy."""
     arn = kms.create_key()["KeyMetadata"]["Arn"]
     document = bucket_policy(reader.scope(bucket, key_arns=(arn,)))
     assert reader.of_bucket(bucket) is None
@@ -140,7 +140,7 @@ def _said(*codes: str, following: str | None = None) -> Answer:
 def _found(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch, answers: list[Answer], kind: Kind
 ) -> tuple[tuple[AnalyzerFinding, ...], list[Asked]]:
-    """Return a reader's findings for these replies of Access Analyzer, and the requests it got."""
+    """Return the findings in these replies of Access Analyzer, and the requests for them."""
     asked: list[Asked] = []
 
     def answer(request: Asked, _forward: Callable[[], Answer]) -> Answer:
@@ -168,7 +168,7 @@ def test_access_analyzer_is_told_where_a_document_is_attached(
     type_: str,
     resource: str | None,
 ) -> None:
-    """The resource type has the value that AWS defines."""
+    """The request has the policy type and the resource type that AWS defines for the document."""
     found, (asked,) = _found(sandbox, monkeypatch, [_said()], kind)
     sent = json.loads(asked.body)
     assert found == ()
@@ -179,7 +179,7 @@ def test_access_analyzer_is_told_where_a_document_is_attached(
 def test_access_analyzer_s_findings_are_read_to_their_end(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All pages of findings are read."""
+    """Findings on further pages of Access Analyzer's reply are read too."""
     answers = [_said("ONE", following="more"), _said("TWO")]
     found, asked = _found(sandbox, monkeypatch, answers, Kind.KEY)
     assert [(each.type, each.code) for each in found] == [
@@ -190,7 +190,7 @@ def test_access_analyzer_s_findings_are_read_to_their_end(
 
 
 def test_access_analyzer_is_asked_once(sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refusal, or a reply without findings, is an error without a retry."""
+    """A refusal by Access Analyzer, or a reply without findings, is an error and is not retried."""
     headers = {"content-type": "application/json", "x-amzn-errortype": "AccessDeniedException"}
     for answer in (Answer(403, headers, b'{"message":"no"}'), Answer(200, headers, b"{}")):
         with pytest.raises(StorageError):

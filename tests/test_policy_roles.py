@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The generated policies of roles, buckets and keys meet their expectations.
+"""Each generated policy of a role, bucket or key meets the requests that are expected of it.
 
-The expectations are tables of requests in the library, which `policy check` prints too. Here each
+The expectations are tables of requests in the library; `policy check` prints them too. Here each
 document must also meet its part alone. Each statement is removed and loosened in every possible
 way; the tests fail if no expectation notices the change.
 """
@@ -78,15 +78,15 @@ SCOPES = {
     "environment": Scope(**PLAIN, key_arns=KEYS[:1], mode="client", env="dev"),
     "everything": EVERYTHING,
 }
-# The documents of these scopes contain every form of every statement.
+# The scopes whose documents are changed: together they contain every form of every statement.
 MUTATED = ("dsse-kms", "sse-s3", "both", "everything")
-# The options are spread over several scopes: an environment, for example, denies anonymous requests
-# by itself.
+# The options are spread over several scopes, because one option can hide another: an environment,
+# for example, already denies anonymous requests.
 MUTATED_BUCKETS = ("sse-kms", "strict", "dsse-kms", "sse-s3", "endpoints", "environment")
 
 
 def people(scope: Scope) -> tuple[Who, ...]:
-    """Return all callers that have expectations."""
+    """Return all roles and other callers for which the scope has expectations."""
     roles = [role for role in Role if scope.prefixes or role is not Role.OBJECT_AUDITOR]
     return (*roles, OTHERS)
 
@@ -97,7 +97,7 @@ def own_policy(who: Who, scope: Scope) -> Document | None:
 
 
 def unmet(expected: tuple[Expectation, ...], documents: Documents) -> Iterator[str]:
-    """Yield the expectations that the documents do not meet."""
+    """Yield a description of each expectation that the documents do not meet."""
     for each, decision in judged(expected, documents):
         if decision.verdict is not each.verdict:
             request = each.request
@@ -108,7 +108,7 @@ def unmet(expected: tuple[Expectation, ...], documents: Documents) -> Iterator[s
 
 
 def of_part(who: Who, scope: Scope, part: str) -> tuple[Expectation, ...]:
-    """Return the expectations for one document, if the other documents allow everything."""
+    """Return the expectations that one document meets if the other documents allow everything."""
     return tuple(
         each
         for each in expectations(who, scope)
@@ -117,13 +117,13 @@ def of_part(who: Who, scope: Scope, part: str) -> tuple[Expectation, ...]:
 
 
 def about_key(expected: tuple[Expectation, ...], key: str) -> tuple[Expectation, ...]:
-    """Return the expectations about a key."""
+    """Return those of the expectations whose resource is this key."""
     return tuple(each for each in expected if each.request.resource == key)
 
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_all_policies_together_decide_as_expected(name: str) -> None:
-    """For each role and each other caller, every request is allowed or denied as expected."""
+    """All documents together allow or deny each request of each caller as expected."""
     scope = SCOPES[name]
     keys = {arn: key_policy(scope, arn) for arn in scope.all_keys}
     for who in people(scope):
@@ -133,7 +133,7 @@ def test_all_policies_together_decide_as_expected(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_a_role_s_policy_holds_without_the_others(name: str) -> None:
-    """A role's own policy allows no unexpected request, under the default key policy of KMS."""
+    """A role's policy alone, under the default key policy of KMS, meets the role's expectations."""
     scope = SCOPES[name]
     for who in people(scope):
         if isinstance(who, Role):
@@ -143,7 +143,7 @@ def test_a_role_s_policy_holds_without_the_others(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_the_bucket_s_policy_holds_without_the_others(name: str) -> None:
-    """The bucket policy restricts a role whose own policies allow everything."""
+    """The bucket policy alone restricts a role whose own policies allow everything."""
     scope = SCOPES[name]
     for who in people(scope):
         documents = Documents(_permissive(who), bucket_policy(scope))
@@ -152,7 +152,7 @@ def test_the_bucket_s_policy_holds_without_the_others(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_the_key_s_policy_holds_without_the_others(name: str) -> None:
-    """The key policy restricts a role whose own policies allow everything."""
+    """The key policy alone restricts a role whose own policies allow everything."""
     scope = SCOPES[name]
     for key in scope.all_keys:
         for who in people(scope):
@@ -181,7 +181,7 @@ class Mutant:
     after: Statement | None
 
     def about(self, expected: tuple[Expectation, ...]) -> tuple[Expectation, ...]:
-        """Return the expectations about the statement's actions: no other can notice the change."""
+        """Return the expectations about the statement's actions. No other can notice the change."""
         actions = [*(self.before.actions or ()), *((self.after and self.after.actions) or ())]
         patterns = [action.lower() for action in actions]
         return tuple(
@@ -193,7 +193,7 @@ class Mutant:
 
 @pytest.mark.parametrize("name", MUTATED)
 def test_no_statement_of_a_role_can_be_loosened(name: str) -> None:
-    """Each change of a statement in a role's policy makes an expectation fail."""
+    """If a statement of a role's policy is removed or loosened, an expectation is not met."""
     scope = SCOPES[name]
     for who in people(scope):
         if isinstance(who, Role):
@@ -208,7 +208,7 @@ def test_no_statement_of_a_role_can_be_loosened(name: str) -> None:
 
 @pytest.mark.parametrize("name", MUTATED_BUCKETS)
 def test_no_statement_of_a_bucket_can_be_loosened(name: str) -> None:
-    """Each change of a statement in the bucket's policy makes an expectation fail."""
+    """If a statement of a bucket policy is removed or loosened, an expectation is not met."""
     scope = SCOPES[name]
     expected = {
         who: tuple(e for e in of_part(who, scope, "bucket") if ":s3:::" in e.request.resource)
@@ -227,7 +227,7 @@ def test_no_statement_of_a_bucket_can_be_loosened(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in MUTATED if SCOPES[name].all_keys])
 def test_no_statement_of_a_key_can_be_loosened(name: str) -> None:
-    """Each change of a statement in a key's policy makes an expectation fail."""
+    """If a statement of a key policy is removed or loosened, an expectation is not met."""
     scope = SCOPES[name]
     for key in {scope.all_keys[0], scope.all_keys[-1]}:
         expected = {
@@ -249,7 +249,7 @@ def test_no_statement_of_a_key_can_be_loosened(name: str) -> None:
 
 
 def mutants(document: Document) -> Iterator[Mutant]:
-    """Yield the document with each statement removed, and with each possible change of it."""
+    """Yield the document with one statement removed, and with each change, for every statement."""
     for index, statement in enumerate(document.statements):
         before, after = document.statements[:index], document.statements[index + 1 :]
         yield Mutant(f"{statement.sid} removed", Document((*before, *after)), statement, None)
@@ -297,7 +297,7 @@ def _with_other_conditions(statement: Statement) -> Iterator[tuple[str, Statemen
 
 
 def every_document(scope: Scope) -> Iterator[tuple[Kind, Document]]:
-    """Yield each document of a scope with its kind."""
+    """Yield the kind and the document of each policy that is generated for a scope."""
     yield Kind.BUCKET, bucket_policy(scope)
     for arn in scope.all_keys:
         yield Kind.KEY, key_policy(scope, arn)
@@ -310,7 +310,10 @@ def every_document(scope: Scope) -> Iterator[tuple[Kind, Document]]:
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_documents_are_ours_and_fit(name: str) -> None:
-    """Sids are alphanumeric, unique and begin with S3crypt; no document exceeds its limit."""
+    """Sids of generated policies are unique, alphanumeric and begin with S3crypt.
+
+    No size is exceeded.
+    """
     for kind, document in every_document(SCOPES[name]):
         check_size(document, kind)
         sids = [each.sid or "" for each in document.statements]
@@ -321,14 +324,14 @@ def test_documents_are_ours_and_fit(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_documents_are_understood(name: str) -> None:
-    """The evaluator knows every element that is generated."""
+    """The evaluator understands every element of every generated policy."""
     for kind, document in every_document(SCOPES[name]):
         assert not not_understood(document, kind)
 
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_documents_pass_the_controls(name: str) -> None:
-    """KMS.1, KMS.2 and KMS.5 pass, for managed and inline policies."""
+    """Every generated policy passes KMS.1, KMS.2 and KMS.5, as an inline and a managed policy."""
     for kind, document in every_document(SCOPES[name]):
         for each in (kind, Kind.MANAGED) if kind is Kind.ROLE else (kind,):
             assert all(found.status is Status.PASSED for found in findings(document, each))
@@ -336,7 +339,7 @@ def test_documents_pass_the_controls(name: str) -> None:
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_no_policy_allows_decryption_under_all_keys(name: str) -> None:
-    """Each statement that allows the use of keys lists the keys one by one as its resources."""
+    """A generated statement that allows decryption lists only the scope's keys as its resources."""
     scope = SCOPES[name]
     for kind, document in every_document(scope):
         for each in document.statements if kind is Kind.ROLE else ():
@@ -346,7 +349,7 @@ def test_no_policy_allows_decryption_under_all_keys(name: str) -> None:
 
 
 def test_tls_is_demanded_in_the_spelling_that_auditors_look_for() -> None:
-    """Prowler and Security Hub recognise only one spelling, with a text value."""
+    """The statement that demands TLS has the only spelling that Prowler and Security Hub know."""
     first = bucket_policy(SCOPES["sse-kms"]).to_json()["Statement"][0]
     assert first == {
         "Sid": "S3cryptDenyInsecureTransport",
@@ -359,7 +362,10 @@ def test_tls_is_demanded_in_the_spelling_that_auditors_look_for() -> None:
 
 
 def test_a_lenient_policy_does_not_demand_a_header() -> None:
-    """A lenient Deny also requires that the header is present; a strict Deny does not."""
+    """A lenient Deny applies only if the request has the header.
+
+    A strict Deny applies without it.
+    """
     for name, is_lenient in (("sse-kms", True), ("strict", False)):
         statements = {each.sid: each for each in bucket_policy(SCOPES[name]).statements}
         for sid in ("S3cryptDenyWrongMode", "S3cryptDenyWrongKey"):
@@ -368,7 +374,7 @@ def test_a_lenient_policy_does_not_demand_a_header() -> None:
 
 
 def test_an_auditor_has_no_object_reads_and_an_object_auditor_is_no_auditor() -> None:
-    """Neither policy contains the statements of the other policy."""
+    """The auditor may not read objects; the object auditor may read only the given prefixes."""
     auditor, other = (iam_policy(r, EVERYTHING) for r in (Role.AUDITOR, Role.OBJECT_AUDITOR))
     allowed = [a for s in auditor.statements if s.effect == "Allow" for a in s.actions or ()]
     assert not [action for action in allowed if "Object" in action or action.endswith(":*")]
@@ -380,7 +386,8 @@ def test_an_auditor_has_no_object_reads_and_an_object_auditor_is_no_auditor() ->
     }
 
 
-# Actions that audit, who or doctor can use, and that the auditor's policy omits on purpose.
+# Actions that audit, who or doctor can use, and that the auditor's policy omits on purpose. The
+# values are the reasons.
 NOT_OF_AUDITORS = {
     "s3:GetObject": "An auditor of settings reads no data. Headers of objects are for the role "
     "object-auditor, files of a trail for who may read its bucket: LookupEvents needs neither.",
@@ -398,11 +405,11 @@ def actions_in(page: str) -> set[str]:
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_an_auditor_may_make_every_request_of_the_evidence(name: str) -> None:
-    """The policy allows each request of audit, who and doctor, except three actions."""
+    """The auditor's policy allows each action of audit, who and doctor that is not omitted."""
     pages = {page: actions_in(page) for page in ("audit.md", "who.md", "doctor.md")}
     assert set(ACTIONS) <= pages["audit.md"]
     needed = set().union(*pages.values())
-    # Only the module of `who` makes these reads of S3 and KMS.
+    # Only `who` makes these requests, so they are not in the table of ACTIONS.
     needed |= {"cloudtrail:LookupEvents", "kms:DescribeKey", "s3:ListBucket"}
     allowing = [
         action
@@ -418,7 +425,7 @@ def test_an_auditor_may_make_every_request_of_the_evidence(name: str) -> None:
 
 
 def test_an_object_auditor_needs_prefixes() -> None:
-    """Without prefixes neither the policy nor its expectations can be generated."""
+    """Without prefixes, the policy and the expectations of an object auditor are refused."""
     for function in (iam_policy, expectations):
         with pytest.raises(ConfigError, match="none is named") as caught:
             function(Role.OBJECT_AUDITOR, SCOPES["sse-kms"])
@@ -426,7 +433,7 @@ def test_an_object_auditor_needs_prefixes() -> None:
 
 
 def test_roles_are_named_as_they_are_made() -> None:
-    """The default name is the bucket's name plus the role's; explicit ARNs replace it."""
+    """A role's default name is the bucket's name and the role's; given ARNs replace it."""
     scope = SCOPES["sse-kms"]
     assert scope.arns_of(Role.WRITER) == ("arn:aws:iam::111122223333:role/s3crypt/acme-writer",)
     arn = "arn:aws:iam::111122223333:role/etl"
@@ -437,7 +444,7 @@ def test_roles_are_named_as_they_are_made() -> None:
 
 
 def test_a_scope_follows_from_a_key() -> None:
-    """The account, Region and partition come from the ARN of the first key."""
+    """A scope's account, Region and partition come from the ARN of its first key."""
     arn = "arn:aws-us-gov:kms:us-gov-west-1:444455556666:key/mrk-1"
     scope = Scope.of("acme", key_arns=(arn,))
     assert (scope.partition, scope.region, scope.account) == (
@@ -482,24 +489,24 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_in_a_scope_is_named(name: str) -> None:
-    """The error comes before any policy is generated, and has a hint if the fix is not obvious."""
+    """A mistake in a scope is refused before a policy is generated, with a message about it."""
     wrong, message = MISTAKES[name]
     with pytest.raises(ConfigError, match=message):
         Scope(**{**PLAIN, "key_arns": KEYS[:1], **wrong})
 
 
 def test_a_policy_that_is_too_long_is_refused() -> None:
-    """Too many prefixes exceed the size limit of a role's policy."""
+    """A role's policy with so many prefixes that it exceeds the limit of IAM is refused."""
     scope = Scope(**PLAIN, key_arns=KEYS, prefixes=tuple(f"{n:0>40}/" for n in range(100)))
     with pytest.raises(ConfigError, match="AWS takes 10,240"):
         iam_policy(Role.ROTATOR, scope)
 
 
 def _assuming(trust: Document, caller: Caller, context: dict[str, str]) -> Verdict:
-    """Return the verdict on assuming a role.
+    """Return the verdict on assuming a role. `context` are the condition keys of the request.
 
-    Like a key policy, a trust policy must allow all access: its statements are judged like a key
-    policy's.
+    Like a key policy, a trust policy alone must allow the request, so its statements are judged as
+    those of a key policy.
     """
     statements = tuple(
         replace(each, actions=("kms:DescribeKey",), resources=("*",)) for each in trust.statements
@@ -531,7 +538,7 @@ MFA = {"aws:MultiFactorAuthPresent": "true"}
 def test_who_assumes_a_role(
     scope: str, role: Role, caller: Caller, context: dict[str, str], verdict: Verdict
 ) -> None:
-    """Principals of the account may assume roles, a key admin with MFA, with --env a tagged one."""
+    """A trust policy admits the account's principals; MFA or a tag for --env may be needed."""
     assert _assuming(trust_policy(role, SCOPES[scope]), caller, context) is verdict
 
 
@@ -562,7 +569,7 @@ def test_who_assumes_a_role(
 def test_people_sign_in_at_the_identity_provider(
     provider: str, more: dict[str, Any], statement: dict[str, Any]
 ) -> None:
-    """The token's audience and subject are checked; a rotator is still a machine of the account."""
+    """With an identity provider, a role needs the provider's token; only a rotator does not."""
     scope = Scope(**PLAIN, key_arns=KEYS[:1], identity_provider=provider, **more)
     (found,) = trust_policy(Role.READER, scope).to_json()["Statement"]
     assert found == {
@@ -587,7 +594,7 @@ def test_people_sign_in_at_the_identity_provider(
     ],
 )
 def test_a_subject_that_anybody_can_have_is_refused(subject: str, is_refused: bool) -> None:
-    """Such a provider issues tokens to anyone, so a wildcard subject would match strangers."""
+    """A wildcard subject is refused if anyone can get a token from the identity provider."""
     provider = "arn:aws:iam::111122223333:oidc-provider/token.actions.githubusercontent.com"
     given: dict[str, Any] = {
         "identity_provider": provider,
@@ -602,7 +609,7 @@ def test_a_subject_that_anybody_can_have_is_refused(subject: str, is_refused: bo
 
 
 def test_documents_are_the_same_every_time() -> None:
-    """The same scope always gives the same text."""
+    """The policies of one scope have the same text each time they are generated."""
     for scope in SCOPES.values():
         once = [document.render() for _, document in every_document(scope)]
         assert once == [document.render() for _, document in every_document(scope)]
@@ -610,7 +617,7 @@ def test_documents_are_the_same_every_time() -> None:
 
 
 def test_a_new_key_is_closed_by_the_policy_of_its_roles() -> None:
-    """Before, the account's IAM policies decide; the merge replaces that one statement."""
+    """The generated policy ends a new key's default, by which IAM policies allow decryption."""
     scope = Scope(**PLAIN, key_arns=KEYS[:1])
     everything = Document((Statement("Allow", actions=("*",), resources=("*",)),))
     administrator = Caller("user", "arn:aws:iam::111122223333:user/ann", "111122223333")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Presigned URLs over plain HTTP: they work with their headers, and are refused without them."""
+"""Presigned URLs over plain HTTP: they work with their headers, and fail without them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CONTENT = b"eu,90\n"
 def send(
     made: Presigned, headers: Mapping[str, str], body: bytes | None = None, method: str = ""
 ) -> tuple[int, bytes]:
-    """Send a request like any HTTP client."""
+    """Send the presigned request as any HTTP client would. Return the status and the body."""
     parts = urlsplit(made.url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=10)
     try:
@@ -55,13 +55,13 @@ def send(
 
 
 def all_headers(made: Presigned) -> dict[str, str]:
-    """Return the headers that the holder of a URL must send."""
+    """Return all headers that must be sent with a URL, including those with the customer key."""
     return {**made.headers, **made.key_headers}
 
 
 @pytest.mark.parametrize("name", SERVER_SIDE)
 def test_get(name: str, bucket: str, key: str) -> None:
-    """A GET works in every server-side mode; only SSE-C needs headers, and is refused without."""
+    """A presigned GET works in every server-side mode. Only SSE-C needs headers with it."""
     store = connect(make_mode(name, key))
     store.put(CONTENT, f"s3://{bucket}/2026/q 3+é.csv")
     made = store.presign(f"s3://{bucket}/2026/q 3+é.csv")
@@ -74,7 +74,7 @@ def test_get(name: str, bucket: str, key: str) -> None:
 
 @pytest.mark.parametrize("name", SERVER_SIDE)
 def test_put(name: str, bucket: str, key: str) -> None:
-    """The object gets the mode; dropping, changing or adding a header is refused."""
+    """A presigned PUT stores in the store's mode; a dropped, changed or added header is refused."""
     store, uri = connect(make_mode(name, key)), f"s3://{bucket}/x"
     made = store.presign(uri, method="PUT")
     headers = all_headers(made)
@@ -90,7 +90,7 @@ def test_put(name: str, bucket: str, key: str) -> None:
 
 
 def test_a_url_is_for_one_method_and_name(bucket: str) -> None:
-    """The signature covers both."""
+    """A URL signed for GET is refused for PUT: its signature covers the method."""
     store = connect(SSES3())
     store.put(CONTENT, f"s3://{bucket}/x")
     made = store.presign(f"s3://{bucket}/x")
@@ -99,7 +99,7 @@ def test_a_url_is_for_one_method_and_name(bucket: str) -> None:
 
 
 def test_an_expired_url_is_refused(bucket: str) -> None:
-    """The URL expires after one second."""
+    """A URL that expires in one second is refused after it."""
     store = connect(SSES3())
     store.put(CONTENT, f"s3://{bucket}/x")
     made = store.presign(f"s3://{bucket}/x", expires_in=1)
@@ -109,7 +109,7 @@ def test_an_expired_url_is_refused(bucket: str) -> None:
 
 
 def test_a_version(versioned_bucket: str) -> None:
-    """The URL returns the requested version."""
+    """A URL for an old version returns that version."""
     store, uri = connect(SSES3()), f"s3://{versioned_bucket}/x"
     first = store.put(b"first", uri).version_id
     store.put(b"second", uri)
@@ -117,7 +117,7 @@ def test_a_version(versioned_bucket: str) -> None:
 
 
 def test_owner_and_payer_are_signed_too(bucket: str) -> None:
-    """The store's owner and payer options apply to the URL as well."""
+    """The store's expected owner and request payer are signed as headers of the URL."""
     store = connect(SSES3(), expected_bucket_owner="123456789012", request_payer="requester")
     store.put(CONTENT, f"s3://{bucket}/x")
     made = store.presign(f"s3://{bucket}/x")
@@ -126,7 +126,7 @@ def test_owner_and_payer_are_signed_too(bucket: str) -> None:
 
 
 def secrets_of(key: bytes) -> list[str]:
-    """Return every form in which a customer key could leak."""
+    """Return every text form of a customer key and its MD5 that must not leak."""
     digest = md5(key, usedforsecurity=False)
     texts = [b64encode(key).decode(), key.hex(), b64encode(digest.digest()).decode()]
     texts.append(digest.hexdigest())
@@ -144,7 +144,7 @@ def test_the_key_is_in_no_url_and_no_output(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The key appears neither in base64 nor in hex, and its MD5 does not appear."""
+    """Neither the URL nor any output shows the customer key or its MD5."""
     file = tmp_path / "customer.key"
     file.write_bytes(CUSTOMER_KEY)
     store = connect(SSEC(CUSTOMER_KEY))
@@ -167,7 +167,7 @@ def test_the_curl_line_reads_the_key_from_its_file(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Every key file format works, and the stored and fetched bytes are the same."""
+    """The printed curl line reads the customer key from its file, in each of its formats."""
     monkeypatch.chdir(tmp_path)
     forms = {
         "raw": CUSTOMER_KEY,
@@ -188,7 +188,7 @@ def test_the_curl_line_reads_the_key_from_its_file(
 
 @pytest.mark.parametrize("mode", [None, ClientSide(aes())], ids=["any", "client"])
 def test_client_side_objects_have_no_url(mode: ClientSide | None, bucket: str) -> None:
-    """The error gives the reason and an alternative."""
+    """A client-side object gets no URL: S3 has no key for it. The hint names `s3crypt cp`."""
     connect(ClientSide(aes())).put(CONTENT, f"s3://{bucket}/x")
     with pytest.raises(PolicyError, match="S3 has no key for it") as caught:
         connect(mode).presign(f"s3://{bucket}/x")
@@ -196,7 +196,7 @@ def test_client_side_objects_have_no_url(mode: ClientSide | None, bucket: str) -
 
 
 def test_nothing_is_put_into_a_client_side_prefix(bucket: str) -> None:
-    """Mode client refuses a put URL; other modes refuse it over or beside client-side objects."""
+    """No put URL is made in mode client, or in another mode over or beside client-side objects."""
     connect(ClientSide(aes())).put(CONTENT, f"s3://{bucket}/p/x")
     with pytest.raises(ConfigError, match="would store plaintext"):
         connect(ClientSide(aes())).presign(f"s3://{bucket}/p/x", method="PUT")
@@ -207,27 +207,27 @@ def test_nothing_is_put_into_a_client_side_prefix(bucket: str) -> None:
 
 
 def test_the_mode_of_the_object_is_demanded(bucket: str, key: str) -> None:
-    """The mode is checked as for every read."""
+    """`presign` refuses an object that is not in the store's mode, as reads do."""
     connect(SSES3()).put(CONTENT, f"s3://{bucket}/x")
     with pytest.raises(PolicyError):
         connect(SSEKMS(key)).presign(f"s3://{bucket}/x")
 
 
 def test_a_missing_object_has_no_url(bucket: str) -> None:
-    """Otherwise only the holder of the URL would notice that the object is missing."""
+    """`presign` refuses to sign a GET of a missing object."""
     with pytest.raises(ObjectNotFoundError):
         connect().presign(f"s3://{bucket}/x")
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 604_801, True, 1.5])
 def test_a_week_at_most(seconds: Any, bucket: str) -> None:
-    """Any other duration is refused before a request."""
+    """A duration outside one second to one week is refused before any request."""
     with pytest.raises(ConfigError):
         connect(SSES3()).presign(f"s3://{bucket}/x", method="PUT", expires_in=seconds)
 
 
 def test_a_week(bucket: str) -> None:
-    """A week is the longest duration; the signature is SigV4 even in botocore's oldest Region."""
+    """A URL of one week is signed by SigV4, also in a Region where botocore would use SigV2."""
     made = connect(SSES3()).presign(f"s3://{bucket}/x", method="PUT", expires_in=604_800)
     query = parse_qs(urlsplit(made.url).query)
     assert (query["X-Amz-Algorithm"], query["X-Amz-Expires"]) == (["AWS4-HMAC-SHA256"], ["604800"])
@@ -235,7 +235,7 @@ def test_a_week(bucket: str) -> None:
 
 
 def test_a_client_that_signs_by_sigv2_is_refused(bucket: str) -> None:
-    """Botocore's SigV2 would put the customer key into the URL, so no URL is returned."""
+    """A client that signs by SigV2 is refused: SigV2 would put the customer key into the URL."""
     store = S3Crypt(SSEC(CUSTOMER_KEY), client=boto3.client("s3", config=Config()))
     with pytest.raises(ConfigError, match="SigV4") as caught:
         store.presign(f"s3://{bucket}/x", method="PUT")
@@ -248,7 +248,7 @@ def test_a_client_that_signs_by_sigv2_is_refused(bucket: str) -> None:
 def test_temporary_credentials_end_it_earlier(
     bucket: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The command prints that the URL expires with the credentials."""
+    """With temporary credentials, the command says that the URL ends with them."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", "temporary")
     assert run(["presign", "--put", f"s3://{bucket}/x", "--mode", "sse-s3"]) == 0
     assert "until the temporary credentials end" in capsys.readouterr().err
@@ -264,7 +264,10 @@ def test_the_curl_line_works_for_odd_names(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The file has the object's own name, unless no file can have it."""
+    """The curl line works for odd object names.
+
+    Its file has the name of the object, if possible.
+    """
     monkeypatch.chdir(tmp_path)
     last = name.rpartition("/")[2]
     file = tmp_path / ("object" if last == ".." or len(last) > 255 else last)
@@ -280,7 +283,10 @@ def test_the_curl_line_works_for_odd_names(
 
 
 def test_nothing_is_put_into_a_new_part_of_a_client_side_prefix(bucket: str) -> None:
-    """A prefix that has no object is judged by the next one above it, except for the bucket."""
+    """A put into an empty prefix is refused if the prefix above it has client-side objects.
+
+    The whole bucket does not count as such a prefix.
+    """
     connect(ClientSide(aes())).put(CONTENT, f"s3://{bucket}/2026/01/x")
     for name in ("2026/02/x", "2026/x", "2026/01/sub/deep/x", "2026//x"):
         with pytest.raises(PolicyError, match="2026/01/x is encrypted client-side"):
@@ -293,7 +299,7 @@ def test_nothing_is_put_into_a_new_part_of_a_client_side_prefix(bucket: str) -> 
     "text", ["0", "-1", "0d", "9" * 15, "9" * 5000, "99999d", "", "1.5h", "\n"]
 )
 def test_no_other_time_is_taken(text: str, bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line tells it, and nothing is on stdout."""
+    """An invalid duration is refused with one line on stderr and nothing on stdout."""
     line = ["presign", "--put", f"s3://{bucket}/x", "--mode", "sse-s3", "--expires-in", text]
     assert run(line) == 2
     captured = capsys.readouterr()

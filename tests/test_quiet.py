@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--quiet: no messages and no progress, while data and dry-run output stay on stdout."""
+"""The option --quiet: no messages and no progress; data and dry-run output stay on stdout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 Captured = pytest.CaptureFixture[str]
 SSE = ["--mode", "sse-s3"]
 KEY = ["--key", "aes:acme/2026=k"]
-# {b}: a bucket with the objects a and t/b, and an unfinished upload.
+# Commands that print nothing with --quiet. {b} is a bucket with the objects a and t/b, and an
+# unfinished upload.
 SILENT = [
     ["put", "one", "s3://{b}/x", *SSE],
     ["put", "-r", "tree", "s3://{b}/x/", *SSE],
@@ -67,7 +68,10 @@ LOUD = [
 
 @pytest.fixture
 def places(bucket: str, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Create the files and objects that the tables name."""
+    """Create the files and objects that the commands use.
+
+    Return the values of their placeholders.
+    """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tree").mkdir()
     (tmp_path / "empty").mkdir()
@@ -84,7 +88,7 @@ def places(bucket: str, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_quiet_command_says_nothing(
     words: list[str], places: dict[str, str], capsys: Captured
 ) -> None:
-    """A successful quiet command prints nothing; the files and objects show its effect."""
+    """A successful command with -q prints nothing; only its effect on files and objects shows."""
     assert run([word.format(**places) for word in [*words, "-q"]]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
@@ -95,7 +99,7 @@ def test_a_quiet_command_says_nothing(
 def test_results_are_printed_all_the_same(
     words: list[str], places: dict[str, str], capsys: Captured
 ) -> None:
-    """Results still go to stdout, without messages."""
+    """A command whose purpose is output prints it with -q too, without messages."""
     assert run([word.format(**places) for word in [*words, "-q"]]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""

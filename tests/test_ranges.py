@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any range of an object equals the plaintext's range, for every writer and frame layout."""
+"""Ranges of objects: any range equals the plaintext's, for every writer and frame layout."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from s3crypt import (
 )
 from s3crypt.message import encrypt
 
-# The tests of messages contain the helpers for the official SDK and for other writers.
+# That folder contains the helpers for the official SDK and for other writers.
 sys.path.append(str(Path(__file__).parent / "message"))
 
 import official
@@ -45,20 +45,20 @@ if TYPE_CHECKING:
 
 FRAME = 4096  # the official SDK's own default
 SHARED = AESKeyring(official.NAMESPACE, official.NAME, official.WRAPPING_KEY)
-# Longer than the part that the first request and the last request fetch.
+# The object is longer than the bytes that the first request and the last request fetch together.
 MANY = 160 * FRAME + 17
 NO_RANGE = "InvalidRange"
 
 
 @pytest.fixture(scope="module")
 def key(kms: Any) -> str:
-    """Return a key that stays enabled; creating a key takes longer than most of these tests."""
+    """Return a KMS key for all tests: creating a key takes longer than most of these tests."""
     return str(kms.create_key()["KeyMetadata"]["Arn"])
 
 
 @cache
 def _client() -> Any:
-    """Return one client for all stores; creating a client takes longer than most of these tests."""
+    """Return one client for all stores: creating a client takes longer than most of these tests."""
     return connect().client
 
 
@@ -71,7 +71,7 @@ def _connect(mode: Mode | None = None) -> S3Crypt:
 
 @dataclass(frozen=True)
 class Sample:
-    """A stored object, with the options to read it."""
+    """A stored object, with the options that reading it needs."""
 
     size: int
     make: Callable[[bytes], bytes] = field(repr=False)
@@ -161,7 +161,7 @@ EVERY_SAMPLE = pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES)
 
 
 def _pairs(size: int, count: int, seed: object) -> list[tuple[int, int]]:
-    """Return random offsets and lengths: short, long, across frames, at the end and past it."""
+    """Return random offsets and lengths: short, long, across frames, at the end and beyond it."""
     chance = random.Random(str(seed))
     near = (0, 1, FRAME - 1, FRAME, FRAME + 1, size - 1, size, size + 1)
     found = []
@@ -203,7 +203,7 @@ def _check_byte_ranges(
 
 
 def _check_all(store: S3Crypt, uri: str, plaintext: bytes, **allowed: Any) -> None:
-    """Read 1,000 ranges, or 200 if the plaintext is not longer than a frame."""
+    """Check 1,000 random ranges of an object, or 200 if it is not longer than a frame."""
     count = 500 if len(plaintext) > FRAME else 100
     with store.open(uri, **allowed) as file:
         assert file.size == len(plaintext)
@@ -214,21 +214,27 @@ def _check_all(store: S3Crypt, uri: str, plaintext: bytes, **allowed: Any) -> No
 
 @EVERY_SAMPLE
 def test_a_thousand_reads_of_every_layout(sample: Sample, bucket: str, s3: Any) -> None:
-    """Random ranges match the plaintext, by seek and read, by readinto and by read_ranges."""
+    """Random ranges match the plaintext, read by seek and read, by readinto and by read_ranges."""
     uri = sample.store(s3, bucket)
     _check_all(_connect(sample.mode), uri, payload(sample.size), **sample.allowed)
 
 
 @EVERY_SAMPLE
 def test_byte_ranges_of_every_layout(sample: Sample, bucket: str, s3: Any) -> None:
-    """Random byte ranges match the plaintext; there are few, as each one opens the object anew."""
+    """Random `byte_range` values match the plaintext.
+
+    Each one opens the object, so few are tried.
+    """
     store, uri = _connect(sample.mode), sample.store(s3, bucket)
     pairs = _pairs(sample.size, 5, "bytes")
     _check_byte_ranges(store, uri, payload(sample.size), pairs, **sample.allowed)
 
 
 def test_ranges_of_a_signed_object_are_refused_unless_allowed(bucket: str, s3: Any) -> None:
-    """The signature covers the whole object, and `get` of the whole object verifies it."""
+    """A range of a signed object is refused.
+
+    Only reading the whole object verifies the signature.
+    """
     sample = SAMPLES["sdk-signed"]
     store, uri = _connect(sample.mode), sample.store(s3, bucket)
     with pytest.raises(PolicyError, match="signed") as caught:
@@ -240,7 +246,7 @@ def test_ranges_of_a_signed_object_are_refused_unless_allowed(bucket: str, s3: A
 @pytest.mark.parametrize("name", MODES)
 @pytest.mark.parametrize("size", [0, 70_000, 1_500_000])
 def test_a_thousand_reads_of_every_mode(name: str, size: int, bucket: str, key: str) -> None:
-    """Reads return the same bytes whether S3 decrypts or this process does."""
+    """Random ranges match the plaintext in every mode, whether S3 or this process decrypts."""
     store, uri = _connect(make_mode(name, key)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
     _check_all(store, uri, payload(size))
@@ -252,7 +258,7 @@ def test_a_thousand_reads_of_every_mode(name: str, size: int, bucket: str, key: 
 )
 @pytest.mark.parametrize("cache_length", [0, 1, 3 * FRAME])
 def test_reads_with_little_cache(mode: Mode, cache_length: int, bucket: str) -> None:
-    """Reads are correct with a small cache: evicted bytes are fetched again."""
+    """Reads match the plaintext with a small cache too: evicted bytes are fetched again."""
     store, uri = _connect(mode), f"s3://{bucket}/x"
     store.put(payload(MANY), uri)
     with store.open(uri, cache_length=cache_length) as file:
@@ -269,7 +275,7 @@ SLICES: list[tuple[int | None, int | None]] = [
 
 @pytest.mark.parametrize("mode", [SSES3(), ClientSide(aes())], ids=["sse-s3", "client"])
 def test_read_ranges_takes_what_a_slice_takes(mode: Mode, bucket: str) -> None:
-    """Negative ends count from the end, None is the end, and ranges are clipped to the object."""
+    """`read_ranges` treats starts and ends as a Python slice does: negative, None or too large."""
     store, uri, plaintext = _connect(mode), f"s3://{bucket}/x", payload(100)
     store.put(plaintext, uri)
     with store.open(uri) as file:
@@ -291,7 +297,7 @@ def test_read_ranges_leaves_the_position(bucket: str) -> None:
 
 # --- Ranges as S3's ----------------------------------------------------------------------------
 
-# Ranges of an object of 1,000 bytes. The expected results come from S3 itself.
+# Byte ranges to request of an object of 1,000 bytes. S3's own replies are the expected results.
 RANGES = (
     "0-0", "0-99", "1-1", "100-199", "999-999", "999-1000", "0-999", "0-1000", "0-999999999999",
     "1000-1000", "1000-2000", "5000-6000", "0-", "1-", "999-", "1000-", "5000-",
@@ -300,7 +306,7 @@ RANGES = (
 
 
 def _s3s_answer(s3: Any, bucket: str, name: str, byte_range: str) -> bytes | str:
-    """Return S3's reply to a range request for a plain object: the bytes, or an error code."""
+    """Return S3's reply to a range request for a plain object: the bytes, or the error code."""
     try:
         reply = s3.get_object(Bucket=bucket, Key=name, Range=f"bytes={byte_range}")
         return bytes(reply["Body"].read())
@@ -311,14 +317,14 @@ def _s3s_answer(s3: Any, bucket: str, name: str, byte_range: str) -> bytes | str
 @pytest.mark.parametrize("name", MODES)
 @pytest.mark.parametrize("size", [1000, 0])
 def test_ranges_are_as_s3s(name: str, size: int, bucket: str, key: str, s3: Any) -> None:
-    """Every range returns the bytes or the error that S3 returns for the unencrypted object."""
+    """Each range gives the bytes or the error that S3 gives for the same unencrypted object."""
     store, uri = _connect(make_mode(name, key)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
     s3.put_object(Bucket=bucket, Key="plain", Body=payload(size))
     for byte_range in RANGES if size else RANGES[:1] + RANGES[-8:]:
         expected = _s3s_answer(s3, bucket, "plain", byte_range)
         if expected == b"":
-            # The sandbox returns an empty body for a suffix of an empty object; AWS returns an
+            # For the suffix of an empty object, the sandbox returns an empty body, but AWS an
             # error.
             expected = NO_RANGE
         if isinstance(expected, bytes):
@@ -335,7 +341,10 @@ def test_ranges_are_as_s3s(name: str, size: int, bucket: str, key: str, s3: Any)
 def test_a_range_outside_is_refused_the_same_way_twice(
     mode: Mode, byte_range: str, bucket: str, tmp_path: Path
 ) -> None:
-    """An existing target file stays as it was, and no temporary file is left."""
+    """A range outside the object is refused.
+
+    The old target file stays, and no temporary file is left.
+    """
     store, uri = _connect(mode), f"s3://{bucket}/x"
     store.put(payload(1000), uri)
     target = tmp_path / "out"
@@ -358,7 +367,10 @@ NONSENSE = (
 def test_nonsense_is_refused_before_any_request(
     byte_range: str, bucket: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """S3 would ignore some of these ranges and send the whole object."""
+    """An invalid range is refused before any request.
+
+    S3 might ignore it and send the whole object.
+    """
     store, uri = _connect(ClientSide(aes())), f"s3://{bucket}/x"
     with pytest.raises(ConfigError, match="range"):
         store.read(uri, byte_range=byte_range)
@@ -372,7 +384,7 @@ def test_nonsense_is_refused_before_any_request(
 def test_a_range_goes_to_a_path_and_to_a_file(
     name: str, bucket: str, key: str, tmp_path: Path
 ) -> None:
-    """`get` writes only the range; the returned info describes the whole object."""
+    """`get` with a range writes only the range; the info that it returns is of the whole object."""
     store, uri = _connect(make_mode(name, key)), f"s3://{bucket}/x"
     store.put(payload(MANY), uri)
     target = io.BytesIO()
@@ -396,7 +408,7 @@ def test_a_range_of_a_version(versioned_bucket: str) -> None:
 
 
 def test_a_range_of_a_large_object_is_not_all_of_it(bucket: str, requests_log: RequestsLog) -> None:
-    """A range request fetches few bytes, for any object length and any place of the range."""
+    """Ten bytes of a large object cost at most about 200 kB of replies, wherever they are."""
     for mode in (SSES3(), ClientSide(aes(), frame_length=FRAME)):
         store, uri = _connect(mode), f"s3://{bucket}/x"
         store.put(payload(5_000_000), uri)
@@ -408,7 +420,7 @@ def test_a_range_of_a_large_object_is_not_all_of_it(bucket: str, requests_log: R
 
 
 def test_a_range_of_a_changed_object(bucket: str, s3: Any) -> None:
-    """Every range of an object truncated at a frame boundary is refused."""
+    """If an object lacks its last frame, every range of it is refused."""
     store, uri = _connect(ClientSide(aes(), frame_length=FRAME)), f"s3://{bucket}/x"
     store.put(payload(MANY), uri)
     reply = s3.get_object(Bucket=bucket, Key="x")
@@ -445,14 +457,14 @@ def test_head_tells_the_plaintexts_size(
 
 @pytest.mark.parametrize("size", [0, 1, FRAME, 100 * FRAME])
 def test_head_tells_a_signed_objects_size(size: int, bucket: str) -> None:
-    """`head` subtracts the signature, whose length is also in the metadata."""
+    """For a signed object, `head` returns the exact size, without the signature at the end."""
     store, uri = _connect(ClientSide(aes(), signed=True, frame_length=FRAME)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
     assert store.head(uri).size == size
 
 
 def test_head_of_a_stream_and_of_a_written_object(bucket: str) -> None:
-    """`head` is exact for objects whose length was unknown when the header was written."""
+    """`head` returns the exact size also if the size was unknown when the header was written."""
     store = _connect(ClientSide(aes(), signed=True, frame_length=FRAME))
     store.put(io.BufferedReader(io.BytesIO(payload(9_000_000))), f"s3://{bucket}/stream")
     with store.open(f"s3://{bucket}/written", "wb") as file:
@@ -462,7 +474,7 @@ def test_head_of_a_stream_and_of_a_written_object(bucket: str) -> None:
 
 
 def test_head_of_a_version_and_of_none(versioned_bucket: str) -> None:
-    """`head` describes the named version, and raises an error if there is no object."""
+    """`head` describes the given version, and raises ObjectNotFoundError if there is no object."""
     store, uri = _connect(ClientSide(aes())), f"s3://{versioned_bucket}/x"
     old = store.put(b"four", uri)
     store.put(b"longer", uri)
@@ -473,7 +485,7 @@ def test_head_of_a_version_and_of_none(versioned_bucket: str) -> None:
 
 
 def test_head_never_guesses(bucket: str, s3: Any) -> None:
-    """For a message without our metadata, `head` never reports the stored size as the size."""
+    """For a message without our metadata, `head` returns no size rather than the encrypted size."""
     sample = SAMPLES[f"sdk-{MANY}"]
     uri = sample.store(s3, bucket)
     info = _connect(sample.mode).head(uri)
@@ -484,7 +496,7 @@ def test_head_never_guesses(bucket: str, s3: Any) -> None:
     "hint", ["s3crypt-header-length", "s3crypt-frame-length", "s3crypt-footer-length"]
 )
 def test_a_changed_hint_is_refused(hint: str, bucket: str, s3: Any) -> None:
-    """A hint that differs from the header is refused by every read that fetches the header."""
+    """A length in the metadata that contradicts the header is refused by every read."""
     store, uri = _connect(ClientSide(aes(), frame_length=FRAME)), f"s3://{bucket}/x"
     store.put(payload(MANY), uri)
     reply = s3.get_object(Bucket=bucket, Key="x")
@@ -506,7 +518,7 @@ def test_a_changed_hint_is_refused(hint: str, bucket: str, s3: Any) -> None:
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_a_footer_hint_of_another_suite_is_refused(bucket: str, s3: Any, *, signed: bool) -> None:
-    """The footer's length follows from the suite; metadata that contradicts it is refused."""
+    """A footer length in the metadata that contradicts the suite is refused by reads and `open`."""
     store, uri = _connect(ClientSide(aes(), signed=signed)), f"s3://{bucket}/x"
     store.put(payload(MANY), uri)
     reply = s3.get_object(Bucket=bucket, Key="x")
@@ -520,7 +532,7 @@ def test_a_footer_hint_of_another_suite_is_refused(bucket: str, s3: Any, *, sign
 
 
 def test_an_object_without_hints_is_read(bucket: str, s3: Any) -> None:
-    """A copy of the body without its metadata is readable; only the quick size is lost."""
+    """A message whose metadata is lost is read correctly; only `head` cannot know its size."""
     store, uri = _connect(ClientSide(aes(), frame_length=FRAME)), f"s3://{bucket}/x"
     store.put(payload(MANY), uri)
     body = s3.get_object(Bucket=bucket, Key="x")["Body"].read()
@@ -549,7 +561,7 @@ def test_an_object_without_hints_is_read(bucket: str, s3: Any) -> None:
 def test_inspect_refuses_metadata_that_is_not_the_headers(
     change: dict[str, str], bucket: str, s3: Any, *, signed: bool
 ) -> None:
-    """`inspect` compares the metadata with the header, so forged metadata is never reported."""
+    """`inspect` refuses metadata that contradicts the header, so it never reports forged values."""
     store, uri = _connect(ClientSide(aes(), signed=signed, frame_length=FRAME)), f"s3://{bucket}/x"
     store.put(payload(MANY), uri)
     reply = s3.get_object(Bucket=bucket, Key="x")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The request rate under throttling, with a fake clock, and how threads wait for their turns."""
+"""The request rate under throttling, with a fake clock, and threads that wait for their turns."""
 
 from __future__ import annotations
 
@@ -35,14 +35,17 @@ if TYPE_CHECKING:
 
 
 def send(rate: Rate, count: int, now: float) -> None:
-    """Send this many requests at once."""
+    """Send `count` requests at the time `now`, without a wait."""
     for _ in range(count):
         assert rate.wait_for(rate.take(now), now) == 0.0
         rate.sent(now)
 
 
 def limited(to: int, now: float = 100.0) -> Rate:
-    """Return a rate just after its first throttle: `to` requests succeeded, one was throttled."""
+    """Return a rate just after its first throttle.
+
+    `to` requests succeeded, and one was throttled.
+    """
     rate = Rate()
     send(rate, to + 1, now)
     rate.throttled(now, now)
@@ -50,14 +53,14 @@ def limited(to: int, now: float = 100.0) -> Rate:
 
 
 def test_there_is_no_limit_before_a_throttle() -> None:
-    """Without a throttle there is no limit, regardless of the number of requests."""
+    """Before the first throttle there is no limit, even after 10,000 requests."""
     rate = Rate()
     send(rate, 10_000, 5.0)
     assert rate.limit(5.0) is None
 
 
 def test_a_throttle_lowers_the_rate_to_what_came_through() -> None:
-    """The limit is the successful rate less the throttled share; turns follow at that rate."""
+    """After a throttle, the limit is a little below the rate of requests that succeeded."""
     rate = limited(30)
     limit = rate.limit(100.0) or 0.0
     assert limit == pytest.approx(30 * 30 / 31)
@@ -67,7 +70,7 @@ def test_a_throttle_lowers_the_rate_to_what_came_through() -> None:
 
 
 def test_the_rate_falls_by_a_tenth_at_most_and_once_a_second() -> None:
-    """A decrease is at most a tenth below the successful rate, and comes at most once a second."""
+    """The limit falls once a second at most, and at most a tenth below what succeeded."""
     rate = Rate()
     send(rate, 300, 7.0)
     for _ in range(200):
@@ -85,7 +88,7 @@ def test_the_rate_falls_by_a_tenth_at_most_and_once_a_second() -> None:
 
 
 def test_single_throttles_among_many_requests_change_nothing() -> None:
-    """1 % of throttled requests does not limit the rate; 3 % do."""
+    """If 1 % of the requests are throttled, there is no limit; if 3 % are, there is one."""
     rate = Rate()
     send(rate, 300, 7.0)
     for _ in range(3):
@@ -97,7 +100,7 @@ def test_single_throttles_among_many_requests_change_nothing() -> None:
 
 
 def test_the_rate_recovers() -> None:
-    """The limit grows ever faster, and ends ten seconds after the last decrease."""
+    """Without throttles the limit grows ever faster, and it ends after ten seconds."""
     rate = limited(30)
     limits = [rate.limit(100.0 + second) or 0.0 for second in range(10)]
     steps = [after - before for before, after in pairwise(limits)]
@@ -108,7 +111,7 @@ def test_the_rate_recovers() -> None:
 
 
 def test_no_burst_follows_a_lull() -> None:
-    """After an idle time, only one saved turn may be used at once."""
+    """After an idle time, only one request is sent at once, and the next ones wait as before."""
     rate = limited(30)
     turns = [rate.take(103.0) for _ in range(3)]
     waits = [rate.wait_for(turn, 103.0) for turn in turns]
@@ -118,7 +121,7 @@ def test_no_burst_follows_a_lull() -> None:
 
 
 def test_there_are_five_requests_a_second_at_least() -> None:
-    """The rate never falls below five a second, so that an outage does not stop all requests."""
+    """The limit never falls below five requests a second, even if all requests are throttled."""
     rate = Rate()
     for now in range(50):
         rate.sent(float(now))
@@ -127,10 +130,10 @@ def test_there_are_five_requests_a_second_at_least() -> None:
 
 
 def simulated(a_second: int, workers: int, requests: int) -> tuple[float, int]:
-    """Return the seconds that a service with this quota took, and its number of throttles."""
+    """Simulate workers and a service with this quota. Return the seconds and the throttles."""
     rate, chance = Rate(), random.Random(1)
     recent: deque[float] = deque()
-    # Time, worker, its turn (0: no turn yet), number of throttles of this request.
+    # Each entry: time, worker, turn (0 if it has no turn yet), throttles of this request so far.
     ahead = [(0.0, worker, 0, 0) for worker in range(workers)]
     left, throttled, now = requests, 0, 0.0
     while left > 0:
@@ -158,7 +161,7 @@ def simulated(a_second: int, workers: int, requests: int) -> tuple[float, int]:
 @pytest.mark.parametrize("a_second", [30, 200, 1000])
 @pytest.mark.parametrize("workers", [4, 32, 128])
 def test_nearly_all_of_a_quota_is_used(a_second: int, workers: int) -> None:
-    """At least about 90 % of the quota is used, and few requests are throttled."""
+    """Workers use about 90 % of the service's quota, and few of their requests are throttled."""
     seconds, throttled = simulated(a_second, workers, 20 * a_second)
     able = min(a_second, workers * 50)
     assert seconds <= 20 * a_second / able * 1.12 + 1
@@ -169,18 +172,18 @@ def test_nearly_all_of_a_quota_is_used(a_second: int, workers: int) -> None:
 
 
 class TooFastError(Exception):
-    """The throttling error of the service in these tests."""
+    """The error by which the service in these tests throttles a request."""
 
 
 def throttling(turns: Turns, count: int = 1) -> None:
-    """Run this many requests that are throttled."""
+    """Make `count` requests that the service throttles."""
     for _ in range(count):
         with pytest.raises(TooFastError), turns.taken():
             raise TooFastError
 
 
 def paced() -> Turns:
-    """Return the turns of a service limited to five a second, with no turn available now."""
+    """Return turns that allow five requests a second, and none at this moment."""
     turns = Turns("test", lambda error: isinstance(error, TooFastError))
     throttling(turns)
     with turns.taken():
@@ -189,7 +192,7 @@ def paced() -> Turns:
 
 
 def test_threads_wait_for_their_turns() -> None:
-    """Threads share five requests a second, and the wait does not count on their own clocks."""
+    """Three threads share five requests a second; `clock` excludes the time of their waits."""
     turns, own = paced(), []
 
     def work() -> None:
@@ -208,7 +211,7 @@ def test_threads_wait_for_their_turns() -> None:
 
 
 def test_a_thread_that_is_to_stop_waits_no_longer() -> None:
-    """The event that ends a retry's pause also ends the wait for a turn."""
+    """A stop event ends a thread's wait for its turn."""
     turns, stop = paced(), threading.Event()
     for _ in range(200):
         turns._rate.take(time.monotonic())
@@ -222,7 +225,7 @@ def test_a_thread_that_is_to_stop_waits_no_longer() -> None:
 def test_a_change_of_state_is_logged_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The start of pacing and its end are each logged once."""
+    """The log has one record when pacing starts and one when it ends."""
     caplog.set_level(logging.INFO, "s3crypt.local.rate")
     turns = paced()
     throttling(turns, 2)
@@ -243,7 +246,7 @@ def test_a_change_of_state_is_logged_once(
 
 
 def refusal(code: str, status: int = 400) -> ClientError:
-    """Return an error reply of a service."""
+    """Return a botocore error with this code and HTTP status."""
     said = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return ClientError(said, "Decrypt")  # type: ignore[arg-type]
 
@@ -262,12 +265,12 @@ def refusal(code: str, status: int = 400) -> ClientError:
     ],
 )
 def test_what_is_a_throttle(error: Exception, is_one: bool) -> None:
-    """Both services' codes are throttles, and so is status 503 of a HEAD, which has no code."""
+    """The throttling codes of S3 and KMS are throttles, and so is a HEAD's 503 without a code."""
     assert is_throttle(error) is is_one
 
 
 def test_only_clients_that_are_ours_are_paced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A caller's own client is not paced, nor a client in botocore's adaptive mode."""
+    """Only clients made by s3crypt are paced, and not in botocore's adaptive mode."""
     assert policy_of(Clients("kms").get()).turns is not None
     assert policy_of(boto3.client("kms")).turns is None
     monkeypatch.setenv("AWS_RETRY_MODE", "adaptive")
@@ -277,7 +280,7 @@ def test_only_clients_that_are_ours_are_paced(monkeypatch: pytest.MonkeyPatch) -
 def test_each_client_has_its_pace(
     sandbox: Running, bucket: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A throttle by KMS paces the requests to KMS, and not the requests to S3."""
+    """A throttle by KMS slows down requests to KMS, but not requests to S3."""
     throttles = iter((True,))
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -305,7 +308,7 @@ def test_each_client_has_its_pace(
 def test_the_wait_for_a_turn_is_in_no_deadline(
     sandbox: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Time spent waiting for a turn does not count against the retry deadline."""
+    """The wait for a turn does not count toward the deadline of retries."""
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "0.3")
     assert sandbox
     client: BaseClient = Clients("s3").get()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`read_into` fills a buffer from any source of bytes, using only methods the source defines."""
+"""`read_into` fills a buffer from any source of bytes, with only the methods the source has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-# Longer than one piece, the amount that is read at a time from a source with only `read`.
+# Longer than the piece that is read at a time from a source that has only `read`.
 LENGTH = 2**20 + 4099
 DATA = random.Random(LENGTH).randbytes(LENGTH)
 
@@ -38,10 +38,10 @@ class ReadOnly:
 
 
 class ShortFile(io.FileIO):
-    """A raw file whose `readinto` fills only a few bytes at a time, as a pipe's does."""
+    """A raw file whose `readinto` returns only a few bytes at a time, as that of a pipe does."""
 
     def readinto(self, buffer: Any, /) -> int:
-        """Read at most 4,099 bytes."""
+        """Read at most 4,099 bytes into the buffer."""
         return super().readinto(memoryview(buffer)[:4099]) or 0
 
 
@@ -62,7 +62,10 @@ class InvertingMemory(io.BytesIO):
 
 
 class Pausing:
-    """A non-blocking source: it returns some bytes, and then None because no more are ready."""
+    """A non-blocking source.
+
+    `read` returns some bytes once, then None because no more are ready.
+    """
 
     def __init__(self, data: bytes) -> None:
         self._answers: list[bytes | None] = [data] if data else []
@@ -95,14 +98,17 @@ SOURCES: dict[str, Callable[[Path], Any]] = {
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Write the bytes to a file."""
+    """Return the path of a file that contains the bytes."""
     path = tmp_path / "data"
     path.write_bytes(DATA)
     return path
 
 
 def _fill(source: Any, length: int) -> bytes:
-    """Return the bytes that `read_into` wrote into a buffer; check that it wrote no more."""
+    """Fill a new buffer by `read_into`.
+
+    Check that the rest stays zero, and return the filled part.
+    """
     buffer = bytearray(length)
     filled = read_into(source, memoryview(buffer))
     assert not any(buffer[filled:])
@@ -112,7 +118,7 @@ def _fill(source: Any, length: int) -> bytes:
 @pytest.mark.parametrize("length", [0, 1, 2**20, LENGTH - 1, LENGTH, LENGTH + 1])
 @pytest.mark.parametrize("kind", SOURCES)
 def test_a_buffer_is_filled(kind: str, length: int, path: Path) -> None:
-    """The buffer is filled as far as the source allows; no byte outside of it is changed."""
+    """`read_into` fills the buffer as far as the source has bytes, and changes nothing else."""
     buffer = bytearray(b"\xaa" * (length + 2))
     source = SOURCES[kind](path)
     try:
@@ -125,7 +131,7 @@ def test_a_buffer_is_filled(kind: str, length: int, path: Path) -> None:
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_reading_goes_on_where_it_ended(kind: str, path: Path) -> None:
-    """No more bytes are taken from the source than the buffer holds."""
+    """Each `read_into` continues where the last one ended, and takes no byte too many."""
     source = SOURCES[kind](path)
     try:
         pieces = [_fill(source, length) for length in (1, 13, 2**20, 4099)]
@@ -136,7 +142,7 @@ def test_reading_goes_on_where_it_ended(kind: str, path: Path) -> None:
 
 
 def test_a_source_is_asked_for_a_piece_at_a_time() -> None:
-    """A source is read in pieces, so that a large buffer is not held in memory twice."""
+    """A source with only `read` is read in pieces, so no large buffer is held in memory twice."""
     source: Any = ReadOnly(DATA)
     _fill(source, LENGTH)
     assert source.asked == [2**20, 4099]
@@ -144,7 +150,7 @@ def test_a_source_is_asked_for_a_piece_at_a_time() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"some"])
 def test_a_source_that_does_not_block_is_refused(data: bytes) -> None:
-    """A pause of a non-blocking source is not taken for its end, even after some bytes."""
+    """A `read` that returns None is an error, not the end: more bytes may follow."""
     source: Any = Pausing(data)
     with pytest.raises(StorageError, match="does not block") as caught:
         _fill(source, 100)
@@ -154,7 +160,7 @@ def test_a_source_that_does_not_block_is_refused(data: bytes) -> None:
 @pytest.mark.parametrize("buffering", [0, -1])
 @pytest.mark.parametrize("data", [b"", b"some"])
 def test_a_pipe_that_does_not_block_is_refused(data: bytes, buffering: int) -> None:
-    """A non-blocking pipe is refused: its `readinto` returns None when no bytes are ready."""
+    """A non-blocking pipe is refused: its `readinto` returns None when no byte is ready."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     try:
@@ -180,7 +186,7 @@ def test_a_pipe_is_read_to_its_end(path: Path) -> None:
 
 
 def test_a_subclass_is_read_by_its_own_read(path: Path) -> None:
-    """An overridden `read` is used, not the inherited `readinto`, which reads other bytes."""
+    """If a subclass overrides `read`, `read_into` uses it and not the inherited `readinto`."""
     with Inverting(io.FileIO(path)) as source:
         assert _fill(source, LENGTH) == _inverted(DATA)
     with InvertingMemory(DATA) as memory:
@@ -188,7 +194,7 @@ def test_a_subclass_is_read_by_its_own_read(path: Path) -> None:
 
 
 def test_what_a_source_raises_is_raised() -> None:
-    """An error that the source raises reaches the caller unchanged."""
+    """An error of the source reaches the caller unchanged."""
     source = io.BytesIO(DATA)
     source.close()
     with pytest.raises(ValueError, match="closed"):

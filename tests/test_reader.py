@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open objects as `io` files: their methods, and the readers that can wrap them."""
+"""Open objects as `io` files: their methods, and Python's readers on top of them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def store() -> S3Crypt:
-    """Return a store of short frames."""
+    """Return a store that writes short frames."""
     return short_frames()
 
 
 @pytest.fixture
 def uri(store: S3Crypt, bucket: str) -> str:
-    """Put an object of many short frames."""
+    """Put an object of many short frames. Return its URI."""
     return put_short_frames(store, bucket)
 
 
@@ -44,7 +44,7 @@ def _lines(size: int) -> bytes:
 
 
 def _step(file: Any, model: io.BytesIO, chance: random.Random, size: int) -> None:
-    """Do one step with both files, and compare the results."""
+    """Make the same random call on the object and on the model, and compare the results."""
     count = chance.choice((0, 1, 100, FRAME, chance.randint(0, 5 * FRAME)))
     match chance.choice(("read", "read1", "readinto", "readline", "limit", "seek", "by", "peek")):
         case "read":
@@ -77,7 +77,7 @@ def _step(file: Any, model: io.BytesIO, chance: random.Random, size: int) -> Non
 
 @pytest.mark.parametrize("name", MODES)
 def test_a_file_does_as_a_file_in_memory(name: str, bucket: str, key: str) -> None:
-    """Any sequence of reads, lines and seeks returns the same as a file of the plaintext."""
+    """Random reads, lines and seeks return the same as on a file in memory with the plaintext."""
     size = 900_000
     store, uri, chance = (
         connect_shared(make_mode(name, key)),
@@ -100,7 +100,7 @@ def test_a_file_does_as_a_file_in_memory(name: str, bucket: str, key: str) -> No
 
 
 def test_what_a_file_is(store: S3Crypt, uri: str) -> None:
-    """The file is readable, seekable and not writable; `info` describes its object."""
+    """An opened object is readable and seekable, not writable, and `info` describes it."""
     with store.open(uri, "rb") as file:
         assert isinstance(file, io.BufferedReader)
         assert (file.readable(), file.seekable(), file.writable()) == (True, True, False)
@@ -120,7 +120,7 @@ def test_what_a_file_is(store: S3Crypt, uri: str) -> None:
 
 
 def test_it_ends(store: S3Crypt, uri: str) -> None:
-    """Reads at the end and after it return nothing, and a seek back works."""
+    """Reads at or after the end return no bytes; seeking back and reading still works."""
     with store.open(uri) as file:
         for place in (SIZE, SIZE + 1, SIZE + 10 * FRAME, 2**62):
             assert file.seek(place) == place
@@ -134,7 +134,7 @@ def test_it_ends(store: S3Crypt, uri: str) -> None:
 
 
 def test_what_a_seek_refuses(store: S3Crypt, uri: str) -> None:
-    """A seek before the beginning is refused, and the position stays."""
+    """A seek before the beginning, or from an unknown place, is refused and moves nothing."""
     with store.open(uri) as file:
         file.seek(5)
         for offset, whence in ((-1, 0), (-6, 1), (-SIZE - 1, 2), (0, 9)):
@@ -145,7 +145,7 @@ def test_what_a_seek_refuses(store: S3Crypt, uri: str) -> None:
 
 
 def test_a_closed_file_does_nothing(store: S3Crypt, uri: str) -> None:
-    """A closed file raises ValueError, as every Python file does; closing it again is allowed."""
+    """All methods of a closed file raise ValueError, except a further close."""
     with store.open(uri) as file:
         file.read(1)
     assert file.closed
@@ -169,7 +169,7 @@ def test_a_closed_file_does_nothing(store: S3Crypt, uri: str) -> None:
 
 
 def test_it_is_not_pickled(store: S3Crypt, uri: str) -> None:
-    """A file cannot be pickled, because it holds a connection and a key."""
+    """An open object cannot be pickled, because it holds a connection and a key."""
     with store.open(uri) as file, pytest.raises(TypeError, match="pickle"):
         pickle.dumps(file)
 
@@ -178,19 +178,19 @@ def test_it_is_not_pickled(store: S3Crypt, uri: str) -> None:
 def test_other_ways_to_open_are_refused(
     how: Any, store: S3Crypt, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Unsupported modes are refused before any request, with a hint that lists supported modes."""
+    """An unsupported mode string of `open` is refused before any request."""
     with pytest.raises(ConfigError, match="opened"):
         store.open(f"s3://{bucket}/x", how)
     assert requests_log.list() == []
 
 
 def test_a_file_not_closed_is_no_fault(store: S3Crypt, uri: str) -> None:
-    """A file that is never closed causes no warning, because it holds only memory."""
+    """An open object that is dropped without a close causes no warning."""
     assert store.open(uri).read(3) == payload(SIZE)[:3]
 
 
 def test_text_on_top(bucket: str) -> None:
-    """A text wrapper decodes characters that lie across two frames."""
+    """A TextIOWrapper around an object decodes characters that lie across two frames."""
     text = "äöü€𝄞\n" * 5000
     store, uri = connect_shared(ClientSide(aes(), frame_length=FRAME)), f"s3://{bucket}/x"
     store.put(text.encode(), uri)
@@ -204,7 +204,7 @@ def test_text_on_top(bucket: str) -> None:
 
 
 def test_csv_on_top(bucket: str) -> None:
-    """A CSV reader returns the written rows."""
+    """A CSV reader on an object returns the rows that were written."""
     rows = [[str(number), "a,b", "two\nlines"] for number in range(2000)]
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
@@ -216,7 +216,7 @@ def test_csv_on_top(bucket: str) -> None:
 
 @pytest.mark.parametrize("name", MODES)
 def test_an_archive_on_top(name: str, bucket: str, key: str) -> None:
-    """Archive members are found from the end (ZIP) and from the beginning (tar)."""
+    """ZIP and tar archives are read from an object: ZIP from its end, tar from its beginning."""
     members = {f"m{number}": payload(number * 1000) for number in range(20)}
     store = connect_shared(make_mode(name, key))
     packed = io.BytesIO()
@@ -240,7 +240,7 @@ def test_an_archive_on_top(name: str, bucket: str, key: str) -> None:
 
 
 def test_compressed_on_top(bucket: str) -> None:
-    """A gzip file of many frames is decompressed."""
+    """A gzip file that is stored as an object of many frames is decompressed."""
     store, uri = connect_shared(ClientSide(aes(), frame_length=FRAME)), f"s3://{bucket}/x"
     store.put(gzip.compress(payload(700_000)), uri)
     with store.open(uri) as file, gzip.open(file) as plain:

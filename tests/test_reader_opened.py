@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which objects can be opened, and reads of objects replaced or deleted while open."""
+"""Which objects `open` accepts, and reads of an object that is replaced or deleted meanwhile."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def store() -> S3Crypt:
-    """Return a store of short frames."""
+    """Return a store that writes short frames."""
     return short_frames()
 
 
 @pytest.fixture
 def uri(store: S3Crypt, bucket: str) -> str:
-    """Put an object of many short frames."""
+    """Put an object of many short frames. Return its URI."""
     return put_short_frames(store, bucket)
 
 
@@ -48,7 +48,7 @@ def uri(store: S3Crypt, bucket: str) -> str:
 
 
 def test_a_signed_object_is_opened_where_its_signature_may_be_left_out(bucket: str) -> None:
-    """Ranges are verified frame by frame; the signature covers all frames together."""
+    """A signed object opens only with `allow_unverified_signature`: ranges verify frames alone."""
     store, uri = (
         connect_shared(ClientSide(aes(), signed=True, frame_length=FRAME)),
         f"s3://{bucket}/x",
@@ -81,7 +81,7 @@ def test_a_signed_object_is_opened_where_its_signature_may_be_left_out(bucket: s
 def test_another_mode_than_demanded_is_refused(
     put: str, read: str | None, error: Any, bucket: str, key: str
 ) -> None:
-    """`open` demands the mode as `get` does: it never returns ciphertext or another mode's data."""
+    """`open` and `get` refuse an object that is not in the store's mode."""
     uri = f"s3://{bucket}/x"
     connect_shared(make_mode(put, key)).put(payload(SIZE), uri)
     store = connect_shared(make_mode(read, key) if read else None)
@@ -93,7 +93,7 @@ def test_another_mode_than_demanded_is_refused(
 
 @pytest.mark.parametrize("name", ["sse-s3", "sse-kms", "dsse-kms"])
 def test_what_s3_decrypts_is_opened_without_a_mode(name: str, bucket: str, key: str) -> None:
-    """A store without a mode opens any object that S3 decrypts."""
+    """A store without a mode opens any object that S3 itself decrypts."""
     uri = f"s3://{bucket}/x"
     connect_shared(make_mode(name, key)).put(payload(SIZE), uri)
     with connect_shared().open(uri) as file:
@@ -102,13 +102,13 @@ def test_what_s3_decrypts_is_opened_without_a_mode(name: str, bucket: str, key: 
 
 
 def test_a_mode_may_be_given_to_open(uri: str) -> None:
-    """A mode given to `open` replaces the store's mode."""
+    """A mode that is given to `open` is used instead of the store's mode."""
     with connect_shared(SSES3()).open(uri, mode=ClientSide(aes())) as file:
         assert file.read() == payload(SIZE)
 
 
 def test_another_key_opens_nothing(uri: str) -> None:
-    """A wrong key is refused, client-side and for SSE-C."""
+    """`open` with a wrong key fails, for client-side keys and for SSE-C."""
     with pytest.raises((IntegrityError, KeyUnavailableError, PolicyError), match=uri):
         connect_shared(ClientSide(aes("two"))).open(uri)
     store = connect_shared(SSEC(CUSTOMER_KEY))
@@ -121,7 +121,7 @@ def test_another_key_opens_nothing(uri: str) -> None:
 def test_an_object_moved_is_opened_by_the_name_it_had(
     store: S3Crypt, uri: str, bucket: str, s3: Any
 ) -> None:
-    """An object moved by S3 has its old name bound to it, and opens with `written_as`."""
+    """An object that S3 copied to a new name opens only with its old name as `written_as`."""
     assert uri == f"s3://{bucket}/x"
     s3.copy_object(Bucket=bucket, Key="moved", CopySource={"Bucket": bucket, "Key": "x"})
     moved = f"s3://{bucket}/moved"
@@ -132,7 +132,7 @@ def test_an_object_moved_is_opened_by_the_name_it_had(
 
 
 def test_a_context_is_held_to(bucket: str) -> None:
-    """The reader's encryption context must equal the writer's."""
+    """`open` fails if the encryption context is not the one of the put."""
     uri = f"s3://{bucket}/x"
     connect_shared(ClientSide(aes(), context={"a": "b"})).put(payload(SIZE), uri)
     with pytest.raises(IntegrityError, match=uri):
@@ -145,7 +145,7 @@ def test_a_context_is_held_to(bucket: str) -> None:
 def test_what_is_not_there_is_not_opened(
     missing: str, store: S3Crypt, uri: str, bucket: str
 ) -> None:
-    """`open` raises the error, which is also a FileNotFoundError unless the bucket is missing."""
+    """`open` of a missing object or version raises FileNotFoundError; a missing bucket does not."""
     where = f"s3://{bucket}-not/x" if missing == "bucket" else f"{uri}-not"
     version = "0" * 32 if missing == "version" else None
     with pytest.raises(StorageError) as caught:
@@ -155,7 +155,7 @@ def test_what_is_not_there_is_not_opened(
 
 @pytest.mark.parametrize("name", ["sse-kms", "client-header", "client-metadata"])
 def test_a_disabled_key_is_told_at_open(name: str, bucket: str, kms_key: str, kms: Any) -> None:
-    """A disabled key is reported by `open`, before any read."""
+    """If the KMS key is disabled, `open` itself fails, before any read."""
     store, uri = connect_shared(make_mode(name, kms_key)), f"s3://{bucket}/x"
     store.put(payload(SIZE), uri)
     kms.disable_key(KeyId=kms_key)
@@ -168,7 +168,7 @@ def test_a_disabled_key_is_told_at_open(name: str, bucket: str, kms_key: str, km
 
 @pytest.mark.parametrize("name", MODES)
 def test_an_object_replaced_while_open_is_a_conflict(name: str, bucket: str, key: str) -> None:
-    """Bytes fetched before the replacement may be returned; later bytes raise a conflict."""
+    """If the object is replaced while it is open, reads of bytes not yet fetched are conflicts."""
     size = 40 * DEFAULT_FRAME
     store, uri = connect_shared(make_mode(name, key)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -188,7 +188,7 @@ def test_an_object_replaced_while_open_is_a_conflict(name: str, bucket: str, key
 @pytest.mark.parametrize("name", MODES)
 @pytest.mark.parametrize("then", ["replaced", "deleted"])
 def test_a_version_is_read_on(name: str, then: str, versioned_bucket: str, key: str) -> None:
-    """With versioning, an object that was replaced while open is read to the end of its version."""
+    """In a versioned bucket, an open object is read to its end even if replaced or deleted."""
     size = 10 * DEFAULT_FRAME
     store, uri = connect_shared(make_mode(name, key)), f"s3://{versioned_bucket}/x"
     store.put(payload(size), uri)
@@ -206,7 +206,7 @@ def test_a_version_is_read_on(name: str, then: str, versioned_bucket: str, key: 
 
 @pytest.mark.parametrize("name", ["sse-s3", "sse-c", "client-header"])
 def test_an_object_deleted_while_open(name: str, bucket: str, key: str) -> None:
-    """The error names the object and says that it was deleted."""
+    """If the object is deleted while it is open, the next read fails with the object's name."""
     size = 10 * DEFAULT_FRAME
     store, uri = connect_shared(make_mode(name, key)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -235,7 +235,7 @@ def test_an_old_version_is_opened_by_its_id(versioned_bucket: str) -> None:
 def test_an_object_replaced_between_two_requests(
     late: int, uri: str, sandbox: Running, session: Any
 ) -> None:
-    """A replacement during `open` or before the first read is a conflict, never mixed bytes."""
+    """A replacement between two requests of `open` and the first read is a conflict."""
     mode, asked = ClientSide(aes(), frame_length=FRAME), []
 
     def replace(request: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -246,7 +246,8 @@ def test_an_object_replaced_between_two_requests(
 
     def read(store: S3Crypt) -> None:
         with store.open(uri) as file:
-            # Neither the first request nor the request for the last frame fetched this place.
+            # This place is not among the bytes that the first request or the request for the end
+            # fetched.
             file.seek(SIZE - 25 * FRAME)
             file.read(9)
 
@@ -260,7 +261,7 @@ def test_an_object_replaced_between_two_requests(
 def test_a_connection_that_breaks_is_taken_up_again(
     uri: str, sandbox: Running, session: Any
 ) -> None:
-    """Each reply is cut short once, and the bytes read are still complete and correct."""
+    """If each reply breaks off once, all bytes are read correctly by further requests."""
     whole: set[str] = set()
 
     def cut(request: Asked, forward: Callable[[], Answer]) -> Answer:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that fork or exit while an object is open and being read ahead."""
+"""Processes that fork or exit while an object is open or is read ahead."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ assert file.read(9) == bytes(9)
 
 
 def test_a_file_is_not_read_over_a_fork(bucket: str) -> None:
-    """A read in the forked child raises an error; the parent continues to read."""
+    """After a fork, a read in the child is an error, and the parent reads on."""
     root = str(Path(s3crypt.__file__).resolve().parents[1])
     done = subprocess.run(
         [sys.executable, "-c", _FORKED, bucket],
@@ -104,7 +104,7 @@ if how == "close":
 def _stalled(
     sandbox: Running, session: Any, bucket: str, script: str, how: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a script that reads an object while the replies to its read-ahead are held back."""
+    """Run a script that reads an object, while a relay holds back replies to its read-ahead."""
     uri, far = f"s3://{bucket}/x", Far()
     mode = ClientSide(AESKeyring("tests", "one", bytes(32)))
     root = str(Path(s3crypt.__file__).resolve().parents[1])
@@ -157,7 +157,7 @@ os._exit(0 if code == 7 else 100 + abs(code))
 
 @pytest.mark.parametrize("how", ["read", "read_ranges", "close", "drop"])
 def test_a_fork_while_a_thread_reads(how: str, sandbox: Running, session: Any, bucket: str) -> None:
-    """The child does not have the parent's reading thread, and does not wait for its locks."""
+    """If a thread reads during a fork, the child does not hang on the thread's locks."""
     done = _stalled(sandbox, session, bucket, _FORKED_READING, how)
     assert done.returncode == 0, done.stderr.decode()
 
@@ -166,6 +166,6 @@ def test_a_fork_while_a_thread_reads(how: str, sandbox: Running, session: Any, b
 def test_a_process_does_not_wait_for_what_it_reads_ahead(
     how: str, sandbox: Running, session: Any, bucket: str
 ) -> None:
-    """The process exits although a read-ahead request never ends."""
+    """A process exits at once, even if its read-ahead never gets a reply."""
     done = _stalled(sandbox, session, bucket, _EXIT, how)
     assert done.returncode == 0, done.stderr.decode()

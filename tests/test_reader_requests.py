@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How few requests open objects make, how few bytes they fetch, and how much is cached."""
+"""How few requests an open object makes, how few bytes it fetches, and what it caches."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def store() -> S3Crypt:
-    """Return a store of short frames."""
+    """Return a store that writes short frames."""
     return short_frames()
 
 
 @pytest.fixture
 def uri(store: S3Crypt, bucket: str) -> str:
-    """Put an object of many short frames."""
+    """Put an object of many short frames. Return its URI."""
     return put_short_frames(store, bucket)
 
 
@@ -52,7 +52,7 @@ def uri(store: S3Crypt, bucket: str) -> str:
 def test_a_small_object_is_one_request(
     name: str, size: int, bucket: str, key: str, requests_log: RequestsLog
 ) -> None:
-    """A small object takes one request, however often it is read and sought in."""
+    """A small object is fetched by one request, even if it is read several times."""
     store, uri = connect_shared(make_mode(name, key)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
     requests_log.clear()
@@ -61,7 +61,8 @@ def test_a_small_object_is_one_request(
         file.seek(0)
         assert file.read_ranges([(0, None), (-5, None)]) == [payload(size), payload(size)[-5:]]
         assert file.size == size
-    # An empty object has no first byte, so that S3 refuses the first request's range.
+    # The first request asks for a range. An empty object has no byte, so S3 refuses this range, and
+    # a second request follows.
     assert len(gets_of(requests_log)) == (2 if size == 0 and not name.startswith("client") else 1)
     assert decrypts_of(requests_log) == name.startswith("client")
 
@@ -70,7 +71,7 @@ def test_a_small_object_is_one_request(
 def test_a_small_read_of_a_large_object(
     name: str, bucket: str, key: str, requests_log: RequestsLog
 ) -> None:
-    """A small read fetches the header, the end and the frame needed, with one call to KMS."""
+    """A small read of a large object fetches the header, the end and one frame."""
     size = 20 * DEFAULT_FRAME
     store, uri = connect_shared(make_mode(name, key)), f"s3://{bucket}/x"
     stored_size = store.put(payload(size), uri).stored_size
@@ -94,7 +95,7 @@ def test_a_small_read_of_a_large_object(
 def test_without_the_length_there_is_one_request_less(
     bucket: str, requests_log: RequestsLog
 ) -> None:
-    """The end is not fetched until the size is requested."""
+    """With allow_unverified_length, the end is fetched only when the size is needed."""
     size = 20 * DEFAULT_FRAME
     store, uri = connect_shared(ClientSide(aes())), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -112,7 +113,7 @@ def test_without_the_length_there_is_one_request_less(
 def test_every_later_get_is_pinned(
     name: str, bucket: str, key: str, s3: Any, requests_log: RequestsLog, *, versioned: bool
 ) -> None:
-    """Each later GET is bound to the ETag of the first, and to its version if there is one."""
+    """Each later GET names the ETag of the first reply, and its version if there is one."""
     if versioned:
         s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     size = 8 * DEFAULT_FRAME
@@ -137,7 +138,7 @@ def test_every_later_get_is_pinned(
 
 @pytest.mark.parametrize("mode", [SSES3(), ClientSide(aes())], ids=["sse-s3", "client"])
 def test_neighbours_come_by_one_request(mode: Any, bucket: str, requests_log: RequestsLog) -> None:
-    """Adjacent frames are fetched in one request, for one read as for several ranges."""
+    """Adjacent frames are fetched by one request, for one read and for several ranges."""
     size = 24 * DEFAULT_FRAME
     store, uri = connect_shared(mode), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -157,7 +158,7 @@ def test_neighbours_come_by_one_request(mode: Any, bucket: str, requests_log: Re
 
 
 def test_far_ranges_come_by_requests_of_their_own(bucket: str, requests_log: RequestsLog) -> None:
-    """Bytes between distant ranges are not fetched, and a repeated range is fetched once."""
+    """Distant ranges are fetched by separate requests; a range that is given twice only once."""
     size = 24 * DEFAULT_FRAME
     store, uri = connect_shared(ClientSide(aes())), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -171,7 +172,7 @@ def test_far_ranges_come_by_requests_of_their_own(bucket: str, requests_log: Req
 def test_what_is_kept_is_not_fetched_again(
     store: S3Crypt, uri: str, requests_log: RequestsLog
 ) -> None:
-    """Reads within the cache make no request, forwards and backwards."""
+    """Reading bytes that are in the cache makes no request."""
     with store.open(uri) as file:
         file.read()
         requests_log.clear()
@@ -183,7 +184,7 @@ def test_what_is_kept_is_not_fetched_again(
 
 
 def test_what_is_kept_is_bounded(bucket: str, requests_log: RequestsLog) -> None:
-    """Frames not used for long are evicted and fetched again; recently used frames are not."""
+    """The cache is limited: it drops the frames that were not used for the longest time."""
     size = 20 * DEFAULT_FRAME
     store, uri = connect_shared(ClientSide(aes())), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -206,7 +207,7 @@ def test_what_is_kept_is_bounded(bucket: str, requests_log: RequestsLog) -> None
 def test_reading_on_takes_few_requests(
     name: str, step: int, bucket: str, key: str, requests_log: RequestsLog
 ) -> None:
-    """Many frames are fetched by one request, and only the first and last bytes twice."""
+    """Reading an object in order takes few requests, and fetches few bytes twice."""
     size = 32 * DEFAULT_FRAME
     store, uri = connect_shared(make_mode(name, key)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -223,7 +224,7 @@ def test_reading_on_takes_few_requests(
 
 
 def test_reading_backwards_reads_nothing_ahead(bucket: str, requests_log: RequestsLog) -> None:
-    """Reads backwards and jumps fetch only the frames needed; read-ahead needs reads in order."""
+    """Reading backwards or by jumps fetches only the frames needed, without read-ahead."""
     size = 32 * DEFAULT_FRAME
     store, uri = connect_shared(ClientSide(aes())), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -245,7 +246,7 @@ def test_reading_backwards_reads_nothing_ahead(bucket: str, requests_log: Reques
 def test_frames_as_long_as_the_cache_come_once(
     frame: int, cache: int, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Read-ahead never evicts the frame that is being read."""
+    """With frames as long as the cache, each frame is fetched once: read-ahead does not drop it."""
     size, mib = 11 * 2**20 + 5, 2**20
     store, uri = connect_shared(ClientSide(aes(), frame_length=frame * mib)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -253,7 +254,8 @@ def test_frames_as_long_as_the_cache_come_once(
     with store.open(uri, cache_length=cache * mib) as file:
         assert b"".join(iter(partial(file.read, 60_000), b"")) == payload(size)
     assert ended("s3crypt-read")
-    # Only the requests for the header and for the end, of two frames at most, may repeat bytes.
+    # Only the requests for the header and for the end may fetch bytes twice. The end is at most two
+    # frames.
     fetched = sum(end - start for start, end in ranges_of(requests_log))
     assert fetched <= size + FIRST + 2**16 + 2 * frame * mib
 
@@ -262,7 +264,7 @@ def test_frames_as_long_as_the_cache_come_once(
 def test_nothing_is_read_ahead_before_the_third_read_in_order(
     mode: Any, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Two adjacent reads may be a jump to a column; from three on, the file is read ahead."""
+    """Read-ahead begins with the third read in order: two may be a jump to a column."""
     size = 24 * DEFAULT_FRAME
     store, uri = connect_shared(mode), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -273,7 +275,7 @@ def test_nothing_is_read_ahead_before_the_third_read_in_order(
             file.seek(4 * DEFAULT_FRAME)
             for _ in range(reads):
                 file.read(DEFAULT_FRAME)
-            # Closing the file cancels read-ahead that has not begun.
+            # The wait is needed: closing the file cancels read-ahead that has not begun.
             wait_for(HANG if reads > 2 else 0.5, lambda: bytes_fetched() > reads * DEFAULT_STRIDE)
         assert ended("s3crypt-read")
         return bytes_fetched()
@@ -291,7 +293,7 @@ def test_nothing_is_read_ahead_before_the_third_read_in_order(
 def test_adjacent_columns_fetch_each_frame_once(
     count: int, frame: int, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """The frame that two adjacent columns share is fetched once."""
+    """If two adjacent columns share a frame, the frame is fetched once."""
     size = 40 * DEFAULT_FRAME
     store, uri = connect_shared(ClientSide(aes(), frame_length=frame)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -311,7 +313,7 @@ def test_adjacent_columns_fetch_each_frame_once(
 def test_columns_here_and_there_bring_little_else(
     how: str, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Reading like a Parquet reader (the end, then columns of row groups) fetches little more."""
+    """Reading an object as a Parquet reader does fetches little more than the columns."""
     size, column, frame = 20 * 2**20, 1_000_003, 2**14
     store, uri = connect_shared(ClientSide(aes(), frame_length=frame)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -337,7 +339,7 @@ def test_columns_here_and_there_bring_little_else(
 def test_without_a_mode_a_small_plain_object_is_one_request(
     bucket: str, requests_log: RequestsLog
 ) -> None:
-    """The first bytes show that the object is plain, and are then used for the read."""
+    """Without a mode, one request finds that a small object is plain, and also reads it."""
     uri, text = f"s3://{bucket}/x", b"a line of text\n" * 4000
     connect_shared(SSES3()).put(text, uri)
     requests_log.clear()
@@ -350,10 +352,10 @@ def test_without_a_mode_a_small_plain_object_is_one_request(
 def test_of_a_plain_object_nothing_is_fetched_in_vain(
     mode: Any, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """The first request's bytes are used by the first read; no byte is fetched twice."""
+    """Of a plain object no byte is fetched twice: the first read uses the first request's bytes."""
     uri, size = f"s3://{bucket}/x", 5 * 2**20
-    # The content has a known type: for unknown bytes, a reader without a mode also looks for an
-    # instruction file.
+    # The content begins like a PNG file. For content of no known type, a reader without a mode
+    # would also look for an instruction file.
     content = b"\x89PNG\r\n\x1a\n" + payload(size - 8)
     connect_shared(SSES3()).put(content, uri)
     requests_log.clear()

@@ -13,7 +13,7 @@ from s3crypt.objects import spans
 
 
 class _Counted:
-    """Plaintext of zeros that counts its requests."""
+    """A plaintext of zeros that counts the requests for it."""
 
     is_far = False
 
@@ -24,7 +24,7 @@ class _Counted:
         self.length = 0
 
     def fetch(self, start: int, end: int, sink: Any, buffers: Any) -> None:
-        """Yield zeros, in pieces as long as real pieces."""
+        """Yield zeros in pieces of the length that real pieces have."""
         self.fetched += 1
         self.length += end - start
         for place in range(start, end, 2**19):
@@ -33,11 +33,11 @@ class _Counted:
                 sink.take(place, memoryview(bytes(length)))
 
     def fetch_tail(self, length: int, sink: Any, buffers: Any) -> None:
-        """Return nothing."""
+        """Return no bytes: these tests read no end."""
 
 
 def _work(count: int, block: int, apart: int, *, far: bool) -> tuple[int, int]:
-    """Return the numbers of requests and of Python function calls for this many ranges."""
+    """Read `count` ranges. Return the numbers of requests and of Python function calls."""
     plaintext = _Counted(count * apart, block)
     plaintext.is_far = far
     cache = spans.PlaintextCache(plaintext, name="x", limit=2**20, workers=1)
@@ -66,16 +66,19 @@ def _work(count: int, block: int, apart: int, *, far: bool) -> tuple[int, int]:
     ("block", "apart"), [(128, 1024), (4096, 256), (4096, 1024)], ids=["far", "near", "same"]
 )
 def test_very_many_ranges_are_little_work_each(block: int, apart: int, *, far: bool) -> None:
-    """Work per range does not grow with their number; quadratic work would take minutes."""
+    """The work for one range does not grow with the number of ranges.
+
+    Quadratic work would take minutes.
+    """
     count = 16_000
     requests, calls = _work(count, block, apart, far=far)
     assert requests <= (count if apart > block else 20)
-    # Each range may look at each of the 32 runs of its section.
+    # 250 calls per range are enough, although each range may look at the 32 runs of its section.
     assert calls < count * 250
 
 
 def test_the_sections_of_very_many_ranges_have_few_members() -> None:
-    """A range belongs only to the sections that contain bytes of it."""
+    """Each range belongs only to the sections that contain bytes of it."""
     cache = spans.PlaintextCache(_Counted(2**36, 4096), name="x", limit=0, workers=4)
     one = [spans._Wanted(n * 2**20, n * 2**20 + 10, memoryview(b"")) for n in range(16_000)]
     assert sum(len(section.members) for section in cache._sections(one)) == 16_000

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open objects that were tampered with: each byte that is read is from a verified frame."""
+"""Open objects that were tampered with: every byte returned is from a verified frame."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def store() -> S3Crypt:
-    """Return a store of short frames."""
+    """Return a store that writes short frames."""
     return short_frames()
 
 
 @pytest.fixture
 def uri(store: S3Crypt, bucket: str) -> str:
-    """Put an object of many short frames."""
+    """Put an object of many short frames. Return its URI."""
     return put_short_frames(store, bucket)
 
 
 def _frame(index: int) -> slice:
-    """Return where a frame's plaintext is; the first frame is 0."""
+    """Return the range of a frame in the plaintext. The first frame has the index 0."""
     return slice(index * FRAME, min((index + 1) * FRAME, SIZE))
 
 
@@ -41,25 +41,26 @@ def _header_length(body: bytes) -> int:
 
 
 def _offset(body: bytes, index: int) -> int:
-    """Return where a frame begins in the stored body."""
+    """Return the offset of a frame in the stored body."""
     return _header_length(body) + index * STRIDE
 
 
 def _flip(s3: Any, uri: str, index: int, at: int = 1000) -> None:
-    """Flip a bit of a frame's ciphertext."""
+    """Flip one bit in the ciphertext of a frame, `at` bytes after its beginning."""
     bucket, _, name = uri.removeprefix("s3://").partition("/")
     body = bytearray(stored(s3, bucket, name))
     body[_offset(bytes(body), index) + 16 + at] ^= 1
     rewrite(s3, bucket, name, bytes(body))
 
 
-# Frames in the first request, between, and in the last; another test covers the final frame.
+# Frames in the first request, in the last request, and between them. Another test covers the final
+# frame.
 FLIPPED = (0, 3, 125, 126, 127, 135, 143, 144, FRAMES - 3, FRAMES - 2)
 
 
 @pytest.mark.parametrize("bad", FLIPPED)
 def test_a_flipped_bit_fails_only_its_frame(bad: int, store: S3Crypt, uri: str, s3: Any) -> None:
-    """All other frames are readable, and the changed frame never is, however often it is read."""
+    """Only the frame with the flipped bit cannot be read, however often it is tried."""
     _flip(s3, uri, bad)
     plaintext = payload(SIZE)
     with store.open(uri) as file:
@@ -78,7 +79,7 @@ def test_a_flipped_bit_fails_only_its_frame(bad: int, store: S3Crypt, uri: str, 
 
 @pytest.mark.parametrize("bad", FLIPPED)
 def test_a_flipped_bit_and_read_ranges(bad: int, store: S3Crypt, uri: str, s3: Any) -> None:
-    """A range that touches the changed frame is refused; all other ranges are returned."""
+    """`read_ranges` refuses a range that touches the changed frame, and returns other ranges."""
     _flip(s3, uri, bad)
     plaintext, start, end = payload(SIZE), bad * FRAME, (bad + 1) * FRAME
     with store.open(uri) as file:
@@ -95,10 +96,11 @@ def test_a_flipped_bit_and_read_ranges(bad: int, store: S3Crypt, uri: str, s3: A
 
 @pytest.mark.parametrize("bad", FLIPPED)
 def test_reading_on_goes_up_to_the_flipped_bit(bad: int, store: S3Crypt, uri: str, s3: Any) -> None:
-    """All bytes before the changed frame are returned, for any read length, despite read-ahead."""
+    """Reading in order returns every byte before the changed frame, then fails."""
     _flip(s3, uri, bad)
     for step in (1, 7, 100, FRAME - 1, FRAME, FRAME + 1, 10 * FRAME):
-        # Large steps start at the beginning, small steps shortly before the changed frame.
+        # Large steps start at the beginning. Small steps would take long, so they start just before
+        # the changed frame.
         start = 0 if step > 99 else max(0, bad * FRAME - 300)
         with store.open(uri) as file:
             file.seek(start)
@@ -134,7 +136,7 @@ def test_exact_reads_go_up_to_the_flipped_bit(
 
 @pytest.mark.parametrize("bad", [1, 130, FRAMES - 2])
 def test_no_byte_is_skipped_after_a_failure(bad: int, store: S3Crypt, uri: str, s3: Any) -> None:
-    """After an error the position is right, and the next read is correct or fails again."""
+    """After a failed read, the position is right: the next read fails again or is correct."""
     _flip(s3, uri, bad)
     with store.open(uri) as file:
         for count in (1, 300, FRAME, 3 * FRAME, SIZE, -1):
@@ -169,7 +171,10 @@ def test_lines_go_up_to_the_flipped_bit(bad: int, store: S3Crypt, bucket: str, s
 
 
 def test_a_flipped_bit_of_the_final_frame(store: S3Crypt, uri: str, s3: Any) -> None:
-    """The length cannot be verified, so `open` needs `allow_unverified_length`."""
+    """If the final frame is changed, the length is unproven.
+
+    `open` needs allow_unverified_length.
+    """
     _flip(s3, uri, FRAMES - 1, at=50)
     for _ in range(2):
         with pytest.raises(IntegrityError, match=uri):
@@ -179,7 +184,7 @@ def test_a_flipped_bit_of_the_final_frame(store: S3Crypt, uri: str, s3: Any) -> 
 
 
 def test_a_flipped_bit_of_the_header(store: S3Crypt, uri: str, bucket: str, s3: Any) -> None:
-    """A changed header is refused by `open`, whatever is allowed."""
+    """`open` refuses a changed header, even with allow_unverified_length."""
     body = bytearray(stored(s3, bucket, "x"))
     body[_header_length(bytes(body)) - 1] ^= 1
     rewrite(s3, bucket, "x", bytes(body))
@@ -189,7 +194,7 @@ def test_a_flipped_bit_of_the_header(store: S3Crypt, uri: str, bucket: str, s3: 
 
 
 def _check_unproven(file: Any, frames: int) -> None:
-    """Check a file whose frames are intact but whose length cannot be verified."""
+    """Check that whole frames are returned, and that all reads that need the length fail."""
     plaintext = payload(SIZE)
     for _ in range(2):
         for index in (0, frames - 1, frames // 2):
@@ -212,7 +217,7 @@ def _check_unproven(file: Any, frames: int) -> None:
             with pytest.raises(IntegrityError):
                 deed()
         for place in (frames * FRAME + 1, SIZE, SIZE + FRAME, 2**40):
-            # Returning no bytes here would also be a claim about the length.
+            # An empty result here would claim that the object ends before this place.
             file.seek(place)
             with pytest.raises(IntegrityError):
                 file.read(1)
@@ -222,9 +227,10 @@ def _check_unproven(file: Any, frames: int) -> None:
 def test_a_truncation_on_the_grid(
     frames: int, store: S3Crypt, uri: str, bucket: str, s3: Any
 ) -> None:
-    """A truncation to whole frames is refused by `open`."""
+    """`open` refuses an object that was cut after whole frames."""
     body = stored(s3, bucket, "x")
-    # The last two leave a whole frame as the final one, or cut its last bytes off.
+    # -32 lets the last whole frame have the length of a full final frame. -1000 cuts its last bytes
+    # off.
     for more in (0, 1, 100, FRAME, -32, -1000):
         cut = body[: _offset(body, frames) + 40 + more]
         rewrite(s3, bucket, "x", cut[:-1] if cut == body else cut)
@@ -237,7 +243,7 @@ def test_a_truncation_on_the_grid(
 
 @pytest.mark.parametrize("frames", [1, 2, FRAMES])
 def test_an_object_of_whole_frames(frames: int, store: S3Crypt, bucket: str, s3: Any) -> None:
-    """The empty final frame proves the end; an object without it is refused as truncated."""
+    """An object of whole frames ends with an empty final frame; without it, `open` refuses it."""
     uri, data = f"s3://{bucket}/whole", payload(SIZE)[: frames * FRAME - FRAME] + payload(FRAME)
     size = len(data)
     store.put(data, uri)
@@ -261,7 +267,7 @@ def test_an_object_of_whole_frames(frames: int, store: S3Crypt, bucket: str, s3:
 
 
 def _cuts(body: bytes) -> Iterator[bytes]:
-    """Yield truncations inside frames and inside the header."""
+    """Yield the body, cut inside a frame or inside the header."""
     header = _header_length(body)
     for index in (0, 1, 20, FRAMES - 1):
         for more in (9, 20, 39):
@@ -271,7 +277,7 @@ def _cuts(body: bytes) -> Iterator[bytes]:
 
 
 def test_a_truncation_elsewhere(store: S3Crypt, uri: str, bucket: str, s3: Any) -> None:
-    """Any other truncation is refused by `open`, whatever is allowed; an empty body too."""
+    """`open` refuses an object that was cut inside a frame or the header, and an empty object."""
     for cut in _cuts(stored(s3, bucket, "x")):
         rewrite(s3, bucket, "x", cut)
         for unproven in (False, True):
@@ -284,14 +290,14 @@ def test_a_truncation_elsewhere(store: S3Crypt, uri: str, bucket: str, s3: Any) 
 
 @pytest.mark.parametrize("trailer", [1, 100, 105, STRIDE - 1, STRIDE, STRIDE + 100])
 def test_bytes_behind_the_end(trailer: int, store: S3Crypt, uri: str, bucket: str, s3: Any) -> None:
-    """Bytes after the end are refused by `open`."""
+    """`open` refuses an object with more bytes after its end."""
     rewrite(s3, bucket, "x", stored(s3, bucket, "x") + bytes(trailer))
     with pytest.raises(IntegrityError, match=uri):
         store.open(uri)
 
 
 def test_an_object_twice(store: S3Crypt, uri: str, bucket: str, s3: Any) -> None:
-    """A message followed by itself is refused."""
+    """`open` refuses an object that contains its message twice."""
     rewrite(s3, bucket, "x", stored(s3, bucket, "x") * 2)
     with pytest.raises(IntegrityError, match=uri):
         store.open(uri)
@@ -301,7 +307,7 @@ def test_an_object_twice(store: S3Crypt, uri: str, bucket: str, s3: Any) -> None
 def test_frames_in_another_order(
     one: int, two: int, store: S3Crypt, uri: str, bucket: str, s3: Any
 ) -> None:
-    """Each of two swapped frames is refused, and so is a frame copied over another."""
+    """If two frames are swapped or one is copied over another, the moved frames are refused."""
     body = stored(s3, bucket, "x")
     first, second = (body[_offset(body, i) : _offset(body, i + 1)] for i in (one, two))
     swapped = bytearray(body)
@@ -320,7 +326,7 @@ def test_frames_in_another_order(
 
 
 def test_a_frame_of_another_object(store: S3Crypt, uri: str, bucket: str, s3: Any) -> None:
-    """A frame of another object is refused, even with the same key, name, length and place."""
+    """A frame of another message is refused, even with the same key, name, length and place."""
     body = stored(s3, bucket, "x")
     store.put(payload(SIZE), uri)
     other = bytearray(stored(s3, bucket, "x"))
@@ -335,7 +341,7 @@ def test_a_frame_of_another_object(store: S3Crypt, uri: str, bucket: str, s3: An
 
 
 def test_a_final_frame_of_another_object(store: S3Crypt, uri: str, bucket: str, s3: Any) -> None:
-    """Another object's final frame is refused: it proves that object's length."""
+    """`open` refuses the final frame of another message: it proves the other message's length."""
     body = stored(s3, bucket, "x")
     store.put(payload(SIZE), uri)
     other = stored(s3, bucket, "x")
@@ -348,7 +354,7 @@ def test_a_final_frame_of_another_object(store: S3Crypt, uri: str, bucket: str, 
 def test_every_bit_of_a_small_object_matters(
     size: int, store: S3Crypt, bucket: str, s3: Any
 ) -> None:
-    """A flipped bit anywhere is refused, by `open` or by the read of its frame."""
+    """Any flipped bit of a small object is detected, by `open` or by the read."""
     uri = f"s3://{bucket}/small"
     store.put(payload(size), uri)
     body = stored(s3, bucket, "small")
@@ -357,7 +363,8 @@ def test_every_bit_of_a_small_object_matters(
         changed = bytearray(body)
         changed[position] ^= 1 << chance.randrange(8)
         rewrite(s3, bucket, "small", bytes(changed))
-        # A flipped bit in the wrapping key's name makes the message one of another key.
+        # A flipped bit in the wrapping key's name makes it a message under another key, so its
+        # error is right too.
         errors = (IntegrityError, FormatError, PolicyError, KeyUnavailableError)
         with pytest.raises(errors), store.open(uri) as file:
             file.read()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Threads that read and close one open object, near and far from the server, and interrupts."""
+"""Threads that read and close one open object, near to and far from the server; interrupts."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def store() -> S3Crypt:
-    """Return a store of short frames."""
+    """Return a store that writes short frames."""
     return short_frames()
 
 
 @pytest.fixture
 def uri(store: S3Crypt, bucket: str) -> str:
-    """Put an object of many short frames."""
+    """Put an object of many short frames. Return its URI."""
     return put_short_frames(store, bucket)
 
 
@@ -63,7 +63,7 @@ def uri(store: S3Crypt, bucket: str) -> str:
 def test_threads_share_a_file(
     name: str, cache_length: int, bucket: str, key: str, requests_log: RequestsLog
 ) -> None:
-    """Threads read their ranges with one data key, while the file is also read in order."""
+    """Several threads read ranges of one file while it is read in order, with one data key."""
     size = 12 * DEFAULT_FRAME
     store, uri = connect_shared(make_mode(name, key)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -94,7 +94,7 @@ def test_threads_share_a_file(
 
 
 def test_ranges_of_a_signed_object_side_by_side(bucket: str) -> None:
-    """Ranges must not disturb the signature's check, which needs the frames in order."""
+    """Parallel ranges of a signed object are correct; its signature needs the frames in order."""
     size = 24 * DEFAULT_FRAME
     store, uri = connect_shared(ClientSide(aes(), signed=True)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
@@ -106,7 +106,7 @@ def test_ranges_of_a_signed_object_side_by_side(bucket: str) -> None:
 
 @pytest.mark.parametrize("step", [1000, 5000, 100_000, SIZE + 1])
 def test_threads_that_read_one_file_get_each_byte_once(step: int, store: S3Crypt, uri: str) -> None:
-    """Each byte goes to exactly one thread, with and without the file's buffer."""
+    """If four threads read one file, each byte goes to exactly one thread."""
     found: list[bytes] = []
 
     def read(file: Any) -> None:
@@ -143,7 +143,7 @@ def _read_ranges(file: Any, buffer: bytearray, start: int) -> object:
 
 @pytest.mark.parametrize("read", [_readinto, _read, _read_ranges])
 def test_a_bad_frame_from_far_away(read: Any, sandbox: Running, session: Any, bucket: str) -> None:
-    """A bad frame is an error at once; requests still running then write nothing to the caller."""
+    """A bad frame fails at once; requests that still run do not write into the caller's buffer."""
     mode, uri, size = ClientSide(aes()), f"s3://{bucket}/x", 10 * 2**20
     connect_shared(mode).put(payload(size), uri)
     go, bad, answered = threading.Event(), threading.Event(), []
@@ -186,7 +186,7 @@ def test_a_bad_frame_from_far_away(read: Any, sandbox: Running, session: Any, bu
 def test_a_file_closed_while_it_is_read(
     step: int, workers: int, how: str, sandbox: Running, session: Any, bucket: str
 ) -> None:
-    """A file closed by another thread while requests run: neither thread hangs."""
+    """If another thread closes the file during a read, neither thread hangs."""
     mode, uri, size = ClientSide(aes(), frame_length=2**16), f"s3://{bucket}/x", 8 * 2**20
     connect_shared(mode).put(payload(size), uri)
     far = Far()
@@ -233,7 +233,10 @@ def _ignoring_thread_errors() -> Iterator[None]:
 def test_a_file_closed_while_ranges_are_read(
     workers: int, sandbox: Running, session: Any, bucket: str
 ) -> None:
-    """The ranges are returned or the file is reported as closed; neither call hangs."""
+    """If the file is closed during `read_ranges`, the call returns the ranges or an error.
+
+    Neither the call nor the close hangs.
+    """
     mode, uri, size = ClientSide(aes()), f"s3://{bucket}/x", 8 * 2**20
     connect_shared(mode).put(payload(size), uri)
     wanted = [(n * 2**20 + 5, n * 2**20 + 9) for n in range(1, 7)]
@@ -264,7 +267,7 @@ def test_a_file_closed_while_ranges_are_read(
 
 
 def test_a_file_closed_by_who_gives_the_ranges(bucket: str) -> None:
-    """The file is closed by the iterator of ranges, before the first request: a ValueError."""
+    """If the iterator of ranges closes the file, `read_ranges` raises ValueError."""
     store, uri = connect_shared(ClientSide(aes())), f"s3://{bucket}/x"
     size = 12 * DEFAULT_FRAME
     store.put(payload(size), uri)
@@ -282,7 +285,7 @@ def test_a_file_closed_by_who_gives_the_ranges(bucket: str) -> None:
 
 @pytest.mark.parametrize("how", ["close", "drop"])
 def test_a_file_leaves_no_thread(how: str, bucket: str) -> None:
-    """The read-ahead threads end when the file is closed or dropped."""
+    """No read-ahead thread is left after the file was closed or dropped."""
     store, uri = connect_shared(ClientSide(aes())), f"s3://{bucket}/x"
     store.put(payload(20 * DEFAULT_FRAME), uri)
     held = [store.open(uri)]
@@ -299,7 +302,7 @@ def test_a_file_leaves_no_thread(how: str, bucket: str) -> None:
 
 
 class _Interrupt:
-    """Raises KeyboardInterrupt at the n-th line that this thread runs in the given modules."""
+    """Raises KeyboardInterrupt at the n-th line that this thread executes in the given modules."""
 
     def __init__(self, at: int, *modules: Any) -> None:
         self.at = at
@@ -320,7 +323,7 @@ class _Interrupt:
 
     def _line(self, frame: FrameType, event: str, _: object) -> Any:
         line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip()
-        # A `with` line is traced again when its block ends; Python handles no signal there.
+        # Python traces a `with` line again when its block ends, but handles no signal there.
         if event == "line" and not line.startswith("with "):
             self.count += 1
             if self.count == self.at:
@@ -330,7 +333,8 @@ class _Interrupt:
 
 
 def _read_variously(file: Any) -> None:
-    # After the part that the first request fetches, and before the part with the last frame.
+    # This place is after the bytes that the first request fetches, and before the last frame's
+    # request.
     file.seek(130 * FRAME + 99)
     file.read(1000)
     file.seek(128 * FRAME + 5)
@@ -339,11 +343,12 @@ def _read_variously(file: Any) -> None:
     file.read_ranges([(0, 10), (142 * FRAME, 142 * FRAME + 9), (141 * FRAME, 142 * FRAME)])
 
 
-# Python 3.13 prints an exception raised in a file's finalizer.
+# The warning is expected: an interrupt can hit the file's finalizer, and Python 3.13 prints this
+# exception.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_leaves_the_file_readable(store: S3Crypt, uri: str) -> None:
     """After an interrupt at any line, later reads neither hang nor return wrong bytes."""
-    # The package exports a function of the same name, which hides the module.
+    # `s3crypt.transfer.download` would be the function of this name, not the module.
     download = sys.modules["s3crypt.transfer.download"]
     modules = (reader, spans, ranges, workers, stream, download)
     with store.open(uri, cache_length=20 * FRAME) as file, _Interrupt(0, *modules) as quiet:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records of botocore at DEBUG contain no planted key, data key or token."""
+"""Botocore's log records at DEBUG contain no customer key, data key or session token."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-# Quotes, a backslash and a line break are escaped in a representation.
+# These characters are escaped in a `repr`, so the key has a different text there.
 NASTY = b"'\"\\\n\r\x00"
 OLD_KEY = NASTY + random.Random("old").randbytes(26)
 NEW_KEY = random.Random("new").randbytes(26) + NASTY
@@ -50,14 +50,14 @@ SECRET_KEY = base64.b64encode(random.Random("secret").randbytes(30)).decode()
 
 @dataclass
 class Planted:
-    """A session with planted credentials, and the data keys that KMS receives or returns."""
+    """A session with known credentials, and all secrets that the logs must not contain."""
 
     session: boto3.Session
     secrets: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     @classmethod
     def make(cls) -> Planted:
-        """Return an instance that collects the data keys its KMS clients send and receive."""
+        """Return an instance that also collects the data keys its KMS clients send and receive."""
         session = boto3.Session("AKIAPLANTED", SECRET_KEY, TOKEN)
         planted = cls(session)
         planted.secrets = {
@@ -86,7 +86,7 @@ class Planted:
 
 
 def forms(secret: bytes) -> set[str]:
-    """Return the forms in which a text may contain a secret."""
+    """Return the forms in which a text may contain this secret."""
     encoded = base64.b64encode(secret).decode()
     texts = {
         secret.decode("latin-1"),
@@ -102,13 +102,13 @@ def forms(secret: bytes) -> set[str]:
 
 
 def halves(form: str) -> tuple[str, str]:
-    """Return both halves of a form, to find a secret that was replaced only in part."""
+    """Return both halves of a form, to detect a secret that was replaced only in part."""
     middle = len(form) // 2
     return form[:middle], form[middle:]
 
 
 class Collector(logging.Handler):
-    """Keeps every text that a handler may output for a record."""
+    """A log handler that keeps every text that a handler may output for a record."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Collector(logging.Handler):
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the formatted text, and the raw arguments, which a structured handler would send."""
+        """Keep the formatted text, and the raw message and arguments, which some handlers send."""
         self.formatted.append(self.format(record))
         self.texts.append(f"{self.formatted[-1]}\n{record.msg}\n{record.args!r}")
 
@@ -128,7 +128,7 @@ class Collector(logging.Handler):
 
 @contextmanager
 def logged() -> Iterator[Collector]:
-    """Collect every record of the process, at DEBUG."""
+    """Collect every log record of the process, at DEBUG, during the block."""
     collector, root = Collector(), logging.getLogger()
     before = root.level
     root.addHandler(collector)
@@ -162,7 +162,7 @@ def _ours(logger: logging.Logger) -> list[Any]:
 
 @dataclass(frozen=True)
 class Setting:
-    """The bucket, keys and session that an operation uses."""
+    """The bucket, keys and session that a logged operation uses."""
 
     session: boto3.Session
     uri: str
@@ -179,7 +179,7 @@ class Setting:
 
 
 def put_and_get(setting: Setting, mode: Any, size: int = 1000) -> None:
-    """Run each operation on one object that sends keys."""
+    """Put, read, head, inspect and open one object, in a mode that sends keys."""
     store, body = setting.store(mode), payload(size)
     store.put(body, setting.uri)
     assert store.read(setting.uri) == body
@@ -202,14 +202,14 @@ def sse_c_in_parts(setting: Setting) -> None:
 
 
 def sse_c_refused(setting: Setting) -> None:
-    """Read with the wrong customer key, so that S3 answers with an error."""
+    """Read with the wrong customer key, so S3 replies with an error."""
     setting.store(SSEC(OLD_KEY)).put(b"x", setting.uri)
     with pytest.raises(S3CryptError):
         setting.store(SSEC(NEW_KEY)).read(setting.uri)
 
 
 def sse_c_to_sse_c(setting: Setting) -> None:
-    """Copy in place, from one customer key to another."""
+    """Rotate an object from one customer key to another, by a copy onto itself."""
     setting.store(SSEC(OLD_KEY)).put(b"x", setting.uri)
     setting.store(SSEC(OLD_KEY)).rotate(setting.uri, to=SSEC(NEW_KEY))
 
@@ -226,12 +226,12 @@ def sse_kms(setting: Setting) -> None:
 
 
 def client_side(setting: Setting) -> None:
-    """Have data keys generated and decrypted."""
+    """Put and get client-side: KMS generates and decrypts the data key."""
     put_and_get(setting, ClientSide(setting.keyring()), 3 * FRAME)
 
 
 def client_side_in_metadata(setting: Setting) -> None:
-    """Have object keys generated, and re-encrypted by KMS."""
+    """Put and rotate with the wrapped key in the metadata: KMS generates and re-encrypts it."""
     mode = ClientSide(setting.keyring(), key_location="metadata")
     put_and_get(setting, mode)
     to = ClientSide(setting.keyring(setting.new_key), key_location="metadata")
@@ -239,7 +239,10 @@ def client_side_in_metadata(setting: Setting) -> None:
 
 
 def several_keys(setting: Setting) -> None:
-    """Have a data key encrypted by KMS: the request contains the plaintext key."""
+    """Put under several keys.
+
+    KMS encrypts a data key, so the request contains the plaintext key.
+    """
     local = AESKeyring("tests", "local", random.Random("local").randbytes(32))
     keyring = MultiKeyring(local, setting.keyring(), setting.keyring(setting.new_key))
     setting.store(ClientSide(keyring)).put(b"x", setting.uri)
@@ -247,13 +250,13 @@ def several_keys(setting: Setting) -> None:
 
 
 def caching(setting: Setting) -> None:
-    """Cache data keys."""
+    """Put and get with a CachingKeyring."""
     keyring = CachingKeyring(setting.keyring(), max_age=60)
     put_and_get(setting, ClientSide(keyring, bind_name=False))
 
 
 def discovery(setting: Setting) -> None:
-    """Read with any key of the account."""
+    """Read with a keyring that finds any KMS key of the account."""
     setting.store(ClientSide(setting.keyring())).put(b"x", setting.uri)
     account = setting.kms_key.split(":")[4]
     found = KMSKeyring.discovery(accounts=[account], session=setting.session)
@@ -261,12 +264,12 @@ def discovery(setting: Setting) -> None:
 
 
 def key_manager(setting: Setting) -> None:
-    """Manage keys: the requests are signed with the token."""
+    """Show a key: the request is signed with the session token."""
     KeyManager(session=setting.session).show(setting.kms_key)
 
 
 def someone_elses_boto3(setting: Setting) -> None:
-    """Use the caller's own resources, transfers and KMS clients to send secrets."""
+    """Send secrets with the caller's own resources, transfers and KMS clients."""
     redaction.install()
     bucket, name = setting.uri.removeprefix("s3://").split("/")
     resource = setting.session.resource("s3").Object(bucket, name)
@@ -311,7 +314,7 @@ def planted() -> Planted:
 
 @pytest.fixture
 def setting(planted: Planted, bucket: str, kms_key: str, new_key: str) -> Setting:
-    """Return a bucket, two keys and the planted session."""
+    """Return the setting of an operation: a bucket, two keys and the planted session."""
     return Setting(planted.session, f"s3://{bucket}/object", kms_key, new_key)
 
 
@@ -319,7 +322,7 @@ def setting(planted: Planted, bucket: str, kms_key: str, new_key: str) -> Settin
 def test_no_secret_is_logged(
     operation: Callable[[Setting], None], setting: Setting, planted: Planted
 ) -> None:
-    """No secret is logged, in any encoding or by half; the rest of each record is unchanged."""
+    """No operation logs a secret, in any encoding or by half. Other parts of the records stay."""
     with logged() as records:
         operation(setting)
     assert planted.found_in(records.text) == set()
@@ -333,7 +336,7 @@ def test_no_secret_is_logged(
 def test_without_the_filter_the_same_look_finds_them(
     operation: Callable[[Setting], None], setting: Setting, planted: Planted
 ) -> None:
-    """Control test: without the filter, the operation logs exactly the expected secrets."""
+    """Control test: without the filter, the same search finds exactly the expected secrets."""
     with logged() as records:
         operation(setting)
     assert planted.found_in(records.text) == OPERATIONS[operation]
@@ -372,13 +375,13 @@ SHAPES: dict[str, tuple[object, str]] = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_only_the_value_is_replaced(shape: str) -> None:
-    """Only the secret's value is replaced, in every shape in which it may be logged."""
+    """In each shape of a logged value, only the secret is replaced."""
     argument, expected = SHAPES[shape]
     assert _logged_by("%s", argument) == expected.replace("*", redaction.REDACTED)
 
 
 def test_a_request_is_an_argument() -> None:
-    """A request passed as an argument is redacted: botocore prints its headers."""
+    """If a request is a log argument, its secret headers are replaced."""
     headers: Any = botocore.awsrequest.HeadersDict({HEADER: "AAAA", "Host": "acme"})
     request = botocore.awsrequest.AWSPreparedRequest("PUT", "http://acme/", headers, b"", False)
     text = _logged_by("Sending http request: %s", request)
@@ -387,7 +390,7 @@ def test_a_request_is_an_argument() -> None:
 
 
 def test_a_dictionary_may_be_all_arguments() -> None:
-    """A dictionary may be the only argument: logging looks up the names in it."""
+    """If the only log argument is a dictionary, it may supply the names in the message."""
     assert _logged_by("key %(SSECustomerKey)s of %(Key)s", {"SSECustomerKey": 1, "Key": 2}) == (
         "key 1 of 2"
     )
@@ -395,7 +398,7 @@ def test_a_dictionary_may_be_all_arguments() -> None:
 
 
 class Unreadable:
-    """An argument that cannot be converted to text."""
+    """A log argument that cannot be converted to text."""
 
     def __str__(self) -> str:
         raise RuntimeError("AAAA")
@@ -409,14 +412,14 @@ class Unreadable:
 def test_a_broken_record_neither_raises_nor_shows_its_arguments(
     message: str, arguments: tuple[object, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A record that logging cannot format is replaced, as logging would print its arguments."""
+    """A record that cannot be formatted is replaced: logging would print its arguments."""
     text = _logged_by(message, *arguments)
     assert "no readable message" in text
     assert "AAAA" not in text + capsys.readouterr().err
 
 
 def test_tracebacks_are_redacted() -> None:
-    """A traceback is redacted, because an exception's text may quote a reply."""
+    """Secrets in a traceback are replaced: an exception's text may quote a reply."""
     redaction.install()
     error = ValueError('invalid JSON: {"Plaintext": "AAAA')
     with logged() as records:
@@ -426,14 +429,14 @@ def test_tracebacks_are_redacted() -> None:
 
 
 def test_records_without_secrets_are_left_as_they_are() -> None:
-    """A record without secrets keeps its message and arguments, as structured handlers need."""
+    """A record without secrets keeps its message and its arguments."""
     record = logging.LogRecord("botocore", logging.DEBUG, "", 0, "%s of %s", (1, "b"), None)
     assert redaction.RedactingFilter().filter(record)
     assert (record.msg, record.args) == ("%s of %s", (1, "b"))
 
 
 def test_nothing_is_formatted_below_debug() -> None:
-    """A record below the loggers' level is never formatted."""
+    """If a logger's level is above DEBUG, the filter formats no DEBUG record."""
     redaction.install()
     logger = logging.getLogger("botocore.endpoint")
     assert not logger.isEnabledFor(logging.DEBUG)
@@ -449,7 +452,10 @@ def test_nothing_is_formatted_below_debug() -> None:
 
 
 def test_every_logger_has_the_filter_once() -> None:
-    """Loggers of modules not yet loaded have it too; levels and handlers are not changed."""
+    """Installing the filter several times adds it once, also to loggers that do not exist yet.
+
+    Levels and handlers stay unchanged.
+    """
     names = ["botocore", "botocore.endpoint", "botocore.retries.adaptive", "s3transfer.crt"]
     before = [(logging.getLogger(name).level, logging.getLogger(name).handlers) for name in names]
     for _ in range(3):
@@ -460,7 +466,7 @@ def test_every_logger_has_the_filter_once() -> None:
 
 
 def test_all_that_logs_is_known() -> None:
-    """Each logger that botocore, boto3, s3transfer and urllib3 have created has the filter."""
+    """Every existing logger of botocore, boto3, s3transfer and urllib3 has the filter."""
     redaction.install()
     packages = {"botocore", "boto3", "s3transfer", "urllib3"}
     loggers = [
@@ -477,7 +483,7 @@ def test_all_that_logs_is_known() -> None:
 def test_a_given_client_installs_the_filter(
     make: Any, session: boto3.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The filter is installed for a client of the caller as well."""
+    """The filter is also installed if the caller passes a client."""
     monkeypatch.undo()
     client: Any = session.client("s3" if make is S3Crypt else "kms")
     assert not _ours(logging.getLogger("botocore.endpoint"))
@@ -488,7 +494,7 @@ def test_a_given_client_installs_the_filter(
     assert _ours(logging.getLogger("botocore.endpoint"))
 
 
-# Members that botocore's models call sensitive but that are logged: they are neither keys nor
+# Members that botocore's models mark as sensitive, and that are logged: they are neither keys nor
 # credentials.
 SHOWN = {
     "AccessKeyId",  # an identifier
@@ -501,7 +507,7 @@ SHOWN = {
 
 
 def test_what_the_models_call_sensitive_is_redacted() -> None:
-    """Each sensitive member of S3, KMS and credential services is hidden, or is in SHOWN."""
+    """Each member that botocore's models mark as sensitive is replaced or is in SHOWN."""
     session = botocore.session.get_session()
     found: set[str] = set()
     for service in ("kms", "s3", "sts", "sso", "sso-oidc"):
@@ -529,7 +535,7 @@ def _sensitive(shape: Any, above: frozenset[str]) -> set[str]:
 
 
 def _logged_by(message: str, *arguments: object) -> str:
-    """Return the text that a handler receives for a record of botocore."""
+    """Log a message as botocore does. Return the text that a handler receives."""
     redaction.install()
     collector, logger = Collector(), logging.getLogger("botocore.endpoint")
     logger.addHandler(collector)
@@ -545,7 +551,7 @@ def _logged_by(message: str, *arguments: object) -> str:
 def test_a_header_that_cannot_be_sent_is_not_repeated(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A session token with a line break is refused; neither the error nor a log has its value."""
+    """A session token with a line break is refused; neither the error nor a log shows it."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", "FIRSTHALF\nSECONDHALF")
     with logged() as collector, pytest.raises(ConfigError, match="cannot be sent") as caught:
         S3Crypt(SSES3()).put(b"data", f"s3://{bucket}/x")
