@@ -84,6 +84,9 @@ class CachingKeyring:
             1.
         capacity: The maximum number of data keys in the cache. If it is exceeded, the least
             recently used data key is dropped. A data key with one wrapping key takes about 1 KB.
+
+    Raises:
+        ConfigError: A limit is out of its range, or the inner keyring caches already.
     """
 
     keyring: Keyring

@@ -42,6 +42,9 @@ class KMSKeyring:
             data keys.
         grant_tokens: The tokens of new grants, at most ten. They are sent with every request about
             the key, because a grant may take up to five minutes to reach all of KMS.
+
+    Raises:
+        ConfigError: The text cannot be the name of a KMS key.
     """
 
     def __init__(

@@ -20,6 +20,9 @@ class MultiKeyring:
         generator: The keyring that generates the data key and wraps it first.
         others: Further keyrings that wrap the same data key, in this order.
 
+    Raises:
+        ConfigError: One of the keyrings is a `CachingKeyring`. Cache the `MultiKeyring` instead.
+
     For unwrapping, local keyrings (`AESKeyring`, `RSAKeyring`) are tried before keyrings that make
     requests, regardless of the order of the arguments.
     """

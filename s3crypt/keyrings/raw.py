@@ -29,6 +29,9 @@ class AESKeyring:
             name.
         key_bytes: 16, 24 or 32 random bytes.
 
+    Raises:
+        ConfigError: The key has another length, or the namespace or the name cannot be used.
+
     The IVs are random, so one key may wrap at most 2**32 data keys in all processes together. The
     keyring counts its own wraps in this process, and refuses to exceed the limit.
     """
@@ -114,6 +117,10 @@ class RSAKeyring:
         public: The PEM of the public key. None to use the public key of the private key.
         private: The PEM of the unencrypted private key. If None, the keyring cannot unwrap.
         padding: `OAEP-SHA256`, `OAEP-SHA384`, `OAEP-SHA512`, `OAEP-SHA1` or `PKCS1`.
+
+    Raises:
+        ConfigError: The PEM contains no RSA key, the two keys are not of one pair, or another
+            argument cannot be used.
     """
 
     namespace: str
