@@ -201,10 +201,10 @@ def test_what_may_not_be_seen_is_unknown(control: str) -> None:
         ({"created": 400, "used": 91}, Verdict.FAIL, "No use since"),
         ({"created": 89, "tracked": 400}, Verdict.PASS, "Too young to be called unused: created"),
         ({"created": 89}, Verdict.PASS, "Too young to be called unused: created"),
-        ({"created": 400, "tracked": 89}, Verdict.PASS, "Tracked too briefly"),
+        ({"created": 400, "tracked": 89}, Verdict.PASS, "KMS has recorded uses only"),
         ({"created": 91, "tracked": 400}, Verdict.FAIL, "No use since"),
         ({"created": 400, "tracked": 91}, Verdict.FAIL, "No use since"),
-        ({"created": 400}, Verdict.UNKNOWN, "does not tell since when"),
+        ({"created": 400}, Verdict.UNKNOWN, "does not report since when"),
     ],
 )
 @pytest.mark.usefixtures("alone")

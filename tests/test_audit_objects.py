@@ -122,7 +122,7 @@ def test_objects_of_another_account_are_unknown(bucket: str) -> None:
     assert found
     assert {each.verdict for each in found} == {Verdict.UNKNOWN}
     assert {each.missing_actions for each in found} == {()}
-    assert all("the bucket is of another account than 123456789012" in each.seen for each in found)
+    assert all("the bucket does not belong to account 123456789012" in each.seen for each in found)
     assert not [asked for asked in relay.asked if asked.path == f"/{bucket}/x"]
 
 
@@ -403,7 +403,9 @@ def test_a_bucket_that_may_not_be_listed(bucket: str) -> None:
     assert found
     assert {each.verdict for each in found} == {Verdict.UNKNOWN}
     assert {each.missing_actions for each in found} == {("s3:ListBucket",)}
-    assert str(covered[0]) == f"s3://{bucket}/: 0 objects looked at; others could not be seen"
+    assert str(covered[0]) == (
+        f"s3://{bucket}/: 0 objects looked at; other objects could not be listed"
+    )
 
 
 def test_archived_objects_are_not_fetched(s3: Any, bucket: str) -> None:

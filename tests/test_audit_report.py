@@ -253,7 +253,7 @@ def test_an_expired_entry_and_one_without_a_finding_are_noted() -> None:
     notes = samples.report(finding(), baseline=Baseline((old, idle))).notes()
     assert notes == (
         "The acceptance of S3.5 of * by data team expired on 2026-01-01.",
-        "The acceptance of S3.6 of * by web team matches no finding that fails.",
+        "The acceptance of S3.6 of * by web team matches no failed finding.",
     )
 
 

@@ -323,7 +323,7 @@ def test_a_bucket_of_another_account_is_refused(
     with watched(refusing(lambda asked: asked.method == "HEAD")) as relay:
         assert run(["bucket", "init", name, "--yes"]) == 5
     assert not [asked for asked in relay.asked if is_write(asked)]
-    assert "is not of account" in capsys.readouterr().err
+    assert "does not belong to account" in capsys.readouterr().err
 
 
 def test_a_bucket_of_another_region_is_refused(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -331,7 +331,7 @@ def test_a_bucket_of_another_region_is_refused(s3: Any, capsys: pytest.CaptureFi
     name = plain(s3)
     code, changed = command("bucket", "harden", name, "--yes", "--region", "eu-west-1")
     assert (code, changed) == (5, [])
-    assert "Name its Region: us-east-1." in capsys.readouterr().err
+    assert "Name the bucket's Region: us-east-1." in capsys.readouterr().err
 
 
 def test_a_bucket_that_is_not_there_is_not_hardened(capsys: pytest.CaptureFixture[str]) -> None:
@@ -347,7 +347,7 @@ def test_a_key_of_somebody_else_behind_the_alias_is_refused(
     name, key = new_name(), kms.create_key()["KeyMetadata"]["Arn"]
     kms.create_alias(AliasName=f"alias/s3crypt/{name}", TargetKeyId=key)
     assert command("bucket", "init", name, "--yes") == (2, [])
-    assert f"alias/s3crypt/{name} leads to the key {key}" in capsys.readouterr().err
+    assert f"alias/s3crypt/{name} names the key {key}" in capsys.readouterr().err
 
 
 def test_a_name_that_is_taken_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -364,7 +364,7 @@ def test_a_name_that_is_taken_is_refused(capsys: pytest.CaptureFixture[str]) -> 
     with watched(spoil):
         assert run(["bucket", "init", name, "--yes"]) == 5
     told = capsys.readouterr().err
-    assert "is taken" in told
+    assert "is already taken" in told
     assert "0 of" in told
 
 
@@ -390,7 +390,7 @@ def test_with_half_the_rights_it_says_what_is_done(
         assert run(["bucket", "harden", name, "--logs", plain(s3), "--yes", "--quiet"]) == 5
     told = capsys.readouterr().err
     assert "Not made: versioning of" in told.replace("\n", " ")
-    assert "Run it again to go on." in told
+    assert "Run the command again to make the rest." in told
 
 
 def test_somebody_else_changes_the_bucket_meanwhile(s3: Any) -> None:
@@ -401,7 +401,7 @@ def test_somebody_else_changes_the_bucket_meanwhile(s3: Any) -> None:
         pass
     plan = manager.plan(wanted)
     s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Suspended"})
-    with pytest.raises(Exception, match="do not mend"):
+    with pytest.raises(Exception, match="needs more changes"):
         list(manager.make(wanted, plan))
     assert not snapshot(s3, name)["Versioning"].is_enabled
 
@@ -411,7 +411,7 @@ def test_somebody_else_changes_the_bucket_meanwhile(s3: Any) -> None:
     [
         (["init", "Acme"], "cannot be the name of a bucket"),
         (["init", "acme", "--logs", "acme"], "cannot receive its own access log"),
-        (["harden", "acme", "--despite", "everything"], "is no obstacle"),
+        (["harden", "acme", "--despite", "everything"], "is not an obstacle"),
     ],
 )
 def test_wrong_usage_makes_no_request(

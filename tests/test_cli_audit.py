@@ -228,7 +228,7 @@ def test_the_objects_looked_at_are_counted(
     run(["audit", *uris])
     out = capsys.readouterr().out
     assert f"objects: {prefix}: 3 objects looked at\n" in out
-    assert f"objects: s3://{bucket}/empty/: 0 objects are there\n" in out
+    assert f"objects: s3://{bucket}/empty/: no objects were found\n" in out
     run(["audit", *uris, "--sample", "2", "--json", "--evidence", str(tmp_path / "evidence")])
     told = json.loads(capsys.readouterr().out.splitlines()[-1])["objects"]
     assert [(each["looked_at"], each["sampled_from"]) for each in told] == [(2, 3), (0, 0)]

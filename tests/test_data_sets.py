@@ -753,7 +753,7 @@ def test_a_workers_error_is_ours(dask_frame: Any, cluster: Any, lake: Lake, by_r
     with pytest.raises(PolicyError, match="encrypted client-side") as caught:
         failing.result()
     assert "aes:tests/lake" in str(caught.value.hint)
-    with pytest.raises(IntegrityError, match="No key given opens"):
+    with pytest.raises(IntegrityError, match="None of the given keys opens"):
         dask_frame.read_parquet(url, storage_options=_wrong_key(lake))
 
 
@@ -933,7 +933,7 @@ READERS = [_by_pandas, _by_arrow, _by_polars, _by_polars_file]
 @pytest.mark.parametrize("read", READERS)
 def test_a_wrong_key_is_our_error(lake: Lake, numbers: str, read: Any) -> None:
     """Python tools raise our error unchanged, and it names the necessary key."""
-    with pytest.raises(IntegrityError, match="No key given opens") as caught:
+    with pytest.raises(IntegrityError, match="None of the given keys opens") as caught:
         read(numbers, _wrong_key(lake))
     assert "aes:tests/lake" in str(caught.value.hint)
 
@@ -966,7 +966,7 @@ def test_duckdb_shows_our_errors_text(lake: Lake, numbers: str, *, has_key: bool
     """DuckDB raises its own error, which ends with the text of ours."""
     duckdb = _need("duckdb")
     options = _wrong_key(lake) if has_key else {"encryption": "any"}
-    expected = "IntegrityError: .*No key given opens" if has_key else "PolicyError: .*client-side"
+    expected = "IntegrityError: .*None of the given keys opens" if has_key else "PolicyError: .*client-side"
     with duckdb.connect() as connection:
         connection.register_filesystem(S3CryptFileSystem(**options))
         with pytest.raises(duckdb.Error, match=expected):
@@ -976,7 +976,7 @@ def test_duckdb_shows_our_errors_text(lake: Lake, numbers: str, *, has_key: bool
 def test_zarr_shows_our_error(lake: Lake, field: str) -> None:
     """A wrong key raises an error, and is not taken for a missing array."""
     zarr = _need("zarr")
-    with pytest.raises(IntegrityError, match="No key given opens"):
+    with pytest.raises(IntegrityError, match="None of the given keys opens"):
         zarr.open_array(f"s3crypt://{field}", mode="r", storage_options=_wrong_key(lake))
     with pytest.raises(PolicyError):
         zarr.open_array(f"s3crypt://{field}", mode="r", storage_options={"encryption": "any"})

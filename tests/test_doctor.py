@@ -126,7 +126,7 @@ def test_the_name_of_the_endpoint_does_not_resolve(
 ) -> None:
     """If the name of the endpoint does not resolve, the cause says so."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://s3.invalid")
-    assert "does not resolve" in cause(f"s3://{bucket}/a", allow_plain_http=True).seen
+    assert "cannot be resolved" in cause(f"s3://{bucket}/a", allow_plain_http=True).seen
 
 
 def test_tls_is_spoken_to_a_plain_port(
@@ -207,7 +207,7 @@ def test_the_bucket_is_of_another_account(bucket: str) -> None:
     """If the bucket's owner is not the expected owner, this is the cause."""
     found = cause(f"s3://{bucket}/a", expected_bucket_owner="999999999999")
     assert (found.area, found.name) == (Area.S3, "bucket")
-    assert "not of account 999999999999" in found.seen
+    assert "does not belong to the expected account 999999999999" in found.seen
 
 
 def test_a_bucket_that_is_not_shown_is_unknown(
@@ -608,8 +608,8 @@ def test_a_client_side_object_needs_a_key(bucket: str, key: str) -> None:
 @pytest.mark.parametrize(
     ("written", "read", "seen"),
     [
-        ({}, {}, "it was written as 'a'"),
-        ({"bind_name": False}, {}, "it is not bound to its name"),
+        ({}, {}, "the object was written as 'a'"),
+        ({"bind_name": False}, {}, "the object is not bound to its name"),
         ({"context": {"team": "x"}}, {"context": {"team": "y"}}, "context has team='x', not 'y'"),
     ],
 )

@@ -276,7 +276,7 @@ def test_key_file_is_read_when_content_is_asked_for(bucket: str, key_file: Path)
     key_file.write_bytes(bytes(32))
     assert fs.cat_file(f"{bucket}/x") == b"abc"
     anew = S3CryptFileSystem(**options(key_file), skip_instance_cache=True)
-    with pytest.raises(Exception, match="No key given opens"):
+    with pytest.raises(Exception, match="None of the given keys opens"):
         anew.cat_file(f"{bucket}/x")
 
 

@@ -139,8 +139,8 @@ def test_every_control_is_served_or_named() -> None:
 
 
 def test_an_absent_bucket_is_not_hardened() -> None:
-    """A bucket that does not exist is refused; the hint says that only `init` creates it."""
-    with pytest.raises(StorageError, match="no such bucket") as caught:
+    """Only `init` creates a bucket, and the hint says so."""
+    with pytest.raises(StorageError, match="the bucket does not exist") as caught:
         plan_of(Seen(ACCOUNT, "aws", "us-east-1"), WANTED)
     assert "bucket init acme" in str(caught.value.hint)
 
@@ -173,11 +173,8 @@ def test_one_lack_is_one_change(setting: Setting, name: str) -> None:
 
 
 def test_a_new_default_key_is_told_to_shut_some_principals_out() -> None:
-    """If an existing bucket gets a new default key, a remark says that principals may lack access.
-
-    A new bucket gets no such remark.
-    """
-    told = "principals of the account who may not use its new default key"
+    """A remark warns of a new default key in an existing bucket, but not in a new bucket."""
+    told = "principals of the account that may not use the new default key"
     plan = plan_of(seen(hardened(Encryption(blocked=("SSE-C",)))), WANTED)
     assert [told in remark for remark in plan.remarks] == [True]
     new = plan_of(seen(None), replace(WANTED, may_create=True))
@@ -348,7 +345,7 @@ def test_what_may_not_be_read_is_not_guessed() -> None:
     unseen = Unseen("s3:GetLifecycleConfiguration", "access denied")
     whole = hardened()
     found = replace(whole, settings={**whole.settings, Lifecycle: unseen})
-    with pytest.raises(StorageError, match="may not be read, so nothing was changed") as caught:
+    with pytest.raises(StorageError, match="cannot be read, so nothing was changed") as caught:
         plan_of(seen(found), WANTED)
     assert "s3:GetLifecycleConfiguration" in str(caught.value.hint)
 
@@ -397,7 +394,7 @@ def test_a_bucket_for_logs_that_serves_others_goes_on_doing_so(
     )
     plan = plan_of(found, WANTED)
     assert [each.identity for each in plan.changes] == [("s3://acme", "logging")]
-    assert f"left as it is: {left}." in plan.remarks[0]
+    assert f"left as they are: {left}." in plan.remarks[0]
 
 
 def test_logs_of_several_buckets_share_a_bucket() -> None:
@@ -414,7 +411,7 @@ def test_mfa_delete_excludes_lifecycle_rules() -> None:
     found = hardened(Versioning("Enabled", mfa_delete=True), Lifecycle())
     plan = plan_of(seen(found), WANTED)
     assert plan.changes == ()
-    assert "second factor" in plan.remarks[0]
+    assert "requires MFA" in plan.remarks[0]
     assert "S3.20" not in [each.control for each in plan.shortfalls]
 
 
@@ -469,7 +466,7 @@ def test_a_trail_that_is_there_gets_its_selectors_back() -> None:
 def test_a_key_without_our_tag_is_not_adopted() -> None:
     """A key behind the alias that lacks our tag is refused, unless it is already the default."""
     theirs = SeenKey(KEY, "Enabled", multi_region=False, is_ours=False)
-    with pytest.raises(ConfigError, match=f"alias/s3crypt/acme leads to the key {KEY}") as refused:
+    with pytest.raises(ConfigError, match=f"alias/s3crypt/acme names the key {KEY}") as refused:
         plan_of(seen(hardened(Encryption(blocked=("SSE-C",))), key=theirs), WANTED)
     assert "s3crypt keys tag" in str(refused.value.hint)
     with pytest.raises(ConfigError, match="Nothing was changed"):
@@ -491,8 +488,8 @@ def test_a_key_of_one_region_has_no_replicas() -> None:
 
 
 def test_a_key_that_may_not_be_looked_at_is_not_replicated() -> None:
-    """If a key may not be described, it is not replicated: it may be a single-Region key."""
-    with pytest.raises(ConfigError, match="may not be looked at"):
+    """A key that may not be described may have only one Region, so it is not replicated."""
+    with pytest.raises(ConfigError, match="cannot be read"):
         plan_of(seen(hardened()), REPLICATING)
 
 
@@ -592,7 +589,7 @@ def test_locked_objects_are_replicated_into_a_bucket_with_locks() -> None:
         ({"bucket": "Acme"}, "cannot be the name of a bucket"),
         ({"bucket": "a" * 60}, "cannot be the name of a bucket"),
         ({"bucket": "acme", "logs": "acme"}, "cannot receive its own access log"),
-        ({"bucket": "acme", "despite": frozenset({"all"})}, "is no obstacle"),
+        ({"bucket": "acme", "despite": frozenset({"all"})}, "is not an obstacle"),
         ({"bucket": "a" * 50, "logs": "acme-logs", "replica": "ap-southeast-1"}, "cannot be"),
     ],
 )

@@ -49,7 +49,7 @@ def test_a_whole_report_without_dependents_clears_a_key(changes: dict[str, Any])
         ({"made": NOW - timedelta(hours=24, seconds=1)}, "24.1 hours old"),
         ({"made": NOW - timedelta(days=3)}, "72.0 hours old"),
         ({"made": NOW + timedelta(minutes=6)}, "in the future"),
-        ({"is_sampled": True}, "a sample only"),
+        ({"is_sampled": True}, "only a sample"),
         ({"covers_account": False}, "every bucket"),
         ({"unknown": 1}, "could not read 1 item"),
         ({"unknown": 2}, "could not read 2 items"),

@@ -143,12 +143,12 @@ def test_a_service_gets_a_grant(manager: KeyManager, key: str) -> None:
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ({"grantee": "reader"}, "neither an ARN"),
-        ({"grantee": "123456789012"}, "neither an ARN"),
-        ({"grantee": "arn:aws:s3:::acme"}, "neither an ARN"),
+        ({"grantee": "reader"}, "neither the ARN"),
+        ({"grantee": "123456789012"}, "neither the ARN"),
+        ({"grantee": "arn:aws:s3:::acme"}, "neither the ARN"),
         ({"grantee": SERVICE}, "needs a SourceArn"),
         ({"grantee": SERVICE, "constraints": {"SourceArn": SOURCE}}, "needs a retiring principal"),
-        ({"retiring": "somebody"}, "neither an ARN"),
+        ({"retiring": "somebody"}, "neither the ARN"),
         ({"name": "two words"}, "cannot be the name"),
         ({"name": "x" * 257}, "cannot be the name"),
         ({"name": ""}, "cannot be the name"),
@@ -252,8 +252,8 @@ def test_a_grant_is_retired_by_the_arn_of_its_key(manager: KeyManager, name: str
 
 @pytest.mark.parametrize("verb", ["revoke_grant", "retire_grant"])
 def test_a_missing_grant_is_no_missing_key(manager: KeyManager, key: str, verb: str) -> None:
-    """A missing grant and a missing key are different errors, although KMS has one error code."""
-    with pytest.raises(KeyUnavailableError, match="no such grant"):
+    """KMS uses one error code for a missing grant and a missing key; ours differ."""
+    with pytest.raises(KeyUnavailableError, match="does not have this grant"):
         getattr(manager, verb)(key, "0" * 64)
 
 
@@ -269,7 +269,7 @@ def test_an_unlistable_key_takes_unnamed_grants_only(
     policy["Statement"].append(deny)
     kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps(policy))
     assert manager.create_grant(key, READER, ["Decrypt"]).existed is None
-    with pytest.raises(KeyUnavailableError, match="cannot be seen") as caught:
+    with pytest.raises(KeyUnavailableError, match="cannot be listed") as caught:
         manager.create_grant(key, READER, ["Decrypt"], name="mine")
     assert "kms:ListGrants" in str(caught.value.hint)
 

@@ -133,8 +133,8 @@ def _recorded(trail: SeenTrail) -> str | None:
 def judge_trail(judged: Judged, trail: SeenTrail) -> Finding:
     """Return the finding about the encryption of a trail's files."""
     if trail.is_encrypted:
-        return judged.passes("CloudTrail.2", "The files are under a KMS key.")
-    return judged.fails("CloudTrail.2", "The files are under SSE-S3.")
+        return judged.passes("CloudTrail.2", "The trail's files are encrypted under a KMS key.")
+    return judged.fails("CloudTrail.2", "The trail's files are encrypted by SSE-S3.")
 
 
 def judge_policy(seen: SeenPolicy) -> Finding:

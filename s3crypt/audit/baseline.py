@@ -119,7 +119,9 @@ def read_baseline(path: str | Path, controls: Collection[str]) -> Baseline:
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: the baseline is no TOML: {error}.", hint=_FORM) from error
+        raise ConfigError(
+            f"{path}: the baseline is not valid TOML: {error}.", hint=_FORM
+        ) from error
     return _baseline(document, str(path), controls)
 
 
@@ -142,23 +144,26 @@ def _baseline(document: Mapping[str, Any], path: str, controls: Collection[str])
 def _entry(entry: Any, controls: Collection[str]) -> Acceptance:
     """Return one entry. An invalid entry raises a ConfigError with the reason."""
     if not isinstance(entry, Mapping):
-        raise ConfigError("it is no table.")
+        raise ConfigError("it is not a table.")
     if unknown := sorted(entry.keys() - _KNOWN):
         raise ConfigError(f"it has {', '.join(unknown)}.")
     for name in _TEXTS:
         if name in entry and not (isinstance(entry[name], str) and entry[name].strip()):
-            raise ConfigError(f"its {name} is no text.")
+            raise ConfigError(f"its {name} is not a text.")
     needed = ["id"] if "id" in entry else ["control", "resource"]
     if missing := [name for name in (*needed, "reason", "owner", "expires") if name not in entry]:
         raise ConfigError(f"it has no {', no '.join(missing)}.")
     if "id" in entry and ("control" in entry or "resource" in entry):
-        raise ConfigError("it has an id and a control or resource: only one of them can count.")
+        raise ConfigError(
+            "it has an id and also a control or resource: give the id alone, or control and "
+            "resource."
+        )
     if "control" in entry and entry["control"] not in controls:
         raise ConfigError(f"there is no control {entry['control']}.")
     expires = entry["expires"]
     # `isinstance` would also accept a datetime, whose time of day would then be ignored.
     if type(expires) is not date:
-        raise ConfigError("its expires is no date such as 2027-01-31, without quotes.")
+        raise ConfigError("its expires is not a date. Write it as 2027-01-31, without quotes.")
     return Acceptance(expires=expires, **{name: entry[name] for name in _TEXTS if name in entry})
 
 

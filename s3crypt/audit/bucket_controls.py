@@ -141,11 +141,11 @@ def unseen_bucket(judged: Judged, unseen: Unseen) -> Iterator[Finding]:
 
 def _tls(seen: SeenBucket, policy: BucketPolicy) -> Iterator[Finding]:
     if statements.refuses_plain_http(policy.document, seen.partition, seen.name):
-        yield seen.judged.passes("S3.5", "A statement refuses every request without TLS.")
+        yield seen.judged.passes("S3.5", "A statement denies every request without TLS.")
         return
     why = "The bucket has no policy."
     if policy.document is not None:
-        why = "No statement refuses every request without TLS, from everyone, to all objects."
+        why = "No statement denies all requests without TLS, for every caller and every object."
     yield seen.hardened("S3.5", why, None)
 
 
@@ -210,13 +210,13 @@ def _mfa_delete(seen: SeenBucket, versioning: Versioning) -> Iterator[Finding]:
     """
     lifecycle = seen.configuration.seen(Lifecycle)
     if versioning.mfa_delete:
-        yield seen.judged.passes("S3.20", "Deleting a version takes the second factor.")
+        yield seen.judged.passes("S3.20", "Deleting a version requires MFA.")
     elif isinstance(lifecycle, Unseen):
         yield seen.judged.unknown("S3.20", lifecycle)
     elif not lifecycle.rules:
         # No command is given: only the root user can enable MFA delete, with the serial number
         # and a code of an MFA device.
-        yield seen.judged.fails("S3.20", "Deleting a version takes no second factor.")
+        yield seen.judged.fails("S3.20", "Deleting a version does not require MFA.")
 
 
 def _sse_c(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
@@ -244,7 +244,7 @@ def _own_key(seen: SeenBucket, encryption: Encryption) -> Iterator[Finding]:
         return
     key = seen.default_key
     if key is not None and key.manager == "":
-        unseen = Unseen("", "KMS does not say who manages the default key.", is_refused=False)
+        unseen = Unseen("", "KMS does not report who manages the default key.", is_refused=False)
         yield seen.judged.unknown("S3CRYPT.3", unseen)
     elif key is None or _is_aws_key(key) or key.manager == "AWS":
         why = "The default key is aws/s3, which AWS manages."
@@ -280,19 +280,19 @@ def _wrong_keys(seen: SeenBucket, policy: BucketPolicy) -> Iterator[Finding]:
     if encryption.algorithm == AES256 or key is None or _is_aws_key(key) or key.manager == "AWS":
         return
     if not key.arn.startswith("arn:") or _KEY_ALIAS in key.arn:
-        # Without the key's ARN, the policy cannot be judged: it names keys only by their ARNs.
-        reason = "The ARN of the default key could not be seen."
+        # A bucket policy can name a key by its ARN only.
+        reason = "The ARN of the default key could not be read."
         unseen = key.manager if isinstance(key.manager, Unseen) else Unseen("", reason)
         yield seen.judged.unknown("S3CRYPT.4", replace(unseen, reason=reason))
         return
     if statements.refuses_other_keys(policy.document, seen.partition, seen.name, key.arn):
         yield seen.judged.passes(
-            "S3CRYPT.4", "Puts under keys that the policy does not name are refused."
+            "S3CRYPT.4", "The policy denies puts under keys that it does not name."
         )
         return
     added = statements.other_keys_denied(seen.partition, seen.name, key.arn)
     document = statements.with_statements(policy.document, added)
-    why = "No statement refuses every put under another key, from everyone, to all objects."
+    why = "No statement denies all puts under another key, for every caller and every object."
     yield seen.judged.fails("S3CRYPT.4", why, fix=seen.set(BucketPolicy(document)))
 
 
@@ -316,14 +316,16 @@ def _replication(seen: SeenBucket, found: Replication) -> Iterator[Finding]:
     if reasons:
         yield seen.judged.fails("S3CRYPT.6", f"{'; '.join(reasons)}.")
         return
-    yield seen.judged.passes("S3CRYPT.6", "Every rule replicates SSE-KMS objects, under own keys.")
+    yield seen.judged.passes(
+        "S3CRYPT.6", "Every rule replicates SSE-KMS objects, under keys of this account."
+    )
 
 
 def _faults(rule: Mapping[str, Any], account: str) -> Iterator[str]:
     """Yield the faults of a replication rule: it skips SSE-KMS objects, or uses a wrong key."""
     name, key = str(rule.get("ID") or "unnamed"), replication.key_of(rule)
     if not replication.takes_kms(rule):
-        yield f"The rule {name} leaves SSE-KMS objects out"
+        yield f"The rule {name} does not replicate SSE-KMS objects"
     elif key is not None and key.endswith(_AWS_KEY):
         yield f"The rule {name} puts replicas under aws/s3"
     elif key is not None and key.startswith("arn:") and (owner := _owner(key)) != account:

@@ -151,7 +151,7 @@ def _rest(report: Report, finding: Finding) -> Iterator[str]:
         items = "".join(f"<li><code>{_text(name)}</code></li>" for name in finding.examples)
         yield f'<p class="label">objects, for example</p><ul>{items}</ul>\n'
     if finding.fix:
-        yield f'<p class="label">mend it with</p><pre>{_lines(finding.fix.text)}</pre>\n'
+        yield f'<p class="label">fix it with</p><pre>{_lines(finding.fix.text)}</pre>\n'
 
 
 def _facts(report: Report, finding: Finding) -> Iterator[tuple[str, str]]:
@@ -161,7 +161,7 @@ def _facts(report: Report, finding: Finding) -> Iterator[tuple[str, str]]:
     yield "since", moment(finding.since) if finding.since else ""
     yield "objects", report.numbers(finding)
     if finding.is_claimed:
-        yield "claimed", "The writers of the objects chose the metadata that this rests on."
+        yield "claimed", "This finding relies on metadata that the objects' writers chose."
     yield "needs", ", ".join(finding.missing_actions)
     if entry := report.acceptance(finding):
         yield "accepted", f"by {entry.owner} until {entry.expires}: {entry.reason}"

@@ -69,7 +69,7 @@ def judge_key(seen: SeenKey) -> Iterator[Finding]:
     """Yield the findings about a key, one per control that applies to it."""
     for control, rule in _RULES.items():
         if control in _OF_STATE and not seen.key.state:
-            unseen = Unseen("", "KMS does not say the key's state.", is_refused=False)
+            unseen = Unseen("", "KMS does not report the key's state.", is_refused=False)
             yield seen.judged.unknown(control, unseen)
         else:
             yield from rule(seen)
@@ -110,7 +110,7 @@ def _rotation(seen: SeenKey) -> Iterator[Finding]:
     if isinstance(rotates, Unseen):
         yield seen.judged.unknown("KMS.4", rotates)
     elif rotates:
-        yield seen.judged.passes("KMS.4", "KMS rotates the key by itself.")
+        yield seen.judged.passes("KMS.4", "KMS rotates the key automatically.")
     elif rotates is False:
         # A replica rotates with its primary key, and KMS accepts the request only for the primary
         # key.
@@ -203,7 +203,7 @@ def _in_use(seen: SeenKey) -> Iterator[Finding]:
     elif since := use.moment or use.tracked_since:
         yield _unused(seen, max(since, seen.key.created), use.tracked_since)
     else:
-        reason = "KMS saw no use, and does not tell since when it has looked."
+        reason = "KMS recorded no use, and does not report since when it has recorded uses."
         yield seen.judged.unknown("S3CRYPT.10", Unseen("", reason, is_refused=False))
 
 
@@ -215,23 +215,26 @@ def _too_young(created: datetime, tracked: datetime | None, limit: datetime) -> 
     if created > limit:
         return f"Too young to be called unused: created on {created:%Y-%m-%d}."
     if tracked is not None and tracked > limit:
-        return f"Tracked too briefly to be called unused: since {tracked:%Y-%m-%d}."
+        return (
+            f"KMS has recorded uses only since {tracked:%Y-%m-%d}, too short to call the key "
+            "unused."
+        )
     return None
 
 
 def _unused(seen: SeenKey, since: datetime, tracked: datetime | None) -> Finding:
     told = f"No use since {since:%Y-%m-%d}"
     if tracked is not None:
-        told += f"; KMS has looked since {tracked:%Y-%m-%d}"
+        told += f"; KMS has recorded uses since {tracked:%Y-%m-%d}"
     why = f"{told}. That alone is no reason to delete it."
     return seen.judged.fails("S3CRYPT.10", why, since=since)
 
 
 def _shared(seen: SeenKey) -> Iterator[Finding]:
     if seen.key.account == seen.account:
-        yield seen.judged.passes("S3CRYPT.11", "The key is of this account.")
+        yield seen.judged.passes("S3CRYPT.11", "The key belongs to this account.")
         return
-    why = f"The key is of account {seen.key.account}, which shares it."
+    why = f"The key belongs to account {seen.key.account}, which shares it."
     yield seen.judged.fails("S3CRYPT.11", why)
 
 
@@ -241,7 +244,7 @@ def _unconstrained(seen: SeenKey) -> Iterator[Finding]:
         yield seen.judged.unknown("S3CRYPT.12", grants)
         return
     open_ = tuple(each for each in grants if each.opens_everything)
-    what = "lets open everything under the key, without a constraint"
+    what = "allows decryption of all data under the key, without a constraint"
     yield _of_grants(seen, "S3CRYPT.12", open_, what)
 
 
@@ -265,7 +268,7 @@ def _of_grants(seen: SeenKey, control: str, grants: tuple[Grant, ...], what: str
         what: The fault of each grant, as the end of a sentence.
     """
     if not grants:
-        return seen.judged.passes(control, "There is no such grant.")
+        return seen.judged.passes(control, "There are no grants of this kind.")
     grantees = sorted({each.grantee for each in grants})
     told = ", ".join(grantees[:_NAMED])
     told += f" and {len(grantees) - _NAMED} more" if len(grantees) > _NAMED else ""

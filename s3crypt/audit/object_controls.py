@@ -31,8 +31,8 @@ _UNUSABLE = {
     "PendingDeletion": ("key-dying", "is about to be deleted"),
     "PendingReplicaDeletion": ("key-dying", "is about to be deleted with its replicas"),
     "PendingImport": ("key-without-material", "has lost its imported material"),
-    "Unavailable": ("key-unavailable", "is in a key store that does not answer"),
-    GONE: ("key-gone", "does not exist any more"),
+    "Unavailable": ("key-unavailable", "is in a key store that is not connected"),
+    GONE: ("key-gone", "no longer exists"),
 }
 _NO_IDS = "the id of the key material that wrapped the data key is kept nowhere"
 
@@ -269,14 +269,18 @@ def _state(_: str, seen: Sighting, __: Rules, keys: _Keys) -> Judgement | None:
             words = f"are in mode {layer} under {arn}, which {words}{end}"
             return _failed(STATE, cause, words, arn)
     if any(_is_unnamed(key) for key in seen.keys or ()):
-        return unseen(STATE, "the header names a key of which KMS cannot be asked")
+        return unseen(STATE, "the header names a key that KMS cannot describe")
     for arn in arns:
         if keys[arn].state is None:
-            hidden = f"the state of {arn} is not known, as {keys[arn].hidden}"
+            hidden = f"the state of {arn} is not known: {keys[arn].hidden}"
             return unseen(STATE, hidden, keys[arn].denied)
     if _has_unseen_key(seen):
         return _hidden_key(STATE, seen)
-    return _passed(STATE, "are under keys that can be used and will stay") if arns else None
+    return (
+        _passed(STATE, "are under keys that can be used and are not about to be deleted")
+        if arns
+        else None
+    )
 
 
 def _material(_: str, seen: Sighting, rules: Rules, keys: _Keys) -> Judgement | None:
@@ -308,7 +312,7 @@ def _material_of(arn: str, id_: str | None, key: KeyState, oldest: datetime) -> 
         return unseen(MATERIAL, _NO_IDS)
     if listed.hidden:
         return unseen(
-            MATERIAL, f"the materials of {arn} are not known, as {listed.hidden}", listed.denied
+            MATERIAL, f"the materials of {arn} are not known: {listed.hidden}", listed.denied
         )
     age = listed.ages.get(id_)
     if age is None:
@@ -359,7 +363,9 @@ def _name(name: str, seen: Sighting, rules: Rules, __: _Keys) -> Judgement | Non
     if not seen.is_bound:
         return _failed(NAME, f"not-bound-{seen.layer}", "are not bound to their names", about)
     if seen.bound_name != name:
-        return _failed(NAME, "other-name", "are bound to other names than they have", about)
+        return _failed(
+            NAME, "other-name", "are bound to names that differ from their present ones", about
+        )
     return _passed(NAME, "are bound to their names")
 
 

@@ -24,19 +24,17 @@ OTHERS = "others"
 """The cause of the objects that are counted together, because there were too many causes."""
 
 _ANY_KEY = "kms:alias/NAME"
-_SEVERAL = "# These objects failed for many reasons. Mend the findings above, and audit again."
-_UPLOADED_ANEW = "# Fetched and stored anew, an object loses its tags and its metadata."
+_SEVERAL = "# These objects failed for many reasons. Fix the findings above, and audit again."
+_UPLOADED_ANEW = "# `get` and `put` lose the object's tags and metadata."
 _S3EC = """\
 # s3crypt does not rewrite this format. Read each object with the S3 Encryption Client V4, under the
 # commitment policy REQUIRE_ENCRYPT_ALLOW_DECRYPT, and write it again with {}."""
 _THAT_CLIENT, _S3CRYPT = "that client", "s3crypt put"
 _DIFFERENT_KEYS = """\
-# The objects are under different keys, and one line would put each of them under all of these.
-# `s3crypt inspect -r {} --json` names the keys: rotate those of each by themselves."""
+# The objects are under different keys, and one command would put each object under all of them.
+# `s3crypt inspect -r {} --json` names the keys: run one rotate per key."""
 _SAME_KEY = "# Name another key: under the same key, `s3crypt rotate` leaves objects as they are."
-_NOT_IN_PLACE = (
-    "# Versions that are not current cannot be changed: have a lifecycle rule expire them."
-)
+_NOT_IN_PLACE = "# Noncurrent versions cannot be changed: let a lifecycle rule expire them."
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +151,7 @@ def _state(failed: Failed, demands: Demands) -> Iterator[str]:
     # The ARN comes from the object's header, which its writer chose. `s3crypt_keys` quotes it for
     # the shell.
     if kind == "key-gone":
-        yield "# Nothing opens these objects: restore them from a copy under another key."
+        yield "# No key opens these objects: restore them from a copy under another key."
         return
     if kind == "key-without-material":
         yield f"# FILE is the copy of the key material that {arn} had."
@@ -215,7 +213,7 @@ def _name(failed: Failed, demands: Demands) -> Iterator[str]:
         return
     keys = _keys("--key", failed.abouts)
     if failed.cause.startswith("other-name"):
-        yield "# Find out who moved the object: under another name it may be another one's content."
+        yield "# Find out who moved the object: it may have the content of another object."
         for uri in failed.names:
             quoted = _quoted(uri)
             yield f"s3crypt cp {quoted} {quoted} --written-as OLD_NAME {keys}"
@@ -234,7 +232,7 @@ def _escrow(failed: Failed, demands: Demands) -> Iterator[str]:
 
 
 def _customer_key(failed: Failed, _: Demands) -> Iterator[str]:
-    yield "# Find the key; without it nobody reads these objects. With its FILE:"
+    yield "# Find the key: without it these objects cannot be read. With the key in FILE:"
     yield from failed.each(
         "rotate", f"--mode sse-kms --key {_ANY_KEY} --from-mode sse-c --from-sse-c-key-file FILE"
     )

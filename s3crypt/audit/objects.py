@@ -135,7 +135,7 @@ def _escrow(reader: "KeyReader", reference: str) -> Escrow:
         return Escrow(reference, str(reader.metadata(name)["Arn"]))
     except KeyUnavailableError as error:
         denied = _DESCRIBE if error.code == _DENIED else ()
-        hidden = f"KMS does not say which key {reference} is ({error.code})"
+        hidden = f"KMS does not resolve the key {reference} ({error.code})"
         return Escrow(reference, None, hidden, denied)
 
 
@@ -162,7 +162,10 @@ def audit_objects(
     if not location.is_prefix:
         raise ConfigError(f"{uri} names an object.", hint=f"A prefix ends with a slash: {uri}/")
     if options.get("look") == "inventory" and options.get("inventory") is None:
-        raise ConfigError("No inventory was given to look at.", hint="Name its manifest.")
+        raise ConfigError(
+            "No inventory was given to look at.",
+            hint="Name the manifest of an S3 Inventory report.",
+        )
     yield from _Audit(reach, location, demands, options).findings()
 
 
@@ -244,7 +247,7 @@ class _Audit:
             self._trouble(f"S3 refuses to list the bucket ({error.code})", ("s3:ListBucket",))
 
     def _foreign(self) -> None:
-        self._trouble(f"the bucket is of another account than {self.reach.account}")
+        self._trouble(f"the bucket does not belong to account {self.reach.account}")
 
     def _is_foreign(self) -> bool:
         """Return whether the bucket exists and belongs to another account."""
@@ -274,7 +277,7 @@ class _Audit:
         if self.manifest.source != self.location.bucket:
             raise ConfigError(
                 f"{uri} is an inventory of s3://{self.manifest.source}/, not of {self.location}.",
-                hint="Name the bucket's own inventory.",
+                hint="Name an inventory of this bucket.",
             )
         for hidden in self._limits(self.manifest):
             self._trouble(hidden)
@@ -370,9 +373,9 @@ class _Audit:
         return states
 
     def _of_inventory_alone(self, mode: str | None, status: str | None) -> Iterator[Judgement]:
-        hidden = "no inventory shows it"
+        hidden = "the inventory does not show it"
         if status is None or mode_of(status) == "unknown":
-            hidden = "the inventory has no encryption status that is known"
+            hidden = "the inventory has no known encryption status for it"
         for found in judge("", Sighting(server_mode=mode, hidden=hidden), self.rules, {}):
             if found.verdict is Verdict.PASS and self._age_days > STALE_DAYS:
                 yield unseen(found.control, f"the inventory is {self._age_days} days old")
@@ -394,7 +397,7 @@ class _Audit:
         remark, sampled_from = "", None
         if self.manifest is not None:
             days = self._age_days
-            remark = f"; by the inventory of {self.manifest.created:%Y-%m-%d}, {days} days old"
+            remark = f"; from the inventory of {self.manifest.created:%Y-%m-%d}, {days} days old"
         if self.reservoir is not None:
             sampled_from = self.reservoir.seen
             size = len(self.reservoir.items)

@@ -174,4 +174,4 @@ def baseline_notes(applied: Applied) -> Iterator[str]:
     for entry in applied.expired:
         yield f"The acceptance of {entry} by {entry.owner} expired on {entry.expires}."
     for entry in applied.unmatched:
-        yield f"The acceptance of {entry} by {entry.owner} matches no finding that fails."
+        yield f"The acceptance of {entry} by {entry.owner} matches no failed finding."

@@ -129,7 +129,13 @@ DUTIES: tuple[Duty, ...] = (
     ),
     Duty("key custody", "client", "you", "the wrapping keys", (*_KMS_KEYS, "S3CRYPT.17")),
     Duty("access", "client", "you", "who may use the wrapping keys", _KEY_ACCESS),
-    Duty("recovery", "client", "you", "a second way back", ("S3CRYPT.16", "S3CRYPT.21")),
+    Duty(
+        "recovery",
+        "client",
+        "you",
+        "a second key that opens the data",
+        ("S3CRYPT.16", "S3CRYPT.21"),
+    ),
 )
 """The duties in docs/responsibility.md, in the same order."""
 

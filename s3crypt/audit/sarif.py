@@ -117,7 +117,7 @@ def _result(report: Report, finding: Finding, place: int) -> dict[str, Any]:
 
 def _message(report: Report, finding: Finding) -> str:
     seen = report.seen(finding)
-    return f"{seen} To mend it: {finding.fix.text}" if finding.fix else seen
+    return f"{seen} To fix it: {finding.fix.text}" if finding.fix else seen
 
 
 def _location(finding: Finding) -> dict[str, Any]:

@@ -46,7 +46,9 @@ class Severity(IntEnum):
             return cls[label.upper()]
         except KeyError:
             known = ", ".join(each.label for each in cls)
-            raise ConfigError(f"{label!r} is no severity.", hint=f"There are: {known}.") from None
+            raise ConfigError(
+                f"{label!r} is not a severity.", hint=f"The severities are: {known}."
+            ) from None
 
 
 class Verdict(StrEnum):
@@ -218,8 +220,10 @@ class Coverage:
         if self.sampled_from is not None:
             counted += f", a sample of {self.sampled_from:,}"
         elif self.is_whole and not self.objects:
-            counted = "0 objects are there"
-        return f"{self.uri}: {counted}{'' if self.is_whole else '; others could not be seen'}"
+            counted = "no objects were found"
+        return (
+            f"{self.uri}: {counted}{'' if self.is_whole else '; other objects could not be listed'}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

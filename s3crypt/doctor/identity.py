@@ -40,7 +40,7 @@ def check_credentials(session: "boto3.Session", known: "Known") -> Iterator[Diag
             "credentials",
             Outcome.WRONG,
             Area.CREDENTIALS,
-            "there are none in the environment, in a profile or from a role of this machine",
+            "no credentials in the environment, in a profile or from a role of this machine",
             "aws configure sso  # or export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         )
         return
@@ -58,7 +58,8 @@ def check_identity(
         return
     if not services.are_of_one_provider:
         yield _of_identity(
-            Outcome.SKIPPED, "S3 is not AWS's: its credentials are not sent to AWS's STS and KMS"
+            Outcome.SKIPPED,
+            "this S3 is not AWS's, so its credentials are not sent to AWS's STS and KMS",
         )
         return
     try:

@@ -54,7 +54,7 @@ def check_keys(case: Case, services: "Services", known: "Known") -> Iterator[Dia
         return
     uses = list(_uses(case, known))
     if not uses:
-        yield Diagnosis("KMS key", Outcome.SKIPPED, Area.KMS, "no KMS key has a part in it")
+        yield Diagnosis("KMS key", Outcome.SKIPPED, Area.KMS, "no KMS key is used")
     for use in uses:
         yield from _of_key(use, case, services, known)
     yield from _fitting(case, services, known)
@@ -68,14 +68,17 @@ def _fitting(case: Case, services: "Services", known: "Known") -> Iterator[Diagn
     if case.purpose != "get" or not isinstance(case.mode, ClientSide | None) or not wrapped:
         return
     if case.mode is None:
-        seen = f"the object is encrypted client-side, and no key is given: {', '.join(wrapped)}"
+        seen = (
+            "the object is encrypted client-side, but no key is given. Its keys: "
+            f"{', '.join(wrapped)}"
+        )
         yield Diagnosis("keys of object", Outcome.WRONG, Area.KMS, seen, _with_key(case, wrapped))
         return
     given = [_resolved(key, services) for key in case.keys]
     if any(name == key or key.startswith(f"{name}=") for key in given for name in wrapped):
-        yield Diagnosis("keys of object", Outcome.OK, Area.KMS, "one of them is given")
+        yield Diagnosis("keys of object", Outcome.OK, Area.KMS, "one of the object's keys is given")
         return
-    seen = f"none of the given keys is one of the object's: {', '.join(wrapped)}"
+    seen = f"no given key is one of the object's keys: {', '.join(wrapped)}"
     yield Diagnosis("keys of object", Outcome.WRONG, Area.KMS, seen, _with_key(case, wrapped))
 
 
@@ -92,12 +95,19 @@ def _bound(case: Case, known: "Known") -> Iterator[Diagnosis]:
         if found == wanted:
             continue
         if name != BOUND_NAME:
-            seen = f"its encryption context has {name}={found!r}, not {wanted!r}"
-            following = f"s3crypt inspect {uri}  # and give its --context, if you know it"
+            seen = f"the object's encryption context has {name}={found!r}, not {wanted!r}"
+            following = (
+                f"s3crypt inspect {uri}  # shows the context; give it by --context if it is right"
+            )
         elif found is None:
-            seen, following = "it is not bound to its name", f"s3crypt get {uri} . --no-bind-name"
+            seen, following = (
+                "the object is not bound to its name",
+                f"s3crypt get {uri} . --no-bind-name",
+            )
         else:
-            seen = f"it was written as {found!r}: it was moved, or replaced by another object"
+            seen = (
+                f"the object was written as {found!r}: it was moved, or replaced by another object"
+            )
             following = f"s3crypt get {uri} . --written-as OLD_NAME  # if you know who moved it"
         yield Diagnosis("context of object", Outcome.WRONG, Area.OBJECT, seen, following)
 
@@ -120,7 +130,7 @@ def _resolved(key: str, services: "Services") -> str:
 
 
 def _why_skipped(known: "Known") -> str:
-    return reason_to_skip(known) or "KMS is another provider's than S3"
+    return reason_to_skip(known) or "KMS and S3 are of different providers"
 
 
 def _uses(case: Case, known: "Known") -> Iterator[_Use]:
@@ -214,7 +224,7 @@ def _undescribed(use: _Use, case: Case, services: "Services", error: S3CryptErro
             if use.key.startswith("arn:")
             else (services.kms.get().meta.region_name)
         )
-        seen = f"there is no KMS key {use.key} in {region}"
+        seen = f"the KMS key {use.key} does not exist in {region}"
         name = use.key.removeprefix("alias/")
         if name == use.key or case.purpose == "get":
             return Diagnosis("KMS key", Outcome.WRONG, Area.KMS, seen, "s3crypt keys list")
@@ -226,7 +236,7 @@ def _undescribed(use: _Use, case: Case, services: "Services", error: S3CryptErro
             f"s3crypt keys create --alias {shlex.quote(name)}",
         )
     if is_denied(error):
-        seen = f"{use.key} is not shown: you lack kms:DescribeKey"
+        seen = f"{use.key} cannot be read: you lack kms:DescribeKey"
         return Diagnosis("KMS key", Outcome.UNKNOWN, Area.POLICY, seen, "Ask for kms:DescribeKey.")
     return of_error("KMS key", Area.KMS, error)
 
@@ -239,7 +249,10 @@ def _state(use: _Use, metadata: Mapping[str, Any]) -> Iterator[Diagnosis]:
         metadata.get("KeySpec") != "SYMMETRIC_DEFAULT"
         or metadata.get("KeyUsage") != "ENCRYPT_DECRYPT"
     ):
-        seen = f"{called} is {metadata.get('KeySpec')} for {metadata.get('KeyUsage')}"
+        seen = (
+            f"{called} is of the type {metadata.get('KeySpec')} for {metadata.get('KeyUsage')}, "
+            "which S3 and s3crypt cannot use"
+        )
         yield Diagnosis(
             "KMS key", Outcome.WRONG, Area.KEY, seen, "s3crypt keys create --alias NAME"
         )
@@ -259,7 +272,7 @@ def _state(use: _Use, metadata: Mapping[str, Any]) -> Iterator[Diagnosis]:
         following = {
             "Disabled": enable,
             "PendingImport": s3crypt_keys("import-material", arn, "FILE"),
-            "Unavailable": "Connect the custom key store that holds it.",
+            "Unavailable": "Connect the custom key store that holds the key.",
         }.get(str(state), "Wait: KMS is changing the key.")
         words = "pending import" if state == "PendingImport" else str(state).lower()
         yield Diagnosis("KMS key", Outcome.WRONG, Area.KEY, f"{called} is {words}", following)
@@ -272,7 +285,7 @@ def _is_in_region(use: _Use, metadata: Mapping[str, Any], known: "Known") -> boo
 
 def _elsewhere(use: _Use, metadata: Mapping[str, Any], known: "Known") -> Diagnosis:
     arn, there = metadata["Arn"], known.bucket_region
-    seen = f"{arn} is in {region_of_arn(arn)}; S3 takes keys of the bucket's Region alone, {there}"
+    seen = f"{arn} is in {region_of_arn(arn)}; S3 accepts only keys of the bucket's Region, {there}"
     alias = use.key.removeprefix("alias/") if use.key.startswith("alias/") else "NAME"
     return Diagnosis(
         "Region of key",
@@ -297,7 +310,10 @@ def _permission(
             yield _denied(action, use, arn, case, known, error)
         elif error.code in ("InvalidCiphertextException", "ValidationException"):
             yield Diagnosis(
-                name, Outcome.UNKNOWN, Area.KMS, "this KMS tries no permission without a ciphertext"
+                name,
+                Outcome.UNKNOWN,
+                Area.KMS,
+                "this KMS cannot test the permission without a ciphertext",
             )
         else:
             yield of_error(name, Area.KMS, error)
@@ -361,7 +377,7 @@ def _denied(
     said = " ".join(str(error).removeprefix(f"{arn}: ").split())
     document = known.key_policies.get(arn)
     if use.by_s3 and document and _is_allowed_through_s3(action, arn, case, document, known):
-        seen = "denied to you directly; the key policy allows it through S3"
+        seen = "denied if you call KMS directly; the key policy allows it through S3"
         return Diagnosis(name, Outcome.UNKNOWN, Area.POLICY, seen)
     following = _mended(action, arn, document, known)
     return Diagnosis(name, Outcome.WRONG, Area.POLICY, said, following)
@@ -369,7 +385,7 @@ def _denied(
 
 def _mended(action: str, arn: str, document: Document | None, known: "Known") -> str:
     if document is None or known.identity is None:
-        return f"Ask for {action} on {arn}: in its policy, or by a grant."
+        return f"Ask for {action} on {arn}, in the key policy or by a grant."
     caller = known.identity.caller
     request = Request(caller, action, arn, str(arn.split(":")[4]), {"aws:SecureTransport": "true"})
 
@@ -421,7 +437,7 @@ def _policy(arn: str, services: "Services", known: "Known") -> Document | Diagno
     except S3CryptError as error:
         if not is_denied(error):
             return of_error("key policy", Area.KMS, error)
-        seen = "the key policy is not shown: you lack kms:GetKeyPolicy"
+        seen = "the key policy cannot be read: you lack kms:GetKeyPolicy"
         return Diagnosis("key policy", Outcome.UNKNOWN, Area.POLICY, seen)
     return known.key_policies[arn]
 
@@ -436,9 +452,12 @@ def _of_policy(arn: str, document: Document) -> Iterator[Diagnosis]:
         for principal in each.principals or ()
     )
     seen = (
-        "leaves the decision to IAM's policies of its account as well"
+        "lets IAM policies of its account decide, too"
         if delegates
-        else ("leaves nothing to IAM: only callers that the key policy names may use the key")
+        else (
+            "does not let IAM policies decide: only callers that the key policy names may use the "
+            "key"
+        )
     )
     yield Diagnosis("key policy", Outcome.OK, Area.POLICY, seen)
     yield from network_conditions("key policy", document)
@@ -457,9 +476,9 @@ def _grants(arn: str, services: "Services", known: "Known") -> Iterator[Diagnosi
         if not is_denied(error):
             yield of_error("grants", Area.KMS, error)
         else:
-            seen = "the grants of the key are not shown: you lack kms:ListGrants"
+            seen = "the grants of the key cannot be listed: you lack kms:ListGrants"
             yield Diagnosis("grants", Outcome.UNKNOWN, Area.POLICY, seen)
         return
     operations = sorted({name for each in found for name in each["Operations"]})
-    seen = f"to you: {', '.join(operations)}" if operations else "none is to you"
+    seen = f"grants to you allow {', '.join(operations)}" if operations else "no grant is for you"
     yield Diagnosis("grants", Outcome.OK, Area.POLICY, seen)

@@ -48,7 +48,7 @@ def check_endpoint(_case: Case, services: "Services", known: "Known") -> Iterato
         yield Diagnosis(name, Outcome.WRONG, Area.NETWORK, what, mended)
         return
     yield Diagnosis(
-        "endpoint", Outcome.OK, Area.NETWORK, f"{client.meta.endpoint_url} is reached{through}"
+        "endpoint", Outcome.OK, Area.NETWORK, f"{client.meta.endpoint_url} can be reached{through}"
     )
 
 
@@ -57,11 +57,11 @@ def check_tls(_case: Case, services: "Services", known: "Known") -> Iterator[Dia
     client = services.s3.get()
     url = urlsplit(client.meta.endpoint_url)
     if url.scheme != "https":
-        yield _of_tls(Outcome.OK, f"{url.geturl()} is plain HTTP: nothing protects the way to it")
+        yield _of_tls(Outcome.OK, f"{url.geturl()} is plain HTTP: the connection is not protected")
         return
     if not known.is_reachable or proxy_of(client):
-        why = "a proxy is in between" if known.is_reachable else "nothing answers"
-        yield _of_tls(Outcome.SKIPPED, f"not looked at: {why}")
+        why = "the connection goes through a proxy" if known.is_reachable else "nothing answers"
+        yield _of_tls(Outcome.SKIPPED, f"not checked: {why}")
         return
     try:
         version, certificate = _handshake(url, trusted_certificates(client))
@@ -85,7 +85,7 @@ def check_tls(_case: Case, services: "Services", known: "Known") -> Iterator[Dia
 def check_clock(_case: Case, _services: "Services", known: "Known") -> Iterator[Diagnosis]:
     """Compare this machine's clock with the Date headers of the replies so far."""
     if not known.dates:
-        yield Diagnosis("clock", Outcome.SKIPPED, Area.CLOCK, "no reply has said the time")
+        yield Diagnosis("clock", Outcome.SKIPPED, Area.CLOCK, "no reply of a service had the time")
         return
     skew = min((seconds_behind(date) for date in known.dates), key=abs)
     if abs(skew) <= _MOST_SKEW_SECONDS:
@@ -140,7 +140,7 @@ def _post_quantum() -> Diagnosis:
     # negotiated group.
     offered = f"{POST_QUANTUM} is {'offered' if offers_post_quantum() else 'not offered'}"
     why = "" if offers_post_quantum() else ", which OpenSSL does from 3.5 on"
-    seen = f"{offered} by {ssl.OPENSSL_VERSION}{why}; this Python does not show what was agreed on"
+    seen = f"{offered} by {ssl.OPENSSL_VERSION}{why}; this Python does not show whether it was used"
     return Diagnosis("post-quantum TLS", Outcome.OK, Area.MACHINE, seen)
 
 
@@ -151,13 +151,13 @@ def _refused_handshake(url: SplitResult, error: OSError) -> tuple[str, str]:
     )
     if is_plain:
         plain = f"http://{url.netloc}"
-        return f"{url.netloc} speaks no TLS ({said})", f"export AWS_ENDPOINT_URL_S3={plain}"
+        return f"{url.netloc} does not use TLS ({said})", f"export AWS_ENDPOINT_URL_S3={plain}"
     return f"no TLS with {url.netloc} ({said})", "Check the endpoint URL and its port."
 
 
 def _reason(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
-        return "does not resolve"
+        return "cannot be resolved"
     if isinstance(error, TimeoutError):
         return f"does not answer within {_CONNECT_SECONDS:.0f} s"
     if isinstance(error, ConnectionRefusedError):
@@ -178,9 +178,9 @@ def _other_endpoint(client: "S3Client") -> str:
     names = ("S3CRYPT_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
     given = next((name for name in names if os.environ.get(name) == client.meta.endpoint_url), None)
     if given:
-        return f"unset {given}  # or start the service there"
+        return f"unset {given}  # or start the service at that endpoint"
     if not client.meta.endpoint_url.endswith((".amazonaws.com", ".amazonaws.com.cn")):
-        return "Check the endpoint URL, and whether the service runs."
+        return "Check the endpoint URL, and check that the service runs."
     return f"Check the network and DNS: curl -sv {client.meta.endpoint_url}"
 
 

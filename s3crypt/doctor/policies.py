@@ -75,7 +75,10 @@ def network_conditions(name: str, document: Document) -> Iterator[Diagnosis]:
     }
     if found:
         seen = f"the {name} has conditions on the network: {', '.join(sorted(found))}"
-        following = "Check that the requests come through that VPC endpoint or from that address."
+        following = (
+            "Check that the requests come through the VPC endpoint or from the address that the "
+            "policy names."
+        )
         yield Diagnosis("network conditions", Outcome.UNKNOWN, Area.POLICY, seen, following)
 
 
@@ -85,10 +88,10 @@ def _depends_on_network(statement: Statement) -> bool:
 
 def _unread(error: S3CryptError) -> Iterator[Diagnosis]:
     if error.code == "MethodNotAllowed":
-        seen = "the bucket is of another account, which alone reads its policy"
+        seen = "the bucket belongs to another account, and only that account can read its policy"
         yield Diagnosis(_NAME, Outcome.UNKNOWN, Area.POLICY, seen, "Ask the bucket's owner.")
     elif error.code in NOT_SEEN:
-        seen = f"the policy is not shown: you lack s3:GetBucketPolicy ({error.code})"
+        seen = f"the policy cannot be read: you lack s3:GetBucketPolicy ({error.code})"
         yield Diagnosis(_NAME, Outcome.UNKNOWN, Area.POLICY, seen, "Ask for s3:GetBucketPolicy.")
     elif error.code not in ("404", "NoSuchBucket"):
         yield of_error(_NAME, Area.S3, error)
@@ -98,12 +101,14 @@ def _judged(
     case: Case, services: "Services", known: "Known", document: Document | None
 ) -> Iterator[Diagnosis]:
     if document is None and known.is_own_bucket is not False:
-        yield Diagnosis(_NAME, Outcome.OK, Area.POLICY, "the bucket has none that could deny")
+        yield Diagnosis(
+            _NAME, Outcome.OK, Area.POLICY, "the bucket has no policy that could deny the request"
+        )
         return
     for action in _ACTIONS[case.purpose]:
         request = _request(action, case, services, known, case.mode)
         if request is None:
-            seen = "not decided: it is not known who calls"
+            seen = "not decided: the identity of the caller is not known"
             yield Diagnosis(_NAME, Outcome.UNKNOWN, Area.POLICY, seen)
             return
         decision = _decided(request, document)
@@ -111,15 +116,18 @@ def _judged(
             seen = f"no statement denies {action}"
             yield Diagnosis(_NAME, Outcome.OK, Area.POLICY, seen)
         elif action == _READ and known.head is not None:
-            seen = f"S3 has just served {action}, so that nothing denies it"
+            seen = f"S3 has just served {action}, so no policy denies it"
             yield Diagnosis(_NAME, Outcome.OK, Area.POLICY, seen)
         elif document and _is_for_want_of_tls(request, document, services):
             yield _plain(request, document, decision)
         elif document and decision.statements and not _is_denied_anywhere(request, document):
-            # The outcome is unknown: with the usual AWS host name, the endpoint URL does not show
-            # whether requests pass through a VPC endpoint.
-            seen = f"{action} is denied by {' and '.join(decision.statements)}, unless it comes "
-            seen += "through the network that the policy names"
+            # With the usual AWS host name, the endpoint URL does not show whether requests pass
+            # through a VPC endpoint.
+            seen = (
+                f"{action} is denied by {' and '.join(decision.statements)}, unless the request "
+                "comes "
+            )
+            seen += "from the network that the policy names"
             yield Diagnosis(_NAME, Outcome.UNKNOWN, Area.POLICY, seen)
         elif decision.verdict is Verdict.DENIED:
             yield _denied(case, services, known, request, decision)
@@ -161,9 +169,9 @@ def _plain(request: Request, document: Document, decision: Decision) -> Diagnosi
         and names <= ignored
         and _decided(_with_tls(reading), document).verdict is Verdict.ALLOWED
     ):
-        seen = f"{without_tls}, to which this service does not hold requests"
+        seen = f"{without_tls}, but this service does not enforce it"
         return Diagnosis(_NAME, Outcome.OK, Area.POLICY, seen)
-    seen = f"{without_tls}; it is not known whether this service holds requests to that"
+    seen = f"{without_tls}; it is not known whether this service enforces it"
     following = "If the operation is refused, use the service's https:// endpoint."
     return Diagnosis(_NAME, Outcome.UNKNOWN, Area.POLICY, seen, following)
 
@@ -222,7 +230,7 @@ def _denied(
     seen = (
         f"{request.action} is denied by {names}"
         if names
-        else (f"{request.action}: {decision.reason.rstrip('.')}")
+        else f"{request.action}: {decision.reason.rstrip('.')}"
     )
     following = _in_another_way(case, services, known, request) or _spared(case, known, request)
     return Diagnosis(_NAME, Outcome.WRONG, Area.POLICY, seen, following)
@@ -275,8 +283,8 @@ def _spared(case: Case, known: "Known", request: Request) -> str:
     ours = [str(each.sid) for each in document.statements if each.is_ours and denies(each)]
     if ours:
         return (
-            f"{' and '.join(ours)} protects the bucket: use the mode, the key and the way that it "
-            f"demands: aws s3api get-bucket-policy --bucket {at.bucket} --query Policy"
+            f"{' and '.join(ours)} protects the bucket: use the mode, key and network that the "
+            f"policy demands: aws s3api get-bucket-policy --bucket {at.bucket} --query Policy"
         )
     changed = sparing(document, denies, request.caller)
     if _decided(request, changed).verdict is not Verdict.ALLOWED:

@@ -85,7 +85,7 @@ def try_server(services: "Services", at: "Location") -> Iterator[Kept]:
     client = services.s3.get()
     if buckets.may_lock_objects(client, at.bucket):
         raise ConfigError(
-            f"s3://{at.bucket} has Object Lock: scratch objects might not be removable.",
+            f"s3://{at.bucket} has Object Lock, so the test objects might not be removable.",
             hint="Name a bucket without Object Lock.",
         )
     with scratch(client, at.bucket, at.name if at.is_prefix else f"{at.name}/") as made:
@@ -94,7 +94,7 @@ def try_server(services: "Services", at: "Location") -> Iterator[Kept]:
     if made.left:
         names = ", ".join(map(str, made.left[:3]))
         raise StorageError(
-            f"{len(made.left)} scratch objects could not be removed: {names}",
+            f"{len(made.left)} test objects could not be removed: {names}",
             hint=f"Remove them: s3crypt rm -r s3://{at.bucket}/{made.prefix}",
         )
 
@@ -123,7 +123,7 @@ def _is_of_server(error: S3CryptError) -> bool:
 
 def _said(error: S3CryptError) -> str:
     if isinstance(error.__cause__, BrokenReplyError):
-        return "the reply is not whole"
+        return "the reply is incomplete"
     status = http_status(error)
     code = error.code if error.code and error.code != str(status) else ""
     return f"{status} {code}".rstrip() if status else " ".join(str(error).split())
@@ -155,7 +155,7 @@ def _put_if_absent(made: Scratch) -> str | None:
     name = made.new()
     _put(made, name, IfNoneMatch="*")
     if not _is_refused(made, "put_object", name, Body=b"other", IfNoneMatch="*"):
-        return "an object that was there was overwritten"
+        return "an existing object was overwritten"
     return None if made.read(name)[1] == _BODY else "the object was changed"
 
 
@@ -175,7 +175,7 @@ def _copy_if_absent(made: Scratch) -> str | None:
     _put(made, name)
     of = made.source(source)
     if not _is_refused(made, "copy_object", name, CopySource=of, IfNoneMatch="*"):
-        return "an object that was there was overwritten"
+        return "an existing object was overwritten"
     return None
 
 
@@ -183,7 +183,7 @@ def _copy_source_if_match(made: Scratch) -> str | None:
     source = made.new()
     _put(made, source)
     of = {"CopySource": made.source(source), "CopySourceIfMatch": _WRONG_ETAG}
-    return None if _is_refused(made, "copy_object", made.new(), **of) else "it was copied"
+    return None if _is_refused(made, "copy_object", made.new(), **of) else "the object was copied"
 
 
 def _complete(made: Scratch, name: str, **conditions: str) -> bool:
@@ -201,7 +201,7 @@ def _complete_if_absent(made: Scratch) -> str | None:
     name = made.new()
     _put(made, name)
     refused = _complete(made, name, IfNoneMatch="*")
-    return None if refused else "an object that was there was overwritten"
+    return None if refused else "an existing object was overwritten"
 
 
 def _complete_if_match(made: Scratch) -> str | None:
@@ -243,8 +243,8 @@ def _echoes(made: Scratch, arguments: dict[str, Any], mode: str) -> str | None:
     replies["copy"] = _copied(made, name, {**arguments, **of_source})
     silent = [which for which, reply in replies.items() if reported_mode(reply) != mode]
     if silent == ["copy"] and not replies["copy"]:
-        return "it is not copied"
-    return f"not said in the reply to: {', '.join(silent)}" if silent else None
+        return "the object is not copied"
+    return f"missing in the reply to: {', '.join(silent)}" if silent else None
 
 
 def _copied(made: Scratch, name: str, arguments: dict[str, Any]) -> Any:
@@ -276,7 +276,7 @@ def _demands_customer_key(made: Scratch) -> str | None:
             if is_throttled(error) or _is_of_server(error):
                 raise
             continue
-        return f"a HEAD {'with another' if arguments else 'without its'} key was answered"
+        return f"the service answered a HEAD {'with another' if arguments else 'without its'} key"
     return None
 
 
@@ -310,7 +310,7 @@ def _takes_wrong(made: Scratch, checksum: dict[str, str]) -> str | None:
         if _verdict(error) is Verdict.UNKNOWN or _is_of_server(error):
             raise
         return None
-    return "a body of another checksum was stored"
+    return "a body with another checksum was stored"
 
 
 # --- Metadata, tags, annotations and names ----------------------------------------------------
@@ -417,7 +417,7 @@ def _takes_parts(made: Scratch) -> str | None:
     ]
     parts = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
     made.ask("complete_multipart_upload", name, UploadId=upload, MultipartUpload={"Parts": parts})
-    return None if made.read(name)[1] == first + _BODY else "the bytes are others"
+    return None if made.read(name)[1] == first + _BODY else "the returned bytes differ"
 
 
 def _copies_parts(made: Scratch) -> str | None:
@@ -428,7 +428,7 @@ def _copies_parts(made: Scratch) -> str | None:
     tag = made.ask("upload_part_copy", name, **part)["CopyPartResult"]["ETag"]
     parts = {"Parts": [{"PartNumber": 1, "ETag": tag}]}
     made.ask("complete_multipart_upload", name, UploadId=upload, MultipartUpload=parts)
-    return None if made.read(name)[1] == _BODY else "the bytes are others"
+    return None if made.read(name)[1] == _BODY else "the returned bytes differ"
 
 
 def _makes_versions(made: Scratch) -> str | None:
@@ -437,7 +437,7 @@ def _makes_versions(made: Scratch) -> str | None:
     made.ask("put_object", name, Body=b"new")
     if not first:
         raise StorageError("the bucket has no versioning")
-    return None if made.read(name, VersionId=first)[1] == _BODY else "the version is another one"
+    return None if made.read(name, VersionId=first)[1] == _BODY else "another version was returned"
 
 
 TRIALS: Mapping[str, Trial] = {

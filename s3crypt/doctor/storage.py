@@ -39,7 +39,7 @@ def check_bucket(case: Case, services: "Services", known: "Known") -> Iterator[D
     """Check that the bucket exists, which account owns it, and its Region."""
     at = case.location
     if at is None or (why := reason_to_skip(known)):
-        why = "no bucket was named" if at is None else why
+        why = "no bucket is given" if at is None else why
         yield Diagnosis("bucket", Outcome.SKIPPED, Area.S3, str(why))
         return
     client = services.s3.get()
@@ -57,15 +57,16 @@ def _missing_bucket(case: Case, at: "Location", known: "Known", error: S3CryptEr
     known.bucket_region = headers.get("x-amz-bucket-region")
     known.dates += [headers["date"]] if headers.get("date") else []
     if error.code in ("404", "NoSuchBucket"):
-        seen = f"there is no bucket {at.bucket}"
-        # Do not suggest to create the bucket for a read: a new bucket would not contain the object.
+        seen = f"the bucket {at.bucket} does not exist"
+        # A new bucket would not contain the object that is to be read.
         following = "aws s3api list-buckets" if case.reads else f"s3crypt bucket init {at.bucket}"
         return Diagnosis("bucket", Outcome.WRONG, Area.S3, seen, following)
     if is_denied(error):
         known.is_own_bucket = None
         where = f" in {known.bucket_region}" if known.bucket_region else ""
         seen = (
-            f"{at.bucket}{where} is not shown: it is of another account, or you lack s3:ListBucket"
+            f"{at.bucket}{where} cannot be read: it belongs to another account, or you lack "
+            "s3:ListBucket"
         )
         return Diagnosis(
             "bucket",
@@ -83,8 +84,8 @@ def _owned(at: "Location", services: "Services", known: "Known") -> Diagnosis:
     known.is_own_bucket = None if mine is None else _is_of(at, services, mine)
     wanted = services.expected_bucket_owner
     if wanted and not (known.is_own_bucket if wanted == mine else _is_of(at, services, wanted)):
-        seen = f"{at.bucket} is not of account {wanted}, as it is expected to be"
-        following = "Check the bucket's name, or expect its own account."
+        seen = f"{at.bucket} does not belong to the expected account {wanted}"
+        following = "Check the bucket's name, or expect the account that owns it."
         return Diagnosis("bucket", Outcome.WRONG, Area.S3, seen, following)
     whose = {True: "yours", False: "of another account", None: "there"}[known.is_own_bucket]
     return Diagnosis(
@@ -103,7 +104,7 @@ def _is_of(at: "Location", services: "Services", account: str) -> bool | None:
 def _region(case: Case, services: "Services", known: "Known") -> Iterator[Diagnosis]:
     mine, there = services.s3.get().meta.region_name, known.bucket_region
     if mine == there:
-        yield Diagnosis("Region", Outcome.OK, Area.REGION, f"{mine}, as the bucket's")
+        yield Diagnosis("Region", Outcome.OK, Area.REGION, f"{mine}, the same as the bucket's")
         return
     seen = f"the bucket is in {there}, and the requests are for {mine}"
     by_name = isinstance(case.mode, SSEKMS | DSSEKMS) and not case.mode.key.startswith("arn:")
@@ -128,7 +129,7 @@ def check_encryption(case: Case, services: "Services", known: "Known") -> Iterat
         found = read(services.s3.get(), at.bucket, Encryption)
     except S3CryptError as error:
         if error.code in NOT_SEEN:
-            seen = "the bucket's encryption is not shown: you lack s3:GetEncryptionConfiguration"
+            seen = "the bucket's encryption cannot be read: you lack s3:GetEncryptionConfiguration"
             yield Diagnosis("encryption of bucket", Outcome.UNKNOWN, Area.POLICY, seen)
         else:
             yield of_error("encryption of bucket", Area.S3, error)
@@ -175,7 +176,7 @@ def check_object(case: Case, known: "Known") -> Iterator[Diagnosis]:
     """Report the facts in the object's headers: its mode, whether it is archived, and its locks."""
     at = case.location
     if at is None or not at.name or known.bucket_region is None or reason_to_skip(known):
-        why = "no object was named" if at and not at.name else "the bucket was not seen"
+        why = "no object is given" if at and not at.name else "the bucket could not be read"
         yield Diagnosis("object", Outcome.SKIPPED, Area.OBJECT, why)
         return
     if known.head_error is not None:
@@ -189,20 +190,22 @@ def check_object(case: Case, known: "Known") -> Iterator[Diagnosis]:
 def _unseen_object(case: Case, at: "Location", error: S3CryptError) -> Diagnosis:
     if isinstance(error, ObjectNotFoundError):
         if not case.reads:
-            return Diagnosis("object", Outcome.OK, Area.OBJECT, f"there is none at {at} yet")
+            return Diagnosis(
+                "object", Outcome.OK, Area.OBJECT, f"the object {at} does not exist yet"
+            )
         above = at.name.rpartition("/")[0]
         folder = f"s3://{at.bucket}/{above}{'/' if above else ''}"
         return Diagnosis(
             "object",
             Outcome.WRONG,
             Area.OBJECT,
-            f"there is no object {at}",
+            f"the object {at} does not exist",
             f"s3crypt ls {shlex.quote(folder)}",
         )
     if error.code in ("400", "InvalidRequest", "InvalidArgument"):
         return _under_customer_key(case, at)
     if is_denied(error) and isinstance(case.mode, SSEC):
-        seen = "S3 refuses the customer key: it is another one, or you lack s3:GetObject"
+        seen = "S3 refuses the customer key: it is the wrong key, or you lack s3:GetObject"
         return Diagnosis(
             "object",
             Outcome.WRONG,
@@ -212,7 +215,7 @@ def _unseen_object(case: Case, at: "Location", error: S3CryptError) -> Diagnosis
         )
     if is_denied(error):
         outcome = Outcome.WRONG if case.reads else Outcome.UNKNOWN
-        seen = f"S3 refuses to show {at}: you lack s3:GetObject or s3:ListBucket ({error.code})"
+        seen = f"S3 refuses to read {at}: you lack s3:GetObject or s3:ListBucket ({error.code})"
         return Diagnosis(
             "object",
             outcome,
@@ -226,7 +229,10 @@ def _unseen_object(case: Case, at: "Location", error: S3CryptError) -> Diagnosis
 
 def _under_customer_key(case: Case, at: "Location") -> Diagnosis:
     if isinstance(case.mode, SSEC):
-        seen = "S3 takes no customer key for it: it is in another mode, or the key is another one"
+        seen = (
+            "S3 refuses the customer key: the object is in another mode, or the key is the wrong "
+            "one"
+        )
         return Diagnosis(
             "object", Outcome.WRONG, Area.OBJECT, seen, f"s3crypt inspect {shlex.quote(str(at))}"
         )
@@ -249,7 +255,7 @@ def _verb(case: Case, at: "Location") -> str:
 def _mode(case: Case, at: "Location", known: "Known") -> Diagnosis:
     reply: Any = known.head
     found = reported_mode(reply)
-    seen = f"{at} is there, {found or 'without encryption that S3 reports'}"
+    seen = f"{at} exists, {found or 'without encryption that S3 reports'}"
     asked = case.mode
     differs = asked is not None and not isinstance(asked, ClientSide) and asked.name != found
     if case.purpose == "get" and differs:

@@ -90,8 +90,11 @@ class BucketManager:
         agreed -= {change.identity for change in made}
         if any(change.identity not in agreed for change in changes):
             raise ConflictError(
-                f"s3://{wanted.bucket}: it lacks something that the changes shown do not mend.",
-                hint="Somebody else changed it meanwhile. Run it again, and look at the changes.",
+                f"s3://{wanted.bucket}: the bucket needs more changes than the plan shows.",
+                hint=(
+                    "Another caller changed the bucket meanwhile. Run the command again, and "
+                    "check the changes."
+                ),
             )
         return changes
 
@@ -110,7 +113,7 @@ def _told(made: list[Change], plan: Plan) -> str:
     open_ = [each for each in plan.changes if each.identity not in done]
     return (
         f"{len(made)} of {len(plan.changes)} changes were made: {_names(made)}. Not made: "
-        f"{_names(open_)}. Run it again to go on."
+        f"{_names(open_)}. Run the command again to make the rest."
     )
 
 

@@ -102,7 +102,7 @@ def _check(seen: Seen, wanted: Wanted) -> None:
     """Refuse a state for which no plan can be made."""
     if seen.bucket is None and not wanted.may_create:
         raise StorageError(
-            f"s3://{wanted.bucket}: no such bucket.",
+            f"s3://{wanted.bucket}: the bucket does not exist.",
             hint=f"Create it: s3crypt bucket init {wanted.bucket}",
             code="NoSuchBucket",
         )
@@ -112,8 +112,10 @@ def _check(seen: Seen, wanted: Wanted) -> None:
     if seen.key is not None and (seen.key.state != "Enabled" or seen.key.manager == "AWS"):
         raise ConfigError(
             f"The key {wanted.alias} cannot be used: its state is {seen.key.state}.",
-            hint=f"{_way_out(seen.key)}, or give the alias to another key: "
-            f"`s3crypt keys move-alias {wanted.alias} KEY`. Nothing was changed.",
+            hint=(
+                f"{_way_out(seen.key)}, or move the alias to another key: `s3crypt keys move-alias "
+                f"{wanted.alias} KEY`. Nothing was changed."
+            ),
         )
     encryption = seen.bucket.get(Encryption) if seen.bucket else Encryption()
     if seen.key is not None and not is_own_default(seen, encryption):
@@ -130,7 +132,7 @@ def _way_out(key: SeenKey) -> str:
     if key.state.startswith("Pending") and key.state.endswith("Deletion"):
         commands = (s3crypt_keys(verb, key.arn) for verb in ("cancel-deletion", "enable"))
         return f"Cancel its deletion: `{' && '.join(commands)}`"
-    return f"See the key: `{s3crypt_keys('show', key.arn)}`"
+    return f"Show the key: `{s3crypt_keys('show', key.arn)}`"
 
 
 def _check_ours(key: SeenKey, region: str, wanted: Wanted) -> None:
@@ -143,10 +145,12 @@ def _check_ours(key: SeenKey, region: str, wanted: Wanted) -> None:
         tagging = s3crypt_keys("tag", key.arn, f"{TAG}={wanted.bucket}")
         deletion = f"s3crypt keys delete-alias {wanted.alias} --region {region}"
         raise ConfigError(
-            f"The alias {wanted.alias} leads to the key {key.arn}, on which no tag "
-            f"{TAG}={wanted.bucket} was seen. Nothing was changed.",
-            hint=f"Delete the alias, `{deletion}`, or ask for the permission kms:ListResourceTags "
-            f"if it is missing. Only where the key is meant for this bucket, tag it: {tagging}",
+            f"The alias {wanted.alias} names the key {key.arn}, which has no tag "
+            f"{TAG}={wanted.bucket}, or its tags cannot be read. Nothing was changed.",
+            hint=(
+                f"Delete the alias: `{deletion}`. Or ask for the permission kms:ListResourceTags "
+                f"if you lack it. Or, only if the key is meant for this bucket, tag it: {tagging}"
+            ),
         )
 
 
@@ -165,8 +169,8 @@ def _check_replicable(seen: Seen, wanted: Wanted) -> None:
     encryption = seen.bucket.get(Encryption) if seen.bucket else Encryption()
     if key is None and is_own_default(seen, encryption):
         raise ConfigError(
-            f"The key of s3://{wanted.bucket} may not be looked at: {encryption.key}.",
-            hint="Ask for the permission kms:DescribeKey, or do without a replica.",
+            f"The key of s3://{wanted.bucket} cannot be read: {encryption.key}.",
+            hint="Ask for the permission kms:DescribeKey, or run the command without a replica.",
         )
     if key is not None and not key.multi_region:
         raise ConfigError(
@@ -181,8 +185,8 @@ def _not_seen(configuration: Configuration) -> StorageError:
     actions = ", ".join(each.action for each in configuration.unseen)
     reason = configuration.unseen[0].reason
     return StorageError(
-        f"s3://{configuration.bucket}: its configuration may not be read, so nothing was changed: "
-        f"{reason}",
+        f"s3://{configuration.bucket}: the bucket's configuration cannot be read, so nothing was "
+        f"changed: {reason}",
         hint=f"Ask for these permissions: {actions}.",
         code="AccessDenied",
     )
@@ -229,7 +233,7 @@ def _new_key(seen: Seen, wanted: Wanted) -> Change:
     what = "create a KMS key that rotates once a year"
     if seen.key is not None:
         act = NameKey(seen.key.arn, wanted.alias)
-        what = f"finish the key {seen.key.arn}, which an interrupted run left"
+        what = f"finish the key {seen.key.arn}, which an interrupted run left unfinished"
     elif wanted.replica is not None:
         what = "create a multi-Region KMS key that rotates once a year"
     return Change(wanted.alias, "key", what, ("KMS.4",), act, undo)
@@ -242,7 +246,7 @@ def _new_replica_key(seen: Seen, wanted: Wanted, region: str) -> Change:
     act = ReplicateKey(key.arn if key else wanted.alias, region, wanted.alias, is_there)
     what = f"replicate the key to {region}"
     if seen.replica_key is not None:
-        what = f"name the key's replica {seen.replica_key.arn}, which is there"
+        what = f"name the key's existing replica {seen.replica_key.arn}"
     return Change(f"{wanted.alias} in {region}", "key", what, (), act, undo)
 
 
@@ -275,7 +279,7 @@ def _of_bucket(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[Ch
 
 def _of_lock(now: Configuration) -> Iterator[Change]:
     before = now.get(ObjectLock)
-    what = "turn Object Lock on, for good; no object is locked by it"
+    what = "turn Object Lock on, which cannot be undone; this locks no object"
     yield from _write(now, before, replace(before, is_enabled=True), "object lock", what)
 
 
@@ -283,10 +287,10 @@ def _of_access(now: Configuration, held: frozenset[Part]) -> Iterator[Change]:
     if "ownership" not in held:
         grants = now.get(AccessControlList)
         if grants.to_others:
-            what = "take the grants to others out of the access list"
+            what = "remove the grants to other principals from the access list"
             yield from _write(now, grants, grants.private, "access list", what)
         ownership = now.get(Ownership)
-        what = "have the bucket's owner own every object, without access lists"
+        what = "make the bucket's owner the owner of every object, without access lists"
         yield from _write(now, ownership, Ownership(Ownership.ENFORCED), "ownership", what)
     if "public-access" not in held:
         block = PublicAccessBlock(*(True,) * 4)
@@ -431,15 +435,15 @@ def _check_logs(seen: Seen, now: Configuration) -> None:
     encryption = now.get(Encryption)
     why = None
     if now.region != seen.region:
-        why = f"it is in {now.region}, and the bucket in {seen.region}"
+        why = f"it is in {now.region}, but the bucket is in {seen.region}"
     elif encryption.algorithm != AES256:
-        why = f"its default encryption is {encryption.algorithm}, and logs take SSE-S3"
+        why = f"its default encryption is {encryption.algorithm}, but logs need SSE-S3"
     elif lock.rule:
         why = "it has a default retention"
     if why is not None:
         raise ConfigError(
             f"s3://{now.bucket} cannot receive access logs: {why}.",
-            hint="Name another bucket for them; it is created if it is absent.",
+            hint="Name another bucket for the logs. It is created if it does not exist.",
         )
 
 
@@ -468,8 +472,10 @@ def _of_trail(seen: Seen, wanted: Wanted) -> Iterator[Change]:
     elif not found.is_multi_region:
         raise ConfigError(
             f"The trail {wanted.trail_name} records one Region only.",
-            hint="Name another, or make it record every Region: aws cloudtrail update-trail "
-            f"--name {wanted.trail_name} --is-multi-region-trail",
+            hint=(
+                "Name another trail, or make it record every Region: aws cloudtrail update-trail "
+                f"--name {wanted.trail_name} --is-multi-region-trail"
+            ),
         )
     undo = _unrecording(found, arn, seen.region)
     record = RecordDataEvents(arn, seen.region, seen.partition)
@@ -529,20 +535,23 @@ def _of_role(seen: Seen, wanted: Wanted, region: str, replica_key: str) -> Itera
     if seen.role is None:
         undo = aws("iam", "delete_role", seen.region, RoleName=name)
         create = CreateRole(name, replication.trust(), wanted.bucket)
-        yield Change(subject, "role", "create the role that S3 replicates with", (), create, undo)
+        yield Change(
+            subject, "role", "create the role that S3 uses for replication", (), create, undo
+        )
     elif not seen.role.is_ours:
         raise ConfigError(
-            f"The role {name} is there, and s3crypt has not made it for s3://{wanted.bucket}.",
-            hint="Rename or delete it if nobody needs it; nothing was changed.",
+            f"The role {name} exists, but s3crypt did not make it for s3://{wanted.bucket}. "
+            "Nothing was changed.",
+            hint="Delete the role if it is not needed, and run the command again.",
         )
     elif seen.role.trust.meaning != replication.trust().meaning:
         text = replication.trust().render(indent=None)
         arguments = {"RoleName": name, "PolicyDocument": text}
         restoring = aws("iam", "update_assume_role_policy", seen.region, **arguments)
         raise ConfigError(
-            f"The trust policy of the role {name} is not the one that s3crypt gave it: others than "
-            "S3 may be able to assume the role. Nothing was changed.",
-            hint=f"Find out who changed it, and put it right: {restoring}",
+            f"The trust policy of the role {name} was changed since s3crypt made it: principals "
+            "other than S3 may be able to assume the role. Nothing was changed.",
+            hint=f"Find out who changed it, and restore it: {restoring}",
         )
     key = _source_key(seen)
     policy = replication.permissions(
@@ -557,7 +566,7 @@ def _of_role(seen: Seen, wanted: Wanted, region: str, replica_key: str) -> Itera
         if found is not None:
             text = found.render(indent=None)
             undo = aws("iam", "put_role_policy", seen.region, **names, PolicyDocument=text)
-        what = "let it read this bucket and write replicas"
+        what = "let the role read this bucket and write replicas"
         yield Change(subject, "policy", what, (), WriteRolePolicy(name, policy), undo)
 
 
@@ -570,9 +579,9 @@ def _remarks_of_keys(seen: Seen, changes: tuple[Change, ...]) -> Iterator[str]:
         before = there.get(act.bucket)
         if before is not None and act.setting.key != before.get(Encryption).key:
             yield (
-                f"s3://{act.bucket}: principals of the account who may not use its new default key "
-                "(kms:GenerateDataKey, kms:Decrypt) can no longer put objects that name no "
-                "encryption, nor get objects that are put from now on."
+                f"s3://{act.bucket}: principals of the account that may not use the new default "
+                "key (kms:GenerateDataKey, kms:Decrypt) can no longer put objects without naming "
+                "an encryption, and cannot get objects that are put from now on."
             )
 
 
@@ -582,20 +591,20 @@ def _remarks(seen: Seen) -> tuple[str, ...]:
     for bucket, sample in seen.samples.items():
         if not sample.is_whole and not sample.sse_c:
             remarks.append(
-                f"s3://{bucket}: {sample.looked_at} objects were looked at, not all. Objects under "
-                "customer keys may be among the others."
+                f"s3://{bucket}: only {sample.looked_at} objects were checked. The unchecked "
+                "objects may be under customer keys."
             )
     there = replace(seen, default_key=None)
     sides = ((seen.logs, _held_of_logs(seen)), (seen.replica, _held_beside(there, seen.replica)))
     for beside, held in sides:
         if beside is not None and held:
             remarks.append(
-                f"s3://{beside.bucket} was there before, and left as it is: "
+                f"s3://{beside.bucket} existed before, and these settings were left as they are: "
                 f"{', '.join(sorted(held))}. To see why: s3crypt bucket harden {beside.bucket}"
             )
     if seen.bucket is not None and seen.bucket.get(Versioning).mfa_delete:
         remarks.append(
-            "Deleting versions takes the root user's second factor, and S3 takes no lifecycle "
-            "rules then: incomplete uploads stay."
+            "Deleting versions requires MFA, and S3 then accepts no lifecycle rules: incomplete "
+            "uploads are not aborted."
         )
     return tuple(remarks)

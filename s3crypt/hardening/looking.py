@@ -93,8 +93,8 @@ def _bucket(services: "Services", bucket: str, region: str) -> Configuration | N
         if error.code not in _FORBIDDEN:
             raise
         raise StorageError(
-            f"s3://{bucket}: the bucket is not of account {services.account}, or you may not look "
-            "at it.",
+            f"s3://{bucket}: the bucket does not belong to account {services.account}, or you lack "
+            "the permission to read it.",
             hint="Choose another name, or ask for the permission s3:ListBucket.",
             code=error.code,
             request_id=error.request_id,
@@ -102,7 +102,7 @@ def _bucket(services: "Services", bucket: str, region: str) -> Configuration | N
     if found.region != region:
         raise StorageError(
             f"s3://{bucket}: the bucket is in {found.region}, not in {region}.",
-            hint=f"Name its Region: {found.region}.",
+            hint=f"Name the bucket's Region: {found.region}.",
         )
     return found
 

@@ -67,8 +67,8 @@ def _create_bucket(act: CreateBucket, services: "Services") -> None:
         if error.code not in _TAKEN:
             raise
         raise StorageError(
-            f"s3://{act.bucket}: the name of the bucket is taken, by another account or just now.",
-            hint="Choose another name: all accounts share one name space.",
+            f"s3://{act.bucket}: the bucket's name is already taken, perhaps by another account.",
+            hint="Choose another name: bucket names are unique across all accounts.",
             code=error.code,
             request_id=error.request_id,
         ) from error.__cause__

@@ -99,15 +99,15 @@ def _of_policy(seen: Seen, bucket: Configuration) -> Iterator[Obstacle]:
     if names := statements.foreign_users(document, seen.account):
         yield Obstacle(
             "foreign-readers",
-            f"Other accounts use the objects ({_told(names)}); they could not open new ones until "
-            "the policy of the bucket's key lets them.",
+            f"Other accounts use the objects ({_told(names)}); they could not open new objects "
+            "until the policy of the bucket's key allows it.",
             ("kms-default",),
         )
     if names := statements.service_writers(document):
         yield Obstacle(
             "service-writers",
-            f"Services write to the bucket ({_told(names)}); under a KMS key their deliveries "
-            "fail until the policy of the key lets them. Access logs cannot be under one.",
+            f"Services write to the bucket ({_told(names)}); under a KMS key their deliveries fail "
+            "until the policy of the key allows them. Access logs cannot be under a KMS key.",
             ("kms-default",),
         )
 
@@ -117,7 +117,7 @@ def _of_objects(seen: Seen, bucket: Configuration) -> Iterator[Obstacle]:
     if sample.sse_c:
         yield Obstacle(
             "sse-c-objects",
-            f"{len(sample.sse_c)} of {sample.looked_at} objects looked at are under customer keys "
+            f"{len(sample.sse_c)} of {sample.looked_at} checked objects are under customer keys "
             f"({_told(sample.sse_c)}); their writers would be refused.",
             ("sse-c-block",),
         )
@@ -131,8 +131,8 @@ def _of_objects(seen: Seen, bucket: Configuration) -> Iterator[Obstacle]:
     if expiring:
         yield Obstacle(
             "expiring-objects",
-            f"Rules expire objects ({_told(expiring)}); with versions, what they expire stays, "
-            "hidden and paid for, until a rule expires noncurrent versions too.",
+            f"Rules expire objects ({_told(expiring)}); with versioning, expired objects stay "
+            "hidden and paid for, until a rule expires noncurrent versions, too.",
             ("versioning",),
         )
 
@@ -143,16 +143,16 @@ def _of_replication(wanted: Wanted, bucket: Configuration) -> Iterator[Obstacle]
     if skipping:
         yield Obstacle(
             "replication-rules",
-            f"Rules leave SSE-KMS objects out ({_told(skipping)}); new objects would not be "
-            "replicated any more, without an error.",
+            f"Rules do not replicate SSE-KMS objects ({_told(skipping)}); new objects would no "
+            "longer be replicated, and no error would be reported.",
             ("kms-default",),
         )
     others = [str(rule.get("ID", "unnamed")) for rule in enabled if rule.get("ID") != RULE]
     if wanted.replica is not None and others:
         yield Obstacle(
             "other-replication",
-            f"The bucket is replicated already ({_told(others)}), and has one role for all rules; "
-            "that replication would end.",
+            f"The bucket is already replicated ({_told(others)}), and a bucket has one role for "
+            "all rules; that replication would end.",
             ("replication",),
         )
 

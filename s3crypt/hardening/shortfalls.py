@@ -12,7 +12,7 @@ from . import statements
 from .values import Part, Seen, Shortfall, Wanted
 
 _HELD: Mapping[Part, tuple[str, str]] = {
-    "kms-default": ("S3.17", "the default encryption was left as it is"),
+    "kms-default": ("S3.17", "the default encryption was left unchanged"),
     "public-access": ("S3.8", "public access was not blocked"),
     "versioning": ("S3.14", "versions are not kept"),
 }
@@ -37,7 +37,7 @@ def _number(shortfall: Shortfall) -> int:
 def _of_account(seen: Seen) -> Iterator[Shortfall]:
     yield Shortfall(
         "S3.1",
-        "it is a setting of the account, for all its buckets, and was not looked at: aws s3control "
+        "it is a setting of the account, for all its buckets, and was not checked: aws s3control "
         f"get-public-access-block --account-id {seen.account}",
     )
 
@@ -53,7 +53,7 @@ def _of_deletion(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[
     lock = seen.bucket.get(ObjectLock) if seen.bucket else ObjectLock()
     will_lock = wanted.lock and "versioning" not in held
     if not will_lock and not lock.is_enabled:
-        yield Shortfall("S3.15", "Object Lock is off; once it is on, it is on for good")
+        yield Shortfall("S3.15", "Object Lock is off; once it is on, it cannot be turned off")
     versioning = seen.bucket.get(Versioning) if seen.bucket else Versioning()
     if not versioning.mfa_delete:
         why = "only the root user can turn MFA delete on, and it excludes lifecycle rules"
@@ -62,7 +62,7 @@ def _of_deletion(seen: Seen, wanted: Wanted, held: frozenset[Part]) -> Iterator[
 
 def _of_trails(seen: Seen, wanted: Wanted) -> Iterator[Shortfall]:
     if not wanted.trail:
-        why = "no trail for data events was asked for, and trails were not looked at"
+        why = "no trail for data events was requested, so trails were not checked"
         yield from (Shortfall(control, why) for control in ("S3.22", "S3.23"))
     elif not any(each.is_encrypted for each in seen.trails or () if each.name == wanted.trail_name):
         why = f"the files of the trail {wanted.trail_name} are under SSE-S3"

@@ -33,12 +33,12 @@ Part: TypeAlias = Literal[
 """A part of the configuration that an obstacle can keep unchanged."""
 
 OBSTACLES: Mapping[ObstacleName, str] = {
-    "acl-grants": "the access list grants rights to somebody else than the owner",
+    "acl-grants": "the access list grants rights to other principals than the owner",
     "expiring-objects": "a rule expires objects and keeps their versions",
     "foreign-readers": "the policy lets other accounts read or write objects",
-    "other-replication": "the bucket is replicated somewhere else",
+    "other-replication": "the bucket is replicated to another place",
     "public-policy": "the policy makes the bucket public",
-    "replication-rules": "a replication rule leaves SSE-KMS objects out",
+    "replication-rules": "a replication rule does not replicate SSE-KMS objects",
     "service-writers": "an AWS service writes to the bucket",
     "sse-c-objects": "objects are under customer keys (SSE-C)",
 }
@@ -90,7 +90,8 @@ class Wanted:
         unknown = sorted(self.despite - OBSTACLES.keys())
         if unknown:
             raise ConfigError(
-                f"{unknown[0]!r} is no obstacle.", hint=f"There are: {', '.join(OBSTACLES)}."
+                f"{unknown[0]!r} is not an obstacle.",
+                hint=f"The obstacles are: {', '.join(OBSTACLES)}.",
             )
 
     @property

@@ -100,11 +100,13 @@ class CachingKeyring:
     def __post_init__(self) -> None:
         check_keyring(self.keyring)
         if caches_data_keys(self.keyring):
-            raise ConfigError("This keyring caches already.", hint="Give the keyring inside it.")
+            raise ConfigError(
+                "This keyring already has a cache.", hint="Give the keyring that it wraps."
+            )
         if not _is_number(self.max_age) or not 0 < self.max_age < math.inf:
             raise ConfigError(
                 f"max_age is a number of seconds above 0, not {self.max_age!r}.",
-                hint="300 is a good start: how long may a disabled key go on to be used?",
+                hint="Choose how long a disabled key may still be used; 300 is a good start.",
             )
         _check_count("max_messages", self.max_messages, 1, MAX_MESSAGES)
         _check_count("max_bytes", self.max_bytes, 0, MAX_BYTES)
@@ -229,7 +231,9 @@ class CachingKeyring:
         self._cache.clear()
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("A CachingKeyring holds data keys in the clear; make one there instead.")
+        raise TypeError(
+            "A CachingKeyring holds plaintext data keys; create a new one in the other process."
+        )
 
 
 def _is_number(value: object) -> bool:

@@ -20,7 +20,7 @@ INCORRECT_KEY = "IncorrectKeyException"  # KMS: a key other than the named key w
 # A part of the info in a raw AES key's EDK, between the key's name and the IV: the length of the
 # tag in bits, and the length of the IV in bytes.
 AES_PARAMETERS = struct.pack(">II", TAG_LENGTH * 8, IV_LENGTH)
-_UNOPENED = "No key given opens this data key: it is wrapped by another key, or was changed."
+_UNOPENED = "None of the given keys opens this data key: another key wrapped it, or it was changed."
 
 
 def key_names(edks: Sequence[EncryptedDataKey]) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def check_name(namespace: str, name: str) -> None:
     if not namespace or not name:
         raise ConfigError("A key needs a namespace and a name.")
     if namespace in _AWS_PROVIDERS:
-        raise ConfigError(f"{namespace!r} is AWS's own namespace.", hint="Use one of your own.")
+        raise ConfigError(f"{namespace!r} is reserved for AWS.", hint="Use another namespace.")
 
 
 def not_named(
@@ -73,7 +73,7 @@ def not_named(
     `said` is KMS's own error, if KMS decided this.
     """
     error = KeyUnavailableError(
-        "No key given is one of the message's keys.",
+        "None of the given keys is a key of the message.",
         hint=_names_hint(edks),
         code=said.code if said else None,
         request_id=said.request_id if said else None,

@@ -200,7 +200,7 @@ class DiscoveryKeyring:
 
     def __post_init__(self) -> None:
         if not self.accounts or not all(re.fullmatch(r"[0-9]{12}", a) for a in self.accounts):
-            raise ConfigError("Discovery needs the twelve-digit ids of the accounts it may trust.")
+            raise ConfigError("Discovery needs the twelve-digit ids of the trusted accounts.")
 
     def generate(
         self, length: int, context: Mapping[str, str], *, plaintext_length: int | None = None
@@ -271,7 +271,7 @@ def _check_region(region: str, partition: str, clients: "Clients[KMSClient]") ->
         )
 
 
-_READ_ONLY = "A discovery keyring only reads; it has no key to wrap with."
+_READ_ONLY = "A discovery keyring cannot write: it has no key to wrap data keys with."
 _READ_ONLY_HINT = "Name the key to write with: KMSKeyring(key)."
 
 

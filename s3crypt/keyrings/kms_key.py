@@ -139,7 +139,7 @@ class KMSKey:
         )
         plaintext = bytes(reply["Plaintext"])
         if len(plaintext) != length:
-            raise IntegrityError(f"{self}: KMS returned a data key of another length.")
+            raise IntegrityError(f"{self}: KMS returned a data key of the wrong length.")
         return plaintext, _blob(reply, "KeyMaterialId")
 
     def wrap(self, data_key: bytes, context: Mapping[str, str]) -> KMSBlob:
@@ -219,7 +219,7 @@ def _distinct(tokens: Sequence[str]) -> tuple[str, ...]:
     if not is_list or not are_texts or len(different) > _MAX_GRANT_TOKENS:
         raise ConfigError(
             f"grant_tokens is a list of the tokens of grants, {_MAX_GRANT_TOKENS} at most.",
-            hint="Without tokens, a grant is known to all of KMS after five minutes.",
+            hint="Without tokens, a new grant is effective after at most five minutes.",
         )
     return different
 

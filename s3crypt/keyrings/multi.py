@@ -41,7 +41,7 @@ class MultiKeyring:
             # The other keyrings would make a request for each message, although the data key is
             # cached.
             raise ConfigError(
-                "A CachingKeyring cannot be one keyring of several.",
+                "A CachingKeyring cannot be part of a MultiKeyring.",
                 hint="Cache them together: CachingKeyring(MultiKeyring(...), max_age=...).",
             )
 

@@ -20,9 +20,9 @@ _IDENTIFIER_LENGTH = 64
 _DER_START = b"\x30"
 
 MAKE_KEY = "`(umask 077; openssl genrsa -out FILE.pem 4096)` makes a key."
-_OF_CERTIFICATE = "`openssl x509 -in FILE -noout -pubkey > FILE.pem` takes its public key out."
-_OF_REQUEST = "`openssl req -in FILE -noout -pubkey > FILE.pem` takes its public key out."
-# The label of a PEM block -> a description of the block, and a hint.
+_OF_CERTIFICATE = "`openssl x509 -in FILE -noout -pubkey > FILE.pem` extracts its public key."
+_OF_REQUEST = "`openssl req -in FILE -noout -pubkey > FILE.pem` extracts its public key."
+# PEM label -> description of the block, and a hint.
 _OTHERS = {
     "OPENSSH PRIVATE KEY": (
         "an OpenSSH private key",
@@ -47,7 +47,7 @@ def found_instead(content: bytes) -> tuple[str, str] | None:
     """
     blocks = dict(_blocks(content))
     if any(_is_for_signatures(body) for body in blocks.values()):
-        return "an RSA key for PSS signatures alone, which must not encrypt", MAKE_KEY
+        return "an RSA key for PSS signatures only, which must not encrypt", MAKE_KEY
     known = [_OTHERS[label] for label in blocks if label in _OTHERS]
     if known and len(known) == len(blocks):
         return known[0]
@@ -61,7 +61,10 @@ def found_instead(content: bytes) -> tuple[str, str] | None:
     if content.startswith(_DER_START):
         return (
             "not PEM: it may be a key in DER",
-            "`openssl pkey -in FILE -out FILE.pem` converts a private one; with -pubin, a public.",
+            (
+                "`openssl pkey -in FILE -out FILE.pem` converts a private key; add -pubin for a "
+                "public key."
+            ),
         )
     return "not a PEM file", MAKE_KEY
 

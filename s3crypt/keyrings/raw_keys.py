@@ -56,9 +56,9 @@ class AESKey:
         """
         if next(self._wraps) > MAX_WRAPS:
             raise ConfigError(
-                f"The key {self.name} has wrapped {MAX_WRAPS} data keys, "
-                "as many as one AES key may.",
-                hint="Make a new key with a new name; the old one goes on reading.",
+                f"The key {self.name} has wrapped {MAX_WRAPS} data keys, which is the limit for "
+                "one AES key.",
+                hint="Make a new key with a new name; the old key still reads.",
             )
         iv = urandom(AES_IV_LENGTH)
         return iv, self._cipher.encrypt(iv, data_key, aad)
@@ -108,7 +108,8 @@ class RSAKey:
     ) -> None:
         if padding not in _RSA_PADDINGS:
             raise ConfigError(
-                f"Unknown RSA padding {padding!r}.", hint=f"One of {', '.join(_RSA_PADDINGS)}."
+                f"Unknown RSA padding {padding!r}.",
+                hint=f"Choose one of {', '.join(_RSA_PADDINGS)}.",
             )
         if public is None and private is None:
             raise ConfigError("An RSA keyring needs a public or a private key.")
@@ -120,7 +121,7 @@ class RSAKey:
         elif self._decryptor is not None:
             self._encryptor = self._decryptor.public_key()
         if self._decryptor is not None and self._encryptor != self._decryptor.public_key():
-            raise ConfigError("The public and the private key are not of one pair.")
+            raise ConfigError("The public key and the private key do not belong together.")
 
     def wrap(self, data_key: bytes) -> bytes:
         """Return the data key encrypted with the public key.
@@ -133,7 +134,7 @@ class RSAKey:
             raise ConfigError(
                 f"The key {self.name} has {bits} bits; an RSA key that encrypts needs "
                 f"{MIN_RSA_BITS} at least.",
-                hint=f"{MAKE_KEY} The old one can still read what was written with it.",
+                hint=f"{MAKE_KEY} The old key still reads the messages that it wrote.",
             )
         return self._encryptor.encrypt(data_key, _RSA_PADDINGS[self.padding]())
 
@@ -148,7 +149,7 @@ class RSAKey:
         """
         if self._decryptor is None:
             raise KeyUnavailableError(
-                f"The private key of {self.name} is not here.",
+                f"The private key of {self.name} was not given.",
                 hint="Give a PEM file with the private key.",
             )
         try:
@@ -168,7 +169,7 @@ def _load_private(pem: bytes) -> rsa.RSAPrivateKey:
     try:
         key = load_pem_private_key(pem, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise ConfigError("Not the PEM of an unencrypted RSA private key.") from None
+        raise ConfigError("This is not the PEM file of an unencrypted RSA private key.") from None
     if not isinstance(key, rsa.RSAPrivateKey):
         raise ConfigError("The private key is not an RSA key.", hint=MAKE_KEY)
     return key
@@ -184,7 +185,7 @@ def _load_public(pem: bytes) -> rsa.RSAPublicKey:
     try:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
-        raise ConfigError("Not the PEM of an RSA public key.") from None
+        raise ConfigError("This is not the PEM file of an RSA public key.") from None
     if not isinstance(key, rsa.RSAPublicKey):
         raise ConfigError("The public key is not an RSA key.", hint=MAKE_KEY)
     return key
@@ -199,4 +200,4 @@ def _check_kind(pem: bytes) -> None:
         )
     if found := found_instead(pem):
         what, hint = found
-        raise ConfigError(f"An RSA key in PEM is needed; this is {what}.", hint=hint)
+        raise ConfigError(f"An RSA key in PEM is needed, but this is {what}.", hint=hint)

@@ -52,16 +52,16 @@ class Clearance:
             (self.key_arn != arn, f"it is about another key, {self.key_arn}"),
             (
                 self.account != arn.split(":")[4],
-                f"it covers the account {self.account}, not the key's",
+                f"it covers the account {self.account}, not the key's account",
             ),
-            (age > MAX_CLEARANCE_AGE, f"it is {_hours(age)} hours old, and 24 are the most"),
+            (age > MAX_CLEARANCE_AGE, f"it is {_hours(age)} hours old; the maximum is 24"),
             (age < -_CLOCK_SKEW, f"its time lies in the future: {self.made.isoformat()}"),
-            (self.is_sampled, "it looked at a sample only"),
+            (self.is_sampled, "it checked only a sample"),
             (not self.covers_account, "it does not cover every bucket of the account"),
             (self.unknown > 0, f"it could not read {_counted(self.unknown, 'item')}"),
             (
                 self.dependents > 0,
-                f"it found {_counted(self.dependents, 'dependent')} whose only way in is the key",
+                f"it found {_counted(self.dependents, 'dependent')} that only this key opens",
             ),
         )
         return tuple(reason for is_so, reason in found if is_so)

@@ -77,7 +77,7 @@ class KeyCreator:
                 commands = "` and `".join(command for command, _ in steps[done:])
                 raise retold(
                     error,
-                    f"The key {arn} was created, but not finished: {error}",
+                    f"The key {arn} was created, but its settings are incomplete: {error}",
                     f"Finish it with `{commands}`, or delete it: `s3crypt keys schedule-deletion"
                     f" {arn} --without-impact-report {arn.rpartition('/')[2]}`.",
                 ) from error.__cause__

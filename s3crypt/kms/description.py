@@ -249,7 +249,7 @@ def _check_key_name(key: str) -> None:
 def unrotatable(metadata: Any) -> str | None:
     """Return the reason why KMS can never rotate this kind of key, or None."""
     if metadata.get("KeySpec") != "SYMMETRIC_DEFAULT":
-        return f"its kind is {metadata.get('KeySpec')}, not SYMMETRIC_DEFAULT"
+        return f"its type is {metadata.get('KeySpec')}, not SYMMETRIC_DEFAULT"
     if metadata.get("Origin") in {"AWS_CLOUDHSM", "EXTERNAL_KEY_STORE"}:
         return "it is in a custom key store"
     return None

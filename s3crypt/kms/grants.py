@@ -263,8 +263,8 @@ class KeyGrants:
         """
         if not arn.startswith("arn:") or ":key/" not in arn:
             raise ConfigError(
-                f"{arn} is not the ARN of a key, by which KMS finds a grant to retire.",
-                hint=f"It is in: s3crypt keys show {arn}",
+                f"{arn} is not the ARN of a key. KMS needs the key's ARN to retire a grant.",
+                hint=f"Show the ARN: s3crypt keys show {arn}",
             )
         look = self._look_for_end(arn, grant_id)
         self._kms.ask("retire_grant", arn, look=look, KeyId=arn, GrantId=grant_id)
@@ -290,8 +290,10 @@ class KeyGrants:
                 return None
             raise retold(
                 error,
-                f"{arn}: it cannot be seen whether a grant is named {wanted.name}: {error}",
-                "A given name needs the permission kms:ListGrants; nothing was created.",
+                f"{arn}: the key's grants cannot be listed, so a grant named {wanted.name} may "
+                f"exist already: {error}",
+                "Nothing was created. Ask for the permission kms:ListGrants, which a named grant "
+                "needs.",
             ) from error.__cause__
         named = tuple(each for each in grants if each.name == wanted.as_grant.name)
         for each in named:
@@ -303,7 +305,9 @@ class KeyGrants:
             self._kms.client(arn).meta.service_model.shape_for("GrantOperation").metadata["enum"]
         )
         if not operations:
-            raise ConfigError("A grant needs an operation.", hint="Such as Decrypt.")
+            raise ConfigError(
+                "A grant needs at least one operation.", hint="Name one, such as Decrypt."
+            )
         for each in operations:
             if each not in known:
                 meant = [name for name in known if name.lower() == each.lower()]
@@ -337,8 +341,8 @@ def _check_same(arn: str, existing: Grant, wanted: Grant) -> None:
     if existing.rights == wanted.rights:
         return
     raise KeyUnavailableError(
-        f"{arn}: its grant {existing.id} is named {existing.name} too, and has other rights:"
-        f" {existing.words}; wanted: {wanted.words}. Nothing was created.",
+        f"{arn}: the grant {existing.id} has the name {existing.name} already, with other rights: "
+        f"{existing.words}; wanted: {wanted.words}. Nothing was created.",
         hint="Give the new grant another name, or revoke the old one first:"
         f" s3crypt keys revoke-grant {arn} {existing.id}",
     )
@@ -354,7 +358,7 @@ def _check_principal(principal: object) -> None:
     if is_text and (_PRINCIPAL.fullmatch(str(principal)) or is_service(str(principal))):
         return
     raise ConfigError(
-        f"{principal!r} is neither an ARN of an IAM principal nor a service.",
+        f"{principal!r} is neither the ARN of an IAM principal nor the name of a service.",
         hint="Give arn:aws:iam::ACCOUNT:role/NAME, arn:aws:iam::ACCOUNT:root or"
         " NAME.amazonaws.com.",
     )
@@ -369,7 +373,7 @@ def _check_service(wanted: GrantRequest) -> None:
     if wanted.retiring is None:
         raise ConfigError(
             f"A grant to the service {wanted.grantee} needs a retiring principal.",
-            hint="Name an ARN or a service that may retire it; KMS requires one.",
+            hint="Name the ARN or service that may retire the grant; KMS requires it.",
         )
 
 
@@ -387,7 +391,7 @@ def _check_constraints(constraints: Mapping[str, Any]) -> None:
     if source and not _SOURCE_ARN.fullmatch(source):
         raise ConfigError(
             f"{source!r} is not the ARN of a resource with an account.",
-            hint="KMS demands the account in it: arn:aws:SERVICE:REGION:ACCOUNT:NAME.",
+            hint="KMS requires the account in the ARN: arn:aws:SERVICE:REGION:ACCOUNT:NAME.",
         )
 
 

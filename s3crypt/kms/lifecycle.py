@@ -161,8 +161,8 @@ def check_cleared(key: Key, clearance: Clearance | None, confirmed_name: str | N
     if confirmed_name is not None:
         if confirmed_name not in key.names:
             raise ConfigError(
-                f"{confirmed_name!r} is not the name of {key.arn}; nothing was changed.",
-                hint=f"Its name is {' or '.join(key.names)}.",
+                f"{confirmed_name!r} is not a name of {key.arn}; nothing was changed.",
+                hint=f"Write the key's name: {' or '.join(key.names)}.",
             )
         return
     objections = (
@@ -174,7 +174,7 @@ def check_cleared(key: Key, clearance: Clearance | None, confirmed_name: str | N
         raise ConfigError(
             f"{key.arn}: no report shows that nothing depends on it: {'; '.join(objections)}. "
             "Nothing was changed.",
-            hint=f"Make one: `s3crypt keys impact {key.arn} --account --report FILE`.",
+            hint=f"Make a report: `s3crypt keys impact {key.arn} --account --report FILE`.",
             remedy=Remedy("confirm_key_name", name=key.names[0]),
         )
 
@@ -183,16 +183,16 @@ def _check_days(days: int) -> None:
     whole = isinstance(days, int) and not isinstance(days, bool)
     if not whole or not MIN_WAITING_DAYS <= days <= MAX_WAITING_DAYS:
         raise ConfigError(
-            f"A key cannot be deleted after {days} days.",
-            hint=f"KMS waits {MIN_WAITING_DAYS} to {MAX_WAITING_DAYS} days.",
+            f"The waiting period of a key's deletion cannot be {days} days.",
+            hint=f"Choose {MIN_WAITING_DAYS} to {MAX_WAITING_DAYS} days.",
         )
 
 
 def _check_state(operation: KMSOperation, key: Key) -> None:
     if key.state not in _ACCEPTED[operation]:
         action = iam_action(operation)
-        way_out = _WAYS_OUT.get(key.state, "Look at it: `s3crypt keys show {arn}`.")
+        way_out = _WAYS_OUT.get(key.state, "Show the key: `s3crypt keys show {arn}`.")
         raise KeyUnavailableError(
-            f"{key.arn}: {action} is refused: the state of the key is {key.state}",
+            f"{key.arn}: {action} is refused, because the state of the key is {key.state}",
             hint=way_out.format(arn=key.arn, store=key.custom_key_store),
         )

@@ -82,7 +82,7 @@ class Importing:
         if not timedelta(0) < left <= MAX_EXPIRY:
             raise ConfigError(
                 f"Key material cannot expire on {self.expires:%Y-%m-%d %H:%M %Z}.",
-                hint=f"KMS takes a time within the next {MAX_EXPIRY.days} days, or none.",
+                hint=f"Choose a time within the next {MAX_EXPIRY.days} days, or no expiry.",
             )
 
     def arguments(self, *, is_replica: bool) -> dict[str, Any]:
@@ -186,7 +186,7 @@ class KeyMaterials:
         if material_id is None and metadata.get("KeyState") == "PendingImport":
             raise KeyUnavailableError(
                 f"{arn} has no imported material to delete.",
-                hint=f"List what it had: s3crypt keys materials {arn}",
+                hint=f"List the key's materials: s3crypt keys materials {arn}",
             )
         return arn
 
@@ -199,15 +199,17 @@ class KeyMaterials:
         arn, primary = str(metadata["Arn"]), replica_of(metadata)
         if primary is not None:
             raise KeyUnavailableError(
-                f"{arn} is a replica, which takes no new material of its own.",
-                hint=f"Import it into the primary key first: {primary}",
+                f"{arn} is a replica, and new material is imported into the primary key first.",
+                hint=f"Import the material into the primary key: {primary}",
             )
         pending = [each for each in self._seen(arn) or () if each.state in _PENDING]
         if pending:
             raise KeyUnavailableError(
                 f"{arn} has new material that is not in use yet: {pending[0].id}.",
-                hint=f"Rotate the key to it: s3crypt keys rotate {arn} -- or delete it:"
-                f" s3crypt keys delete-material {arn} --material {pending[0].id}",
+                hint=(
+                    f"Rotate the key to this material: s3crypt keys rotate {arn} -- or delete the "
+                    f"material: s3crypt keys delete-material {arn} --material {pending[0].id}"
+                ),
             )
         return metadata
 
@@ -296,18 +298,18 @@ def _check_takes_material(metadata: Any, *, deletes: bool = False) -> None:
     arn, origin, state = metadata["Arn"], metadata.get("Origin"), metadata.get("KeyState")
     if origin != "EXTERNAL":
         raise KeyUnavailableError(
-            f"{arn} takes no imported material: its origin is {origin}.",
-            hint="Create a key for it: s3crypt keys create --imported-material",
+            f"{arn} cannot have imported material: the key's origin is {origin}.",
+            hint="Create a key for imported material: s3crypt keys create --imported-material",
         )
     if metadata.get("KeySpec") != "SYMMETRIC_DEFAULT":
         raise KeyUnavailableError(
-            f"{arn} is a key of the kind {metadata.get('KeySpec')}: s3crypt imports the material of"
-            " symmetric keys only.",
-            hint="Use the aws command for other kinds.",
+            f"{arn} is a key of the type {metadata.get('KeySpec')}: s3crypt imports only the "
+            "material of symmetric keys.",
+            hint="Use the aws command for other types.",
         )
     if not deletes and state in _REFUSING_STATES:
         raise KeyUnavailableError(
-            f"{arn}: its state is {state}, in which KMS imports no material.",
+            f"{arn}: KMS imports no material while the key's state is {state}.",
             hint=f"{_REFUSING_STATES[state]} {arn}",
         )
 
@@ -316,7 +318,7 @@ _REFUSING_STATES: Mapping[str, str] = {
     "Disabled": "Enable it: s3crypt keys enable",
     "PendingDeletion": "Cancel its deletion: s3crypt keys cancel-deletion",
     "PendingReplicaDeletion": "Cancel its deletion: s3crypt keys cancel-deletion",
-    "Creating": "Wait until it is made: s3crypt keys show",
+    "Creating": "Wait until KMS has made the key: s3crypt keys show",
     "Updating": "Wait until its primary key is changed: s3crypt keys show",
 }
 
@@ -337,24 +339,28 @@ def _explained(error: S3CryptError, arn: str, how: Importing) -> S3CryptError:
 
 _INCORRECT = "IncorrectKeyMaterialException"
 _AGAIN = (
-    "Get both anew, and wrap the material again: s3crypt keys import-parameters {arn} --out FOLDER"
+    "Get a new token and public key, and wrap the material again: s3crypt keys import-parameters "
+    "{arn} --out FOLDER"
 )
 _NOT_UNWRAPPED = (
-    "KMS cannot unwrap the material: it was wrapped under another public key than the token's, not"
-    f" by {WRAPPING_ALGORITHM}, or has not {MATERIAL_LENGTH} bytes"
+    "KMS cannot unwrap the material: it was wrapped under a public key that does not belong to "
+    f"the token, or not by {WRAPPING_ALGORITHM}, or does not have {MATERIAL_LENGTH} bytes"
 )
 # KMS's error code -> (description, advice).
 _REFUSALS: Mapping[str, tuple[str, str]] = {
     _INCORRECT: (
-        "it is not material that the key had before",
-        "Import the earlier bytes; or new ones: s3crypt keys import-material {arn} FILE --new",
+        "the key never had this material",
+        (
+            "Import the bytes that the key had. Or import these as new material: s3crypt keys "
+            "import-material {arn} FILE --new"
+        ),
     ),
     "NewKeyMaterial": (
-        "the key has this material already, so it is not new",
-        "Import other bytes; or these again: s3crypt keys import-material {arn} FILE",
+        "the key already has this material, so it is not new",
+        "Import other bytes. Or import these bytes again: s3crypt keys import-material {arn} FILE",
     ),
     "InvalidImportTokenException": (
-        "the import token is not the last one that KMS gave for this key",
+        "the import token is not the newest that KMS gave for this key",
         _AGAIN,
     ),
     "ExpiredImportTokenException": ("the import token has expired after 24 hours", _AGAIN),

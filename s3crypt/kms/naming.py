@@ -155,8 +155,8 @@ class KeyNaming:
                 raise
             raise retold(
                 error,
-                f"{name}: no such alias; nothing was changed",
-                f"Make it: `s3crypt keys add-alias KEY {name}`, or check the Region.",
+                f"{name}: the alias does not exist; nothing was changed",
+                f"Create the alias: `s3crypt keys add-alias KEY {name}`. Or check the Region.",
             ) from error.__cause__
 
     def _delete(self, change: AliasChange) -> None:
@@ -181,8 +181,8 @@ def check_unmoved(change: AliasChange, was: str | None) -> None:
     """
     if was is not None and was != change.was and change.is_change:
         raise ConflictError(
-            f"{change.alias} was moved meanwhile, to {change.was}; nothing was changed.",
-            hint="Run it again, and look at the keys.",
+            f"{change.alias} was moved to {change.was} meanwhile; nothing was changed.",
+            hint="Run the command again, and check the keys.",
         )
 
 
@@ -212,7 +212,7 @@ def alias_name(alias: str) -> str:
         raise ConfigError(f"{name}: names that begin with alias/aws/ belong to AWS.")
     if not re.fullmatch(r"alias/[A-Za-z0-9/_-]{1,250}", name):
         raise ConfigError(
-            f"{alias!r} cannot be an alias.",
+            f"{alias!r} is not a valid alias.",
             hint="Use up to 250 letters, digits, hyphens, underscores and slashes.",
         )
     return name
@@ -232,7 +232,7 @@ def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
 def check_tags(tags: Mapping[str, str]) -> None:
     """Refuse tags that KMS does not accept."""
     if len(tags) > 50:
-        raise ConfigError("A key takes at most 50 tags.")
+        raise ConfigError("A key has at most 50 tags.")
     for name, value in tags.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise ConfigError(f"The tag {name!r}: its name and value must both be text.")
@@ -253,7 +253,7 @@ def _check_move(alias: str, current: Any, target: Any) -> None:
     if rule is not None:
         raise KeyUnavailableError(
             f"{alias}: kms:UpdateAlias cannot move it from {was} to {becomes}: {rule}",
-            hint="Choose another key; the alias still names the first one.",
+            hint="Choose another key; the alias still names its present key.",
         )
 
 
@@ -262,12 +262,12 @@ def _broken_rule(current: Any, target: Any) -> str | None:
     kinds = [_kind(each) for each in (current, target)]
     state = target.get("KeyState")
     if here[4] != there[4]:
-        return f"an alias names a key of its own account, {here[4]}"
+        return f"an alias can name only a key of the same account, {here[4]}"
     if here[3] != there[3]:
-        return f"an alias names a key of its own Region, {here[3]}"
+        return f"an alias can name only a key of the same Region, {here[3]}"
     if kinds[0] != kinds[1]:
         was, becomes = (" ".join(kind) for kind in kinds)
-        return f"both keys must be of one type and usage, and are {was} and {becomes}"
+        return f"both keys must have the same type and usage, but are {was} and {becomes}"
     if state in PENDING_DELETION and here != there:
         return f"the state of the new key is {state}"
     return None

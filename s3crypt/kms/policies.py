@@ -76,5 +76,6 @@ class KeyPolicies:
             raise retold(
                 error,
                 f"{arn}: KMS refused the policy ({error.__cause__})",
-                "Check that its principals exist, and that it lets you change it again.",
+                "Check that its principals exist, and that the policy allows you to change it "
+                "again.",
             ) from error.__cause__

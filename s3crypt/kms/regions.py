@@ -122,7 +122,7 @@ class KeyRegions:
         if metadata.get("MultiRegion"):
             return metadata
         raise KeyUnavailableError(
-            f"{metadata['Arn']}: it is not a multi-Region key, and no key becomes one.",
+            f"{metadata['Arn']} is not a multi-Region key, and cannot become one.",
             hint="Create a multi-Region key: s3crypt keys create --multi-region",
         )
 
@@ -142,7 +142,7 @@ class KeyRegions:
         region = wanted.split(":")[3]
         raise KeyUnavailableError(
             f"{metadata['Arn']} has no replica in {region}; nothing was changed.",
-            hint=f"Make one first: s3crypt keys replicate {metadata['Arn']} {region}",
+            hint=f"Make a replica first: s3crypt keys replicate {metadata['Arn']} {region}",
         )
 
     def _look_for(self, wanted: str) -> Callable[[Attempts], Reply | None]:
@@ -170,15 +170,17 @@ class KeyRegions:
             if seconds is not None:
                 time.sleep(seconds)
         raise KeyUnavailableError(
-            f"{arn}: KMS has begun, and not yet finished {what}.",
-            hint=f"Look in a minute: s3crypt keys show {arn}",
+            f"{arn}: KMS has not yet finished {what}.",
+            hint=f"Check the key in a minute: s3crypt keys show {arn}",
         )
 
 
 def _replica_arn(arn: str, region: str) -> str:
     """Return the ARN of the key with the same id in another Region."""
     if not _REGION.fullmatch(region):
-        raise ConfigError(f"{region!r} is not the name of a Region.", hint="Such as eu-west-1.")
+        raise ConfigError(
+            f"{region!r} is not the name of a Region.", hint="Name a Region such as eu-west-1."
+        )
     parts = arn.split(":")
     return ":".join((*parts[:3], region, *parts[4:]))
 

@@ -52,9 +52,9 @@ class KeyRotator:
             shown = self._shown_after(arn)
         if wait and not _is_finished(before, shown):
             raise KeyUnavailableError(
-                f"{arn}: its rotation was begun, and KMS has not finished it after "
+                f"{arn}: the key's rotation was started, but KMS has not finished it after "
                 f"{sum(_POLLING_SECONDS) / 60:.0f} minutes",
-                hint=f"Do not repeat it; look later: `s3crypt keys show {arn}`.",
+                hint=f"Do not start it again. Check the key later: `s3crypt keys show {arn}`.",
             )
         return shown
 
@@ -85,7 +85,7 @@ class KeyRotator:
             raise retold(
                 error,
                 f"{arn} was rotated, but could not be shown: {error}",
-                f"Do not repeat it; look later: `s3crypt keys show {arn}`.",
+                f"Do not start it again. Check the key later: `s3crypt keys show {arn}`.",
             ) from error.__cause__
 
     def _begun(self, before: Any, attempts: Attempts) -> Reply | None:
@@ -113,8 +113,8 @@ def check_period(days: int) -> None:
     whole = isinstance(days, int) and not isinstance(days, bool)
     if not whole or not MIN_ROTATION_PERIOD_DAYS <= days <= MAX_ROTATION_PERIOD_DAYS:
         raise ConfigError(
-            f"A key cannot be rotated every {days} days.",
-            hint=f"KMS takes {MIN_ROTATION_PERIOD_DAYS} to {MAX_ROTATION_PERIOD_DAYS} days.",
+            f"The rotation period cannot be {days} days.",
+            hint=f"Choose {MIN_ROTATION_PERIOD_DAYS} to {MAX_ROTATION_PERIOD_DAYS} days.",
         )
 
 
@@ -148,6 +148,9 @@ def _check_rotatable(metadata: Any, action: str) -> None:
         why = "its key material was imported"
         hint = "Import new key material and rotate the key on demand."
     if why is None and primary is not None:
-        why, hint = "it is a replica", f"Do it to the primary key, {primary}; replicas follow."
+        why, hint = (
+            "it is a replica",
+            f"Run the command on the primary key, {primary}; the replicas follow.",
+        )
     if why is not None:
         raise KeyUnavailableError(f"{metadata['Arn']}: {action} is refused: {why}", hint=hint)

@@ -101,41 +101,41 @@ def _region(key: str) -> str | None:
 # explained better if the operation is known.
 _EXPLANATIONS = {
     ("create_key", "LimitExceededException"): (
-        "the account has as many KMS keys in this region as its quota allows",
-        "Delete keys nobody needs, or ask AWS for a higher quota.",
+        "the account has reached its quota of KMS keys in this Region",
+        "Delete unneeded keys, or ask AWS for a higher quota.",
     ),
-    ("create_key", "TagException"): ("KMS refused the tags", "Check their characters."),
+    ("create_key", "TagException"): ("KMS refused the tags", "Check the characters of the tags."),
     ("create_alias", "AlreadyExistsException"): (
-        "the alias was taken meanwhile",
+        "the alias was created by another caller meanwhile",
         "Choose another alias.",
     ),
     ("create_alias", "LimitExceededException"): (
-        "the key has as many aliases as the quota allows",
+        "the key has reached its quota of aliases",
         "Delete an alias: `s3crypt keys delete-alias ALIAS`.",
     ),
     ("enable_key", "LimitExceededException"): (
-        "the account has as many enabled KMS keys in this region as its quota allows",
-        "Delete keys nobody needs, or ask AWS for a higher quota.",
+        "the account has reached its quota of enabled KMS keys in this Region",
+        "Delete unneeded keys, or ask AWS for a higher quota.",
     ),
     ("tag_resource", "LimitExceededException"): (
-        "the key has 50 tags, all that KMS allows",
+        "the key has 50 tags, which is the limit of KMS",
         "Remove a tag: `s3crypt keys untag KEY NAME`.",
     ),
-    ("tag_resource", "TagException"): ("KMS refused the tags", "Check their characters."),
+    ("tag_resource", "TagException"): ("KMS refused the tags", "Check the characters of the tags."),
     ("update_alias", "LimitExceededException"): (
-        "the key has as many aliases as the quota allows",
+        "the key has reached its quota of aliases",
         "Delete an alias: `s3crypt keys delete-alias ALIAS`.",
     ),
     ("create_grant", "LimitExceededException"): (
-        "the key has as many grants as the quota allows",
+        "the key has reached its quota of grants",
         "Revoke a grant: `s3crypt keys grants KEY` lists them.",
     ),
     ("revoke_grant", "NotFoundException"): (
-        "it has no such grant",
+        "the key does not have this grant",
         "`s3crypt keys grants KEY` lists them.",
     ),
     ("retire_grant", "NotFoundException"): (
-        "it has no such grant",
+        "the key does not have this grant",
         "`s3crypt keys grants KEY` lists them.",
     ),
     ("retire_grant", "AccessDeniedException"): (
@@ -143,24 +143,24 @@ _EXPLANATIONS = {
         "An administrator of the key can revoke it: `s3crypt keys revoke-grant KEY GRANT`.",
     ),
     ("retire_grant", "InvalidGrantTokenException"): (
-        "KMS does not know it",
-        "Check the token, and the region: the token is that of a grant in one region.",
+        "KMS does not know the token",
+        "Check the token and the Region: a token is valid only in the grant's Region.",
     ),
     ("describe_key", "NotFoundException"): (
         "no such key",
         "Give a key id, a key ARN or alias/NAME, and check the region and the account.",
     ),
     ("rotate_key_on_demand", "LimitExceededException"): (
-        f"it was rotated on demand {MAX_ON_DEMAND_ROTATIONS} times, all that KMS allows a key",
-        f"Leave it to automatic rotation, which has no such limit. {NEW_KEY_HINT}",
+        f"the key was rotated on demand {MAX_ON_DEMAND_ROTATIONS} times, which is the limit of KMS",
+        f"Use automatic rotation, which has no limit. {NEW_KEY_HINT}",
     ),
     ("rotate_key_on_demand", "KMSInvalidStateException"): (
-        "its deletion is scheduled, or no imported material waits for a rotation in every Region",
-        "See its state, and that of its materials: `s3crypt keys materials KEY`.",
+        "the key's deletion is scheduled, or new material is not yet imported in every Region",
+        "Show the state of the key's materials: `s3crypt keys materials KEY`.",
     ),
     ("rotate_key_on_demand", "ConflictException"): (
         "a rotation is in progress",
-        "Wait for it to finish: the key's description says so.",
+        "Wait until it has finished: `s3crypt keys show KEY`.",
     ),
 }
 
@@ -214,8 +214,9 @@ def _explained(error: S3CryptError, operation: KMSOperation, subject: str) -> S3
 def _permission_hint(operation: KMSOperation, subject: str) -> str:
     action, account = iam_action(operation), subject.split(":")[4:5]
     hint = (
-        f"Ask for {action} in the key policy, or in an IAM policy where that one lets IAM decide."
+        f"Ask for {action} in the key policy, or in an IAM policy if the key policy lets IAM "
+        "decide."
     )
     if account and operation not in _ACROSS_ACCOUNTS:
-        hint += f" KMS allows it to callers of the key's own account only, {account[0]}."
+        hint += f" KMS allows it only to callers of the key's account, {account[0]}."
     return hint

@@ -39,7 +39,7 @@ def read_material(file: str | Path) -> bytearray:
     erase(buffer)
     words = f"more than {MATERIAL_LENGTH}" if length > MATERIAL_LENGTH else str(length)
     raise ConfigError(
-        f"{path} holds {words} bytes; key material has exactly {MATERIAL_LENGTH}.",
+        f"{path} has {words} bytes; key material has exactly {MATERIAL_LENGTH}.",
         hint="The file looks like text, such as hex or base64: write the raw bytes into it."
         if is_text
         else f"`(umask 077; openssl rand -out FILE {MATERIAL_LENGTH})` makes material.",
