@@ -149,9 +149,11 @@ class Clients(Generic[C]):
         observe: Observer | None = None,
     ) -> None:
         if client is not None and no_sign_request:
-            raise ConfigError("A client that is given signs its requests or does not, by itself.")
+            raise ConfigError("A given client decides itself whether it signs requests.")
         if client is not None and (session is not None or endpoint_url):
-            raise ConfigError("Give a client, or what it is to be made of; not both.")
+            raise ConfigError(
+                "Give either a client, or the session and the settings of a new client."
+            )
         _check_kinds(service, session, client)
         redaction.install()
         self._service = service
@@ -201,9 +203,7 @@ class Clients(Generic[C]):
             # The client comes from another store. The expected owner and the payer of that store
             # apply, too.
             if any(client.added.get(name, value) != value for name, value in added.items()):
-                raise ConfigError(
-                    "The client that was given expects another bucket owner or payer."
-                )
+                raise ConfigError("The given client expects another bucket owner or payer.")
             client, added = client.made, {**client.added, **added}
         if not host and not added:
             return client
@@ -327,8 +327,8 @@ class Clients(Generic[C]):
     def __reduce__(self) -> tuple[Any, ...]:
         if self._session is not None or self._given is not None:
             raise TypeError(
-                "AWS sessions and clients cannot be pickled; make store and keyrings there, "
-                "or leave the session out: each process then has its own."
+                "AWS sessions and clients cannot be pickled; create the store and keyrings in the "
+                "other process, or give no session: each process then creates its own."
             )
         make = partial(
             Clients,
@@ -536,8 +536,8 @@ class _Arranged(Generic[C]):
         """Add the expected owner to the error's message: S3 does not name it as the cause."""
         said = error.response.get("Error", {})
         said["Message"] = (
-            f"{said.get('Message', 'Forbidden')}; or the bucket is not of account "
-            f"{self.added['ExpectedBucketOwner']}, as it was to be"
+            f"{said.get('Message', 'Forbidden')}; or the bucket does not belong to the expected "
+            f"account {self.added['ExpectedBucketOwner']}"
         )
 
 
@@ -588,8 +588,8 @@ _CARRIED: Mapping[str, str] = {"kms": "Data keys"}
 
 def _over_plain_http(what: str, host: str) -> ConfigError:
     return ConfigError(
-        f"{what} would go to {host} over plain HTTP, to be read by whoever is on the way.",
-        hint="Use an endpoint with https://.",
+        f"{what} would be sent to {host} over plain HTTP, readable by everyone on the network.",
+        hint="Use an https:// endpoint.",
         remedy=Remedy("accept_plain_http", allow_plain_http=True),
     )
 

@@ -115,7 +115,7 @@ def _shortened(error: BotoCoreError) -> str:
     """Return an error's text without botocore's regular expressions for the names of buckets."""
     found = _BAD_BUCKET.search(str(error))
     names = "3 to 63 lower-case letters, digits, hyphens and dots"
-    return f"{found[1]!r} is no name of a bucket: {names}." if found else str(error)
+    return f"{found[1]!r} is not a valid bucket name: {names}." if found else str(error)
 
 
 def raise_settings(error: OSError | ValueError) -> NoReturn:
@@ -150,9 +150,9 @@ def _explained_setting(error: Exception) -> str:
     if isinstance(error, JSONDecodeError):
         # Only the credential_process produces JSON. Its output may contain a key, so it is not
         # quoted.
-        return "the credential_process printed no JSON"
+        return "the credential_process did not print JSON"
     if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}, which they name, cannot be used: {error.strerror}"
+        return f"the file {error.filename} that the settings name cannot be used: {error.strerror}"
     return _in_one_line(str(error))
 
 
@@ -169,7 +169,7 @@ def _explained_by_botocore(error: BotoCoreError) -> str:
         return f"the retry mode (AWS_RETRY_MODE, retry_mode) is one of {modes}, not {given}"
     if isinstance(error, CredentialRetrievalError) and kwargs["provider"] == _OF_PROCESS:
         said = _in_one_line(kwargs["error_msg"])
-        return f"the credential_process failed: {said or 'it said nothing'}"
+        return f"the credential_process failed: {said or 'it printed no message'}"
     return _in_one_line(str(error))
 
 
@@ -340,12 +340,14 @@ _OF_SETTINGS = (
     UnsupportedS3ConfigurationError,
     UnsupportedSignatureVersionError,
 )
-_TLS_HINT = "Check the endpoint URL, its certificate, and AWS_CA_BUNDLE where it is set."
-_NETWORK_HINT = "Check the network, the region and the endpoint URL."
+_TLS_HINT = "Check the endpoint URL, its certificate, and AWS_CA_BUNDLE if it is set."
+_NETWORK_HINT = "Check the network, the Region and the endpoint URL."
 _SET_REGION = Remedy("set_region")
 _ARN_HINT = "Check its name, Region and account."
-_ARCHIVED_HINT = "Restore it first, and wait for that: `aws s3api restore-object`."
-_QUOTA_HINT = "Delete what is not needed, or ask for a higher quota."
+_ARCHIVED_HINT = (
+    "Restore the object with `aws s3api restore-object`, and wait until it is restored."
+)
+_QUOTA_HINT = "Delete unneeded data, or ask for a higher quota."
 _CREDENTIALS_HINT = "Check the credentials."
 _DENIED_HINT = "Ask for the permission named in the service's message."
 # Error code -> (type, description, advice). S3 puts "KMS." before the codes of KMS.
@@ -354,33 +356,39 @@ _CODES: dict[str, tuple[type[S3CryptError], str, _Advice]] = {
     "NoSuchVersion": (ObjectNotFoundError, "no such version", "Check the version id."),
     "NoSuchUpload": (
         StorageError,
-        "the upload is gone: aborted by someone else, or completed by an attempt before",
-        "Look at the object before you run it again.",
+        (
+            "the upload no longer exists: another caller aborted it, or an earlier attempt completed "
+            "it"
+        ),
+        "Check the object before you run the command again.",
     ),
     "NoSuchBucket": (StorageError, "no such bucket", "Check the name, or create the bucket."),
     "NoSuchAccessPoint": (StorageError, "no such access point", _ARN_HINT),
     "NoSuchMultiRegionAccessPoint": (StorageError, "no such access point", _ARN_HINT),
     "PreconditionFailed": (
         ConflictError,
-        "it exists or was changed by another writer",
-        "Theirs was kept. Look at it, then decide.",
+        "the object exists, or another writer changed it",
+        "The other writer's object was kept. Check it before you write again.",
     ),
     "ConditionalRequestConflict": (
         ConflictError,
-        "another writer was writing it at the same time",
-        "Run it again.",
+        "another writer wrote the object at the same time",
+        "Run the command again.",
     ),
-    "InvalidObjectState": (StorageError, "it is archived", _ARCHIVED_HINT),
-    "ObjectNotInActiveTierError": (StorageError, "it is archived", _ARCHIVED_HINT),
-    # An error code of Ceph, then error codes of MinIO.
+    "InvalidObjectState": (StorageError, "the object is archived", _ARCHIVED_HINT),
+    "ObjectNotInActiveTierError": (StorageError, "the object is archived", _ARCHIVED_HINT),
+    # Ceph's code, then MinIO's codes.
     "QuotaExceeded": (StorageError, "the bucket's or the user's quota is used up", _QUOTA_HINT),
     "XMinioAdminBucketQuotaExceeded": (StorageError, "the bucket's quota is used up", _QUOTA_HINT),
-    "XMinioStorageFull": (StorageError, "the server's disks are full", "Free space there."),
-    "PermanentRedirect": (StorageError, "the bucket is in another region", _SET_REGION),
+    "XMinioStorageFull": (StorageError, "the server's disks are full", "Free space on the server."),
+    "PermanentRedirect": (StorageError, "the bucket is in another Region", _SET_REGION),
     REDIRECTED_NOWHERE: (
         StorageError,
         "the service answers each request with a redirect that names no Region",
-        "Check the endpoint URL: a server may redirect from http:// to https://, or elsewhere.",
+        (
+            "Check the endpoint URL: a server may redirect from http:// to https://, or to another "
+            "address."
+        ),
     ),
     "AuthorizationHeaderMalformed": (StorageError, "wrong region", _SET_REGION),
     "IllegalLocationConstraintException": (StorageError, "wrong region", _SET_REGION),
@@ -400,12 +408,12 @@ _CODES: dict[str, tuple[type[S3CryptError], str, _Advice]] = {
     "KMSInvalidStateException": (
         KeyUnavailableError,
         "the key's state forbids it (disabled, pending deletion or import)",
-        "See its state and what ends it: `s3crypt keys show {key}`.",
+        "`s3crypt keys show {key}` shows the state and how to end it.",
     ),
     "NotFoundException": (
         KeyUnavailableError,
         "no such key",
-        "Check the key's ARN or alias, its region and account: `s3crypt keys list`.",
+        "Check the key's ARN or alias, its Region and account: `s3crypt keys list`.",
     ),
     "KeyUnavailableException": (KeyUnavailableError, "the key is not available now", "Try later."),
     "ThrottlingException": (KeyUnavailableError, "KMS throttled the requests", "Try later."),
@@ -416,12 +424,15 @@ _CODES: dict[str, tuple[type[S3CryptError], str, _Advice]] = {
     ),
     "InvalidCiphertextException": (
         IntegrityError,
-        "KMS could not open the wrapped data key: wrong key, changed, or another context",
+        (
+            "KMS could not unwrap the data key: the key or the context is wrong, or the data key was "
+            "changed"
+        ),
         None,
     ),
     "IncorrectKeyException": (
         IntegrityError,
-        "the data key is wrapped by another KMS key than the one named",
+        "the data key is wrapped by a KMS key other than the given one",
         Remedy("inspect_object"),
     ),
 }
@@ -528,7 +539,7 @@ def _from_reply(error: ClientError, subject: str, failure: type[S3CryptError]) -
 
 _CLOCK: tuple[type[S3CryptError], str, _Advice] = (
     StorageError,
-    "this machine's clock is wrong, and signatures of another time are refused",
+    "this machine's clock is wrong, so the service refuses its signatures",
     "Set the clock: `timedatectl` shows whether it is synchronised.",
 )
 # AWS accepts a signature if its time differs by less than five or fifteen minutes, depending on the

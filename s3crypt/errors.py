@@ -179,40 +179,53 @@ Value: TypeAlias = bool | int | str | tuple[str, ...]
 # texts.
 _WORDS: Mapping[Action, str] = MappingProxyType(
     {
-        "accept_plain_http": "Where the network is trusted, name allow_plain_http.",
-        "accept_unbound_bucket": "Where its writer did not bind buckets, read it with "
-        "bind_bucket=False.",
-        "accept_unbound_name": "Where its writer did not bind names, read it with bind_name=False.",
-        "accept_uncommitted": "Where its writer is trusted, name allow_uncommitted.",
-        "accept_unencrypted": "Where they are trusted, name allow_unencrypted: S3 reports no "
-        "encryption of it.",
-        "accept_unsigned": "Where those are trusted to write, leave signed out, or name "
-        "allow_unsigned.",
-        "accept_unverified_signature": "Get it whole, or name allow_unverified_signature.",
+        "accept_plain_http": "If you trust the network, set allow_plain_http.",
+        "accept_unbound_bucket": (
+            "If its writer did not bind buckets, read it with bind_bucket=False."
+        ),
+        "accept_unbound_name": "If its writer did not bind names, read it with bind_name=False.",
+        "accept_uncommitted": "If you trust its writer, set allow_uncommitted.",
+        "accept_unencrypted": (
+            "S3 reports no encryption of it. If you trust its writers, set allow_unencrypted."
+        ),
+        "accept_unsigned": "If you trust them to write, omit signed, or set allow_unsigned.",
+        "accept_unverified_signature": "Get the whole object, or set allow_unverified_signature.",
         "check_context": "The object was moved or replaced, or the expected context is wrong.",
-        "confirm_key_name": "Or take the risk: confirmed_name={name!r}.",
-        "demand_bound_bucket": "Name bind_bucket=True as well.",
-        "drop_annotations": "Save them elsewhere, then name drop_annotations.",
-        "inspect_object": "Name its key. S3Crypt.inspect shows what its unverified header names.",
-        "list_objects": "List what is there: S3Crypt.list.",
-        "name_bucket": "Name the bucket behind it as written_in.",
+        "confirm_key_name": "Or accept the risk: confirmed_name={name!r}.",
+        "demand_bound_bucket": "Set bind_bucket=True, too.",
+        "drop_annotations": "Save the annotations elsewhere, then set drop_annotations.",
+        "inspect_object": (
+            "Give its key. S3Crypt.inspect shows the keys that its unverified header names."
+        ),
+        "list_objects": "List the objects: S3Crypt.list.",
+        "name_bucket": "Give the bucket of the access point as written_in.",
         "name_mode": "S3Crypt(ClientSide(...)), or put(..., mode=...).",
-        "name_source_mode": "Where they are trusted, name the store's mode: {mode}.",
-        "name_subject": "Name one of location, key and principal.",
-        "name_trail_files": "Or name the files of a trail as trails.",
-        "pipe_what_is_there": "Where it keeps growing, pass what it holds by now as a pipe: the "
-        "stdout of subprocess.Popen(['cat', '{file}'], stdout=subprocess.PIPE).",
-        "raise_max_edks": "Where that many are expected, read the message with "
-        "s3crypt.message.decrypt(..., max_edks={max_edks}).",
-        "raise_max_frame_length": "Where such frames are expected, read the message with "
-        "s3crypt.message.decrypt(..., max_frame_length={max_frame_length}).",
+        "name_source_mode": "If you trust its writers, set the store's mode: {mode}.",
+        "name_subject": "Give one of location, key and principal.",
+        "name_trail_files": "Or give the files of a trail as trails.",
+        "pipe_what_is_there": (
+            "If the file keeps growing, pass its present content as a pipe: the stdout of "
+            "subprocess.Popen(['cat', '{file}'], stdout=subprocess.PIPE)."
+        ),
+        "raise_max_edks": (
+            "If you expect so many, read the message with s3crypt.message.decrypt(..., "
+            "max_edks={max_edks})."
+        ),
+        "raise_max_frame_length": (
+            "If you expect such frames, read the message with s3crypt.message.decrypt(..., "
+            "max_frame_length={max_frame_length})."
+        ),
         "read_in_mode": "Read it with mode {mode}.",
-        "read_with_its_tool": "No keyring here is for what its unverified header names, {key}: "
-        "read it with the tool that wrote it.",
+        "read_with_its_tool": (
+            "s3crypt has no keyring for the key that its unverified header names, {key}: read it "
+            "with the tool that wrote it."
+        ),
         "read_with_key": "If you know its key, read it with ClientSide. Its unverified header "
         "names: {key}",
-        "set_region": "The bucket is in another region: make the session in it, or set "
-        "AWS_DEFAULT_REGION to it.",
+        "set_region": (
+            "The bucket is in another Region: use that Region for the session, or set "
+            "AWS_DEFAULT_REGION to it."
+        ),
         "sign_in": "Set AWS_PROFILE, run `aws configure` or `aws sso login`, or use "
         "s3crypt.sandbox.",
     }

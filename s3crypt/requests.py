@@ -338,13 +338,13 @@ def _is_redirected_without_end(error: Exception) -> bool:
 def _redirected_nowhere(operation: Operation) -> ClientError:
     said = {"Code": REDIRECTED_NOWHERE, "Message": "a redirect that names no Region"}
     metadata = {"HTTPStatusCode": int(HTTPStatus.MOVED_PERMANENTLY)}
-    return ClientError({"Error": said, "ResponseMetadata": metadata}, operation)  # type: ignore[typeddict-item]
+    return ClientError({("Error"): said, "ResponseMetadata": metadata}, operation)  # type: ignore[typeddict-item]
 
 
 def _not_implemented(operation: Operation, reply: Reply) -> ClientError:
     metadata = {**reply["ResponseMetadata"], "HTTPStatusCode": int(HTTPStatus.NOT_IMPLEMENTED)}
     said = {"Code": "NotImplemented", "Message": "the service sent the object instead"}
-    return ClientError({"Error": said, "ResponseMetadata": metadata}, operation)  # type: ignore[typeddict-item]
+    return ClientError({("Error"): said, "ResponseMetadata": metadata}, operation)  # type: ignore[typeddict-item]
 
 
 # The errors that botocore's parsers raise for an incomplete or malformed number, date or document.
@@ -385,8 +385,11 @@ def pages(
             return
         if following in ({}, current):
             raise failure(
-                f"{subject}: the listing does not go on to its end.",
-                hint="The service repeats a page or names no next one; nothing after it is known.",
+                f"{subject}: the listing is incomplete.",
+                hint=(
+                    "The service repeats a page or does not name the next page. Objects after it "
+                    "are unknown."
+                ),
             )
         current = following
 
@@ -529,7 +532,7 @@ def _final(final: S3CryptError, operation: Operation, *, may_be_there: bool) -> 
         final.hint = _RETRIED_HINT
     elif not operation.startswith(_READS):
         final.args = (f"{final} {_UNSURE}", *final.args[1:])
-        final.hint = "Look at what is there before you run it again."
+        final.hint = "Check whether it was done before you run the command again."
     return final
 
 
@@ -544,9 +547,9 @@ def is_unsure(error: BaseException) -> bool:
     return isinstance(error, S3CryptError) and _UNSURE in str(error)
 
 
-# The reply to the first attempt was lost, so the second attempt may conflict with the effect of the
-# first attempt.
-_RETRIED_HINT = "The request was sent twice, so the object there may be this very one: look at it."
+# The reply to the first attempt was lost, and the second attempt conflicts with the first one's
+# effect.
+_RETRIED_HINT = "The request was sent twice, so the existing object may be your own: check it."
 
 
 def _looked(look: Look, attempts: Attempts) -> Reply | None:

@@ -107,7 +107,7 @@ KMS_REPLIES: list[tuple[str, type[S3CryptError], str]] = [
     ("InvalidSignatureException", KeyUnavailableError, "secret key is wrong"),
     ("UnrecognizedClientException", KeyUnavailableError, "access key is unknown"),
     ("SomethingNew", KeyUnavailableError, "SomethingNew"),
-    ("InvalidCiphertextException", IntegrityError, "could not open"),
+    ("InvalidCiphertextException", IntegrityError, "could not unwrap"),
     ("IncorrectKeyException", IntegrityError, "another KMS key"),
 ]
 
@@ -351,8 +351,8 @@ CONFIGURATIONS: dict[str, str] = {
     "[default]\ncredential_process = sh -c 'echo first >&2; echo no >&2; exit 1'\n": (
         "credential_process failed: first no."
     ),
-    "[default]\ncredential_process = false\n": "credential_process failed: it said nothing",
-    "[default]\ncredential_process = echo hunter2\n": "credential_process printed no JSON",
+    "[default]\ncredential_process = false\n": "credential_process failed: it printed no message",
+    "[default]\ncredential_process = echo hunter2\n": "credential_process did not print JSON",
     "[default]\ncredential_process = 'unclosed\n": "No closing quotation",
     "[default]\nrole_arn = arn:aws:iam::111122223333:role/r\nsource_profile = absent\n": (
         'source_profile "absent"'

@@ -90,7 +90,7 @@ def test_a_bucket_of_somebody_else_gets_and_gives_nothing(mode: Any, bucket: str
     ):
         with pytest.raises(StorageError) as caught:
             attempt()
-        assert f"not of account {OTHER}" in str(caught.value)
+        assert f"not belong to the expected account {OTHER}" in str(caught.value)
     assert (names(s3, bucket), stored(s3, bucket, "x")) == (["x"], before)
 
 
@@ -101,7 +101,7 @@ def test_copies_expect_the_owner_of_both_buckets(bucket: str, s3: Any) -> None:
     copied = {"Bucket": bucket, "Key": "y", "CopySource": {"Bucket": bucket, "Key": "x"}}
     with pytest.raises(ClientError, match="Access Denied"):
         s3.copy_object(**copied, ExpectedBucketOwner=OWNER, ExpectedSourceBucketOwner=OTHER)
-    with pytest.raises(StorageError, match=f"not of account {OTHER}"):
+    with pytest.raises(StorageError, match=f"not belong to the expected account {OTHER}"):
         fs.cp_file(f"{bucket}/x", f"{bucket}/y")
     assert names(s3, bucket) == ["x"]
 
@@ -112,11 +112,11 @@ def test_a_client_that_was_given_is_not_changed(bucket: str, session: Any) -> No
     connect(SSES3()).put(b"data", f"s3://{bucket}/x")
     ours = S3Crypt(SSES3(), client=client, expected_bucket_owner=OWNER)
     theirs = S3Crypt(SSES3(), client=client, expected_bucket_owner=OTHER)
-    with pytest.raises(StorageError, match="not of account"):
+    with pytest.raises(StorageError, match="not belong to the expected account"):
         theirs.read(f"s3://{bucket}/x")
     assert ours.read(f"s3://{bucket}/x") == b"data"
     assert S3Crypt(SSES3(), client=client).client is client
-    with pytest.raises(StorageError, match="not of account"):
+    with pytest.raises(StorageError, match="not belong to the expected account"):
         S3Crypt(SSES3(), client=theirs.client).read(f"s3://{bucket}/x")
     with pytest.raises(ConfigError, match="another bucket owner"):
         S3Crypt(client=theirs.client, expected_bucket_owner=OWNER).read(f"s3://{bucket}/x")
@@ -129,7 +129,7 @@ def test_the_file_system_and_the_command_expect_the_owner_too(bucket: str, tmp_p
     path = f"{bucket}/x"
     S3CryptFileSystem(encryption="sse-s3", expected_bucket_owner=OWNER).pipe_file(path, b"data")
     fs = S3CryptFileSystem(encryption="sse-s3", expected_bucket_owner=OTHER)
-    with pytest.raises(StorageError, match=f"not of account {OTHER}"):
+    with pytest.raises(StorageError, match=f"not belong to the expected account {OTHER}"):
         fs.cat_file(path)
     command = ["get", f"s3://{path}", str(tmp_path / "x"), "--mode", "sse-s3"]
     assert run([*command, "--expected-bucket-owner", OTHER]) == 5

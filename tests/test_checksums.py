@@ -479,7 +479,7 @@ def test_a_body_that_changed_on_the_way_is_not_stored(
     with pytest.raises(StorageError, match=f"{service.uri}.*BadDigest") as caught:
         service.of(kind, workers=1).put(payload(size), service.uri)
     assert caught.value.code == "BadDigest"
-    assert caught.value.hint == "The network may have changed the bytes: store it again."
+    assert caught.value.hint == "The network may have changed the bytes. Store the object again."
     assert len(service.bodies()) == 1
     assert not any(_no_checksum(asked) for asked in service.bodies())
     assert names(s3, bucket) == uploads(s3, bucket) == []

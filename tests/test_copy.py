@@ -183,7 +183,7 @@ def test_what_the_source_is_not_is_refused(bucket: str, kms_key: str, s3: Any) -
         store.copy(uri, f"{uri}2")
     with pytest.raises(PolicyError):
         connect(SSEKMS(kms_key)).copy(uri, f"{uri}2")
-    with pytest.raises(PolicyError, match="no mode was named"):
+    with pytest.raises(PolicyError, match="no mode was given"):
         connect().copy(uri, f"{uri}2", to=ClientSide(aes()))
     store.put(b"sealed", uri)
     with pytest.raises(PolicyError, match="client-side"):

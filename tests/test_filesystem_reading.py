@@ -218,7 +218,7 @@ def test_links_do_not_lead_out_of_the_target(
         (target / "d" / "link" / "x").symlink_to(elsewhere / "x")
     fs.pipe({f"{bucket}/d/a": b"a", f"{bucket}/d/link/x": b"new", f"{bucket}/d/link/n/y": b"y"})
     for source, root in ((f"{bucket}/d", target), (f"{bucket}/d/", target / "d")):
-        with pytest.raises(PolicyError, match="a link leads it out"):
+        with pytest.raises(PolicyError, match="its path leads through a link out"):
             fs.get(source, str(root), recursive=True)
     assert [path.name for path in elsewhere.iterdir()] == ["x"]
     assert (elsewhere / "x").read_bytes() == b"kept"

@@ -213,7 +213,7 @@ def test_a_link_that_leads_to_no_file_is_an_error(tmp_path: Path) -> None:
     assert names == ["a", "z"]
     assert sorted(unusable) == ["dangling", "loop", "ring1", "ring2"]
     assert isinstance(unusable["dangling"].error, LocalFileNotFoundError)
-    assert "is a link to a file that is not there" in str(unusable["dangling"].error)
+    assert "is a link to a file that does not exist" in str(unusable["dangling"].error)
     assert "Too many levels of symbolic links" in str(unusable["loop"].error)
     assert all(item.error.hint for item in unusable.values())
 

@@ -364,7 +364,7 @@ def test_archived_objects(
         ended = command(*asked)
     assert (ended.code, ended.actions) == (5, {"get": 2, "failed": 1})
     assert ended.outcomes[-1]["causes"] == {"InvalidObjectState": 1}
-    assert "/b: it is archived" in ended.said
+    assert "/b: the object is archived" in ended.said
     requests_log.clear()
     assert command(*asked).actions == {"get": 1}
     asked_for = {entry["path"] for entry in requests_log.list()}

@@ -219,10 +219,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], type[S3CryptError], str, str]
     "a text": (
         lambda path: path.write_text("these are my notes\n" * 100),
         ConfigError,
-        "no journal: not a SQLite database",
+        "not a journal: it is not a SQLite database",
         "Name another file",
     ),
-    "a database": (_make_database, ConfigError, "no journal of s3crypt", "Name another file"),
+    "a database": (_make_database, ConfigError, "not a journal of s3crypt", "Name another file"),
     "newer": (_make_newer, ConfigError, "has schema version 2; .* reads 1", "with the version"),
     "another job's": (
         lambda path: noted(path, JOB | {"verb": "get", "signed": "yes"}),
@@ -230,7 +230,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], type[S3CryptError], str, str]
         "another job: signed 'yes' instead of nothing, verb 'get' instead of 'put'",
         "with the command that began it",
     ),
-    "no job's": (_make_jobless, StorageError, "is damaged: it does not say", "Delete it"),
+    "no job's": (_make_jobless, StorageError, "is damaged: it does not name", "Delete it"),
     "without items": (_make_without_items, StorageError, "is damaged: .*items", "Delete it"),
     "garbled": (_make_garbled, StorageError, "is damaged: ", "Delete it"),
     "truncated": (_make_truncated, StorageError, "is damaged: ", "Delete it"),

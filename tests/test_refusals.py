@@ -138,6 +138,6 @@ def test_an_archived_object_is_called_so(verb: Callable[..., Any], bucket: str) 
     """An archived object is not reported as missing permission; the hint is to restore it."""
     store, uri = connect(SSES3()), f"s3://{bucket}/x"
     store.put(b"x", uri, storage_class="GLACIER")
-    with pytest.raises(StorageError, match="it is archived") as caught:
+    with pytest.raises(StorageError, match="the object is archived") as caught:
         verb(store, uri)
     assert "restore-object" in str(caught.value.hint)

@@ -267,9 +267,9 @@ def test_a_hint_is_an_explanation_and_a_remedy() -> None:
     assert dict(error.remedy.arguments) == {"mode": "sse-s3"}
     error.reword(lambda remedy: f"Do {remedy.action}.")
     assert error.hint == "So it is. Do read_in_mode."
-    error.hint = "Run it again."
+    error.hint = "Run the command again."
     error.reword(lambda _: "never")
-    assert error.hint == "Run it again."
+    assert error.hint == "Run the command again."
     assert vars(error)["remedy"] is None
     assert PolicyError("x").hint is None
     assert PolicyError("x", remedy=Remedy("list_objects")).hint == str(Remedy("list_objects"))

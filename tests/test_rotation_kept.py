@@ -434,7 +434,7 @@ def test_objects_that_sse_c_would_strip_are_refused(
     connect(old).put(b"plain", uri)
     annotate(s3, bucket, NOTES)
     new = SSEC(CUSTOMER_KEY)
-    with pytest.raises(PolicyError, match="sse-c have none"):
+    with pytest.raises(PolicyError, match="sse-c cannot have annotations"):
         connect(old).rotate(uri, to=new)
     assert notes_of(s3, bucket) == NOTES
     connect(old).rotate(uri, to=new, drop_annotations=True)

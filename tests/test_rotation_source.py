@@ -50,7 +50,7 @@ def test_an_object_of_no_named_mode_is_not_sealed(
     for call in calls:
         with pytest.raises(PolicyError, match=f"stored as {name}, and no mode") as caught:
             call()
-        assert f"name the store's mode: {name}" in str(caught.value.hint)
+        assert f"set the store's mode: {name}" in str(caught.value.hint)
     assert stored(s3, bucket, "x") == b"planted"
 
 

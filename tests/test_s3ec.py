@@ -214,7 +214,7 @@ def test_rotating_a_plain_object_to_client_side_always_asks(
     """It always looks for an instruction file: no client could open a doubly encrypted object."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"text")
     requests_log.clear()
-    with pytest.raises(PolicyError, match="no mode was named"):
+    with pytest.raises(PolicyError, match="no mode was given"):
         connect().rotate(f"s3://{bucket}/x", to=ClientSide(aes()))
     assert _about_neighbours(requests_log) == []
     connect(SSES3()).rotate(f"s3://{bucket}/x", to=ClientSide(aes()))

@@ -74,7 +74,7 @@ def test_a_changed_bit_is_refused_wherever_it_is(
         for position in positions:
             with relaying(sandbox.endpoint_url, _flipping(position)) as relay:
                 store = connect(chosen, endpoint_url=relay.url)
-                with pytest.raises(IntegrityError, match=f"{uri}: the bytes that came are not"):
+                with pytest.raises(IntegrityError, match=f"{uri}: the received bytes do not match"):
                     store.get(uri, tmp_path / "out")
                 with pytest.raises(IntegrityError):
                     store.get(uri, io.BytesIO())
@@ -97,7 +97,7 @@ def test_a_pipe_learns_it_at_the_end(
             assert run(command) == 3
             out, err = capfdbinary.readouterr()
             assert len(out) == SIZE
-            assert b"the bytes that came are not" in err
+            assert b"the received bytes do not match" in err
 
 
 @pytest.mark.parametrize("size", [SMALL, SIZE])

@@ -89,7 +89,7 @@ def check_inside(root: str, targets: Sequence[str]) -> None:
     for path in sorted({path.parent for path in below} | links):
         if not path.resolve().is_relative_to(real_root):
             raise PolicyError(
-                f"{path}: a link leads it out of {root}; nothing was fetched.",
+                f"{path}: its path leads through a link out of {root}; nothing was fetched.",
                 hint="Remove the link, or fetch to another directory.",
             )
 

@@ -78,7 +78,8 @@ def classify(metadata: Mapping[str, str], stored: Stored) -> Envelope | None:
         return envelope
     if claims_client_side(metadata):
         raise FormatError(
-            "The object is to be encrypted client-side, and is not a message this version reads."
+            "The object should be encrypted client-side, but is not a message that this version "
+            "reads."
         )
     if is_instruction_file(metadata, stored):
         raise instruction_file_error("Or name this object's own mode, to read it as it is.")

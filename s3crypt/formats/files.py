@@ -42,7 +42,7 @@ def inspect_file(path: str | Path) -> Facts:
 
 def _not_regular(path: str | Path) -> FormatError:
     return FormatError(
-        f"{path} is not a regular file.", hint="Write what the pipe has into a file first."
+        f"{path} is not a regular file.", hint="Write the pipe's content to a file first."
     )
 
 

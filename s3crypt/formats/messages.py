@@ -230,8 +230,8 @@ class OpenMessage:
             return None
         if header.suite.curve and not allow_unverified_signature:
             raise PolicyError(
-                "The object is signed, and its signature covers the whole: of a range only the "
-                "frames can be verified.",
+                "The object's signature covers the whole object, so it cannot be verified for a "
+                "range.",
                 remedy=Remedy("accept_unverified_signature", allow_unverified_signature=True),
             )
         footer_length = _footer_length(header, self._metadata, self._stored)

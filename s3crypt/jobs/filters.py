@@ -94,8 +94,8 @@ def selected(
             yield item
     if is_empty and names:
         raise ObjectNotFoundError(
-            f"{where}: nothing below it has a name that fits {names}.",
-            hint="Quote patterns, so that the shell leaves them alone.",
+            f"{where}: no name below it fits {names}.",
+            hint="Quote the patterns, so that the shell does not expand them.",
             code=NOTHING_SELECTED,
         )
 

@@ -263,7 +263,7 @@ def _create_tables(connection: sqlite3.Connection, identity: str) -> None:
 def _check_form(connection: sqlite3.Connection, file: Path) -> None:
     if _number(connection, "PRAGMA application_id") != _APPLICATION_ID:
         raise ConfigError(
-            f"{file} is a SQLite database, but no journal of s3crypt; it was left as it is.",
+            f"{file} is a SQLite database, but not a journal of s3crypt. It was not changed.",
             hint="Name another file.",
         )
     schema = _number(connection, "PRAGMA user_version")
@@ -285,7 +285,7 @@ def _check_job(connection: sqlite3.Connection, file: Path, identity: str) -> Non
         ((noted,),) = rows
         before, now = dict(json.loads(noted)), json.loads(identity)
     except (TypeError, ValueError) as error:
-        raise _damaged(file, "it does not say which job it belongs to") from error
+        raise _damaged(file, "it does not name its job") from error
     if before == now:
         return
     names = [name for name in sorted({*before, *now}) if _shown(before, name) != _shown(now, name)]
@@ -319,14 +319,14 @@ def _translated(file: Path, error: sqlite3.DatabaseError) -> S3CryptError:
         )
     if code == sqlite3.SQLITE_NOTADB:
         return ConfigError(
-            f"{file} is no journal: not a SQLite database.",
+            f"{file} is not a journal: it is not a SQLite database.",
             hint="Name another file. If it was a journal, it is damaged: delete it and run the "
             "job again.",
         )
     if code == sqlite3.SQLITE_FULL:
         return StorageError(
             f"The journal {file} cannot be written: the disk is full.",
-            hint="Make room and run the job again: it goes on from the last note.",
+            hint="Free space, and run the job again: it resumes at the last note.",
         )
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
         return _damaged(file, str(error))

@@ -171,10 +171,11 @@ def _missing(path: Path, error: OSError, *, is_link: bool) -> StorageError:
         return _unreadable(path, error)
     if is_link:
         return LocalFileNotFoundError(
-            f"{path} is a link to a file that is not there.", hint="Mend or remove the link."
+            f"{path} is a link to a file that does not exist.", hint="Correct or remove the link."
         )
     return LocalFileNotFoundError(
-        f"{path} vanished after its folder was read.", hint="Run it again once nothing changes."
+        f"{path} vanished after its folder was read.",
+        hint="Run the command again when the folder no longer changes.",
     )
 
 

@@ -122,7 +122,9 @@ class TargetFolder:
         is_below = uri.startswith(self._prefix) and ".." not in parts and "\0" not in relative
         # A name that ends with a slash stands for a folder, and usually other objects are below it.
         if not is_below or parts[-1] in _IDLE:
-            raise PolicyError(f"{uri}: its name is not a path below {self._root}; not written.")
+            raise PolicyError(
+                f"{uri}: the object's name is not a path below {self._root}; it was not written."
+            )
         if not _IDLE.isdisjoint(parts):
             relative = "/".join(part for part in parts if part not in _IDLE)
         return f"{self._root}/{relative}"
@@ -149,7 +151,9 @@ class TargetFolder:
         if found and stat.S_ISLNK(found.st_mode):
             leads_out = leads_out or self._leads_out_now(path)
         if leads_out:
-            raise PolicyError(f"{uri}: a link leads it out of {self._root}; not written.")
+            raise PolicyError(
+                f"{uri}: its path leads through a link out of {self._root}; it was not written."
+            )
         return found
 
     def _leads_out_now(self, path: str) -> bool:
@@ -166,7 +170,7 @@ class TargetFolder:
             return
         if not stat.S_ISREG(found.st_mode):
             kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
-            raise _in_the_way(uri, f"{path} is {kind}, and would have to be a file")
+            raise _in_the_way(uri, f"{path} is {kind}, but must be a file")
         if not self._is_named_so(path, found):
             raise _in_the_way(uri, f"this file system has another file's name for {path}")
 
@@ -177,7 +181,7 @@ class TargetFolder:
             above[0].mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             file = next(path for path in above if os.path.lexists(path))
-            return f"{file} is no folder, and would have to be one"
+            return f"{file} is not a folder, but must be one"
         below_root = above[: above.index(Path(self._root))]
         if not all(self._is_named_so(str(path), path.lstat()) for path in below_root):
             return f"this file system has another folder's name for {folder}"
@@ -199,7 +203,7 @@ def _folder_of(path: str) -> str:
 def _in_the_way(uri: str, what: str) -> StorageError:
     return StorageError(
         f"{uri}: {what}; not written.",
-        hint="Move what is there away, or get this object alone, to another path.",
+        hint="Move the existing file, or get this object to another path.",
     )
 
 

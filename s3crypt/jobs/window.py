@@ -274,10 +274,12 @@ class _Window(Generic[Item, Result]):
         for ending in (self._bug, self._error, self._failure):
             if ending is not None:
                 if ending is self._error:
-                    _log.info("the job stopped, as its error would meet every object")
+                    _log.info("the job stopped, because its error would occur for every object")
                 raise ending
         if count != self._count:
-            raise StorageError("The job was stopped before it was done.", hint="Run it again.")
+            raise StorageError(
+                "The job was stopped before it reached this item.", hint="Run the command again."
+            )
 
     def _look(self, crew: Crew) -> bool:
         """Return whether a worker is still running.

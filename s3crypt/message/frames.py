@@ -54,7 +54,10 @@ _FRAME_AAD = b"AWSKMSEncryptionClient Frame"
 _FINAL_AAD = b"AWSKMSEncryptionClient Final Frame"
 _BLOCK_AAD = b"AWSKMSEncryptionClient Single Block"
 _IV_PREFIX = bytes(IV_LENGTH - 4)  # before the sequence number
-_NO_COPY = "A sealer is not copied: two would seal different frames with one nonce; make another."
+_NO_COPY = (
+    "A sealer cannot be copied: both would seal different frames with one nonce. Create another "
+    "one."
+)
 # One entry per fork between the first process and this process. A process id is not used: reading
 # it for each message and run would need a system call, and the system may reuse an id, in another
 # PID namespace or after the parent has ended.
@@ -79,8 +82,8 @@ def check_context(context: Mapping[str, str]) -> None:
 def unsigned() -> PolicyError:
     """Return the error for an unsigned message, for a caller that requires a signature."""
     return PolicyError(
-        "The message is not signed, and a signature is demanded.",
-        hint="Whoever may open messages of its key can have made it.",
+        "The message is not signed, but a signature is demanded.",
+        hint="Everyone who may open messages of its key can have written it.",
         remedy=Remedy("accept_unsigned", allow_unsigned=True),
     )
 
@@ -239,7 +242,7 @@ class Sealer:
             raise ConfigError(
                 "The message was begun before this process was forked: both processes would seal "
                 "its next frame with the same nonce.",
-                hint="Begin the message in the process that seals it.",
+                hint="Begin the message in the process that writes it.",
             )
 
     def __copy__(self) -> NoReturn:
@@ -316,7 +319,7 @@ def _generate(
 ) -> DataKey:
     data_key = keyring.generate(suite.key_length, context, plaintext_length=plaintext_length)
     if len(data_key.plaintext) != suite.key_length or not data_key.edks:
-        raise ConfigError("The keyring made no data key of the length asked for.")
+        raise ConfigError("The keyring did not return a data key of the requested length.")
     if len(data_key.edks) > MAX_EDKS:
         raise ConfigError(f"More than {MAX_EDKS} wrapping keys; readers refuse such messages.")
     return data_key
@@ -399,11 +402,14 @@ class Opener:
             raise unsigned()
         if not suite.committing and not allow_uncommitted:
             raise PolicyError(
-                f"The message has no key commitment (suite {suite.name}), which is refused.",
+                f"The message has no key commitment (suite {suite.name}), and such messages are "
+                "refused.",
                 remedy=Remedy("accept_uncommitted", allow_uncommitted=True),
             )
         if (PUBLIC_KEY_PAIR in header.context) != (suite.curve is not None):
-            raise FormatError("The message is half signed: its suite and context contradict.")
+            raise FormatError(
+                "The message's suite and context contradict each other about a signature."
+            )
         self.header = header
         self.context, required = _expect(header, context or {})
         # The tag is verified over the bytes as they were received, because other writers may not
@@ -553,7 +559,7 @@ def _expect(header: Header, expected: Mapping[str, str]) -> tuple[dict[str, str]
     for key, value in expected.items():
         if header.context.get(key, value) != value:
             raise IntegrityError(
-                f"The encryption context's {key!r} is not the one expected.",
+                f"The encryption context's {key!r} is not the expected one.",
                 remedy=Remedy("check_context"),
             )
     whole = {**header.context, **required}

@@ -64,7 +64,9 @@ class Geometry:
             message_length - self.header_length - FINAL_FRAME_OVERHEAD, self.stride
         )
         if regular < 0 or final > self.frame_length or regular >= MAX_FRAMES:
-            raise IntegrityError("The message's length fits no number of frames: it is truncated.")
+            raise IntegrityError(
+                "The message's length does not fit whole frames: the message is truncated."
+            )
         return regular, final
 
     def plaintext_length(self, message_length: int) -> int:

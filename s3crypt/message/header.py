@@ -151,7 +151,7 @@ def read_header(
     if start is None:
         raise FormatError(
             f"Not an encrypted message, or a newer one: {fields.description()}.",
-            hint="Where another tool wrote it, a newer version of s3crypt may know its suite."
+            hint="If another tool wrote it, a newer version of s3crypt may know its suite."
             if fields.seen()[:1] == b"\x02"
             else None,
         )
@@ -204,7 +204,9 @@ def _read_rest(
     if version == 1:
         fixed = fields.take(10)
         if fixed[1:6] != _V1_FIXED:
-            raise FormatError("The header's reserved fields are not what the format says.")
+            raise FormatError(
+                "The header's reserved fields do not have the values that the format requires."
+            )
         frame_length = _frame_length(fixed[0], fixed[6:], max_frame_length)
         commitment, body = b"", fields.seen()
         iv, tag = fields.take(IV_LENGTH), fields.take(TAG_LENGTH)

@@ -119,7 +119,7 @@ def check_keyring(keyring: object) -> None:
         hint = "s3crypt.configuration.keyring_of(...) makes a keyring of text. " + hint
     if isinstance(keyring, type) and hasattr(keyring, "unwrap"):
         hint = f"Make one of it: {keyring.__name__}(...)."
-    raise ConfigError(f"A keyring is needed here, not {type_name(keyring)}.", hint=hint)
+    raise ConfigError(f"A keyring is needed, not {type_name(keyring)}.", hint=hint)
 
 
 def is_keyring(value: object) -> bool:

@@ -46,7 +46,7 @@ def describe(start: bytes) -> str:
         return "it looks like base64 text"
     if _TEXT.issuperset(start) or _is_utf8(start):
         return "it looks like plain text"
-    return "its first bytes are not those of a message"
+    return "its first bytes are not the beginning of a message"
 
 
 def is_known(start: bytes) -> bool:

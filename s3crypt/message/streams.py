@@ -41,7 +41,7 @@ _RUN = 2**20
 _LONG_MESSAGE, _LONG_FRAME = 16 * 2**20, 64 * 2**10
 # The first byte of the four bytes that mark a final frame.
 _MARKED = 0xFF
-_NO_COPY = "A message that is being sealed is not copied; make another reader."
+_NO_COPY = "A message that is being sealed cannot be copied. Create another reader."
 
 
 def encrypt(
@@ -234,7 +234,7 @@ class _Runs:
         if isinstance(self._failure, S3CryptError):
             raise self._failure
         if self._failure:
-            raise StorageError("An earlier read failed; this stream cannot go on.") from (
+            raise StorageError("An earlier read failed, so this stream cannot continue.") from (
                 self._failure
             )
         try:

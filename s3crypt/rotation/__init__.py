@@ -129,7 +129,7 @@ def rotate(  # noqa: PLR0913 - as the store's method has them
             f"{len(failed)} of {len(outcomes)} objects below {location} were not rotated.",
             outcomes=tuple(outcomes if len(outcomes) <= _MOST_IN_ERROR else failed),
             counts=Counter(outcome.action for outcome in outcomes),
-            hint="Mend the causes and run it again: what is done is left alone.",
+            hint="Fix the causes and run the command again. It skips the rotated objects.",
         )
     return tuple(outcomes)
 

@@ -65,7 +65,7 @@ def copy(  # noqa: PLR0913 - what may be said of one copy, by name
     if source == target and (job.origin.version_id is None or move):
         raise ConfigError(
             f"{source} is both the source and the target of the {'move' if move else 'copy'}.",
-            hint="To bring an object to another mode or key, rotate it.",
+            hint="To change an object's mode or key, rotate it.",
         )
     if move:
         refuse_move_of_instruction_file(job.objects.client, source)
@@ -114,7 +114,9 @@ def _check_absent(job: Job, step: Step) -> None:
     """Raise an error in a dry run if the target exists although it must not exist."""
     if step.if_absent and job.objects.exists(step.target):
         raise ConflictError(
-            f"{step.target}: it exists", hint="It is kept.", code="PreconditionFailed"
+            f"{step.target}: the object exists",
+            hint="The object was kept. Choose another target.",
+            code="PreconditionFailed",
         )
 
 

@@ -170,7 +170,7 @@ def _answered(
         except S3CryptError as error:
             if http_status(error) == HTTPStatus.METHOD_NOT_ALLOWED and job.origin.version_id:
                 raise ObjectNotFoundError(
-                    f"{location}: its version {job.origin.version_id} is a delete marker.",
+                    f"{location}: the version {job.origin.version_id} is a delete marker.",
                     code=error.code,
                 ) from error
             if not _is_refusal(error):
@@ -290,8 +290,8 @@ def check_etag(location: Location, reply: Mapping[str, Any], etag: str) -> None:
     """Refuse a reply whose ETag is not the ETag of the first look."""
     if reply.get("ETag") != etag:
         raise ConflictError(
-            f"{location} was replaced meanwhile; the new object was left alone.",
-            hint="Run it again.",
+            f"{location} was replaced meanwhile; the new object was not changed.",
+            hint="Run the command again.",
         )
 
 
@@ -359,6 +359,6 @@ def check_unchanged(job: Job, step: Step) -> None:
 def replaced(location: Location) -> ConflictError:
     """Return the error for an object that another writer has changed."""
     return ConflictError(
-        f"{location} was written by someone else meanwhile; theirs was left alone.",
-        hint="Run it again.",
+        f"{location}: another writer wrote the object meanwhile; that object was not changed.",
+        hint="Run the command again.",
     )

@@ -184,7 +184,7 @@ def check_context(job: Job, step: Step, envelope: Envelope) -> None:
     expected = job.objects.context_demanded(step.location, _demand(job, step))
     if not expected.items() <= envelope.context.items():
         raise IntegrityError(
-            f"{step.location}: its encryption context is not the one expected.",
+            f"{step.location}: the object's encryption context is not the expected one.",
             remedy=Remedy("check_context"),
         )
 
@@ -385,11 +385,11 @@ def annotations_to_copy(job: Job, step: Step) -> tuple[str, ...]:
     found = annotations.names(job.objects.client, step.location, _shown_version(job, step))
     if found and not can_be_kept:
         reason = (
-            "its bucket keeps no old version to take them from"
+            "the bucket keeps no old version from which they could be copied"
             if takes_any
-            else "objects of mode sse-c have none"
+            else "objects of mode sse-c cannot have annotations"
             if isinstance(job.to, SSEC)
-            else "objects of directory buckets have none"
+            else "objects of directory buckets cannot have annotations"
         )
         raise PolicyError(
             f"{step.location} has annotations that would be lost ({', '.join(found[:3])}"

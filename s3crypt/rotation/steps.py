@@ -250,7 +250,9 @@ def _check_readable(seen: Seen, mode: Mode | None, to: Mode, origin: Origin) -> 
     """Refuse an object if a read in this mode would refuse it."""
     if isinstance(mode, ClientSide):
         if seen.envelope is None:
-            raise PolicyError(f"{seen.location} is not encrypted client-side, as it was to be.")
+            raise PolicyError(
+                f"{seen.location} is not encrypted client-side, but the command expects it."
+            )
         if mode.signed and not origin.unsigned and not seen.envelope.is_signed:
             with seen.location.named_in_errors():
                 raise formats.unsigned()
@@ -280,7 +282,7 @@ def _check_named(seen: Seen, origin: Origin) -> None:
         else Remedy("accept_unencrypted", allow_unencrypted=True)
     )
     raise PolicyError(
-        f"{seen.location} is {is_now}, and no mode was named that it is to be read with.",
-        hint="Anyone who can write to the bucket can have put it there.",
+        f"{seen.location} is {is_now}, and no mode was given to read it.",
+        hint="Every principal that can write to the bucket may have stored it.",
         remedy=remedy,
     )

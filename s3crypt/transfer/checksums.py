@@ -47,7 +47,7 @@ _TRAILER_REFUSALS = {
 _STATUS_REFUSALS = {411, 501}
 # Error codes for a body that does not match its checksum or its signature.
 _CHANGED = {"BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
-_CHANGED_HINT = "The network may have changed the bytes: store it again."
+_CHANGED_HINT = "The network may have changed the bytes. Store the object again."
 _NOT_COMBINED_HINT = (
     "The service accepted every part and its checksum, so it probably cannot combine them. Set "
     "AWS_REQUEST_CHECKSUM_CALCULATION=when_required, which sends none."

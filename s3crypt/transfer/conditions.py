@@ -91,8 +91,8 @@ def check_first(
             return
         raise
     raise ConflictError(
-        f"{location}: it exists or was changed by another writer",
-        hint="Theirs was kept. Look at it, then decide.",
+        f"{location}: the object exists, or another writer changed it",
+        hint="The other writer's object was kept. Check it before you write again.",
         code="PreconditionFailed",
     )
 
@@ -227,8 +227,8 @@ def check_unchanged(
     found = str(head(client, location, arguments, within=within)["ETag"])
     if found.strip('"') != etag.strip('"'):
         raise ConflictError(
-            f"{location} was replaced by another writer; theirs was kept.",
-            hint="Look at it, then decide.",
+            f"{location}: another writer replaced the object, and that writer's object was kept.",
+            hint="Check the object before you write again.",
             code="PreconditionFailed",
         )
 

@@ -57,7 +57,7 @@ def part_length(
     # In addition to its frames, the first part contains the header and the last part the footer.
     sealed = length // unit * stride + (_BESIDE_FRAMES if unit > 1 else 0)
     if sealed > MAX_PART_LENGTH:
-        raise StorageError(f"S3 does not take objects of {size} bytes.")
+        raise StorageError(f"S3 does not accept objects of {size} bytes.")
     return length
 
 
@@ -228,5 +228,8 @@ class PartMaker:
             # sealed.
             self._done = filled < len(view) or self._source.at_end()
         elif filled < len(view):
-            raise StorageError("The source ended early; nothing was stored.", hint="Put it again.")
+            raise StorageError(
+                "The source ended before its announced length; nothing was stored.",
+                hint="Put the object again.",
+            )
         return filled

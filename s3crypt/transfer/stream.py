@@ -258,7 +258,7 @@ class ObjectStream(io.RawIOBase):
 
     def _receive(self, length: int) -> bytes:
         """Return the next bytes from the connection. If the connection breaks, open a new one."""
-        subject = f"{self._location}: reading broke at byte {self._position}"
+        subject = f"{self._location}: the connection broke at byte {self._position}"
         attempts = Attempts(self._client, subject, least=_READ_ATTEMPTS)
         while True:
             try:
@@ -312,7 +312,7 @@ class ObjectStream(io.RawIOBase):
         except ConflictError as error:
             raise ConflictError(
                 f"{self._location} was replaced while it was read.",
-                hint="Read it again.",
+                hint="Read the object again.",
                 code=error.code,
                 request_id=error.request_id,
             ) from error.__cause__
@@ -345,8 +345,8 @@ class ObjectStream(io.RawIOBase):
     def changed_error(self) -> IntegrityError:
         """Return the error for bytes that do not match S3's checksum."""
         return IntegrityError(
-            f"{self._location}: the bytes that came are not those S3 has a checksum of.",
-            hint="Get it again; the network may have changed them.",
+            f"{self._location}: the received bytes do not match S3's checksum of the object.",
+            hint="Get the object again; the network may have changed the bytes.",
         )
 
     def _drop(self) -> None:
@@ -375,7 +375,7 @@ def _first_reply(
     are complete.
     """
     requests = Attempts(client, str(location))
-    subject = f"{location}: reading broke at byte 0"
+    subject = f"{location}: the connection broke at byte 0"
     bodies = Attempts(client, subject, least=_READ_ATTEMPTS, within=requests)
     while True:
         try:
@@ -427,8 +427,8 @@ def _begins_at(position: int, reply: Mapping[str, Any], size: int | None = None)
 
 def _other_bytes(location: Location) -> StorageError:
     return StorageError(
-        f"{location}: the service sent other bytes than were asked for.",
-        hint="It must honour Range and If-Match.",
+        f"{location}: the service did not send the requested bytes.",
+        hint="s3crypt needs a service that honours Range and If-Match.",
     )
 
 

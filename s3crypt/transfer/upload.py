@@ -243,7 +243,7 @@ def _put_again(
         raise StorageError(
             f"{to.location}: another writer replaced it before the server confirmed its "
             "encryption. It is not known whether it was encrypted.",
-            hint="What is there now is the other writer's.",
+            hint="The present object is the other writer's. Check it before you write again.",
             code=error.code,
         ) from error
 
@@ -263,7 +263,7 @@ def _remove(to: Upload, reply: Mapping[str, Any], error: Exception) -> None:
     except ConflictError as conflict:
         error.add_note(str(conflict))
     except StorageError as failure:
-        error.args = (f"{error} What it stored could not be removed; remove it.",)
+        error.args = (f"{error} The stored object could not be removed. Remove it.",)
         error.add_note(f"Removing {to.location} failed: {failure}")
         told = to.location, cause_of(failure)
         _log.warning("%s: not encrypted as asked, and could not be removed (%s)", *told)

@@ -286,7 +286,7 @@ def test_a_faulty_keyring_is_found_out(data_key: DataKey) -> None:
             del length, context, plaintext_length
             return data_key
 
-    with pytest.raises(ConfigError, match="The keyring made no data key"):
+    with pytest.raises(ConfigError, match="The keyring did not return a data key"):
         message.encrypt(b"", Faulty(bytes(32)))
 
 
@@ -487,9 +487,9 @@ NOT_MESSAGES = {
     "parquet": (b"PAR1" + bytes(40), "Parquet"),
     "zip": (b"PK\x03\x04" + bytes(40), "ZIP"),
     "newer suite": (b"\x02\x06\x78" + bytes(100), "unknown algorithm suite"),
-    "noise": (bytes.fromhex("93f00dbabe0000") * 20, "first bytes are not those of a message"),
-    "one byte": (b"\x01", "first bytes are not those of a message"),
-    "zeros": (bytes(100), "first bytes are not those of a message"),
+    "noise": (bytes.fromhex("93f00dbabe0000") * 20, "first bytes are not the beginning of a message"),
+    "one byte": (b"\x01", "first bytes are not the beginning of a message"),
+    "zeros": (bytes(100), "first bytes are not the beginning of a message"),
 }
 
 

@@ -193,8 +193,8 @@ def test_keys_of_other_kinds_are_shown_as_what_they_are(
     with pytest.raises(PolicyError) as refused:
         store.read(uri)
     assert str(refused.value.hint) == (
-        "No keyring here is for what its unverified header names, aws-kms-hierarchy:tenant-1: "
-        "read it with the tool that wrote it."
+        "s3crypt has no keyring for the key that its unverified header names, "
+        "aws-kms-hierarchy:tenant-1: read it with the tool that wrote it."
     )
     with pytest.raises(KeyUnavailableError, match=uri) as raised:
         store.read(uri, mode=ClientSide(AES, bind_name=False))
