@@ -18,9 +18,9 @@ def is_agreed(question: str, *, yes: bool) -> bool:
         return True
     if not is_terminal():
         options = {each.name for each in click.get_current_context().command.params}
-        look = ", or --dry-run to look at them" if "dry_run" in options else ""
+        look = ", or --dry-run to see them" if "dry_run" in options else ""
         raise ConfigError(
-            "There is no terminal to ask on, and nothing was changed.",
+            "There is no terminal for a question, and nothing was changed.",
             hint=f"Give --yes to make the changes without a question{look}.",
         )
     return click.confirm(question, err=True)

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from s3crypt.audit.responsibility import Row
     from s3crypt.audit.values import Coverage, Finding, ObjectVerdict
 
-_HELP = """Judge buckets, keys, policies and objects, and report what is out of line.
+_HELP = """Judge buckets, keys, policies and objects by the controls, and report failures.
 
-Only actions that read are used: of each object at most its first bytes, and no data key is
-unwrapped. What may not be seen is unknown, never a pass. Each finding that fails has the command
-or the policy that mends it.
+The audit only reads: at most the first bytes of each object, and it unwraps no data key. If it may
+not read something, the finding is unknown, never a pass. Each failed finding has the command or the
+policy that fixes it.
 
 Named buckets are audited with the keys that they name and with their objects; --account audits
 all buckets, keys, trails and IAM policies.
@@ -54,12 +54,12 @@ _JOURNAL_DAYS = 7
 
 
 @click.command(
-    cls=DocumentedCommand, help=_HELP, short_help="Report what is out of line, and what mends it."
+    cls=DocumentedCommand, help=_HELP, short_help="Report failed controls, and how to fix them."
 )
 @audit_options
 @common_options(service="aws")
 def audit(settings: Settings, *, asked: Asked) -> None:
-    """Judge buckets, keys, policies and objects, and report what is out of line."""
+    """Judge buckets, keys, policies and objects by the controls, and report failures."""
     from s3crypt.audit.baseline import read_baseline  # noqa: PLC0415 - boto3, here and below
     from s3crypt.audit.controls import CONTROLS  # noqa: PLC0415
     from s3crypt.audit.report import exit_code  # noqa: PLC0415
@@ -151,11 +151,11 @@ class _Found:
         if self.resumed is not None:
             yield (
                 f"This audit began on {self.resumed:%Y-%m-%d at %H:%M} UTC and was resumed from "
-                "its journal: what had been judged by then was not looked at again."
+                "its journal: items that were judged before were not checked again."
             )
         for control in self._asked.control:
             if control not in self._controls:
-                yield f"Nothing that was looked at has anything to do with {control}."
+                yield f"{control} does not apply to any audited resource."
 
     def by(self, auditor: "Auditor") -> Iterator["Finding"]:
         """Yield an auditor's findings: first on the configuration, then on the objects."""
@@ -227,8 +227,9 @@ def _begin(journal: "Journal | None") -> datetime | None:
     began = datetime.fromisoformat(noted)
     if now - began > timedelta(days=_JOURNAL_DAYS):
         raise ConfigError(
-            f"The audit of this journal began on {began:%Y-%m-%d}: what it noted may have changed.",
-            hint=f"A journal counts for {_JOURNAL_DAYS} days. Delete it, or name another file.",
+            f"The audit of this journal began on {began:%Y-%m-%d}: the noted items may have "
+            "changed since.",
+            hint=f"A journal is valid for {_JOURNAL_DAYS} days. Delete it, or name another file.",
         )
     return began
 

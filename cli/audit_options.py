@@ -96,21 +96,21 @@ class Asked:
         """
         if not self.uris and not self.account:
             raise ConfigError(
-                "Nothing names what to audit.", hint="Name buckets, or give --account."
+                "No bucket is named to audit.", hint="Name buckets, or give --account."
             )
         if unknown := [name for name in self.control if name not in controls]:
             raise ConfigError(
                 f"There is no control {', '.join(unknown)}.",
-                hint=f"There are: {', '.join(controls)}.",
+                hint=f"The controls are: {', '.join(controls)}.",
             )
         given = [name for name in _OF_OBJECTS if getattr(self, name)]
         if given and not self.with_objects:
             raise ConfigError(
-                f"--{given[0].replace('_', '-')} is about objects, which are not looked at.",
+                f"--{given[0].replace('_', '-')} applies to objects, but no objects are audited.",
                 hint=(
                     "Name a bucket, or give --objects."
                     if self.objects is None
-                    else "Leave --no-objects out."
+                    else "Omit --no-objects."
                 ),
             )
         self._check_runs()
@@ -130,18 +130,19 @@ class Asked:
                 )
         if self.inventory and len(self.uris) != 1:
             raise ConfigError(
-                "--inventory is the list of the objects of one bucket.", hint="Name that bucket."
+                "--inventory lists the objects of one bucket.",
+                hint="Name the bucket of the inventory.",
             )
         if self.responsibility and (self.output or self.format):
             raise ConfigError(
-                "--responsibility prints a table, for which there is no --format and no --output.",
+                "--responsibility prints a table, and excludes --format and --output.",
                 hint="Give --json for programs.",
             )
         if self.evidence and self.journal:
             raise ConfigError(
-                "--evidence and --journal exclude each other: findings from a journal come "
-                "without the replies that they rest on.",
-                hint="Leave --journal out.",
+                "--evidence and --journal exclude each other: a journal does not keep the replies "
+                "that evidence needs.",
+                hint="Omit --journal.",
             )
 
     def demands(self, settings: Settings) -> "Demands":
@@ -181,20 +182,20 @@ _OPTIONS = (
         "--objects/--no-objects",
         default=None,
         environment=False,
-        help="Look at objects or not.  [default: at those of named buckets]",
+        help="Audit objects or not.  [default: the objects of named buckets]",
     ),
     option(
         "--inventory",
         environment=False,
         metavar="S3_URI",
-        help="Take the objects from the manifest.json of an S3 Inventory.",
+        help="Read the list of objects from the manifest.json of an S3 Inventory.",
     ),
     option(
         "--sample",
         type=click.IntRange(min=1),
         environment=False,
         metavar="N",
-        help="Look at N objects of each bucket or prefix, drawn at random.",
+        help="Audit N random objects of each bucket or prefix.",
     ),
     option(
         "--approve",
@@ -208,7 +209,7 @@ _OPTIONS = (
         multiple=True,
         environment=False,
         metavar="KEY",
-        help="Client-side objects must open with this key too, such as an escrow key; repeatable.",
+        help="Client-side objects must also open with this key, such as an escrow key; repeatable.",
     ),
     option(
         "--require-signed",
@@ -227,7 +228,7 @@ _OPTIONS = (
         type=click.IntRange(min=1),
         environment=False,
         metavar="DAYS",
-        help="Data keys must not be wrapped under key material that is older.",
+        help="Data keys must not be wrapped under older key material.",
     ),
     option(
         "--sse-c-key-file",
@@ -249,7 +250,7 @@ _OPTIONS = (
         multiple=True,
         environment=False,
         metavar="ID",
-        help="Report this control alone; repeatable.",
+        help="Report only this control; repeatable.",
     ),
     option(
         "--fail-on",
@@ -258,7 +259,11 @@ _OPTIONS = (
         show_default=True,
         help="Exit with 3 if a finding of this severity or above is open.",
     ),
-    option("--format", type=click.Choice(FORMATS), help="The report's.  [default: terminal]"),
+    option(
+        "--format",
+        type=click.Choice(FORMATS),
+        help="The format of the report.  [default: terminal]",
+    ),
     option("--output", "-o", type=_FILE, environment=False, help="Write the report to this file."),
     option(
         "--baseline",
@@ -271,7 +276,7 @@ _OPTIONS = (
         type=click.Path(path_type=Path),
         environment=False,
         metavar="FOLDER",
-        help="Keep the report, the replies that it rests on, and their hashes in a new folder.",
+        help="Write the report, the AWS replies behind it, and their hashes to a new folder.",
     ),
     option(
         "--responsibility",
@@ -347,7 +352,7 @@ def target_uri(target: str) -> str:
     name, slash, rest = uri.removeprefix("s3://").partition("/")
     if not target.startswith("s3://") and slash:
         raise ConfigError(
-            f"{target} names no bucket.", hint=f"Write s3://{name}/{rest.rstrip('/')}/"
+            f"{target} is not a bucket.", hint=f"Write s3://{name}/{rest.rstrip('/')}/"
         )
     if rest and not rest.endswith("/"):
         raise ConfigError(f"{uri} names an object.", hint=f"A prefix ends with a slash: {uri}/")

@@ -57,7 +57,7 @@ def _finding(report: "Report", finding: "Finding") -> Iterator[str]:
     for name, value in _facts(report, finding):
         yield from wrapped(f"{name}: {value}", indent="    ")
     if finding.fix:
-        yield f"    mend it with{' this policy' if finding.fix.kind == 'policy' else ''}:"
+        yield f"    fix it with{' this policy' if finding.fix.kind == 'policy' else ''}:"
         # Commands are never wrapped, and not indented if a here-document would include the spaces.
         indent = "" if "<<" in finding.fix.text else "    "
         yield from (f"{indent}{line}" for line in finding.fix.text.splitlines())
@@ -68,7 +68,7 @@ def _facts(report: "Report", finding: "Finding") -> Iterator[tuple[str, str]]:
     if counted := report.numbers(finding):
         yield "objects", counted
     if finding.is_claimed:
-        yield "claimed", "the writers of the objects chose the metadata that this rests on"
+        yield "claimed", "this finding relies on metadata that the objects' writers chose"
     if finding.examples:
         yield "such as", ", ".join(finding.examples)
     if finding.since:

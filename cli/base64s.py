@@ -60,8 +60,8 @@ class Decoder:
             is_cut = self._has_ended and end < len(self._text) and not self._is_padded
             if is_cut and _DIGITS.fullmatch(self._text):
                 raise FormatError(
-                    f"{self.name} ends within a group of four base64 digits: it was cut off.",
-                    hint="Get the whole of it, with the = at its end.",
+                    f"{self.name} ends within a group of four base64 digits: it is truncated.",
+                    hint="Get the complete text, with the = at its end.",
                 )
             self._ready += self._decoded(self._text if self._has_ended else self._text[:end])
             self._text = self._text[end:]
@@ -79,4 +79,4 @@ class Decoder:
             raise self._other(error) from error
 
     def _other(self, reason: object) -> FormatError:
-        return FormatError(f"{self.name} is not base64: {reason}.", hint="Leave --decode out.")
+        return FormatError(f"{self.name} is not base64: {reason}.", hint="Omit --decode.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _LOCKED = "Object Lock cannot be turned off again, for as long as the bucket exists. Turn it on?"
 
 
-_HELP = """Make a bucket that passes an audit, or harden one that is there.
+_HELP = """Make a bucket that passes an audit, or harden an existing bucket.
 
 \b
 s3crypt bucket init acme --dry-run          # what would be made
@@ -27,25 +27,25 @@ s3crypt bucket harden old --despite acl-grants --yes
 """
 _INIT_HELP = """Make a bucket that passes the controls of Security Hub.
 
-It has a KMS key of its own with a Bucket Key, versions, one owner, no public access, TLS
-only, no SSE-C, an access log in a bucket of its own, and a rule that aborts incomplete
-uploads. The controls that it does not pass are named with the reason.
+The bucket gets its own KMS key with a Bucket Key, versioning, one owner, no public access, TLS
+only, no SSE-C, an access log in a separate bucket, and a rule that aborts incomplete uploads. The
+command names each control that the bucket does not pass, with the reason.
 
-What is there is looked at first, and the changes are shown. They are made on a terminal after
-a question, otherwise with --yes. An interrupted run is finished by running it again.
+The command first checks what exists and shows the changes. It makes them after a question on a
+terminal, or with --yes. To finish an interrupted run, run the command again.
 
 \b
 s3crypt bucket init acme --dry-run
 s3crypt bucket init acme --replica eu-west-1 --trail --yes
 """
-_HARDEN_HELP = """Bring a bucket that is there to what `init` makes, without breaking it.
+_HARDEN_HELP = """Give an existing bucket the settings of `init`, without breaking it.
 
-What would stop working is looked for first: grants in access lists, objects under customer
-keys, replication rules that leave SSE-KMS objects out, other accounts and services that use
-the objects, policies that grant public access. A setting that would break one of these is
-left as it is, unless --despite names the obstacle.
+The command first looks for uses that would stop working: grants in access lists, objects under
+customer keys, replication rules that skip SSE-KMS objects, other accounts and services that use the
+objects, policies that grant public access. It does not change a setting that would break such a
+use, unless --despite names the obstacle.
 
-Each change is printed with the line that undoes it. A second run changes nothing.
+Each change is printed with the command that undoes it. A second run changes nothing.
 
 \b
 s3crypt bucket harden acme --dry-run
@@ -55,7 +55,7 @@ s3crypt bucket harden acme --despite sse-c-objects --yes
 
 @click.group(cls=DocumentedGroup, help=_HELP)
 def bucket() -> None:
-    """Make a bucket that passes an audit, or harden one that is there."""
+    """Make a bucket that passes an audit, or harden an existing bucket."""
 
 
 def _bucket_options(command: Command) -> Command:
@@ -79,7 +79,7 @@ _OPTIONS = (
         "--logs",
         environment=False,
         metavar="BUCKET",
-        help="Deliver the access log there; made if absent.  [default: BUCKET-logs]",
+        help="The bucket for the access log; created if absent.  [default: BUCKET-logs]",
     ),
     option(
         "--trail",
@@ -91,13 +91,13 @@ _OPTIONS = (
         "--lock",
         is_flag=True,
         environment=False,
-        help="Turn Object Lock on. It cannot be turned off again, so that this is asked twice.",
+        help="Turn Object Lock on. It cannot be turned off again, so the command asks twice.",
     ),
     option(
         "--replica",
         environment=False,
         metavar="REGION",
-        help="Replicate new objects to the bucket BUCKET-REGION, made if absent.",
+        help="Replicate new objects to the bucket BUCKET-REGION; created if absent.",
     ),
     option(
         "--despite",
@@ -126,11 +126,11 @@ def init(settings: Settings, *, wanted: dict[str, Any], dry_run: bool, yes: int)
     _run(settings, _wanted(wanted, may_create=True), dry_run=dry_run, yes=yes)
 
 
-@bucket.command(help=_HARDEN_HELP, short_help="Bring an old bucket to what `init` makes.")
+@bucket.command(help=_HARDEN_HELP, short_help="Give an old bucket the settings of `init`.")
 @_bucket_options
 @common_options(service="aws")
 def harden(settings: Settings, *, wanted: dict[str, Any], dry_run: bool, yes: int) -> None:
-    """Bring a bucket that is there to what `init` makes, without breaking it."""
+    """Give an existing bucket the settings of `init`, without breaking it."""
     _run(settings, _wanted(wanted, may_create=False), dry_run=dry_run, yes=yes)
 
 
@@ -183,7 +183,7 @@ def _make(settings: Settings, manager: "BucketManager", wanted: "Wanted", plan: 
         elif not settings.quiet:
             print_line(f"{change.subject}: {change.name}: done")
             print_line(f"  undo: {change.undo or 'cannot be undone'}")
-    _tell(settings, f"{_changes(count)} made. To undo, run the lines from the last one up.")
+    _tell(settings, f"{_changes(count)} made. To undo them, run the undo lines, the last first.")
 
 
 def _changes(count: int) -> str:
@@ -208,7 +208,7 @@ def _show_rest(settings: Settings, plan: "Plan") -> None:
             continue
         print_line(f"left as it is: {', '.join(each.holds)}, because of {each.name}")
         print_wrapped(each.what)
-        print_line(f"  to change it all the same: --despite {each.name}")
+        print_line(f"  to change it nevertheless: --despite {each.name}")
     for shortfall in plan.shortfalls:
         if settings.json:
             print_json({"not_passed": shortfall.control, "why": shortfall.why})

@@ -44,12 +44,12 @@ from .transfers import inside_s3, into_s3, out_of_s3
 
 _CP_HELP = """Copy files into S3, objects to files, or objects inside S3.
 
---mode, --key and their companions say what a copy in S3 is to be, --from-... what the source
-is, if that is something else. An object that is copied to a file is read with either.
+--mode, --key and their companions describe the copy in S3, --from-... the source, if it differs. To
+copy an object to a file, give either.
 
-A file goes into S3 as with put, and an object to a file as with get. Inside S3, S3 itself
-copies SSE objects, and client-side objects if the copy keeps their keys and what they are
-bound to; others are streamed through this process and encrypted anew.
+A file goes into S3 as with put, and an object to a file as with get. Inside S3, S3 itself copies
+SSE objects, and client-side objects if the copy keeps their keys and bindings. All other objects
+are streamed through this process and re-encrypted.
 
 \b
 s3crypt cp q3.csv s3://acme/2026/ --key kms:alias/reports
@@ -59,8 +59,9 @@ s3crypt cp -r s3://acme/2026/ s3://archive/2026/ --mode sse-s3 \\
 """
 _MV_HELP = """Move files into S3, objects to files, or objects inside S3.
 
-As cp, and each source is deleted once its target is stored, if it is still what was read: an
-object by its ETag, a file by its inode, size and time. A versioned bucket keeps the versions.
+mv works like cp, and then deletes each source whose target is stored. It keeps a source that
+changed meanwhile: an object by its ETag, a file by its inode, size and time. A versioned bucket
+keeps the versions.
 
 \b
 s3crypt mv q3.csv s3://acme/2026/ --key kms:alias/reports
@@ -160,11 +161,12 @@ def _transfer(
     transfer = Transfer(settings, verb, sources, target, identity=identity, key_files=keys, **given)
     if any(are_uris) and not all(are_uris):
         raise ConfigError(
-            "Some sources are files, and some are objects.", hint="Give a command for each kind."
+            "Some sources are files, and some are objects.",
+            hint="Run one command for the files and one for the objects.",
         )
     if not any(are_uris) and not target.startswith("s3://"):
         raise ConfigError(
-            f"Neither a source nor {target} is in S3.", hint=f"{verb} of the system does that."
+            f"Neither a source nor {target} is in S3.", hint=f"Use the system's {verb} for that."
         )
     if not target.startswith("s3://"):
         refuse_description(said, f"{target} is a file")

@@ -88,7 +88,7 @@ def demo(file: Path | None, as_json: bool, quiet: bool, sandbox: bool) -> None:
                 results.append(_run(step, file, bucket, Path(scratch), advance))
         _show(results, as_json=as_json)
         if not all(result.identical for result in results):
-            raise IntegrityError("What came back is not what was put; see the table.")
+            raise IntegrityError("A fetched file differs from the stored one; see the table.")
         if not silent:
             _conclude(file, bucket, own=own)
 

@@ -20,10 +20,12 @@ _OPTIONS = (
     ),
     _header_option("--tag", multiple=True, metavar="NAME=VALUE", help="Object tag."),
     _header_option(
-        "--content-type", metavar="TYPE", help="For example text/csv; by the name if left out."
+        "--content-type", metavar="TYPE", help="For example text/csv. [default: by the name]"
     ),
     _header_option(
-        "--content-encoding", metavar="NAME", help="For example gzip, of what is in the file."
+        "--content-encoding",
+        metavar="NAME",
+        help="The encoding of the file's content, such as gzip.",
     ),
     _header_option("--cache-control", metavar="TEXT", help="For example max-age=3600."),
     _header_option("--content-disposition", metavar="TEXT", help="For example attachment."),
@@ -37,7 +39,7 @@ _OPTIONS = (
     _header_option(
         "--object-lock-retain-until",
         metavar="TIME",
-        help="Until then it cannot be deleted: 2027-12-31, or with a time, in UTC.",
+        help="The version cannot be deleted before: 2027-12-31, or with a time, in UTC.",
     ),
     _header_option(
         "--object-lock-legal-hold", is_flag=True, help="Put a legal hold on the new version."

@@ -33,13 +33,13 @@ from .output import (
 if TYPE_CHECKING:
     from s3crypt.doctor import Diagnosis, Doctor, Purpose
 
-_HELP = """Say why a put, get or rotate fails here, and which command mends it.
+_HELP = """Find out why a put, get or rotate fails here, and which command fixes it.
 
-Credentials, network, TLS, clock, Region, bucket, policies, the object's mode and the KMS keys
-are looked at, one after the other. No key is unwrapped: permissions on KMS keys are tried by
-DryRun. Nothing is written but with --server. Give the options of the command that fails.
+Credentials, network, TLS, clock, Region, bucket, policies, the object's mode and the KMS keys are
+checked, one after the other. No key is unwrapped: permissions on KMS keys are tested by DryRun.
+Nothing is written, except with --server. Give the options of the failing command.
 
-Exit codes: 0 no fault was found, 1 something could not be seen, 2 credentials, clock or Region,
+Exit codes: 0 no fault was found, 1 something could not be checked, 2 credentials, clock or Region,
 3 policy, 4 key, 5 network, bucket or object.
 
 \b
@@ -64,7 +64,7 @@ _CODES: Mapping[str, int] = {
 
 
 @click.command(
-    cls=DocumentedCommand, help=_HELP, short_help="Say why a put, get or rotate fails here."
+    cls=DocumentedCommand, help=_HELP, short_help="Find out why a put, get or rotate fails here."
 )
 @click.argument("uri", metavar="[S3_URI]", required=False, shell_complete=complete_uri)
 @common_options
@@ -82,12 +82,12 @@ _CODES: Mapping[str, int] = {
     "--server",
     is_flag=True,
     environment=False,
-    help="Also try what the service keeps, on scratch objects below S3_URI, which are removed.",
+    help="Also test the service with test objects below S3_URI, which are removed afterwards.",
 )
 def doctor(
     settings: Settings, *, uri: str | None, options: ModeOptions, purpose: Any, server: bool
 ) -> int:
-    """Say why a put, get or rotate fails here."""
+    """Find out why a put, get or rotate fails here."""
     from s3crypt.doctor import Doctor  # noqa: PLC0415 - boto3, which --help must not cost
 
     examiner = Doctor(
@@ -116,7 +116,7 @@ def _without_option(settings: Settings, each: "Diagnosis") -> "Diagnosis":
     if not settings.endpoint_url or is_from_environment("endpoint_url"):
         return each
     if what == "unset":
-        return replace(each, next="Leave --endpoint-url out, or start the service there.")
+        return replace(each, next="Omit --endpoint-url, or start the service at that address.")
     if what == "export":
         return replace(each, next=f"Give --endpoint-url {rest.partition('=')[2]}")
     return each
@@ -127,7 +127,7 @@ def _show_server(settings: Settings, examiner: "Doctor", uri: str | None) -> Non
     if uri is None:
         raise ConfigError("--server needs a bucket to write to.", hint="s3crypt doctor s3://BUCKET")
     if not settings.silent:
-        say(f"Scratch objects are written below {uri}, and removed.")
+        say(f"Test objects are written below {uri}, and removed afterwards.")
     for each in examiner.try_server(uri):
         if settings.json:
             print_json({"trial": each.trial, "verdict": str(each.verdict), "note": each.note})
@@ -161,12 +161,12 @@ def _conclude(settings: Settings, found: "list[Diagnosis]", purpose: "Purpose") 
         others = [each for each in found if each.outcome is Outcome.WRONG and each is not cause]
         if others:
             names = ", ".join(dict.fromkeys(each.name for each in others))
-            print_line(f"Further faults, which may be of their own: {names}.")
+            print_line(f"Further faults, which may be independent: {names}.")
         print_line(f"Cause ({cause.area}): {cause.seen}.")
         if cause.next:
             print_line(f"Next: {cause.next}")
     elif unknown:
-        print_line(f"No cause was found; {len(unknown)} of {len(found)} checks could not see all.")
+        print_line(f"No cause was found; {len(unknown)} of {len(found)} checks are incomplete.")
         for each in unknown:
             if each.next:
                 print_line(f"Next ({each.name}): {each.next}")
@@ -174,7 +174,7 @@ def _conclude(settings: Settings, found: "list[Diagnosis]", purpose: "Purpose") 
         is_read = any(each.name == "reading" for each in found)
         print_line("Nothing is wrong." if is_read else "No fault was found.")
     else:
-        print_line("No fault was found; nothing was written, so your own policies were not tried.")
+        print_line("No fault was found; nothing was written, so your own policies were not tested.")
     return code
 
 

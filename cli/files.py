@@ -94,8 +94,8 @@ def _conversion_options(command: Command) -> Command:
 def encrypt(settings: Settings, *, options: ModeOptions, **given: Any) -> None:
     """Encrypt a file, a pipe or a folder, without S3.
 
-    IN becomes one AWS Encryption SDK message; "-" is a pipe. With -r each file below the folder IN
-    becomes one, of the same path below the folder OUT.
+    IN becomes one AWS Encryption SDK message; "-" is a pipe. With -r, each file below the folder IN
+    becomes a message with the same path below the folder OUT.
 
     OUT appears complete or not at all. Any AWS Encryption SDK reads it with the same key.
 
@@ -129,13 +129,13 @@ def encrypt(settings: Settings, *, options: ModeOptions, **given: Any) -> None:
     "--allow-uncommitted",
     is_flag=True,
     environment=False,
-    help="Read messages without key commitment too, from writers you trust.",
+    help="Also read messages without key commitment, from writers you trust.",
 )
 @option(
     "--allow-unsigned",
     is_flag=True,
     environment=False,
-    help="Read unsigned messages too, where --signed demands a signature.",
+    help="Also read unsigned messages, if --signed demands a signature.",
 )
 def decrypt(
     settings: Settings,
@@ -147,11 +147,11 @@ def decrypt(
 ) -> None:
     """Decrypt and verify a file, a pipe or a folder, without S3.
 
-    IN is one AWS Encryption SDK message; "-" is a pipe. With -r it is a folder of messages, and so
-    is OUT of files.
+    IN is one AWS Encryption SDK message; "-" is a pipe. With -r, IN is a folder of messages, and
+    OUT a folder of files.
 
-    OUT appears complete and verified, or not at all. To a pipe, verified frames are streamed;
-    should a later one be wrong, the exit code is 3 and what came out must be discarded.
+    OUT appears complete and verified, or not at all. To a pipe, verified frames are streamed; if a
+    later frame is wrong, the exit code is 3 and you must discard the output.
 
     \b
     s3crypt decrypt q3.csv.enc back.csv --key aes:acme/2026=reports.key
@@ -185,10 +185,11 @@ def decrypt(
 def clean(folder: str, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
     """Remove temporary files that killed commands left.
 
-    A get or decrypt that is killed (kill -9, a power cut) leaves its temporary file beside the
-    target: .NAME.HEX.s3crypt. It has plaintext in it. The next get to the same target removes it.
+    If a get or decrypt is killed (kill -9, a power cut), its temporary file stays beside the
+    target: .NAME.HEX.s3crypt. The file contains plaintext. The next get to the same target removes
+    it.
 
-    All such files below FOLDER are removed, but those that are in use or of another user.
+    This command removes all such files below FOLDER, except files in use and files of other users.
 
     \b
     s3crypt clean 2026
@@ -221,7 +222,7 @@ def _converted(conversion: _Conversion, keyring: "Keyring", chosen: Mapping[str,
         _convert_folder(conversion, keyring, chosen)
         return True
     if conversion.rules:
-        raise ConfigError("--include and --exclude choose among many.", hint="They go with -r.")
+        raise ConfigError("--include and --exclude need -r.", hint="Give -r, or omit them.")
     _check(source, target)
     if conversion.no_overwrite and target != "-" and os.path.lexists(target):
         if settings.json:
@@ -252,7 +253,9 @@ def _convert_folder(conversion: _Conversion, keyring: "Keyring", chosen: Mapping
 
     source, target = conversion.source, conversion.target
     if conversion.encode or conversion.decode or "-" in (source, target):
-        raise ConfigError("-r takes two folders, and no base64.", hint="Convert the files singly.")
+        raise ConfigError(
+            "-r needs two folders, and excludes base64.", hint="Convert each file separately."
+        )
     if not Path(source).is_dir():
         raise ConfigError(f"{source} is not a folder.", hint="Leave -r out.")
 
@@ -312,7 +315,7 @@ def discarding(output: Output) -> Iterator[None]:
     except S3CryptError as error:
         if output.written:
             reword(error)
-            warning = f"Discard the {output.written} bytes that came out: they are incomplete."
+            warning = f"Discard the {output.written} bytes of output: they are incomplete."
             error.hint = f"{warning} {error.hint}" if error.hint else warning
         raise
     finally:
@@ -373,7 +376,7 @@ def _check(source: str, target: str) -> None:
     if source != "-" and Path(source).is_dir():
         raise ConfigError(
             f"{source} is a directory.",
-            hint="Give -r for all files below it. Into S3 they go with `s3crypt put -r`.",
+            hint="Give -r for all files below it. To store them in S3: `s3crypt put -r`.",
         )
     path = Path(target)
     if target != "-" and path.is_dir():
@@ -384,7 +387,9 @@ def _check(source: str, target: str) -> None:
     except (OSError, ValueError):
         return
     if os.path.samestat(read, out) and stat.S_ISREG(out.st_mode):
-        raise ConfigError("IN and OUT are the same file.", hint="Write to another, then rename it.")
+        raise ConfigError(
+            "IN and OUT are the same file.", hint="Write to another file, then rename it."
+        )
 
 
 def _length(file: BinaryIO) -> int | None:

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 _HELP = """Make the roles of a bucket, and the group Auditors.
 
-IAM is looked at first, and the changes are shown. Then they are made: on a terminal after a
-question, otherwise with --yes. With --dry-run the policies are printed and nothing is made.
+The command first reads IAM and shows the changes. It makes them after a question on a terminal, or
+with --yes. With --dry-run it prints the policies and changes nothing.
 
-A role that exists is changed only if it has the tag s3crypt, and the group only if its path
-is /s3crypt/. Each change is printed with the line that takes it back.
+A role that exists is changed only if it has the tag s3crypt, and the group only if its path is
+/s3crypt/. Each change is printed with the command that undoes it.
 
 \b
 s3crypt iam init acme --dry-run
@@ -39,7 +39,7 @@ _USUAL = tuple(role for role in Role if role is not Role.OBJECT_AUDITOR)
 
 @click.group(cls=DocumentedGroup)
 def iam() -> None:
-    """Make the roles by which people share a bucket.
+    """Make the roles of the people who share a bucket.
 
     \b
     s3crypt iam init acme --dry-run
@@ -76,7 +76,7 @@ def init(
     for remark in plan.remarks:
         _tell(settings, remark)
     if not plan.changes:
-        _tell(settings, "The roles and the group: there is nothing to change.")
+        _tell(settings, "The roles and the group need no change.")
         return
     if dry_run or not (settings.json and yes):
         _show(settings, plan, whole=dry_run)

@@ -28,7 +28,9 @@ jobs_option = option(
     group=MANY,
     type=click.IntRange(min=1),
     metavar="N",
-    help="Objects under way at once, at most. As many as are worth it, 64 at most, if left out.",
+    help=(
+        "The maximum number of objects in progress at once. [default: as many as help, at most 64]"
+    ),
 )
 journal_option = option(
     "--journal",
@@ -36,7 +38,7 @@ journal_option = option(
     type=click.Path(dir_okay=False),
     environment=False,
     metavar="FILE",
-    help="Note in FILE what is done; the same command then does only what is left.",
+    help="Record finished items in FILE; the same command then does only the rest.",
 )
 _FAILED = "failed"
 _SKIPPED = "skipped"
@@ -57,12 +59,12 @@ _MOST_COLUMNS = 80
 
 
 def refuse_job_options(
-    *, jobs: int | None, journal: str | None = None, hint: str = "It goes with -r."
+    *, jobs: int | None, journal: str | None = None, hint: str = "Give -r, or omit it."
 ) -> None:
     """Refuse the options of a job in a command on one object."""
     for name, value in (("--jobs", jobs), ("--journal", journal)):
         if value is not None:
-            raise ConfigError(f"{name} is for many objects.", hint=hint)
+            raise ConfigError(f"{name} needs -r.", hint=hint)
 
 
 _Outcome = TypeVar("_Outcome")
@@ -88,7 +90,7 @@ def opened_journal(
         return
     if dry_run:
         raise ConfigError(
-            "--dry-run does nothing that --journal could note.", hint="Leave one out."
+            "--dry-run does nothing that --journal could record.", hint="Omit one of them."
         )
     from s3crypt import Journal  # noqa: PLC0415 - SQLite takes 10 ms
 

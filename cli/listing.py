@@ -48,8 +48,8 @@ _human_option = option(
 _WITHOUT_TIME = " " * 19
 _STAT_HELP = """Show one object's size, mode, keys and headers.
 
-The exit code is 0 if the object exists and 1 if it does not. It is another one if that is not
-known: 5 if S3 refuses, for example.
+The exit code is 0 if the object exists and 1 if it does not. If that is not known, it is another
+code, such as 5 if S3 refuses.
 
 \b
 s3crypt stat s3://acme/2026/q3.csv
@@ -57,9 +57,9 @@ s3crypt stat --quiet s3://acme/2026/q3.csv && echo "it exists"
 """
 _DU_HELP = """Sum up the bytes below a prefix.
 
-A line per prefix has the bytes stored, with -p the bytes of plaintext, the number of objects,
-and the prefix; the last line is the whole. A listing shows the bytes stored: client-side
-objects have some more than their plaintext.
+Each prefix has a line with its stored bytes, its plaintext bytes (with -p), the number of objects,
+and the prefix; the last line is the total. The stored size of a client-side object is larger than
+its plaintext.
 
 \b
 s3crypt du --human-readable s3://acme/
@@ -67,12 +67,12 @@ s3crypt du --depth 2 --versions s3://acme/2026/
 """
 _LS_HELP = """List objects below a prefix, or the buckets.
 
-A line has when it was stored, the bytes stored, and the name; a terminal shows the names of the
-columns above. S3 lists no plaintext sizes: with -l a line also has the plaintext bytes, who
-encrypts, and the key. Of a key's ARN a terminal shows the beginning of its id.
+A line has the time of storing, the stored bytes, and the name; a terminal shows a header. With -l a
+line also has the plaintext bytes, which S3 does not list, the mode, and the key. A terminal
+shortens a key's ARN to the beginning of its id.
 
-Without -r one level only, with what is deeper as prefixes. The exit code is 1 if nothing has
-such a name, and 0 for an empty bucket.
+Without -r only one level is listed, with deeper levels as prefixes. The exit code is 1 if no name
+begins so, and 0 for an empty bucket.
 
 \b
 s3crypt ls
@@ -112,7 +112,7 @@ def ls(
 ) -> None:
     """List objects below a prefix, or the buckets."""
     if not long:
-        refuse_job_options(jobs=jobs, hint="It goes with -l.")
+        refuse_job_options(jobs=jobs, hint="Give -l, or omit it.")
     store = make_store(options.mode_for(settings), settings)
     printer = _Printer(settings, human_readable=human_readable, long=long, versions=versions)
     if uri is None:
@@ -128,7 +128,10 @@ def ls(
             for entry in found:
                 printer.show(entry)
         if not printer.count and name_of(base):
-            print_error(f"{uri}: nothing has a name that begins so", "Look above it: s3crypt ls.")
+            print_error(
+                f"{uri}: no object or prefix has such a name",
+                "List the prefix above it: s3crypt ls.",
+            )
             raise click.exceptions.Exit(EXIT_OTHER)
     if summarize:
         printer.summarize("objects" if uri else "buckets")
@@ -306,7 +309,7 @@ def _list_buckets(store: "S3Crypt", printer: _Printer, jobs: int | None, *, long
     default=1,
     show_default=True,
     metavar="N",
-    help="Levels below S3_URI that have a line of their own.",
+    help="The number of levels below S3_URI that have their own lines.",
 )
 @option(
     "--plaintext",
@@ -331,7 +334,7 @@ def du(
 ) -> None:
     """Sum up the bytes below a prefix."""
     if not plaintext:
-        refuse_job_options(jobs=jobs, hint="It goes with --plaintext.")
+        refuse_job_options(jobs=jobs, hint="Give --plaintext, or omit it.")
     store = make_store(options.mode_for(settings), settings)
     codes: list[int] = []
 
@@ -354,7 +357,7 @@ def du(
     except ObjectNotFoundError as error:
         if error.code is not None:
             raise
-        print_error(str(error), "Look above it: s3crypt ls. One object: s3crypt stat.")
+        print_error(str(error), "List the prefix above it: s3crypt ls. One object: s3crypt stat.")
         raise click.exceptions.Exit(EXIT_OTHER) from None
     if last is not None and last.unknown and not settings.silent:
         say(f"{counted(last.unknown, 'object')} of unknown plaintext size not counted as plaintext")

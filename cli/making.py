@@ -20,9 +20,9 @@ from .places import make_store
 
 _MB_HELP = """Make a bucket in the session's Region, or in --region.
 
-It is as AWS makes it: SSE-S3 by default, no public access, no versions. Objects under customer keys
-(SSE-C) are refused, as in all buckets that AWS makes since April 2026. `s3crypt bucket init` makes
-one that passes an audit. A bucket that is yours already is left as it is.
+The bucket has AWS's defaults: SSE-S3, no public access, no versions. It refuses objects under
+customer keys (SSE-C), as all new buckets do since April 2026. `s3crypt bucket init` makes a bucket
+that passes an audit. A bucket that you already own is not changed.
 
 \b
 s3crypt mb s3://acme-new
@@ -30,7 +30,7 @@ s3crypt mb s3://acme-new-eu --region eu-west-1
 """
 _RB_HELP = """Remove an empty bucket.
 
-A bucket with objects, old versions or unfinished uploads is left as it is, with exit code 5.
+A bucket with objects, old versions or unfinished uploads is not removed; the exit code is 5.
 
 \b
 s3crypt rb s3://acme-new
@@ -62,10 +62,10 @@ def mb(settings: Settings, *, bucket: str) -> None:
     elif settings.quiet:
         return
     elif not is_new:
-        say(f"s3://{name} is yours already, in {region}; nothing was changed")
+        say(f"s3://{name} already belongs to you, in {region}; nothing was changed")
     else:
         say(f"made s3://{name} in {region}; on AWS, a new bucket refuses SSE-C (customer keys)")
-        say(f"hint: For one that passes an audit: s3crypt bucket init {name}")
+        say(f"hint: To make a bucket that passes an audit: s3crypt bucket init {name}")
 
 
 @click.command(cls=DocumentedCommand, help=_RB_HELP)
@@ -101,7 +101,7 @@ def _bucket(text: str) -> str:
 def keygen(*, file: Path, json: bool, quiet: bool, rsa: str | None) -> None:
     """Make a key file that only its owner can read."""
     if str(file) == "-":
-        raise ConfigError("A key is not printed.", hint="Name a file: s3crypt keygen FILE")
+        raise ConfigError("A key cannot be printed.", hint="Name a file: s3crypt keygen FILE")
     if file.is_dir():
         raise ConfigError(f"{file} is a directory.", hint="Name the file in it.")
     public = file.with_name(f"{file.name}.pub")

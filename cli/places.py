@@ -29,7 +29,7 @@ recursive_option = option(
     group=MANY,
     help="All objects below the prefix.",
 )
-dry_run_option = option("--dry-run", is_flag=True, help="Say what would be done; do nothing.")
+dry_run_option = option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
 exit_code_option = option(
     "--exit-code",
     is_flag=True,
@@ -41,19 +41,22 @@ written_as_option = option(
     "--written-as",
     environment=False,
     metavar="NAME",
-    help="The name it was written under, if it was moved since.",
+    help="The name under which the object was written, if it was moved since.",
 )
 written_in_option = option(
     "--written-in",
     environment=False,
     metavar="BUCKET",
-    help="With --bind-bucket: the bucket it is bound to, if that is not the one in S3_URI.",
+    help=(
+        "With --bind-bucket: the bucket that the object is bound to, if it is not the bucket in "
+        "S3_URI."
+    ),
 )
 allow_unsigned_option = option(
     "--allow-unsigned",
     is_flag=True,
     environment=False,
-    help="Read unsigned objects too, where --signed demands a signature.",
+    help="Also read unsigned objects, if --signed demands a signature.",
 )
 
 
@@ -61,32 +64,38 @@ allow_uncommitted_option = option(
     "--allow-uncommitted",
     is_flag=True,
     environment=False,
-    help="Read messages without key commitment too, from writers you trust.",
+    help="Also read messages without key commitment, from writers you trust.",
 )
 allow_unverified_signature_option = option(
     "--allow-unverified-signature",
     is_flag=True,
     environment=False,
-    help="Read parts of signed objects too: a signature covers the whole, and is not checked.",
+    help=(
+        "Also read parts of signed objects: the signature covers the whole object, and is not "
+        "checked."
+    ),
 )
 drop_annotations_option = option(
     "--drop-annotations",
     is_flag=True,
     environment=False,
-    help="Go on also where an object's annotations cannot be kept, and lose those.",
+    help="Continue if an object's annotations cannot be kept, and lose them.",
 )
 if_absent_option = option(
     "--if-absent", is_flag=True, help="Fail if the object exists; never overwrite."
 )
 no_overwrite_option = option(
-    "--no-overwrite", is_flag=True, help="Leave targets alone that exist, and count them."
+    "--no-overwrite", is_flag=True, help="Skip existing targets, and count them."
 )
 
 
 preserve_option = option(
     "--preserve",
     is_flag=True,
-    help="Keep files' modification times: in the object's metadata, as rclone does, and back.",
+    help=(
+        "Keep files' modification times: store them in the object's metadata, as rclone does, and "
+        "restore them."
+    ),
 )
 
 
@@ -168,7 +177,8 @@ def found_below(found: Iterable[T], prefix: str) -> Iterator[T]:
         yield item
     if nothing:
         raise ObjectNotFoundError(
-            f"{prefix}: no objects below it", hint="Check the name, or look above it: s3crypt ls."
+            f"{prefix}: no objects below it",
+            hint="Check the name, or list the prefix above it: s3crypt ls.",
         )
 
 
@@ -180,5 +190,5 @@ def suggesting_recursion(uri: str) -> Iterator[None]:
     except ObjectNotFoundError as error:
         # Such a URI is not refused at once, since the S3 console creates objects of such names.
         if uri.endswith("/"):
-            error.hint = "Give -r for all below it."
+            error.hint = "Give -r for all objects below it."
         raise

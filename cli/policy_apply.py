@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 _HELP = """Merge the policy in FILE into the policy of a bucket or a KMS key.
 
-Only statements whose Sid begins with S3crypt are added, replaced and removed; all others stay.
-The difference is shown and, after a question or with --yes, the current policy is saved to a
-file, and the merged one is written and read back. A change is refused if it would take the
-control of the policy from you, or if that is not certain.
+Only statements whose Sid begins with S3crypt are added, replaced and removed; all others stay. The
+difference is shown and, after a question or with --yes, the current policy is saved to a file, and
+the merged one is written and read back. A change is refused if you could no longer change the
+policy, or if that is not certain.
 
-The line that is printed at the end takes the change back.
+The command printed at the end undoes the change.
 
 \b
 s3crypt policy apply bucket.json s3://acme --dry-run

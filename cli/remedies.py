@@ -18,30 +18,32 @@ from s3crypt.errors import Action, KeyUnavailableError, Remedy, S3CryptError
 # command has all options. A text in backticks is another command.
 WORDS: Mapping[Action, tuple[str, ...]] = MappingProxyType(
     {
-        "accept_plain_http": ("Where the network is trusted, give --allow-plain-http.",),
+        "accept_plain_http": ("If you trust the network, give --allow-plain-http.",),
         "accept_unbound_bucket": (
-            "Where its writer did not bind buckets, leave --from-bind-bucket and --written-in out.",
-            "Where its writer did not bind buckets, leave --bind-bucket out.",
+            "If its writer did not bind buckets, omit --from-bind-bucket and --written-in.",
+            "If its writer did not bind buckets, omit --bind-bucket.",
         ),
-        "accept_unbound_name": ("Where its writer did not bind names, give --no-bind-name.",),
+        "accept_unbound_name": ("If its writer did not bind names, give --no-bind-name.",),
         "accept_uncommitted": (
-            "Where its writer is trusted, give --allow-uncommitted.",
+            "If you trust its writer, give --allow-uncommitted.",
             (
-                "Where its writer is trusted, fetch it with `s3crypt get --allow-uncommitted`, and "
-                "put it anew."
+                "If you trust its writer, get it with `s3crypt get --allow-uncommitted`, and put "
+                "it again."
             ),
         ),
         "accept_unencrypted": (
-            "Where they are trusted, give --from-mode none: S3 reports no encryption of it.",
+            "S3 reports no encryption of it. If you trust its writers, give --from-mode none.",
         ),
         "accept_unsigned": (
             (
-                "Where those are trusted to write, leave --from-signed and --signed out, or give "
+                "If you trust them to write, omit --from-signed and --signed, or give "
                 "--allow-unsigned."
             ),
-            "Where those are trusted to write, leave --signed out, or give --allow-unsigned.",
+            "If you trust them to write, omit --signed, or give --allow-unsigned.",
         ),
-        "accept_unverified_signature": ("Get it whole, or give --allow-unverified-signature.",),
+        "accept_unverified_signature": (
+            "Get the whole object, or give --allow-unverified-signature.",
+        ),
         "check_context": (
             (
                 "The object was moved (--written-as OLD_NAME, --written-in OLD_BUCKET) or "
@@ -53,41 +55,41 @@ WORDS: Mapping[Action, tuple[str, ...]] = MappingProxyType(
             ),
             "The message was replaced, or --context is wrong.",
         ),
-        "confirm_key_name": ("Or take the risk: --without-impact-report {name}.",),
-        "demand_bound_bucket": ("Give --bind-bucket as well.",),
-        "drop_annotations": ("Save them elsewhere, then give --drop-annotations.",),
+        "confirm_key_name": ("Or accept the risk: --without-impact-report {name}.",),
+        "demand_bound_bucket": ("Give --bind-bucket, too.",),
+        "drop_annotations": ("Save the annotations elsewhere, then give --drop-annotations.",),
         "inspect_object": (
-            "Name its key. `s3crypt inspect` shows what its unverified header names.",
+            "Give its key. `s3crypt inspect` shows the keys that its unverified header names.",
         ),
-        "list_objects": ("List what is there: `s3crypt ls`.",),
-        "name_bucket": ("Give --written-in with the bucket behind it.",),
+        "list_objects": ("List the objects: `s3crypt ls`.",),
+        "name_bucket": ("Give the bucket of the access point as --written-in.",),
         "name_mode": ("Give --key or --mode.",),
-        "name_source_mode": ("Where they are trusted, give --from-mode {mode}.",),
-        "name_subject": ("Name one: s3://bucket/name, --key or --principal.",),
-        "name_trail_files": ("Or name the files of a trail with --trail.",),
+        "name_source_mode": ("If you trust its writers, give --from-mode {mode}.",),
+        "name_subject": ("Give one of s3://bucket/name, --key and --principal.",),
+        "name_trail_files": ("Or give the files of a trail with --trail.",),
         "pipe_what_is_there": (
             (
-                "Where it keeps growing, pipe what it holds by now, with - in its place: "
-                "`cat {file} | s3crypt ...`"
+                "If the file keeps growing, pipe its present content, with - as the source: `cat "
+                "{file} | s3crypt ...`"
             ),
         ),
         "raise_max_edks": (
             (
-                "Where that many are expected, Python reads it: s3crypt.message.decrypt(..., "
+                "If you expect so many, read the message in Python: s3crypt.message.decrypt(..., "
                 "max_edks={max_edks})."
             ),
         ),
         "raise_max_frame_length": (
             (
-                "Where such frames are expected, Python reads it: s3crypt.message.decrypt(..., "
-                "max_frame_length={max_frame_length})."
+                "If you expect such frames, read the message in Python: "
+                "s3crypt.message.decrypt(..., max_frame_length={max_frame_length})."
             ),
         ),
         "read_in_mode": ("Read it with --from-mode {mode}.", "Read it with --mode {mode}."),
         "read_with_its_tool": (
             (
-                "No --key is for what its unverified header names, {key}: read it with the tool "
-                "that wrote it."
+                "No --key option opens the key that its unverified header names, {key}: read it "
+                "with the tool that wrote it."
             ),
         ),
         "read_with_key": (
@@ -95,7 +97,7 @@ WORDS: Mapping[Action, tuple[str, ...]] = MappingProxyType(
             "If you know its key, give --key. Its unverified header names: {key}",
         ),
         "set_region": (
-            "The bucket is in another region: set --region or AWS_DEFAULT_REGION to it.",
+            "The bucket is in another Region: set --region or AWS_DEFAULT_REGION to it.",
         ),
         "sign_in": ("Set AWS_PROFILE, run `aws configure` or `aws sso login`, or use --sandbox.",),
     }
@@ -183,7 +185,7 @@ def _name_origin(error: S3CryptError, command: click.Command) -> None:
     hint = error.hint or ""
     is_key = isinstance(error, KeyUnavailableError) and error.code is None
     if is_key and "--from-key" in options_of(command) and "--from-key" not in hint:
-        error.hint = f"{hint} The key of what is there now is given as --from-key.".strip()
+        error.hint = f"{hint} Give the object's present key as --from-key.".strip()
 
 
 def words_for(remedy: Remedy, command: click.Command) -> str:

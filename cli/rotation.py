@@ -118,7 +118,7 @@ def rotate(
     }
     if not recursive:
         if rules:
-            raise ConfigError("--include and --exclude choose among many.", hint="They go with -r.")
+            raise ConfigError("--include and --exclude need -r.", hint="Give -r, or omit them.")
         refuse_job_options(jobs=jobs, journal=journal)
         (outcome,) = store.rotate(uri, **how)
         _show_outcome(settings, outcome, dry_run)

@@ -108,7 +108,7 @@ def sources_of(
         else:
             objects.append(uri)
     if rules and not trees:
-        raise ConfigError("--include and --exclude choose among many.", hint="They go with -r.")
+        raise ConfigError("--include and --exclude need -r.", hint="Give -r, or omit them.")
     return Sources(tuple(objects), tuple(trees))
 
 

@@ -48,7 +48,7 @@ def into_s3(
             f"{folder} is a directory.", hint=f"Give -r to {transfer.verb} all below it."
         )
     if not folders and transfer.rules:
-        raise ConfigError("--include and --exclude choose among many.", hint="They go with -r.")
+        raise ConfigError("--include and --exclude need -r.", hint="Give -r, or omit them.")
     if len(transfer.sources) == 1 and not folders:
         put_one(transfer, store, mode, how, command, size)
         return

@@ -144,7 +144,7 @@ def test_a_bucket_that_is_not_there_is_an_error(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "Nothing names what to audit"),
+        ([], "No bucket is named to audit"),
         (["a/b"], "s3://a/b/"),
         (["acme", "--control", "S3.4"], "There is no control S3.4"),
         (["acme", "--no-objects", "--sample", "5"], "Leave --no-objects out"),
@@ -433,7 +433,7 @@ def test_a_control_that_judged_nothing_is_named(
     code, lines = audited(capsys, acme, "--control", "S3.1", "--control", "S3.14")
     assert code == 0
     notes = [line["note"] for line in lines if line["type"] == "note"]
-    assert notes == ["Nothing that was looked at has anything to do with S3.1."]
+    assert notes == ["S3 does not apply to any audited resource.1."]
 
 
 # --- journal -----------------------------------------------------------------------------------

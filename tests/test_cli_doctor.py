@@ -139,7 +139,7 @@ def test_the_next_step_is_about_the_option_that_led_elsewhere(
 ) -> None:
     """If --endpoint-url leads to the wrong place, the next step is about that option."""
     assert run(("doctor", uri, "--endpoint-url", f"http://127.0.0.1:{closed_port()}")) == 5
-    assert "Next: Leave --endpoint-url out, or start the service" in capsys.readouterr().out
+    assert "Next: Omit --endpoint-url, or start the service" in capsys.readouterr().out
 
 
 def test_a_denied_request_exits_with_3(s3: Any, uri: str) -> None:

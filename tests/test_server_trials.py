@@ -198,7 +198,7 @@ def test_the_command_says_that_it_writes(bucket: str, capsys: pytest.CaptureFixt
     """The destination is on stderr; stdout has a line per trial, and then the conclusion."""
     assert run(("doctor", f"s3://{bucket}/", "--server")) == 0
     said = capsys.readouterr()
-    assert said.err == f"Scratch objects are written below s3://{bucket}/, and removed.\n"
+    assert said.err == f"Test objects are written below s3://{bucket}/, and removed afterwards.\n"
     lines = said.out.splitlines()
     assert [line for line in lines if line.startswith("yes            If-None-Match on put")]
     assert lines[-1] == "No fault was found."

@@ -16,7 +16,9 @@ from .common import DEFAULT_PERIOD_DAYS, manager_of, rotation_words, tell
 
 @click.command(cls=DocumentedCommand)
 @option("--alias", environment=False, metavar="NAME", help="A name for the key: alias/NAME.")
-@option("--description", environment=False, default="", metavar="TEXT", help="What it is for.")
+@option(
+    "--description", environment=False, default="", metavar="TEXT", help="The purpose of the key."
+)
 @option("--tag", environment=False, multiple=True, metavar="NAME=VALUE", help="Repeatable.")
 @option(
     "--policy",
@@ -25,12 +27,17 @@ from .common import DEFAULT_PERIOD_DAYS, manager_of, rotation_words, tell
     metavar="FILE",
     help="The key policy (JSON); without it the account's IAM policies decide.",
 )
-@option("--multi-region", environment=False, is_flag=True, help="Can be replicated elsewhere.")
+@option(
+    "--multi-region",
+    environment=False,
+    is_flag=True,
+    help="A multi-Region key, which can be replicated to other Regions.",
+)
 @option(
     "--period-days",
     type=int,
     metavar="DAYS",
-    help=f"Rotate automatically so often, 90 to 2560.  [default: {DEFAULT_PERIOD_DAYS}]",
+    help=f"The period of automatic rotation, 90 to 2560.  [default: {DEFAULT_PERIOD_DAYS}]",
 )
 @option(
     "--imported-material",

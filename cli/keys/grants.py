@@ -16,11 +16,11 @@ from .common import key_argument, manager_of, moment_words, named, tell, yes_opt
 if TYPE_CHECKING:
     from s3crypt.kms import CreatedGrant, Grant
 
-_GRANT_HELP = """Let a principal or a service use a key, without a change of its policy.
+_GRANT_HELP = """Allow a principal or a service to use a key, without changing the key policy.
 
-GRANTEE is the ARN of a role, user or account, or a service such as logs.amazonaws.com. The
-command can be repeated: a grant of the same name and rights is found, and not made twice. A
-grant of the same name with other rights is an error.
+GRANTEE is the ARN of a role, user or account, or a service such as logs.amazonaws.com. You can
+repeat the command: it does not make a second grant with the same name and rights. A grant with the
+same name and other rights is an error.
 
 \b
 s3crypt keys grant alias/reports arn:aws:iam::111122223333:role/reader \\
@@ -35,7 +35,7 @@ s3crypt keys grant alias/reports logs.us-east-1.amazonaws.com -o Decrypt \\
     "grant",
     cls=DocumentedCommand,
     help=_GRANT_HELP,
-    short_help="Let a principal or a service use a key.",
+    short_help="Allow a principal or a service to use a key.",
 )
 @key_argument
 @click.argument("grantee", metavar="GRANTEE")
@@ -46,9 +46,14 @@ s3crypt keys grant alias/reports logs.us-east-1.amazonaws.com -o Decrypt \\
     multiple=True,
     required=True,
     metavar="NAME",
-    help="Such as Decrypt or GenerateDataKey; repeatable.",
+    help="An operation such as Decrypt or GenerateDataKey; repeatable.",
 )
-@option("--name", environment=False, metavar="NAME", help="By default made from the rights.")
+@option(
+    "--name",
+    environment=False,
+    metavar="NAME",
+    help="The grant's name. [default: made from the rights]",
+)
 @option(
     "--context-equals",
     environment=False,
@@ -67,13 +72,13 @@ s3crypt keys grant alias/reports logs.us-east-1.amazonaws.com -o Decrypt \\
     "--source-arn",
     environment=False,
     metavar="ARN",
-    help="The resource for which a service uses the key; a service needs one.",
+    help="The resource for which a service uses the key; required for a service.",
 )
 @option(
     "--retiring",
     environment=False,
     metavar="PRINCIPAL",
-    help="The ARN or service that may retire the grant; a service needs one.",
+    help="The ARN or service that may retire the grant; required for a service.",
 )
 @common_options(service="kms")
 def grant(
@@ -86,7 +91,7 @@ def grant(
     retiring: str | None,
     **constraints: Any,
 ) -> None:
-    """Let a principal or a service use a key."""
+    """Allow a principal or a service to use a key."""
     made = manager_of(settings).create_grant(
         named(key),
         grantee,
@@ -133,10 +138,10 @@ def grants(settings: Settings, *, key: str) -> None:
 @yes_option
 @common_options(service="kms")
 def revoke_grant(settings: Settings, *, key: str, which: str, yes: bool) -> None:
-    """End a grant of a key, as an administrator of the key.
+    """Revoke a grant, as an administrator of the key.
 
-    GRANT is the grant's id or its name. Whoever uses the key by this grant alone can no longer
-    use it.
+    GRANT is the grant's id or its name. A principal that has only this grant can no longer use the
+    key.
 
     \b
     s3crypt keys revoke-grant alias/reports reader --yes
@@ -159,10 +164,10 @@ def revoke_grant(settings: Settings, *, key: str, which: str, yes: bool) -> None
 def retire_grant(
     settings: Settings, *, key_arn: str | None, grant_id: str | None, token: str | None, yes: bool
 ) -> None:
-    """End a grant by the grant's own right.
+    """Retire a grant, as a principal that the grant allows to retire it.
 
-    The retiring principal, the grantee of a grant with the operation RetireGrant, and the
-    account in which the grant was made may retire it. Name the grant by the key's ARN and the
+    A grant may be retired by its retiring principal, by its grantee if it has the operation
+    RetireGrant, and by the account in which it was made. Name the grant by the key's ARN and the
     grant's id, or by its token.
 
     \b
@@ -197,9 +202,9 @@ def _tell_created(settings: Settings, made: "CreatedGrant") -> None:
     started = "The grant exists already" if made.existed else "Granted"
     tell(settings, f"{started}: {made.grant.words}. Name: {made.grant.name}.")
     if made.existed is None:
-        tell(settings, "Whether it existed before is not known, for lack of kms:ListGrants.")
+        tell(settings, "Without kms:ListGrants it is not known whether the grant existed before.")
     if not made.existed:
-        tell(settings, "KMS knows it everywhere within five minutes; with its token, at once.")
+        tell(settings, "The grant is effective within five minutes; with its token, at once.")
     if warning := _warning(made.grant):
         tell(settings, f"warning: {warning}. To limit it: --context-subset NAME=VALUE")
     tell(settings, f"To end it: s3crypt keys revoke-grant {made.key_arn} {made.grant.id}")
@@ -214,7 +219,7 @@ def _tell_ended(settings: Settings, grant_id: str | None, words: str) -> None:
 
 def _warning(grant: "Grant") -> str:
     if grant.opens_everything:
-        return "S3CRYPT.12: it opens everything under the key, without a constraint"
+        return "S3CRYPT.12: it allows decryption of all data under the key, without a constraint"
     return "S3CRYPT.13: it names no SourceArn" if grant.serves_any_source else ""
 
 

@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from s3crypt import Journal
     from s3crypt.impact import Dependent, Report
 
-_HELP = """Count the objects whose only way in is a key, and the settings that name it.
+_HELP = """Count the objects that only this key opens, and the settings that name it.
 
-Every version of every object in the named buckets and prefixes is looked at, in all modes: at S3's
-reply, and at the header of a client-side object. --account looks at every bucket of the account,
-at its table buckets and its vector buckets. Nothing is changed, and no data key is unwrapped. What
-may not be seen is undecided, never left out.
+The command checks every version of every object in the named buckets and prefixes, in all modes, by
+S3's reply and by the header of a client-side object. --account checks every bucket, table bucket
+and vector bucket of the account. It changes nothing, and unwraps no data key. An item that it may
+not read is counted as undecided.
 
-Exit code 0: the report was made, whatever its numbers; it counts what is undecided. 3: an inventory
-is damaged. 5: a bucket vanished meanwhile, or an inventory lacks parts. The report is made in both
-cases, and says so.
+Exit code 0: the report was made, whatever its numbers. 3: an inventory is damaged. 5: a bucket
+vanished meanwhile, or an inventory lacks parts. In both cases the report is made and names the
+failure.
 
 \b
 s3crypt keys impact alias/reports s3://acme/2026/
@@ -47,7 +47,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.command(
     cls=DocumentedCommand,
     help=_HELP,
-    short_help="Count what would become unreadable without a key.",
+    short_help="Count the objects that need a key.",
 )
 @key_argument
 @click.argument("targets", metavar="[BUCKET|s3://BUCKET/PREFIX]...", nargs=-1)
@@ -63,7 +63,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     multiple=True,
     environment=False,
     metavar="S3_URI",
-    help="Take a bucket's objects from the manifest.json of its S3 Inventory; repeatable.",
+    help="Read a bucket's objects from the manifest.json of its S3 Inventory; repeatable.",
 )
 @option(
     "--metadata-table",
@@ -71,22 +71,24 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     multiple=True,
     environment=False,
     metavar="FILE",
-    help="Take objects and their KMS keys from an export of S3 Metadata's inventory table: a file,"
-    " a folder or an S3_URI; repeatable.",
+    help=(
+        "Read objects and their KMS keys from an export of S3 Metadata's inventory table: a file, "
+        "a folder or an S3_URI; repeatable."
+    ),
 )
 @option(
     "--sample",
     type=click.IntRange(min=1),
     environment=False,
     metavar="N",
-    help="Look at N versions, drawn at random from all, and give bounds.",
+    help="Check N random versions, and report bounds.",
 )
 @option(
     "--seed",
     type=click.IntRange(min=0),
     environment=False,
     metavar="S",
-    help="Draw the sample that this seed gave before.",
+    help="Draw the same sample as an earlier run with this seed.",
 )
 @option(
     "--sse-c-key-file",
@@ -95,7 +97,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     multiple=True,
     environment=False,
     metavar="FILE",
-    help="A customer key to try on SSE-C objects, whose content is hidden without; repeatable.",
+    help="A customer key to try on SSE-C objects; repeatable.",
 )
 @option(
     "--list",
@@ -132,12 +134,12 @@ def impact(
     jobs: int | None,
     journal: str | None,
 ) -> None:
-    """Count the objects whose only way in is a key, and the settings that name it."""
+    """Count the objects that only this key opens, and the settings that name it."""
     from s3crypt import SSEC  # noqa: PLC0415 - boto3, here and below
     from s3crypt.impact import document_of, find_dependents  # noqa: PLC0415
 
     if seed is not None and sample is None:
-        raise ConfigError("--seed is of a sample.", hint="Give --sample N, too.")
+        raise ConfigError("--seed needs --sample.", hint="Give --sample N, too.")
     uris = tuple(dict.fromkeys(map(target_uri, targets)))
     scope = {"key": key, "uris": uris, "account": account}
     tables = {"inventories": inventories, "metadata_tables": metadata_tables}
@@ -179,7 +181,7 @@ def _show(settings: Settings, report: "Report", report_file: Path | None) -> Non
     for failure in report.failures:
         print_error(f"{failure.subject}: {failure.reason}.")
     if report.failures:
-        say("hint: The report is not complete. Mend this, and run the command again.")
+        say("hint: The report is incomplete. Fix this, and run the command again.")
         is_damaged = any(failure.kind == "integrity" for failure in report.failures)
         raise click.exceptions.Exit(EXIT_INTEGRITY if is_damaged else EXIT_STORAGE)
 

@@ -30,7 +30,7 @@ def text(report: "Report", report_file: Path | None) -> Iterator[str]:
     yield from _settings(report)
     yield from _undecided(report)
     yield ""
-    yield "Not looked at:"
+    yield "Not checked:"
     for place in report.not_looked_at:
         named = f": {_named(place.items)}" if place.items else ""
         yield from wrapped(f"{place.what}: {place.detail}{named}")
@@ -48,7 +48,7 @@ def next_command(report: "Report", report_file: Path | None) -> str:
     if any(each.what == "upload" for each in report.unknown):
         return "s3crypt uploads, which lists unfinished uploads, and --abort ends them"
     if report.dependents or report.undecided:
-        return f"mend the above, then {again}"
+        return f"fix the above, then {again}"
     file = report_file or "impact.json"
     return f"s3crypt keys schedule-deletion {report.key.arn} --impact-report {file}"
 
@@ -68,8 +68,8 @@ def _head(report: "Report") -> Iterator[str]:
     yield f"{key.arn}  {key.state}{dying}"
     versions = counted(looked.versions, "version")
     yield (
-        f"{versions} ({size_text(looked.stored_bytes)}) in {counted(report.buckets, 'bucket')}"
-        f" looked at, as of {moment_words(report.as_of)}"
+        f"{versions} ({size_text(looked.stored_bytes)}) in {counted(report.buckets, 'bucket')} "
+        f"checked, as of {moment_words(report.as_of)}"
     )
     only, undecided = report.only, report.undecided
     settings = counted(len(report.settings), "setting")
@@ -83,7 +83,7 @@ def _head(report: "Report") -> Iterator[str]:
 def _table(report: "Report") -> Iterator[str]:
     """Yield a line per mode: objects that only this key opens, and objects with further keys."""
     if not report.groups:
-        yield "No object that was looked at needs this key."
+        yield "No checked object needs this key."
         return
     line = "{:<17}  {:>9}  {:>9}  {:>10}   {:>9}  {:>10}"
     yield line.format("", "only this", "key opens", "", "another", "too").rstrip()
@@ -116,7 +116,7 @@ def _sample(report: "Report") -> Iterator[str]:
         return
     at = found.versions
     yield f"A sample of {found.size:,} of {found.population:,} versions, seed {found.seed}:"
-    yield f"  versions only this key opens: {at.low:,} to {at.high:,}, about {at.estimate:,}"
+    yield f"  versions that only this key opens: {at.low:,} to {at.high:,}, about {at.estimate:,}"
     if size := found.stored_bytes:
         low, high, estimate = map(size_text, (size.low, size.high, size.estimate))
         yield f"  bytes: {low} to {high}, about {estimate}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from s3crypt.kms import KeySummary
 
 _ON_DEMAND = "ON_DEMAND"
-_STATE_HELP = "Only keys in this state by KMS's name, such as PendingDeletion; repeatable."
+_STATE_HELP = "Only keys in this KMS state, such as PendingDeletion; repeatable."
 _NONE = "No keys. To create one: s3crypt keys create --alias NAME"
 
 
@@ -24,7 +24,7 @@ _NONE = "No keys. To create one: s3crypt keys create --alias NAME"
     "--shared",
     environment=False,
     is_flag=True,
-    help="The keys that other accounts share through AWS RAM.",
+    help="The keys that other accounts share with you through AWS RAM.",
 )
 @option("--state", environment=False, multiple=True, metavar="STATE", help=_STATE_HELP)
 @option(
@@ -38,9 +38,9 @@ _NONE = "No keys. To create one: s3crypt keys create --alias NAME"
 def list_keys(
     settings: Settings, *, shared: bool, state: tuple[str, ...], tag: tuple[str, ...]
 ) -> None:
-    """List your own keys, not those AWS manages.
+    """List your own keys, without the keys that AWS manages.
 
-    A key whose state or tags you may not see is listed too: it may be one that you look for.
+    A key whose state or tags you may not read is listed, too: it may match.
 
     \b
     s3crypt keys list

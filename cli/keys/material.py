@@ -28,16 +28,16 @@ _NEVER = "never"
 
 _IMPORT_HELP = """Import key material into a key made with --imported-material.
 
-FILE has exactly 32 bytes, and should be readable by you alone. They are wrapped on this
-machine by RSAES_OAEP_SHA_256, for KMS alone. KMS keeps no copy that you can get back: keep
-the file where it is safe as long as anything is encrypted under the key.
+FILE has exactly 32 bytes, and only you should be able to read it. The bytes are wrapped on this
+machine by RSAES_OAEP_SHA_256, so that only KMS can unwrap them. You cannot get them back from KMS:
+keep the file in a safe place as long as data is encrypted under the key.
 
-The first import makes the key usable, and a repeated import restores material that expired
-or was deleted. New material for a key that has some already is imported with --new, and is
-used from the next rotation on.
+The first import makes the key usable, and a repeated import restores material that expired or was
+deleted. To import new material for a key that already has material, give --new. KMS uses the new
+material from the next rotation on.
 
-Material in a hardware security module is wrapped there: `s3crypt keys import-parameters`
-writes the public key and the token, and --wrapped and --token take the result back.
+Material in a hardware security module is wrapped there: `s3crypt keys import-parameters` writes the
+public key and the token, and --wrapped and --token import the result.
 
 \b
 s3crypt keys import-material alias/imported material.bin --expires 2027-06-30
@@ -56,16 +56,16 @@ s3crypt keys import-material alias/imported next.bin --new
     metavar="WHEN",
     default=_NEVER,
     show_default=True,
-    help="When KMS deletes the material: a time, in UTC unless it says otherwise.",
+    help="When KMS deletes the material: a time, in UTC unless it has a zone.",
 )
 @option("--new", "is_new", is_flag=True, environment=False, help="Material for the next rotation.")
-@option("--description", environment=False, metavar="TEXT", help="What the material is.")
+@option("--description", environment=False, metavar="TEXT", help="A description of the material.")
 @option(
     "--wrapped",
     environment=False,
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Material that was wrapped elsewhere.",
+    help="Material that another machine wrapped.",
 )
 @option(
     "--token",
@@ -108,7 +108,7 @@ def import_material(
 )
 @common_options(service="kms")
 def import_parameters(settings: Settings, *, key: str, out: Path) -> None:
-    """Write the public key and the token for an import of material that is wrapped elsewhere.
+    """Write the public key and the token to wrap material on another machine.
 
     Wrap the 32 bytes by RSAES_OAEP_SHA_256 under the key in wrapping-key.der (RSA 4096, DER)
     within 24 hours. Both files replace earlier ones in FOLDER.
@@ -127,7 +127,7 @@ def import_parameters(settings: Settings, *, key: str, out: Path) -> None:
         return
     print_line(str(public_key))
     print_line(str(token))
-    tell(settings, f"KMS takes them until {moment_words(found.expires)}. Then:")
+    tell(settings, f"KMS accepts them until {moment_words(found.expires)}. Then:")
     command = f"s3crypt keys import-material {found.key_arn} --wrapped FILE --token {token}"
     tell(settings, command)
 
@@ -175,9 +175,8 @@ def materials(settings: Settings, *, key: str) -> None:
 def delete_material(settings: Settings, *, key: str, material: str | None, yes: bool) -> None:
     """Delete imported key material at once.
 
-    Nothing that is encrypted under the key can be opened until the same bytes are imported
-    again, and without a copy of them never again. Which objects those are:
-    `s3crypt keys impact KEY --account`.
+    No data under the key can be decrypted until the same bytes are imported again. Without a copy
+    of the bytes the data is lost. To count the objects: `s3crypt keys impact KEY --account`.
 
     \b
     s3crypt keys delete-material alias/imported --yes
@@ -186,7 +185,7 @@ def delete_material(settings: Settings, *, key: str, material: str | None, yes: 
     if material is not None and not re.fullmatch("[0-9a-f]{64}", material):
         raise ConfigError(
             f"{material!r} is not the id of a key material.",
-            hint=f"List them: s3crypt keys materials {named(key)}",
+            hint=f"List the materials: s3crypt keys materials {named(key)}",
         )
     # Use the ARN from here on, because the alias may move before the person confirms.
     arn = manager.delete_material(named(key), material, dry_run=True)
@@ -207,8 +206,8 @@ def _consequence(found: "tuple[Material, ...]", material: str | None, key: str) 
     if is_pending:
         return "The material is not in use yet: nothing becomes unreadable."
     return (
-        f"Everything that is encrypted under {key} becomes unreadable, until the same bytes are "
-        f"imported again. What that is: s3crypt keys impact {key} --account"
+        f"All data under {key} becomes unreadable until the same bytes are imported again. To "
+        f"count it: s3crypt keys impact {key} --account"
     )
 
 
@@ -241,7 +240,10 @@ def _tell_imported(settings: Settings, done: "Imported", how: "Importing") -> No
     expiry = moment_words(expires) or _NEVER
     tell(settings, f"Imported into {done.key_arn}. Expires: {expiry}.")
     for replica in done.missing_in:
-        tell(settings, f"Its replica needs it too: s3crypt keys import-material {replica} FILE")
+        tell(
+            settings,
+            f"The replica needs the same material: s3crypt keys import-material {replica} FILE",
+        )
     if material is not None and material.state.startswith("PENDING"):
         then = "Then rotate" if done.missing_in else "Rotate"
         tell(settings, f"{then} the key to it: s3crypt keys rotate {done.primary_arn}")
@@ -254,7 +256,7 @@ def _state(material: "Material") -> str:
 
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
-        raise LocalFileNotFoundError(f"{folder}: no such folder.", hint="Make it first.")
+        raise LocalFileNotFoundError(f"{folder}: no such folder.", hint="Create the folder first.")
 
 
 def _write(path: Path, content: bytes) -> None:

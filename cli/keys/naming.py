@@ -42,11 +42,11 @@ def add_alias(settings: Settings, *, key: str, alias: str) -> None:
 @yes_option
 @common_options(service="aws")
 def move_alias(settings: Settings, *, alias: str, to: str, dry_run: bool, yes: bool) -> None:
-    """Let an alias name another key.
+    """Move an alias to another key.
 
     Objects name the ARN of their key and stay readable. Readers that name their key by the alias
-    then refuse what was written under the key before. The command shows first who they are, with
-    the buckets whose default encryption names the alias.
+    then refuse objects under the earlier key. Before the question, the command shows these readers,
+    and the buckets whose default encryption names the alias.
 
     \b
     s3crypt keys move-alias alias/old alias/new --dry-run
@@ -56,14 +56,14 @@ def move_alias(settings: Settings, *, alias: str, to: str, dry_run: bool, yes: b
     change = manager.move_alias(alias, named(to), dry_run=True)
     if not change.is_change:
         _report(settings, change, None, is_changed=False)
-        tell(settings, f"{change.alias} names {change.was} already.")
+        tell(settings, f"{change.alias} already names {change.was}.")
         return
     users = _shown(settings, change)
     if not dry_run and is_agreed(f"Move {change.alias}?", yes=yes):
         manager.move_alias(change.alias_arn, str(change.becomes), was=change.was)
         _report(settings, change, users, is_changed=True)
         tell(settings, f"{change.alias} now names {change.becomes}.")
-        tell(settings, "KMS takes up to some minutes until every request finds the new key.")
+        tell(settings, "It may take some minutes until every request uses the new key.")
     else:
         _report(settings, change, users, is_changed=False)
         tell(settings, f"{change.alias} was not changed.")
@@ -75,10 +75,10 @@ def move_alias(settings: Settings, *, alias: str, to: str, dry_run: bool, yes: b
 @yes_option
 @common_options(service="aws")
 def delete_alias(settings: Settings, *, alias: str, dry_run: bool, yes: bool) -> None:
-    """Delete an alias; the key stays as it is.
+    """Delete an alias; the key does not change.
 
-    Readers and writers that name their key by the alias then fail. The command shows first who
-    they are, with the buckets whose default encryption names the alias.
+    Readers and writers that name their key by the alias then fail. Before the question, the command
+    shows them, and the buckets whose default encryption names the alias.
 
     \b
     s3crypt keys delete-alias alias/old --dry-run
@@ -90,7 +90,7 @@ def delete_alias(settings: Settings, *, alias: str, dry_run: bool, yes: bool) ->
     if not dry_run and is_agreed(f"Delete {change.alias}?", yes=yes):
         manager.delete_alias(change.alias_arn, was=change.was)
         _report(settings, change, users, is_changed=True)
-        tell(settings, f"{change.alias} is deleted. The key stays: {change.was}")
+        tell(settings, f"{change.alias} is deleted. The key still exists: {change.was}")
     else:
         _report(settings, change, users, is_changed=False)
         tell(settings, f"{change.alias} was not changed.")
@@ -164,7 +164,7 @@ _WARNINGS = {
     ),
     True: (
         "Objects name the ARN of their key and stay readable to all who name that ARN.",
-        "Keyrings and modes that name the alias can neither read nor write any more.",
+        "Keyrings and modes that name the alias can no longer read or write.",
     ),
 }
 

@@ -18,13 +18,13 @@ from .common import key_argument, manager_of, named, tell, yes_option
 if TYPE_CHECKING:
     from s3crypt.policy import KeyPolicyCheck
 
-_SET_HELP = """Put the policy in FILE in the place of a key's policy.
+_SET_HELP = """Replace a key's policy by the policy in FILE.
 
-The difference is shown and, after a question or with --yes, the current policy is saved to a
-file, and the new one is written and read back. A policy is refused if it would take the
-control of the policy from you or from the key's account, or if that is not certain.
+The difference is shown and, after a question or with --yes, the current policy is saved to a file,
+and the new one is written and read back. A policy is refused if you or the key's account could no
+longer change it, or if that is not certain.
 
-The line that is printed at the end takes the change back.
+The command printed at the end undoes the change.
 
 `s3crypt policy apply` replaces only the statements that s3crypt makes.
 

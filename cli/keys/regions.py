@@ -43,14 +43,16 @@ def replicas(settings: Settings, *, key: str) -> None:
 @click.command(cls=DocumentedCommand)
 @key_argument
 @click.argument("to_region", metavar="REGION")
-@option("--alias", environment=False, metavar="NAME", help="An alias of the replica there.")
+@option(
+    "--alias", environment=False, metavar="NAME", help="An alias for the replica in that Region."
+)
 @common_options(service="kms")
 def replicate(settings: Settings, *, key: str, to_region: str, alias: str | None) -> None:
-    """Make a replica of a multi-Region key in another Region, and print its ARN.
+    """Replicate a multi-Region key to another Region, and print the replica's ARN.
 
-    Both keys have the same id and key material, so each opens what the other encrypted. KMS
-    synchronises nothing else: the replica has KMS's default policy, and no aliases, grants or
-    tags. An existing replica stays as it is.
+    Both keys have the same id and key material, so each decrypts data of the other. KMS
+    synchronises nothing else: the replica has KMS's default policy, and no aliases, grants or tags.
+    An existing replica is not changed.
 
     \b
     s3crypt keys replicate alias/global eu-west-1
@@ -70,7 +72,7 @@ def replicate(settings: Settings, *, key: str, to_region: str, alias: str | None
         return
     print_line(made.arn)
     tell(settings, "Its policy is its own, KMS's default one in a new replica.")
-    tell(settings, f"To look at it: s3crypt keys policy show {made.arn} --words")
+    tell(settings, f"To see it: s3crypt keys policy show {made.arn} --words")
     if made.state == "PendingImport":
         tell(settings, f"It needs the same material: s3crypt keys import-material {made.arn} FILE")
 
@@ -78,14 +80,14 @@ def replicate(settings: Settings, *, key: str, to_region: str, alias: str | None
 @click.command("set-primary", cls=DocumentedCommand)
 @key_argument
 @click.argument("to_region", metavar="REGION")
-@option("--wait", is_flag=True, environment=False, help="Return when KMS has finished.")
+@option("--wait", is_flag=True, environment=False, help="Wait until KMS has finished.")
 @yes_option
 @common_options(service="kms")
 def set_primary(settings: Settings, *, key: str, to_region: str, wait: bool, yes: bool) -> None:
     """Make the replica in REGION the primary key of a multi-Region key.
 
-    The primary key alone is replicated, rotated and given new material, and cannot be deleted
-    before its replicas. Encryption and decryption go on meanwhile in every Region.
+    Only the primary key can be replicated, rotated and given new material, and it cannot be deleted
+    before its replicas. Encryption and decryption continue in every Region meanwhile.
 
     \b
     s3crypt keys set-primary alias/global eu-west-1 --wait --yes

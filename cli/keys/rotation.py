@@ -29,11 +29,11 @@ _MOST = 25
 
 @click.command(cls=DocumentedCommand)
 @key_argument
-@option("--wait", environment=False, is_flag=True, help="End once KMS has finished.")
+@option("--wait", environment=False, is_flag=True, help="Wait until KMS has finished.")
 @yes_option
 @common_options(service="kms")
 def rotate(settings: Settings, *, key: str, wait: bool, yes: bool) -> None:
-    """Give a key new key material now, under the same id.
+    """Rotate a key now: give it new key material under the same id.
 
     KMS allows this 25 times in a key's life. Nothing in S3 changes: objects keep their data keys
     and stay readable. To move objects to another key: `s3crypt rotate`.
@@ -64,7 +64,7 @@ def rotate(settings: Settings, *, key: str, wait: bool, yes: bool) -> None:
     default=DEFAULT_PERIOD_DAYS,
     show_default=True,
     metavar="DAYS",
-    help="How often, 90 to 2560.",
+    help="The rotation period, 90 to 2560.",
 )
 @common_options(service="kms")
 def enable_rotation(settings: Settings, *, key: str, period_days: int) -> None:

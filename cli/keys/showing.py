@@ -37,7 +37,7 @@ _ON_DEMAND_ROTATIONS = 25
 @key_argument
 @common_options(service="kms")
 def show(settings: Settings, *, key: str) -> None:
-    """Show all there is to know about a key.
+    """Show all facts about a key.
 
     \b
     s3crypt keys show alias/reports

@@ -25,7 +25,7 @@ _DYING = ("PendingDeletion", "PendingReplicaDeletion")
 @key_argument
 @common_options(service="kms")
 def enable(settings: Settings, *, key: str) -> None:
-    """Let a disabled key be used again.
+    """Enable a disabled key.
 
     \b
     s3crypt keys enable alias/old
@@ -39,10 +39,10 @@ def enable(settings: Settings, *, key: str) -> None:
 @yes_option
 @common_options(service="kms")
 def disable(settings: Settings, *, key: str, yes: bool) -> None:
-    """Let no request use a key until it is enabled again.
+    """Disable a key: no request can use it until it is enabled again.
 
-    Every object whose only way in is the key is unreadable until then. Which objects those are:
-    `s3crypt keys impact KEY --account`.
+    Objects that only this key opens are unreadable until then. To count them: `s3crypt keys impact
+    KEY --account`.
 
     \b
     s3crypt keys disable alias/old --yes
@@ -50,12 +50,12 @@ def disable(settings: Settings, *, key: str, yes: bool) -> None:
     manager = manager_of(settings)
     before = manager.show(named(key))
     if before.state == "Disabled":
-        report(settings, before, f"{before.arn} is disabled already.")
+        report(settings, before, f"{before.arn} is already disabled.")
         return
     name = called(before)
     tell(settings, f"{before.arn} ({name})" if name != before.arn else before.arn)
-    tell(settings, "Every object only under this key becomes unreadable until it is enabled again.")
-    tell(settings, f"Which objects those are: s3crypt keys impact {name} --account")
+    tell(settings, "Objects that only this key opens become unreadable until it is enabled again.")
+    tell(settings, f"To count them: s3crypt keys impact {name} --account")
     if is_agreed("Disable the key?", yes=yes):
         shown = manager.disable(before.arn)
         again = f"To enable it again: s3crypt keys enable {name}"
@@ -64,11 +64,11 @@ def disable(settings: Settings, *, key: str, yes: bool) -> None:
         report(settings, before, "The key was not changed.")
 
 
-_SCHEDULE_HELP = """Schedule the deletion of a key, which no request can use from then on.
+_SCHEDULE_HELP = """Schedule the deletion of a key. No request can use the key from then on.
 
-After the deletion, nothing under the key can ever be read again. So this demands a report that
-looked at every object of every bucket of the account within the last 24 hours and found none that
-needs the key, or else that you type the key's name.
+After the deletion, no data under the key can ever be read again. So the command requires a report
+of the last 24 hours that covers every object of every bucket of the account and found no object
+that needs the key. Otherwise you must type the key's name.
 
 \b
 s3crypt keys impact alias/old --account --report old.json
@@ -103,7 +103,7 @@ s3crypt keys schedule-deletion alias/old --impact-report old.json --yes
     "--without-impact-report",
     environment=False,
     metavar="NAME",
-    help="The key's name, exactly: delete it although no report clears it.",
+    help="The key's exact name: delete the key although no report clears it.",
 )
 @yes_option
 @common_options(service="kms")
@@ -120,7 +120,7 @@ def schedule_deletion(
     manager = manager_of(settings)
     before = manager.show(named(key))
     if before.state in _DYING:
-        report(settings, before, f"The deletion is scheduled already. {_when(before)}")
+        report(settings, before, f"The deletion is already scheduled. {_when(before)}")
         return
     clearance = None if impact_report is None else _clearance(impact_report)
     objections = _objections(before, clearance)
@@ -145,7 +145,7 @@ def schedule_deletion(
 @key_argument
 @common_options(service="kms")
 def cancel_deletion(settings: Settings, *, key: str) -> None:
-    """Cancel the scheduled deletion of a key, which is disabled afterwards.
+    """Cancel the scheduled deletion of a key. The key is disabled afterwards.
 
     \b
     s3crypt keys cancel-deletion alias/old
@@ -180,10 +180,10 @@ def _typed_name(settings: Settings, key: "Key", objections: tuple[str, ...]) -> 
     """Return the name that the person types to delete a key without a report that clears it."""
     reasons = "; ".join(objections)
     tell(settings, f"No report shows that nothing depends on {key.arn}: {reasons}.")
-    tell(settings, "After the deletion, nothing under the key can ever be read again.")
+    tell(settings, "After the deletion, no data under the key can ever be read again.")
     name = typed(f"Type the key's name, {key.names[0]}, to schedule its deletion nevertheless")
     if not name:
-        raise ConfigError("No name was typed, and nothing was changed.")
+        raise ConfigError("The name was not typed, so nothing was changed.")
     return name
 
 
