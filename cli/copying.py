@@ -200,8 +200,8 @@ def _preserving(*, preserve: bool, is_inside: bool) -> dict[str, Any]:
 
 def _refuse_reading(origin: ModeOptions, reading: dict[str, Any]) -> None:
     """Refuse options for reading objects if the sources are files."""
-    origin.check_none("A file as source")
+    origin.check_none("a file as source")
     if origin.mode:
-        raise ConfigError("A file as source takes no --from-mode.")
+        raise ConfigError("--from-mode does not apply to a file as source.")
     for name in reading:
         raise ConfigError(f"--{name.replace('_', '-')} is for an object that is read.")

@@ -56,10 +56,12 @@ class _Result:
 
 @click.command(cls=DocumentedCommand)
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object per line, for programs."
+)
 @click.option("--quiet", "-q", is_flag=True, help="No remarks: only the table and errors.")
 @logging_options
-@click.option("--sandbox", is_flag=True, help="Only in the running `s3crypt sandbox`.")
+@click.option("--sandbox", is_flag=True, help="Use only the running `s3crypt sandbox`.")
 def demo(file: Path | None, as_json: bool, quiet: bool, sandbox: bool) -> None:
     """Try every mode on this machine, without AWS.
 

@@ -20,7 +20,7 @@ _OPTIONS = (
     ),
     _header_option("--tag", multiple=True, metavar="NAME=VALUE", help="Object tag."),
     _header_option(
-        "--content-type", metavar="TYPE", help="For example text/csv. [default: by the name]"
+        "--content-type", metavar="TYPE", help="For example text/csv.  [default: by the name]"
     ),
     _header_option(
         "--content-encoding",

@@ -180,8 +180,10 @@ def decrypt(
 @click.argument("folder", type=click.Path())
 @logging_options
 @dry_run_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
-@click.option("--quiet", "-q", is_flag=True, help="No remarks: only errors.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object per line, for programs."
+)
+@click.option("--quiet", "-q", is_flag=True, help="Print only errors: no remarks.")
 def clean(folder: str, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
     """Remove temporary files that killed commands left.
 
@@ -228,7 +230,7 @@ def _converted(conversion: _Conversion, keyring: "Keyring", chosen: Mapping[str,
         if settings.json:
             print_json({"action": "skipped", "source": source, "target": target})
         elif not settings.quiet:
-            say(f"skipped  {target}: it exists")
+            say(f"skipped  {target}: the file exists")
         return True
     if not conversion.is_in_place:
         return False

@@ -13,7 +13,7 @@ import click
 # The headings of groups of options that several commands share, in the order of a help page. The
 # command's own options come before them; the options of every command come last.
 ENCRYPTION = "Encryption"
-SOURCE_ENCRYPTION = "Encryption of what is there now"
+SOURCE_ENCRYPTION = "Encryption of present objects"
 HEADERS = "Headers, tags and locks of new objects"
 MANY = "Many objects"
 COMMON = "Options of every command"

@@ -28,9 +28,7 @@ jobs_option = option(
     group=MANY,
     type=click.IntRange(min=1),
     metavar="N",
-    help=(
-        "The maximum number of objects in progress at once. [default: as many as help, at most 64]"
-    ),
+    help=("The maximum number of objects in progress at once.  [default: up to 64]"),
 )
 journal_option = option(
     "--journal",

@@ -87,8 +87,8 @@ def _bucket(text: str) -> str:
 
 @click.command(cls=DocumentedCommand, help=_KEYGEN_HELP)
 @click.argument("file", type=click.Path(path_type=Path))
-@option("--json", is_flag=True, help="One JSON object a line, for programs.")
-@option("--quiet", "-q", is_flag=True, help="No remarks: only errors.")
+@option("--json", is_flag=True, help="Print one JSON object per line, for programs.")
+@option("--quiet", "-q", is_flag=True, help="Print only errors: no remarks.")
 @option(
     "--rsa",
     is_flag=False,

@@ -71,11 +71,16 @@ _AN_OBJECT = "An object is s3://BUCKET/NAME."
     callback=lambda _context, _parameter, value: parse_size(value),
     environment=False,
     metavar="SIZE",
-    help="Of a pipe: store nothing unless it has just as many bytes.",
+    help="Store a pipe only if it has exactly this number of bytes.",
 )
 @written_in_option
 @option(
-    "-r", "--recursive", is_flag=True, environment=False, group=MANY, help="A directory, as a tree."
+    "-r",
+    "--recursive",
+    is_flag=True,
+    environment=False,
+    group=MANY,
+    help="Put all files below a directory.",
 )
 @filter_options
 @jobs_option
@@ -102,8 +107,8 @@ def put(
     SOURCE is a file, - for a pipe, or with -r a directory. Or it is the output of a command:
     s3crypt put S3_URI [OPTIONS] -- COMMAND... stores it only if the command exits with 0.
 
-    S3_URI is s3://BUCKET/NAME; a bucket, or one that ends in /, gets the file's name appended. Of
-    several sources each keeps its name; of one directory the files below it do.
+    S3_URI is s3://BUCKET/NAME; if it is a bucket or ends in /, the file's name is appended. Several
+    sources keep their names, and files of a directory keep their paths below it.
 
     \b
     s3crypt put q3.csv s3://acme/2026/ --key kms:alias/reports
@@ -111,9 +116,9 @@ def put(
     s3crypt put s3://acme/db.sql --key kms:alias/reports -- cat q3.csv
     """
     if command is not None and not command:
-        raise ConfigError("No command comes after the --.", hint="s3crypt put S3_URI -- COMMAND")
+        raise ConfigError("There is no command after the --.", hint="s3crypt put S3_URI -- COMMAND")
     if size is not None and sources != ("-",):
-        raise ConfigError("--size is for a pipe.", hint="Give - as SOURCE, or leave --size out.")
+        raise ConfigError("--size is for a pipe.", hint="Give - as SOURCE, or omit --size.")
     check_exit_code(exit_code=given["exit_code"], dry_run=given["dry_run"])
     mode = options.required_mode_for(settings)
     how = {**said, **({"if_absent": True} if if_absent else {})}
@@ -140,7 +145,7 @@ def put(
     "byte_range",
     environment=False,
     metavar="RANGE",
-    help="Only these bytes: 0-99, 100- or, of the end, -100.",
+    help="Only these bytes: 0-99, 100-, or -100 for the last 100 bytes.",
 )
 @allow_uncommitted_option
 @allow_unsigned_option
@@ -171,11 +176,11 @@ def get(
 ) -> None:
     """Decrypt and verify objects into files or a pipe.
 
-    One object, several, those that a pattern fits ('s3://acme/2026/*.csv'), or with -r all below a
-    prefix. TARGET - is a pipe; it may be a directory.
+    Give one object, several objects, a pattern ('s3://acme/2026/*.csv'), or with -r a prefix.
+    TARGET is a file or a directory; - is stdout.
 
-    A file appears complete and verified, or not at all. With --range only the frames that have
-    those bytes are read and verified, and the final one, so that nothing was cut off.
+    A file appears complete and verified, or not at all. With --range, only the frames with those
+    bytes are read and verified, and the final frame, which detects truncation.
 
     \b
     s3crypt get s3://acme/2026/q3.csv . --key kms:alias/reports
@@ -186,7 +191,9 @@ def get(
     check_exit_code(exit_code=exit_code, dry_run=dry_run)
     how = {name: value for name, value in how.items() if value}
     if recursive and ("version_id" in how or "written_as" in how or "byte_range" in how):
-        raise ConfigError("--version-id, --written-as and --range name one object; not with -r.")
+        raise ConfigError(
+            "--version-id, --written-as and --range apply to one object; not with -r."
+        )
     transfer = Transfer(
         settings,
         "get",
@@ -237,10 +244,9 @@ def cat(
     tail: int | None,
     **how: Any,
 ) -> None:
-    """Write objects to stdout, each byte verified.
+    """Write objects to stdout, and verify each byte before.
 
-    Should a later part of an object be wrong, the exit code is 3 and what came out must be
-    discarded.
+    If a later part of an object is wrong, the exit code is 3 and you must discard the output.
 
     \b
     s3crypt cat s3://acme/2026/q3.csv --key kms:alias/reports | wc -l
@@ -249,7 +255,7 @@ def cat(
     if head and tail:
         raise ConfigError("--head and --tail exclude each other.", hint="Give one of them.")
     if len(uris) > 1 and (how["version_id"] or how["written_as"]):
-        raise ConfigError("--version-id and --written-as name one object; not with several.")
+        raise ConfigError("--version-id and --written-as apply to one object; not with several.")
     if head or tail:
         how["byte_range"] = f"0-{head - 1}" if head else f"-{tail}"
     store = make_store(options.mode_for(settings), settings)
@@ -282,9 +288,9 @@ def rm(
     dry_run: bool,
     exit_code: bool,
 ) -> None:
-    """Delete objects, those that a pattern fits, or all below a prefix (-r).
+    """Delete objects, all objects that fit a pattern, or all below a prefix (-r).
 
-    In a bucket with versioning older versions stay.
+    A bucket with versioning keeps the versions.
 
     \b
     s3crypt rm s3://acme/2026/q3.csv
@@ -294,10 +300,10 @@ def rm(
     check_exit_code(exit_code=exit_code, dry_run=dry_run)
     store = make_store(None, settings)
     if recursive and version_id:
-        raise ConfigError("--version-id names one object; not with -r.")
+        raise ConfigError("--version-id applies to one object; not with -r.")
     sources = sources_of(store, uris, rules, recursive=recursive, verb="delete")
     if version_id and sources.single is None:
-        raise ConfigError("--version-id names one object; not with several.")
+        raise ConfigError("--version-id applies to one object; not with several.")
     for uri in sources.objects if not version_id else ():
         with suggesting_recursion(uri):
             _check_exists(store, uri)
@@ -341,9 +347,9 @@ def inspect(
     rules: Rules,
     jobs: int | None,
 ) -> None:
-    """Say how objects, or messages in local files, are encrypted.
+    """Show the mode and keys of objects, or of messages in local files.
 
-    And under which key; nothing is decrypted.
+    Nothing is decrypted.
 
     Only an SSE-C object needs its key, --sse-c-key-file, because S3 asks for it.
 
@@ -363,14 +369,14 @@ def inspect(
     if len(one) > 1:
         raise ConfigError("--versions and --version-id exclude each other.")
     if recursive and version_id:
-        raise ConfigError("--version-id names one object; not with -r.")
+        raise ConfigError("--version-id applies to one object; not with -r.")
     store = make_store(options.mode_for(settings), settings)
     if versions:
         _inspect_versions(store, settings, uris, rules, recursive=recursive, jobs=jobs)
         return
     sources = sources_of(store, uris, rules, recursive=recursive, verb="inspect")
     if version_id and sources.single is None:
-        raise ConfigError("--version-id names one object; not with several.")
+        raise ConfigError("--version-id applies to one object; not with several.")
     if sources.single is None:
         show = partial(_show_fields, settings, is_single=False)
         inspect_all(store, settings, sources, jobs=jobs, show=show)
@@ -407,9 +413,11 @@ def _inspect_files(settings: Settings, paths: tuple[str, ...], *, refused: list[
 
     for path in paths:
         if "://" in path:
-            raise ConfigError(f"{path} is no local file, and another one is.", hint=_AN_OBJECT)
+            raise ConfigError(
+                f"{path} is not a local file, but another source is.", hint=_AN_OBJECT
+            )
         if refused:
-            told = f"{path} is a local file, which takes no {refused[0]}."
+            told = f"{path} is a local file: {refused[0]} does not apply."
             raise ConfigError(told, hint=_AN_OBJECT)
     for path in paths:
         facts = inspect_file(path)
@@ -435,5 +443,5 @@ def _check_exists(store: "S3Crypt", uri: str) -> None:
 def _count(text: str | None, name: str) -> int | None:
     size = parse_size(text)
     if size == 0:
-        raise ConfigError(f"{name} takes a size of 1 byte or more.")
+        raise ConfigError(f"{name} must be a size of 1 byte or more.")
     return size

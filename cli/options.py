@@ -148,21 +148,25 @@ _LOGGING = (
         is_flag=True,
         expose_value=False,
         callback=_log_to_stderr,
-        help="Log what is decided on stderr, with --quiet too.",
+        help="Log decisions on stderr, also with --quiet.",
     ),
     _common_option(
         "--debug",
         is_flag=True,
         expose_value=False,
         callback=_log_to_stderr,
-        help="Log every repetition too.",
+        help="Also log every retry.",
     ),
 )
 _COMMON = (
-    _common_option("--json", is_flag=True, help="One JSON object a line, for programs."),
-    _common_option("--quiet", "-q", is_flag=True, help="No progress, no remarks: only errors."),
+    _common_option("--json", is_flag=True, help="Print one JSON object per line, for programs."),
+    _common_option(
+        "--quiet", "-q", is_flag=True, help="Print only errors: no progress, no remarks."
+    ),
     *_LOGGING,
-    _common_option("--endpoint-url", metavar="URL", help="The service's address, if not AWS's."),
+    _common_option(
+        "--endpoint-url", metavar="URL", help="The address of the service, if it is not AWS."
+    ),
     _common_option("--profile", help="AWS profile."),
     _common_option("--region", help="AWS region."),
     _common_option("--sandbox", is_flag=True, help="Use the running `s3crypt sandbox`."),
@@ -175,19 +179,19 @@ _COMMON = (
         "--allow-plain-http",
         is_flag=True,
         environment=False,
-        help="Send customer keys and KMS's data keys to http:// endpoints of other machines too.",
+        help="Also send customer keys and KMS's data keys to http:// endpoints of other machines.",
     ),
 )
 _BUCKETS = (
     _common_option(
         "--expected-bucket-owner",
         metavar="ACCOUNT",
-        help="Fail where a bucket is of another AWS account than this one.",
+        help="Fail if a bucket does not belong to this AWS account.",
     ),
     _common_option(
         "--request-payer",
         type=click.Choice(["requester"]),
-        help="Pay for requests to buckets whose reader pays.",
+        help="Pay for requests to requester-pays buckets.",
     ),
     _common_option(
         "--no-sign-request",
@@ -199,7 +203,7 @@ _MODE = option(
     "--mode",
     group=ENCRYPTION,
     type=click.Choice(tuple(configuration.MODES)),
-    help="Who encrypts; `client` if a key is given.",
+    help="The encryption mode; `client` if a key is given.",
 )
 
 
@@ -256,14 +260,14 @@ class ModeOptions:
     def check_none(self, reason: str) -> None:
         """Refuse options on the command line for an object that has no mode."""
         for name in sorted(self.values.keys() - self.from_environment):
-            raise ConfigError(f"{reason} takes no {self._spell(name)}.")
+            raise ConfigError(f"{self._spell(name)} does not apply to {reason}.")
 
     def required_mode_for(self, settings: Settings) -> "Mode":
         """Return the requested mode; s3crypt never guesses how to write."""
         mode = self.mode_for(settings)
         if mode is None:
             raise ConfigError(
-                "No encryption was chosen.",
+                "No encryption mode was given.",
                 hint="Give --key kms:alias/NAME (client-side), or --mode "
                 "sse-s3|sse-kms|dsse-kms|sse-c.",
             )
@@ -331,7 +335,7 @@ def origin_options(command: Command) -> Command:
         group=SOURCE_ENCRYPTION,
         type=click.Choice((*configuration.MODES, UNENCRYPTED)),
         environment=False,
-        help="Who encrypted what is there now; none: nobody, as far as S3 reports.",
+        help="The mode of the present object; none: S3 reports no encryption.",
     )
     return _mode_options(command, "rotate-from", mode=mode, prefix="from-", parameter="origin")
 

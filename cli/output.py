@@ -324,5 +324,6 @@ def _check_text(decoder: codecs.IncrementalDecoder, data: bytes | bytearray | me
 
 def _binary_to_terminal() -> ConfigError:
     return ConfigError(
-        "This is binary and stdout is a terminal.", hint="Name a file, or pipe it somewhere."
+        "The output is binary, and stdout is a terminal.",
+        hint="Name a file, or pipe the output to another command.",
     )

@@ -155,7 +155,7 @@ class _SizedPipe:
         if length and chunk == b"" and self._count < self._size:
             raise StorageError(
                 f"{self.name} ended after {self._count} of {self._size} bytes; nothing was stored.",
-                hint="What writes to it may have failed.",
+                hint="The command that writes to the pipe may have failed.",
             )
         return chunk
 

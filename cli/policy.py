@@ -29,9 +29,9 @@ s3crypt policy apply bucket.json s3://acme --dry-run
 """
 _BUCKET_HELP = """Print the policy of a bucket.
 
-It only denies: requests without TLS, SSE-C, a wrong mode or key, and changes of the
-encryption by others than key admins. A put that names no encryption falls to the bucket's
-default; with --strict it is denied. AWS's own deliveries are not locked out.
+The policy only denies: requests without TLS, SSE-C, a wrong mode or key, and changes of the
+encryption by principals that are not key admins. A put without an encryption gets the bucket's
+default; with --strict it is denied. AWS's own deliveries are allowed.
 
 \b
 s3crypt policy bucket acme
@@ -39,8 +39,8 @@ s3crypt policy bucket acme --key alias/reports --vpc-endpoint vpce-0a1b2c3d
 """
 _KEY_HELP = """Print the policy of a bucket's key.
 
-The account administers the key. Writers, readers and rotators alone use it: for objects of
-the bucket, through S3 or with s3crypt's encryption context.
+The account administers the key. Only writers, readers and rotators may use it: for objects of the
+bucket, through S3 or with s3crypt's encryption context.
 
 \b
 s3crypt policy key acme
@@ -94,8 +94,10 @@ def key(settings: Settings, *, scope: "Scope") -> None:
     if any(each.meaning != documents[0].meaning for each in documents):
         raise ConfigError(
             "The keys have different policies.",
-            hint="Print those of --key and --client-key one after the other; with --mode client, "
-            "--key is a key of client-side encryption.",
+            hint=(
+                "Run the command once per key; with --mode client, --key is a key of client-side "
+                "encryption."
+            ),
         )
     _print(settings, documents[0])
 

@@ -45,7 +45,9 @@ save_in_option = option(
 
 
 @click.command(
-    cls=DocumentedCommand, help=_HELP, short_help="Merge a policy into that of a bucket or a key."
+    cls=DocumentedCommand,
+    help=_HELP,
+    short_help="Merge a policy into the policy of a bucket or a key.",
 )
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.argument("target", metavar="s3://BUCKET|KEY")
@@ -123,7 +125,7 @@ def _tell_unwritten(settings: Settings, plan: "Plan") -> None:
     elif plan.changes:
         _tell(settings, f"The policy of {plan.target} was not changed.")
     else:
-        _tell(settings, f"The policy of {plan.target}: there is nothing to change.")
+        _tell(settings, f"The policy of {plan.target} needs no change.")
 
 
 def _show_applied(settings: Settings, applied: "Applied") -> None:
@@ -132,7 +134,9 @@ def _show_applied(settings: Settings, applied: "Applied") -> None:
         told = {"written": True, "saved": str(applied.saved), "undo": applied.undo}
         print_json({**_fields(plan), **told})
         return
-    _tell(settings, f"The policy of {plan.target} is written. {applied.saved} has the one before.")
+    _tell(
+        settings, f"The policy of {plan.target} is written. {applied.saved} has the earlier policy."
+    )
     print_line(f"undo: {applied.undo}")
 
 

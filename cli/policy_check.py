@@ -39,8 +39,8 @@ _WHO = (*(role.value for role in Role), OTHERS)
 
 _HELP = """Decide a table of requests by the policies of a role, a bucket and its key together.
 
-Each target is a policy: a file, or that of a bucket or a key as it is now. Policies that are
-not named are those that s3crypt makes. No request of the table is made.
+Each target is a policy file, or a bucket or key with its current policy. For a policy that is not
+named, the policy that s3crypt makes is used. No request of the table is sent.
 
 Each request is allowed, denied or not understood: an element that s3crypt does not know is
 never guessed. Exit code 3 says that a verdict is not the expected one.
@@ -77,14 +77,17 @@ class _Given:
     multiple=True,
     required=True,
     type=click.Choice(_WHO),
-    help="Whose requests; repeatable. others: administrators, services, other accounts.",
+    help=(
+        "The role that makes the requests; repeatable. others: administrators, services, other "
+        "accounts."
+    ),
 )
 @option("--bucket", environment=False, metavar="NAME", help="The bucket, if no document names it.")
 @option(
     "--access-analyzer",
     environment=False,
     is_flag=True,
-    help="Ask IAM Access Analyzer about the documents too.",
+    help="Also ask IAM Access Analyzer about the documents.",
 )
 @common_options(service="aws")
 @scope_value_options
@@ -191,7 +194,7 @@ def _scope(
     if len(buckets) != 1:
         many = f"Several buckets are named: {', '.join(buckets)}." if buckets else None
         raise ConfigError(
-            many or "Nothing names the bucket.", hint="Name the one that is meant: --bucket NAME"
+            many or "Nothing names the bucket.", hint="Name the bucket: --bucket NAME"
         )
     keys = [each.id for each in found if each.kind is Kind.KEY and each.id]
     more = dict(given)

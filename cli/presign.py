@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 _MAX_FILE_NAME = 255
 _HELP = """Print a URL that gets or puts one object, without credentials.
 
-The URL holds for an hour, or for --expires-in. It is signed by SigV4, as are the headers that its
+The URL is valid for an hour, or for --expires-in. SigV4 signs the URL and the headers that its
 holder must send: under SSE-C the customer key, and to put an object the headers of its mode. S3
 refuses a request without them. They are printed on stderr with a curl command that reads a customer
 key from its file. The key itself is neither in the URL nor in the output.
 
-An object that is encrypted client-side has no such URL, since S3 has no key for it.
+There is no such URL for an object that is encrypted client-side, because S3 does not have its key.
 
 \b
 s3crypt presign s3://acme/shared/q3.csv --expires-in 7d
@@ -44,7 +44,7 @@ s3crypt presign --put s3://acme/in/q4.csv --mode sse-kms \\
 @click.argument("uri", metavar="S3_URI", shell_complete=complete_uri)
 @common_options
 @describing_options
-@option("--put", is_flag=True, environment=False, help="To put the object, in the mode's way.")
+@option("--put", is_flag=True, environment=False, help="Make a URL to put the object in this mode.")
 @option(
     "--expires-in",
     default="1h",
@@ -88,7 +88,7 @@ def presign(
         what = "MD5 of the key" if name.lower().endswith("md5") else "key"
         say(f"header: {name}: (base64 of the {what} in {key_file})")
     say(line)
-    say(f"It holds until {made.expires:%Y-%m-%d %H:%M:%S} UTC{_earlier(made)}.")
+    say(f"The URL is valid until {made.expires:%Y-%m-%d %H:%M:%S} UTC{_earlier(made)}.")
 
 
 def _seconds(text: str) -> int:

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     group=MANY,
     is_flag=True,
     environment=False,
-    help="Leave objects alone that are not what --from-... says, and count them.",
+    help="Skip objects that do not match --from-..., and count them.",
 )
 @dry_run_option
 @exit_code_option
@@ -79,16 +79,16 @@ def rotate(
     skip_others: bool,
     exit_code: bool,
 ) -> None:
-    """Bring objects under another key or mode.
+    """Change the key or mode of objects.
 
-    Each by the cheapest sound way.
+    Each object is changed by the cheapest safe method.
 
-    --mode, --key and their companions say what objects are to become, --from-... what they are
-    now. From S3's encryption to client-side, --from-mode names it. An object that another
-    writer changes meanwhile is left as that writer made it.
+    --mode, --key and their companions describe the new encryption, --from-... the present one. To
+    change S3's encryption to client-side, give --from-mode. An object that another writer changes
+    meanwhile is not overwritten.
 
-    SSE objects are copied inside S3; client-side objects with --key-location metadata are
-    rewrapped by KMS and copied inside S3; others are streamed through this process and
+    SSE objects are copied inside S3; client-side objects with --key-location metadata are rewrapped
+    by KMS and copied inside S3; all other objects are streamed through this process and
     re-encrypted.
 
     \b

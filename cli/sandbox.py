@@ -12,15 +12,15 @@ from s3crypt.errors import ConfigError
 from .help import DocumentedGroup
 from .output import print_json, print_line, print_script, say
 
-_QUIET = click.option("--quiet", "-q", is_flag=True, help="No remarks: only errors.")
+_QUIET = click.option("--quiet", "-q", is_flag=True, help="Print only errors: no remarks.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 
 
 @click.group(cls=DocumentedGroup)
 def sandbox() -> None:
-    """Run S3 and KMS on this machine, on loopback, for trying out.
+    """Run an S3 and a KMS on this machine, on loopback, for trials.
 
-    It is not a safe place for data: it keeps all in memory, and nothing after `stop`.
+    It is not a safe place for data: all data is in memory, and `stop` deletes it.
 
     \b
     s3crypt sandbox start
@@ -33,7 +33,7 @@ def sandbox() -> None:
 @_JSON
 @_QUIET
 def start(*, port: int, as_json: bool, quiet: bool) -> None:
-    """Start it in the background, with a bucket and a key; it takes about a second.
+    """Start the sandbox in the background, with a bucket and a key, in about a second.
 
     \b
     s3crypt sandbox start
@@ -48,7 +48,7 @@ def start(*, port: int, as_json: bool, quiet: bool) -> None:
         return
     if quiet:
         return
-    verb = "is running" if started else "was running already"
+    verb = "is running" if started else "was already running"
     say(f"The sandbox {verb} at {running.endpoint_url} (process {running.pid}).")
     if started:
         bucket, alias = service.EXAMPLE_BUCKET, service.EXAMPLE_ALIAS
@@ -60,7 +60,7 @@ def start(*, port: int, as_json: bool, quiet: bool) -> None:
 @sandbox.command()
 @_QUIET
 def stop(*, quiet: bool) -> None:
-    """Stop it and forget all that it held.
+    """Stop the sandbox and delete its data.
 
     \b
     s3crypt sandbox stop
@@ -78,7 +78,7 @@ def stop(*, quiet: bool) -> None:
 @_JSON
 @click.pass_context
 def status(context: click.Context, as_json: bool) -> None:
-    """Tell whether it runs; the exit code is 1 if not.
+    """Show whether the sandbox runs; the exit code is 1 if it does not.
 
     \b
     s3crypt sandbox status --json
@@ -96,7 +96,7 @@ def status(context: click.Context, as_json: bool) -> None:
 @sandbox.command()
 @_JSON
 def env(as_json: bool) -> None:
-    """Print what to export so that any AWS tool uses it.
+    """Print shell commands that make any AWS tool use the sandbox.
 
     \b
     eval "$(s3crypt sandbox env)"

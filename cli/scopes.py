@@ -37,7 +37,7 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         "--mode",
         environment=False,
         type=click.Choice(("sse-s3", "sse-kms", "dsse-kms", "client")),
-        help="Who encrypts.  [default: sse-kms with --key, else as the bucket does]",
+        help="Who encrypts.  [default: sse-kms with --key, else the bucket's]",
     ),
     option(
         "--prefix",
@@ -45,7 +45,7 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         environment=False,
         multiple=True,
         metavar="PREFIX",
-        help="Roles use objects below this prefix alone; repeatable.",
+        help="Roles may use only objects below this prefix; repeatable.",
     ),
     option(
         "--env",
@@ -59,13 +59,13 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         environment=False,
         multiple=True,
         metavar="ID",
-        help="Objects are reached through this VPC endpoint alone; repeatable.",
+        help="Objects are accessible only through this VPC endpoint; repeatable.",
     ),
     option(
         "--identity-provider",
         environment=False,
         metavar="ARN",
-        help="People assume roles through this SAML or OpenID Connect provider alone.",
+        help="Roles may be assumed only through this SAML or OpenID Connect provider.",
     ),
     option(
         "--audience",
@@ -91,7 +91,7 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         environment=False,
         multiple=True,
         metavar="ROLE=ARN",
-        help=f"The ARN of a role that has another name than BUCKET-ROLE. ROLE: {', '.join(_ROLES)}",
+        help=f"The ARN of a role whose name is not BUCKET-ROLE. ROLE: {', '.join(_ROLES)}",
     ),
     option(
         "--replication-role",
@@ -99,8 +99,10 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
         environment=False,
         multiple=True,
         metavar="ARN",
-        help="The role that S3 replicates the bucket with; repeatable.  "
-        "[default: without --key, that of the bucket's replication]",
+        help=(
+            "The role that S3 uses to replicate the bucket; repeatable.  [default: without --key, "
+            "that of the bucket's replication]"
+        ),
     ),
     option(
         "--account",
@@ -168,7 +170,7 @@ def bucket_name(text: str) -> str:
     name, _, rest = text.removeprefix("s3://").partition("/")
     if rest or not name:
         raise ConfigError(
-            f"{text} does not name a bucket.", hint=f"Name the bucket alone: s3://{name or 'NAME'}"
+            f"{text} does not name a bucket.", hint=f"Name only the bucket: s3://{name or 'NAME'}"
         )
     return name
 

@@ -44,8 +44,8 @@ class FilteringCommand(DocumentedCommand):
 def filter_options(command: Command) -> Command:
     """Give a `FilteringCommand` --include and --exclude."""
     for kind, text in (
-        ("exclude", "Leave out names that fit; the last rule that fits a name decides."),
-        ("include", "Take names that fit after all; * stands for slashes, too."),
+        ("exclude", "Skip names that fit; the last rule that fits a name decides."),
+        ("include", "Include names that fit nevertheless; * also matches slashes."),
     ):
         command = option(
             f"--{kind}", multiple=True, environment=False, group=MANY, metavar="PATTERN", help=text

@@ -93,7 +93,7 @@ def put_one(
     if transfer.dry_run:
         _check_readable(source)
         if how.get("if_absent") and store.exists(destination):
-            _already(transfer, name, destination, f"{destination}: it exists")
+            _already(transfer, name, destination, f"{destination}: the object exists")
             return
         _would(transfer, name, destination, mode)
         return
@@ -131,8 +131,10 @@ def get_one(transfer: Transfer, store: "S3Crypt", uri: str, how: Mapping[str, An
         path = Path("-") if target == "-" else _target_file(uri, target)
         if how.get("if_absent") and os.path.lexists(path) and target != "-":
             if not transfer.no_overwrite:
-                raise ConflictError(f"{path}: it exists", hint="It is kept.")
-            _already(transfer, uri, str(path), f"{path}: it exists")
+                raise ConflictError(
+                    f"{path}: the file exists", hint="The file was kept. Choose another target."
+                )
+            _already(transfer, uri, str(path), f"{path}: the file exists")
             return
         if transfer.dry_run:
             asked = {name: value for name, value in how.items() if name != "byte_range"}
@@ -214,7 +216,9 @@ def for_many(how: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options for many objects; refuse options that apply to one object."""
     of_one = ("version_id", "byte_range")
     if any(how.get(name) is not None for name in (*of_one, "written_as")):
-        raise ConfigError("--version-id, --written-as and --range name one object; not with -r.")
+        raise ConfigError(
+            "--version-id, --written-as and --range apply to one object; not with -r."
+        )
     return {name: value for name, value in how.items() if name not in of_one}
 
 

@@ -53,14 +53,17 @@ delete_option = option(
     "--delete",
     is_flag=True,
     environment=False,
-    help="Delete what TARGET has and SOURCE has not, once all of SOURCE was found.",
+    help=(
+        "Delete files or objects of TARGET that SOURCE does not have, after all of SOURCE was "
+        "listed."
+    ),
 )
 checksum_option = option(
     "--checksum",
     is_flag=True,
-    help="Compare contents, not times: of files with the digests or checksums of objects.",
+    help="Compare contents instead of times: files with the digests or checksums of objects.",
 )
-size_only_option = option("--size-only", is_flag=True, help="Take equal sizes for no difference.")
+size_only_option = option("--size-only", is_flag=True, help="Compare only sizes.")
 
 
 @click.command(cls=FilteringCommand)
@@ -95,14 +98,14 @@ def sync(
     exit_code: bool,
     **given: Any,
 ) -> None:
-    """Make a prefix like a folder, a folder like a prefix, or a prefix like another one.
+    """Make a target equal to its source, between a folder and a prefix or two prefixes.
 
     Files and objects that differ in size or time are copied. --delete deletes targets that have no
-    source, but never if SOURCE is missing, empty or partly unreadable. Names that --exclude leaves
-    out are left alone on both sides.
+    source, but never if SOURCE is missing, empty or partly unreadable. Names that --exclude skips
+    are not changed on either side.
 
-    --mode, --key and their companions say what objects in TARGET are to be, --from-... what those
-    in SOURCE are, if that is something else.
+    --mode, --key and their companions describe objects in TARGET, --from-... objects in SOURCE, if
+    they differ.
 
     \b
     s3crypt sync reports s3://acme/reports/ --key kms:alias/reports --delete
@@ -169,10 +172,12 @@ def _store(
     """Return the store that reads objects, and the mode of the written objects."""
     are_uris = [place.startswith("s3://") for place in places]
     if not any(are_uris):
-        raise ConfigError(f"Neither {places[0]} nor {places[1]} is in S3.", hint="rsync does that.")
+        raise ConfigError(
+            f"Neither {places[0]} nor {places[1]} is in S3.", hint="Use rsync for that."
+        )
     written_in = how.pop("written_in", None)
     if not are_uris[0]:
-        origin.check_none("A folder as source")
+        origin.check_none("a folder as source")
         if origin.mode or any(name in how for name in _READING):
             raise ConfigError("Options on how objects are read are for a source in S3.")
         to = options.required_mode_for(settings)

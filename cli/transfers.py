@@ -53,7 +53,9 @@ def into_s3(
         put_one(transfer, store, mode, how, command, size)
         return
     if "-" in transfer.sources:
-        raise ConfigError("A pipe is the only source.", hint="Put it by a command of its own.")
+        raise ConfigError(
+            "A pipe must be the only source.", hint="Put the pipe by a separate command."
+        )
     files = [each for each in transfer.sources if each not in folders]
     prefix = prefix_of(transfer.target) if not files and len(folders) == 1 else _prefix(transfer)
     is_one = len(transfer.sources) == 1
@@ -146,7 +148,7 @@ def inside_s3(transfer: Transfer, store: "S3Crypt", to: "Mode", how: Mapping[str
         if uri == target and not how.get("version_id"):
             raise ConfigError(
                 f"{uri} is both the source and the target of the {_NOUNS[transfer.verb]}.",
-                hint="To bring an object to another mode or key, rotate it.",
+                hint="To change an object's mode or key, rotate it.",
             )
     if single is not None:
         copy_one(transfer, store, single, targets[0], how)
@@ -243,7 +245,10 @@ def _check_targets(
     for tree in sources.trees:
         if tree.own_name:
             if is_local and tree.own_name in (".", ".."):
-                raise ConfigError(f"{tree.prefix} has no name for a folder.", hint="Get it alone.")
+                raise ConfigError(
+                    f"{tree.prefix} has no name for a folder.",
+                    hint="Get this prefix by a separate command.",
+                )
             names.append(f"{tree.own_name}/")
             told.append(tree.prefix)
             continue
@@ -285,7 +290,7 @@ def _own(transfer: Transfer, name: str, end: str = "") -> str:
 def _own_name(folder: str) -> str:
     name = Path(os.path.abspath(folder)).name  # noqa: PTH100 - links are kept
     if not name:
-        raise ConfigError(f"{folder} has no name.", hint="Give it alone.")
+        raise ConfigError(f"{folder} has no name.", hint="Give this folder in a separate command.")
     return name
 
 
@@ -303,13 +308,13 @@ def _folder(transfer: Transfer) -> Path:
     if path.exists() and not path.is_dir():
         raise ConfigError(
             f"{transfer.target} is a file; -r needs a directory.",
-            hint="Name another; it is made if need be.",
+            hint="Name a directory; it is created if it does not exist.",
         )
     is_folder = path.is_dir() or transfer.target.endswith("/")
     if len(transfer.sources) > 1 and not is_folder:
         raise ConfigError(
-            f"Several sources need a directory as target, and {transfer.target} is not there.",
-            hint=f"To have it made, end it with a slash: {transfer.target}/",
+            f"Several sources need a directory as target, and {transfer.target} does not exist.",
+            hint=f"To create it, end the name with a slash: {transfer.target}/",
         )
     return path
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     environment=False,
     metavar="AGE",
     callback=lambda _context, _parameter, value: parse_age(value),
-    help="Abort uploads that began longer ago: 7d, 12h or 30m.",
+    help="Abort uploads that are older: 7d, 12h or 30m.",
 )
 @dry_run_option
 def uploads(
@@ -50,13 +50,13 @@ def uploads(
 ) -> None:
     """List unfinished uploads, and abort them.
 
-    An upload by parts that was killed, or could not be aborted, stays unfinished: S3 keeps its
-    parts, and charges for them. A line has when it began, its id, and the name of the object.
+    A multipart upload that was killed, or could not be aborted, stays unfinished: S3 keeps its
+    parts, and charges for them. A line has the start time, the upload's id, and the name of the
+    object.
 
-    S3_URI is a bucket, or what the names begin with; all buckets of the account if left out.
+    S3_URI is a bucket or a prefix. Without it, all buckets of the account are listed.
 
-    Uploads are aborted where --abort names them or --older-than covers them, also those that
-    another program is still working on.
+    --abort and --older-than abort uploads, even if another program is still working on them.
 
     \b
     s3crypt uploads
@@ -80,8 +80,8 @@ def uploads(
                 _show(settings, upload, "would abort" if dry_run else "aborted")
         for upload_id in sorted(missing):
             unknown = ObjectNotFoundError(
-                f"{upload_id}: no such upload is unfinished.",
-                hint="List those that are: s3crypt uploads.",
+                f"{upload_id}: no unfinished upload has this id.",
+                hint="List the unfinished uploads: s3crypt uploads.",
             )
             codes.append(report(unknown))
     else:

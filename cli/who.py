@@ -24,12 +24,11 @@ if TYPE_CHECKING:
 
 _HELP = """Show who opened an object, used a key, or what a principal did, and when.
 
-CloudTrail's records of KMS and of S3 are joined. They come from LookupEvents, which has the
-last 90 days of one Region and of S3 no requests about objects, or with --trail from the files
-of a trail. No key is unwrapped and nothing is changed.
+CloudTrail's records of KMS and of S3 are joined. The records come from LookupEvents, or with
+--trail from the files of a trail. LookupEvents has the last 90 days of one Region, without S3's
+requests for objects. No key is unwrapped and nothing is changed.
 
-What the records cannot show is said below the answer. Exit code 1 says that some of them
-could not be read.
+Notes below the answer name gaps of the records. Exit code 1: some records could not be read.
 
 \b
 s3crypt who s3://acme-hr/2026/q3.csv --trail s3://acme-hr-logs
@@ -57,18 +56,24 @@ _ARN = re.compile(r"arn:[a-z-]+:(?:sts|iam)::([0-9]{12}):(?:assumed-role/)?(.+)"
     "--principal",
     environment=False,
     metavar="ARN",
-    help="What a user, a role or a role's session did.",
+    help="The actions of a user, a role or a role's session.",
 )
 @option(
     "--bucket",
     environment=False,
     metavar="NAME",
-    help="With --key or --principal: leave out what was in another bucket.",
+    help="With --key or --principal: only accesses to this bucket.",
 )
 @option(
     "--from", "since", environment=False, metavar="TIME", help="2026-11-01 or 2026-11-01T08:30."
 )
-@option("--to", "until", environment=False, metavar="TIME", help="As --from. A day counts whole.")
+@option(
+    "--to",
+    "until",
+    environment=False,
+    metavar="TIME",
+    help="The end, in the form of --from. A day includes all its hours.",
+)
 @option(
     "--trail",
     "trails",
@@ -185,7 +190,7 @@ def _where(access: "Access") -> str:
     return (
         f"s3://{access.bucket}/{access.name}"
         if access.bucket
-        else (f"{access.name} (bucket not known)")
+        else f"{access.name} (bucket not known)"
     )
 
 
@@ -258,9 +263,12 @@ def _fields(access: "Access") -> dict[str, Any]:
 def _remarks(search: "Search") -> Iterator[str]:
     tally = search.tally
     if tally.duplicates:
-        yield f"{tally.duplicates} records came twice, and are shown once."
+        yield f"{tally.duplicates} duplicate records are shown once."
     if tally.summaries:
-        yield f"{tally.summaries} aggregated or insight events name no single request: skipped."
+        yield (
+            f"{tally.summaries} aggregated or insight events were skipped: they describe no single "
+            "request."
+        )
 
 
 def _print_gaps(search: "Search", show: Callable[[str], None]) -> None:

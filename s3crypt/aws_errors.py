@@ -357,8 +357,8 @@ _CODES: dict[str, tuple[type[S3CryptError], str, _Advice]] = {
     "NoSuchUpload": (
         StorageError,
         (
-            "the upload no longer exists: another caller aborted it, or an earlier attempt completed "
-            "it"
+            "the upload no longer exists: another caller aborted it, or an earlier attempt "
+            "completed it"
         ),
         "Check the object before you run the command again.",
     ),
@@ -425,8 +425,8 @@ _CODES: dict[str, tuple[type[S3CryptError], str, _Advice]] = {
     "InvalidCiphertextException": (
         IntegrityError,
         (
-            "KMS could not unwrap the data key: the key or the context is wrong, or the data key was "
-            "changed"
+            "KMS could not unwrap the data key: the key or the context is wrong, or the data key "
+            "was changed"
         ),
         None,
     ),

@@ -198,8 +198,12 @@ def with_time(said: Described, path: str | Path) -> Described:
 
 
 def object_exists(location: Location) -> ConflictError:
-    """Return the error for an object that exists and must not be replaced."""
-    return ConflictError(f"{location}: it exists", hint="It is kept.", code="PreconditionFailed")
+    """Return the error for an object that must not be replaced."""
+    return ConflictError(
+        f"{location}: the object exists",
+        hint="The object was kept. Choose another target.",
+        code="PreconditionFailed",
+    )
 
 
 def check_apart(source: str, target: str) -> None:

@@ -121,9 +121,10 @@ class ModeChoice:
         metadata=_option(
             "keys",
             _WITH_KEY,
-            f"{FORMS}. Given more than once, the first makes the data key and any one opens it.",
+            f"{FORMS}. Repeatable: the first key generates the data key, and any of the keys opens "
+            "it.",
             ("write", "read", "describe", "seal", "open"),
-            {"rotate-from": "A key that opens what is there now."},
+            {"rotate-from": "A key that opens the present object."},
         ),
     )
     context: Mapping[str, str] | None = field(
@@ -133,7 +134,7 @@ class ModeChoice:
             _WITH_KEY,
             "Encryption context.",
             ("write", "read", "describe", "seal", "open"),
-            {"rotate-from": "Encryption context that what is there now must have."},
+            {"rotate-from": "A pair that the present object's encryption context must have."},
         ),
     )
     sse_c_key_file: str | Path | None = field(
@@ -143,7 +144,7 @@ class ModeChoice:
             frozenset({"sse-c"}),
             "The customer key of SSE-C: 32 raw bytes, hex or base64.",
             ("write", "read", "describe"),
-            {"rotate-from": "The customer key of what is there now."},
+            {"rotate-from": "The customer key of the present object."},
         ),
     )
     signed: bool = field(
@@ -151,12 +152,14 @@ class ModeChoice:
         metadata=_option(
             "flag",
             _CLIENT,
-            "Sign the message (ECDSA P-384) too.",
+            "Also sign the message (ECDSA P-384).",
             ("write", "seal"),
             {
                 "read": "Demand a signature.",
                 "open": "Demand a signature.",
-                "rotate-from": "Demand a signature of what is there now; --signed demands it too.",
+                "rotate-from": (
+                    "Demand a signature of the present object; --signed demands it, too."
+                ),
             },
         ),
     )
@@ -174,7 +177,7 @@ class ModeChoice:
         metadata=_option(
             "choice",
             _CLIENT,
-            "Where the wrapped key is kept: in the message, or in the object's metadata.",
+            "The place of the wrapped key: the message, or the object's metadata.",
             ("write",),
             choices=("header", "metadata"),
         ),
@@ -196,11 +199,13 @@ class ModeChoice:
         metadata=_option(
             "flag",
             _CLIENT,
-            "Bind the bucket's name into the message too; on reading, demand it.",
+            "Also bind the bucket's name into the message; on reading, demand it.",
             ("write", "read"),
             {
-                "rotate-from": "Demand that what is there now is bound to its bucket; "
-                "--written-in demands it too."
+                "rotate-from": (
+                    "Demand that the present object is bound to its bucket; --written-in demands "
+                    "it, too."
+                )
             },
         ),
     )
@@ -209,7 +214,8 @@ class ModeChoice:
         metadata=_option(
             "seconds",
             _CLIENT,
-            "Let a data key serve objects of one context for so long; needs --no-bind-name.",
+            "Use a data key for several objects of one context for this time; needs "
+            "--no-bind-name.",
             ("write", "read"),
             # It cannot be set in the environment because it weakens the same check as
             # --no-bind-name.
@@ -229,7 +235,7 @@ class ModeChoice:
         if self.mode == "client":
             if not keys:
                 raise ConfigError(
-                    f"{self.spell('mode', self.mode)} needs a {self.spell('key')}.",
+                    f"{self.spell('mode', self.mode)} needs {self.spell('key')}.",
                     hint="For example kms:alias/NAME.",
                 )
             for key in keys:
@@ -248,15 +254,14 @@ class ModeChoice:
         cache = self.spell("cache_data_keys")
         if self.bind_name:
             raise ConfigError(
-                f"{cache} needs {self.spell('bind_name', False)}, which gives up safety: two "
-                "objects of the bucket can then be swapped unnoticed, and one data key opens all "
-                "objects that share it.",
-                hint=f"Give both where that is acceptable, or leave {cache} out.",
+                f"{cache} needs {self.spell('bind_name', False)}, which is less safe: two objects "
+                "of the bucket can be swapped undetected, and one data key opens several objects.",
+                hint=f"If that is acceptable, give both. Otherwise omit {cache}.",
             )
         if self.signed:
             raise ConfigError(
-                f"{cache} and {self.spell('signed')} exclude each other: each signed object has a "
-                "data key of its own."
+                f"{cache} and {self.spell('signed')} exclude each other: each signed object needs "
+                "its own data key."
             )
 
     def __str__(self) -> str:
@@ -363,7 +368,7 @@ def implied_mode(options: Collection[str], *, spell: Spell = as_keyword) -> str 
     if len(found) > 1:
         raise ConfigError(
             f"Give {spell('key')} or {spell('sse_c_key_file')}, not both.",
-            hint=f"Where defaults set both, {spell('mode')} decides.",
+            hint=f"If defaults set both, give {spell('mode')} to choose.",
         )
     return found[0] if found else None
 
@@ -382,21 +387,21 @@ def _check_type(option: Option, value: object, spelled: str) -> None:
     if option.kind == "flag":
         if not isinstance(value, bool):
             # The text "false", for example from a setting, would count as true.
-            raise ConfigError(f"{spelled} is True or False.")
+            raise ConfigError(f"{spelled} must be True or False.")
     elif value is None:
         return
     elif option.kind == "pairs":
         if not isinstance(value, Mapping) or not all(
             isinstance(text, str) for pair in value.items() for text in pair
         ):
-            raise ConfigError(f"{spelled} is a mapping of text to text.")
+            raise ConfigError(f"{spelled} must be a mapping of text to text.")
     elif option.kind == "size":
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ConfigError(f"{spelled} is a number of bytes.")
+            raise ConfigError(f"{spelled} must be a number of bytes.")
     elif option.kind == "seconds" and not _is_duration(value):
-        raise ConfigError(f"{spelled} is a number of seconds above 0.")
+        raise ConfigError(f"{spelled} must be a number of seconds above 0.")
     elif option.kind == "choice" and value not in option.choices:
-        raise ConfigError(f"{spelled} is one of {', '.join(option.choices)}.")
+        raise ConfigError(f"{spelled} must be one of {', '.join(option.choices)}.")
 
 
 def _is_duration(value: object) -> bool:
@@ -409,7 +414,7 @@ def _check_fit(mode: str | None, asked: Collection[str], spell: Spell) -> None:
     if mode is not None and (not isinstance(mode, str) or mode not in MODES):
         is_key = isinstance(mode, str) and (names_key(mode) or did_you_mean(mode))
         hint = f"A key is given as {spell('key')}." if is_key else f"One of {', '.join(MODES)}."
-        raise ConfigError("There is no such mode.", hint=hint)
+        raise ConfigError("The mode does not exist.", hint=hint)
     for name in asked:
         if mode is None:
             raise ConfigError(f"{spell(name)} needs {spell('mode')} or {spell('key')}.")

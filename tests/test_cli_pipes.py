@@ -95,11 +95,11 @@ def test_mistakes_about_commands(
             (f"s3://{bucket}/x", *MODE, "--", "no-such-command"),
             "Cannot run no-such-command: No such",
         ),
-        ((f"s3://{bucket}/x", *MODE, "--"), "No command comes after the --"),
+        ((f"s3://{bucket}/x", *MODE, "--"), "There is no command after the --"),
         ((f"s3://{bucket}/", *MODE, "--", *touch), "A pipe has no name"),
         ((f"s3://{bucket}", *MODE, "--", *touch), "A pipe has no name"),
         ((f"s3://{bucket}/x", *MODE, "-r", "--", *touch), "A pipe has no name"),
-        ((f"s3://{bucket}/x", "--", *touch), "No encryption was chosen"),
+        ((f"s3://{bucket}/x", "--", *touch), "No encryption mode was given"),
     ):
         code, text = said("put", *arguments)
         assert (code, text.startswith(f"s3crypt: {told}")) == (2, True), text

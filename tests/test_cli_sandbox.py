@@ -28,7 +28,7 @@ _LIFE = """
     stderr ^It has a bucket, s3://acme/, and a KMS key, alias/reports\\.$
     stderr eval "\\$\\(s3crypt sandbox env\\)"
     s3crypt sandbox start
-    stderr was running already
+    stderr was already running
     s3crypt sandbox status --json
     stdout ^\\{"running": true, "endpoint_url": "http://127.0.0.1:\\d+", "pid": \\d+\\}$
     s3crypt sandbox env

@@ -80,7 +80,7 @@ def test_outcomes_are_json(command: Callable[..., tuple[int, str, str]], bucket:
         (("tree", "s3://{}/t/", *SSE, "--exclude", "*"), 1, "no name below it fits --exclude *"),
         (("tree", "s3://{}-none/", *SSE), 5, "no such bucket"),
         (("tree", "empty"), 2, "Neither tree nor empty is in S3"),
-        (("tree", "s3://{}/t/"), 2, "No encryption was chosen"),
+        (("tree", "s3://{}/t/"), 2, "No encryption mode was given"),
         (("s3://{}/t/", "s3://{}/t", *SSE), 2, "the same as the source"),
         (("s3://{}/", "s3://{}/u/", *SSE, "--checksum"), 2, "checksum compares files"),
         (("tree", "s3://{}/t/", *SSE, "--exit-code"), 2, "--exit-code is for --dry-run"),

@@ -76,7 +76,7 @@ def test_uploads_are_listed_and_those_that_are_named_aborted(
     assert (code, out.count("would abort  "), len(uploads(s3, bucket))) == (0, 2, 3)
     code, out, err = said("uploads", name, "--abort", first, "--abort", "none", "--abort", other)
     assert (code, out.count("aborted  ")) == (5, 2)
-    assert err.startswith("s3crypt: none: no such upload is unfinished.\nhint: ")
+    assert err.startswith("s3crypt: none: no unfinished upload has this id.\nhint: ")
     assert uploads(s3, bucket) == ["a/y"]
     said("uploads", name, "--abort", second)
     assert said("uploads", name) == (0, "", "No upload is unfinished.\n")

@@ -469,11 +469,11 @@ def test_nothing_given_is_ignored(mode: str | None, option: str) -> None:
         ({"mode": "sse-kms"}, 'mode="sse-kms" needs exactly one key, of KMS.'),
         ({"mode": "sse-kms", "key": [KMS, KMS]}, 'mode="sse-kms" needs exactly one key, of KMS.'),
         ({"mode": "dsse-kms", "key": "aes:a/b="}, 'mode="dsse-kms" needs exactly one key, of KMS.'),
-        ({"mode": "rot13"}, "There is no such mode."),
-        ({"mode": None, "key": KMS, "frame_length": "64KiB"}, "frame_length is a number of bytes."),
-        ({"mode": None, "key": KMS, "frame_length": True}, "frame_length is a number of bytes."),
-        ({"mode": None, "key": KMS, "context": "a=b"}, "context is a mapping of text to text."),
-        ({"mode": None, "key": KMS, "context": {"a": 1}}, "context is a mapping of text to text."),
+        ({"mode": "rot13"}, "The mode does not exist."),
+        ({"key": KMS, "frame_length": "64KiB"}, "frame_length must be a number of bytes."),
+        ({"key": KMS, "frame_length": True}, "frame_length must be a number of bytes."),
+        ({"key": KMS, "context": "a=b"}, "context must be a mapping of text to text."),
+        ({"key": KMS, "context": {"a": 1}}, "context must be a mapping of text to text."),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_together(options: dict[str, Any], message: str) -> None:

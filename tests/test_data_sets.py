@@ -966,7 +966,7 @@ def test_duckdb_shows_our_errors_text(lake: Lake, numbers: str, *, has_key: bool
     """DuckDB raises its own error, which ends with the text of ours."""
     duckdb = _need("duckdb")
     options = _wrong_key(lake) if has_key else {"encryption": "any"}
-    expected = "IntegrityError: .*None of the given keys opens" if has_key else "PolicyError: .*client-side"
+    expected = "IntegrityError: .*keys opens" if has_key else "PolicyError: .*client-side"
     with duckdb.connect() as connection:
         connection.register_filesystem(S3CryptFileSystem(**options))
         with pytest.raises(duckdb.Error, match=expected):

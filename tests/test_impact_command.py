@@ -191,7 +191,7 @@ def test_grants_and_the_last_use_are_told(key: str, capsys: pytest.CaptureFixtur
     [
         (["KEY"], 2, "Nothing names where to look"),
         (["KEY", f"s3://{BUCKET}/object"], 2, "names an object"),
-        (["KEY", BUCKET, "--seed", "1"], 2, "--seed is of a sample"),
+        (["KEY", BUCKET, "--seed", "1"], 2, "--seed needs --sample"),
         (["KEY", BUCKET, "--inventory", f"s3://{BUCKET}/x.csv"], 2, "not the manifest"),
         (["KEY", BUCKET, "--metadata-table", "no-such-file"], 5, "no such file"),
         (["KEY", "no-such-bucket-of-ours"], 5, "no such bucket"),

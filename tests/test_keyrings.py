@@ -255,7 +255,7 @@ def test_rsa_without_the_private_key(rsa_pem: tuple[bytes, bytes]) -> None:
     writer = RSAKeyring("tests", "rsa-1", public=rsa_pem[0])
     with pytest.raises(KeyUnavailableError, match="private key of rsa:tests/rsa-1"):
         writer.unwrap(writer.wrap(DATA_KEY, {}), {}, 32)
-    with pytest.raises(KeyUnavailableError, match="None of the given keys is a key"):
+    with pytest.raises(KeyUnavailableError, match="given keys is a key"):
         writer.unwrap(AES.wrap(DATA_KEY, {}), {}, 32)
 
 
@@ -450,7 +450,7 @@ def test_a_disabled_key_outweighs_a_mismatch(kms: Any, kms_key: str) -> None:
 @pytest.mark.parametrize("blob", [b"", bytes(6145)], ids=len)
 def test_blobs_that_kms_does_not_take_are_not_sent(kms: Any, kms_key: str, blob: bytes) -> None:
     """A forged EDK of an impossible length is skipped without a request to KMS."""
-    with asked(kms) as calls, pytest.raises(KeyUnavailableError, match="None of the given keys is a key"):
+    with asked(kms) as calls, pytest.raises(KeyUnavailableError, match="given keys is a key"):
         KMSKeyring(kms_key, client=kms).unwrap(
             [EncryptedDataKey("aws-kms", kms_key.encode(), blob)], {}, 32
         )

@@ -151,7 +151,7 @@ def test_a_primary_key_waits_for_its_replicas(manager: KeyManager, kms: Any) -> 
         assert key.pending_window_days == 9
         assert [arn.split(":")[3] for arn in key.replicas] == ["eu-west-1"]
     done = command("schedule-deletion", primary.arn)
-    assert "scheduled already" in done.stderr
+    assert "already scheduled" in done.stderr
     assert "9 days after its last replica is deleted (eu-west-1)" in done.stderr
     assert manager.cancel_deletion(primary.arn).state == "Disabled"
 

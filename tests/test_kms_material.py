@@ -222,7 +222,7 @@ def test_a_key_that_is_being_deleted_takes_no_material(
 ) -> None:
     """For a key pending deletion, the hint contains the command that cancels the deletion."""
     kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
-    with pytest.raises(KeyUnavailableError, match="while the key.s state is PendingDeletion") as caught:
+    with pytest.raises(KeyUnavailableError, match="state is PendingDeletion") as caught:
         manager.import_material(key, material())
     assert f"s3crypt keys cancel-deletion {key}" in str(caught.value.hint)
 

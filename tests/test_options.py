@@ -141,7 +141,7 @@ print(json.dumps({
     assert run(extended, code) == {
         "storage": True,
         "default": False,
-        "type": "padded is True or False.",
+        "type": "padded must be True or False.",
         "misspelt": "There is no storage option 'paded'.",
         "mode": 'padded needs mode="client".',
         "text": "mode='client', key=('aes:n/k=own.key',), padded=True",

@@ -52,7 +52,7 @@ s3crypt keys grant alias/reports logs.us-east-1.amazonaws.com -o Decrypt \\
     "--name",
     environment=False,
     metavar="NAME",
-    help="The grant's name. [default: made from the rights]",
+    help="The grant's name.  [default: made from the rights]",
 )
 @option(
     "--context-equals",

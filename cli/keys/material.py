@@ -168,7 +168,7 @@ def materials(settings: Settings, *, key: str) -> None:
     "--material",
     environment=False,
     metavar="ID",
-    help="Which material.  [default: the current one]",
+    help="The id of the material.  [default: the current material]",
 )
 @yes_option
 @common_options(service="kms")

@@ -159,8 +159,7 @@ _WARNINGS = {
     False: (
         "Objects name the ARN of their key and stay readable to all who name that ARN.",
         "Keyrings and modes that name the alias use only the key that it names: they will write",
-        "under the new key, and refuse what was written under the one before until they name that",
-        "key as well.",
+        "under the new key, and refuse objects under the earlier key until they name it, too.",
     ),
     True: (
         "Objects name the ARN of their key and stay readable to all who name that ARN.",

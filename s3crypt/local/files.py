@@ -118,7 +118,9 @@ def keep_time(file: BinaryIO, time_ns: int | None) -> None:
 
 def file_exists(target: str | Path) -> ConflictError:
     """Return the error for a file that must not be replaced."""
-    return ConflictError(f"{target}: it exists", hint="It is kept.", code=EXISTS)
+    return ConflictError(
+        f"{target}: the file exists", hint="The file was kept. Choose another target.", code=EXISTS
+    )
 
 
 @contextmanager

@@ -487,9 +487,9 @@ NOT_MESSAGES = {
     "parquet": (b"PAR1" + bytes(40), "Parquet"),
     "zip": (b"PK\x03\x04" + bytes(40), "ZIP"),
     "newer suite": (b"\x02\x06\x78" + bytes(100), "unknown algorithm suite"),
-    "noise": (bytes.fromhex("93f00dbabe0000") * 20, "first bytes are not the beginning of a message"),
-    "one byte": (b"\x01", "first bytes are not the beginning of a message"),
-    "zeros": (bytes(100), "first bytes are not the beginning of a message"),
+    "noise": (bytes.fromhex("93f00dbabe0000") * 20, "not the beginning of a message"),
+    "one byte": (b"\x01", "not the beginning of a message"),
+    "zeros": (bytes(100), "not the beginning of a message"),
 }
 
 
