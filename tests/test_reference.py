@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reference of the Python package and the site's navigation have all that there is."""
+"""The Python reference and the site's navigation are complete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ROWS = re.compile(r"^\| \[`(?:errors\.)?(\w+)`\]\(#\w+\) \| (\d+) \|$", re.MULT
 
 @pytest.fixture(scope="module", name="reference")
 def _reference() -> Any:
-    """Return the script that writes the pages."""
+    """Return the script that writes the reference pages, as a module."""
     sys.path.insert(0, str(DOCS))
     try:
         return import_module("api_reference")
@@ -52,7 +52,7 @@ def test_every_public_name_has_an_entry(reference: Any) -> None:
 
 
 def test_every_error_has_an_entry(reference: Any) -> None:
-    """Each error and warning of s3crypt.errors is on the page of errors."""
+    """Each error and warning of s3crypt.errors has an entry in the reference."""
     every = {
         value
         for value in vars(errors).values()
@@ -64,7 +64,10 @@ def test_every_error_has_an_entry(reference: Any) -> None:
 
 
 def test_every_name_is_described(reference: Any) -> None:
-    """Each public name, method and property has a docstring, unless Python's own class has it."""
+    """Each public name, method and property has a docstring.
+
+    Overrides of Python's methods need none.
+    """
     for path in reference.names():
         name = reference.name_of(path)
         assert name.doc, path
@@ -81,8 +84,8 @@ def test_every_field_is_described(reference: Any) -> None:
 
 
 def test_the_exit_codes_are_the_commands() -> None:
-    """The page of errors has the command's exit code for each error but the base class."""
-    every = _below(errors.S3CryptError)
+    """The page of errors has the command's exit code for each error except the base class."""
+    every = [errors.S3CryptError, *_below(errors.S3CryptError)][1:]
     codes = {kind.__name__: exit_code(kind("message")) for kind in every}
     rows = _ROWS.findall((DOCS / "reference" / "errors.md").read_text())
     assert {name: int(code) for name, code in rows} == codes
@@ -90,13 +93,13 @@ def test_the_exit_codes_are_the_commands() -> None:
 
 
 def _below(kind: type[errors.S3CryptError]) -> set[type[errors.S3CryptError]]:
-    """Return the subclasses in s3crypt.errors."""
+    """Return all subclasses of an error that are defined in s3crypt.errors."""
     found = {each for each in kind.__subclasses__() if each.__module__ == errors.__name__}
     return found.union(*map(_below, found))
 
 
 def test_the_navigation_has_every_page() -> None:
-    """Each page is once in the navigation of the site, and the navigation has no other page."""
+    """The navigation of the site has each page once, and no other page."""
     configuration = (ROOT / "mkdocs.yml").read_text()
     hook = (DOCS / "site_pages.py").read_text()
     named = re.findall(r"^ +- (?:[^:\n]+: )?([\w/-]+\.md)$", configuration, re.MULTILINE)
@@ -107,7 +110,7 @@ def test_the_navigation_has_every_page() -> None:
 
 
 def test_the_index_has_every_decision() -> None:
-    """docs/decisions/README.md has each record, with its heading, in order."""
+    """docs/decisions/README.md lists each decision record, with its heading, in order."""
     index = (DOCS / "decisions" / "README.md").read_text()
     records = sorted((DOCS / "decisions").glob("0*.md"))
     headings = [path.read_text().partition("\n")[0].removeprefix("# ") for path in records]

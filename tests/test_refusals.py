@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Refusals about keys, by services with other error texts than AWS, and archived objects."""
+"""Refusals about keys by services whose error texts differ from AWS's, and archived objects."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def refusing(sandbox: Running) -> Iterator[Callable[..., Any]]:
-    """Return a function that makes a store whose every object request is refused."""
+    """Return a function that makes a store whose object requests are all refused in one way."""
     answers: list[Answer] = []
 
     def spoil(asked: Asked, _: Callable[..., Answer]) -> Answer:
@@ -51,7 +51,7 @@ def refusing(sandbox: Running) -> Iterator[Callable[..., Any]]:
 def test_a_key_that_the_services_own_kms_has_not(
     kind: type[SSEKMS | DSSEKMS], size: int, refusing: Callable[..., Any]
 ) -> None:
-    """Ceph reports a missing KMS key as a missing object, even when the object is being created."""
+    """If a put gets NoSuchKey, as from Ceph, the error says that the KMS key is missing."""
     store = refusing(kind("own-name"), 404, "NoSuchKey")
     with pytest.raises(KeyUnavailableError) as caught:
         store.put(payload(size), "s3://acme/x")
@@ -61,7 +61,7 @@ def test_a_key_that_the_services_own_kms_has_not(
 
 
 def test_no_such_object_is_told_of_one_that_is_read(refusing: Callable[..., Any]) -> None:
-    """For a read, the same reply means a missing object, in every mode."""
+    """If a read gets NoSuchKey, the error says that there is no such object."""
     with pytest.raises(FileNotFoundError, match="no such object"):
         refusing(SSEKMS("own-name"), 404, "NoSuchKey").read("s3://acme/x")
 
@@ -77,7 +77,10 @@ def test_no_such_object_is_told_of_one_that_is_read(refusing: Callable[..., Any]
 def test_a_put_that_the_services_own_kms_refuses(
     status: int, code: str, refusing: Callable[..., Any]
 ) -> None:
-    """The hint names the key as a possible cause, unless it is an ARN, which is always AWS's."""
+    """If the service refuses a put, the hint says that it may lack the KMS key.
+
+    The hint does not say so for a key given by ARN, because an ARN is of AWS.
+    """
     with pytest.raises(S3CryptError) as caught:
         refusing(SSEKMS("own-name"), status, code).put(b"x", "s3://acme/x")
     assert "Or it has no KMS key own-name." in str(caught.value.hint)
@@ -88,7 +91,7 @@ def test_a_put_that_the_services_own_kms_refuses(
 
 
 def test_a_read_for_which_the_services_own_kms_has_no_key(refusing: Callable[..., Any]) -> None:
-    """If Ceph's KMS has lost the key, the hint does not ask for a customer key."""
+    """If Ceph's KMS has lost the object's key, the hint says so, and asks for no customer key."""
     said = "Failed to retrieve the actual key, kms-keyid: own-name"
     with pytest.raises(StorageError) as caught:
         refusing(None, 400, "InvalidArgument", said).read("s3://acme/x")
@@ -107,7 +110,7 @@ def test_a_read_for_which_the_services_own_kms_has_no_key(refusing: Callable[...
 def test_a_wrong_customer_key_on_ceph(
     verb: str, mode: Mode | None, hint: str, refusing: Callable[..., Any]
 ) -> None:
-    """Ceph answers 400 for a missing, a wrong and a superfluous customer key."""
+    """Ceph's status 400 for a missing, wrong or superfluous customer key gets the right hint."""
     store = refusing(mode, 400, "InvalidArgument")
     with pytest.raises(StorageError) as caught:
         getattr(store, verb)("s3://acme/x")
@@ -115,7 +118,7 @@ def test_a_wrong_customer_key_on_ceph(
 
 
 def test_customer_keys_that_are_not_taken(refusing: Callable[..., Any]) -> None:
-    """A refused `put` does not suggest another mode, because there is no stored object yet."""
+    """The hint for a refused put with SSE-C names https://; a refused put in SSE-S3 has no hint."""
     with pytest.raises(StorageError) as caught:
         refusing(SSEC(CUSTOMER_KEY), 400, "InvalidRequest").put(b"x", "s3://acme/x")
     assert "customer keys by https:// only" in str(caught.value.hint)
@@ -135,7 +138,7 @@ def test_customer_keys_that_are_not_taken(refusing: Callable[..., Any]) -> None:
     ],
 )
 def test_an_archived_object_is_called_so(verb: Callable[..., Any], bucket: str) -> None:
-    """An archived object is not reported as missing permission; the hint is to restore it."""
+    """A read of an archived object says that it is archived; the hint is to restore it."""
     store, uri = connect(SSES3()), f"s3://{bucket}/x"
     store.put(b"x", uri, storage_class="GLACIER")
     with pytest.raises(StorageError, match="the object is archived") as caught:

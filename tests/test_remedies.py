@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Remedies of errors: one value, worded by Python, by the command and by the file system."""
+"""Remedies of errors: Python, the command and the file system word the same remedy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(s3crypt.__file__).resolve().parent
 SOURCES = {path: ast.parse(path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
 ACTIONS: tuple[Action, ...] = get_args(Action)
-# The commands that can fail with each remedy.
+# For each remedy, the commands that can fail with it.
 READING = ("get", "cat", "rotate")
 RAISED_BY: dict[Action, tuple[str, ...]] = {
     "accept_plain_http": ("put", *READING, "inspect", "encrypt", "decrypt", "keys show", "bench"),
@@ -61,27 +61,28 @@ RAISED_BY: dict[Action, tuple[str, ...]] = {
     "set_region": ("put", *READING, "ls", "inspect", "rm", "bench"),
     "sign_in": ("put", *READING, "ls", "inspect", "rm", "encrypt", "decrypt", "keys list", "bench"),
 }
-# Remedies that do not apply in a file system: it does not rotate objects, delete keys or read
+# Remedies that cannot occur in a file system: it does not rotate objects, delete keys or read
 # trails.
 NOT_IN_STORAGE = {
     "accept_unencrypted", "confirm_key_name", "drop_annotations", "name_source_mode",
     "name_subject", "name_trail_files",
 }  # fmt: skip
 VALUES: dict[str, Any] = {"mode": "sse-s3", "key": ("aes:acme/2026",), "max_edks": 100}
-# Text that looks like an option but is not one for the caller: whole command lines, the end of a
+# Text that looks like an option of the command but is not one: whole command lines, the end of a
 # bucket's name, and custom properties of a style sheet.
 OTHERS_OPTIONS = re.compile(
     r"\b(?:aws [a-z0-9-]+ [a-z-]+|s3crypt (?:[a-z]+|X)) .*|--\w+-s3\b|--\w+:|var\(--\w+\)"
 )
-# A piece of a command line: options, each with at most one value, between inserted words (X).
+# A piece of a command line: options, each with at most one value. X stands for an inserted word.
 PIECE = re.compile(r" ?(?:X )*--[a-z-]+(?: (?!-)\S+)?(?: X)*(?: --[a-z-]+(?: (?!-)\S+)?(?: X)*)*")
-# Packages whose findings and causes contain command lines, put together from pieces.
+# Packages whose findings and causes contain whole command lines, which are put together from
+# pieces.
 WITH_COMMAND_LINES = ("audit", "doctor")
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
 
 
 def calls() -> Iterator[ast.Call]:
-    """Yield each call in the library that makes a remedy."""
+    """Yield each call of `Remedy(...)` in the library's source."""
     for tree in SOURCES.values():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Remedy":
@@ -89,7 +90,7 @@ def calls() -> Iterator[ast.Call]:
 
 
 def example(action: Action) -> Remedy:
-    """Return a remedy with the arguments that the library gives it."""
+    """Return a remedy for an action, with the arguments that the library passes for it."""
     names = {
         str(keyword.arg)
         for call in calls()
@@ -100,7 +101,7 @@ def example(action: Action) -> Remedy:
 
 
 def command_named(name: str) -> click.Command:
-    """Return the command of this name; a name such as `keys show` has two parts."""
+    """Return the command of this name. A name such as `keys show` has two parts."""
     found: click.Command = cli
     for part in name.split():
         assert isinstance(found, click.Group)
@@ -111,7 +112,7 @@ def command_named(name: str) -> click.Command:
 
 
 def literals(tree: ast.AST) -> Iterator[str]:
-    """Yield the string literals in a piece of code, without docstrings."""
+    """Yield the string literals in a syntax tree, except docstrings."""
     parts: set[ast.AST] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
@@ -128,7 +129,7 @@ def literals(tree: ast.AST) -> Iterator[str]:
 
 
 def hints(tree: ast.AST) -> Iterator[str]:
-    """Yield the texts of hints: keywords, attributes and constants of this name."""
+    """Yield the texts of keywords, attributes and constants that are hints."""
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg == "hint":
             yield from literals(node.value)
@@ -140,7 +141,7 @@ def hints(tree: ast.AST) -> Iterator[str]:
 
 
 def test_every_action_is_a_remedy_of_some_error() -> None:
-    """The list of actions is exactly the set of actions that the library raises."""
+    """The library uses each action of ACTIONS, and no other action."""
     made = [call.args[0].value for call in calls() if isinstance(call.args[0], ast.Constant)]
     assert len(made) == len(list(calls()))
     assert set(made) == set(ACTIONS) == RAISED_BY.keys()
@@ -148,7 +149,7 @@ def test_every_action_is_a_remedy_of_some_error() -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_an_action_has_one_set_of_arguments(action: Action) -> None:
-    """Every call for an action has the same arguments, so that each interface can word them."""
+    """All remedies of an action have the same arguments, so that each interface can word them."""
     found = {
         tuple(keyword.arg for keyword in call.keywords)
         for call in calls()
@@ -159,7 +160,7 @@ def test_an_action_has_one_set_of_arguments(action: Action) -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_python_has_words_for_it(action: Action) -> None:
-    """Python's words contain the values, and no option of the command."""
+    """The Python text of each remedy has its values filled in, and names no command option."""
     words = str(example(action))
     assert words
     assert "{" not in words
@@ -168,7 +169,7 @@ def test_python_has_words_for_it(action: Action) -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_the_command_has_words_for_it(action: Action) -> None:
-    """The words name only options of the command that prints them; every form is used."""
+    """The command's text of each remedy names only options of the command that prints it."""
     remedy, said = example(action), set()
     for name in RAISED_BY[action]:
         command = command_named(name)
@@ -183,7 +184,10 @@ def test_the_command_has_words_for_it(action: Action) -> None:
 
 
 def test_a_command_without_the_options_says_the_last_words() -> None:
-    """Without a fitting option the last words apply; outside of a command, Python's words stay."""
+    """A command without the options of a remedy prints the remedy's last text.
+
+    Outside of a command, the Python text stays.
+    """
     remedy = Remedy("accept_unbound_bucket", bind_bucket=False)
     last = command_words.WORDS["accept_unbound_bucket"][-1]
     assert command_words.words_for(remedy, command_named("sandbox stop")) == last
@@ -197,7 +201,7 @@ def test_a_command_without_the_options_says_the_last_words() -> None:
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_the_file_system_has_words_for_it(action: Action) -> None:
-    """The words name only storage options, or arguments of one call."""
+    """The file system's text of each remedy names only storage options or a call's arguments."""
     words = storage_words.words_for(example(action))
     assert not OPTION.search(words)
     known = {field.name for kind in (Options, ModeChoice) for field in dataclasses.fields(kind)}
@@ -210,7 +214,7 @@ def test_the_file_system_has_words_for_it(action: Action) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_library_names_no_option_of_the_command(path: Path) -> None:
-    """The library's texts name no option of the command.
+    """No text of the library names an option of the command.
 
     Exceptions are the sandbox's own process and the help of the command's options. An audit's fixes
     and the doctor's next steps are whole command lines, for callers in Python too; their sentences
@@ -227,15 +231,15 @@ COMMAND_SOURCES = {
     path: ast.parse(path.read_text("utf-8"))
     for path in sorted(Path(command_words.__file__).parent.rglob("*.py"))
 }
-# Words that follow the project's name in a sentence.
+# Words that may follow the project's name in a sentence, and are no verbs of the command.
 PROSE = {"and", "makes", "may"}
-# A command line in a text: its verbs, and the rest with the options.
+# Matches a command line in a text: one or two verbs, then the rest with the options.
 LINE = re.compile(r"s3crypt ([a-z][a-z-]*)(?: ([a-z][a-z-]+))?((?: [^`.;:]*)?)")
 
 
 @pytest.mark.parametrize("path", [*SOURCES, *COMMAND_SOURCES], ids=str)
 def test_a_hint_leads_to_a_command(path: Path) -> None:
-    """Each command line in a hint names an existing command, and only options of that command."""
+    """Each command line in a hint names an existing command and only options of this command."""
     for hint in hints({**SOURCES, **COMMAND_SOURCES}[path]):
         for verb, second, rest in LINE.findall(hint):
             if verb in PROSE:
@@ -251,7 +255,7 @@ def test_a_hint_leads_to_a_command(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_hint_that_names_an_argument_is_a_remedy(path: Path) -> None:
-    """A hint that names an argument must be a remedy, as the command's options have other names."""
+    """A hint that names a Python argument must be a remedy: the command's options differ."""
     public = (S3Crypt, S3Crypt.get, S3Crypt.open, S3Crypt.rotate, ClientSide, message.decrypt)
     names = {name for each in public for name in inspect.signature(each).parameters}
     arguments = {name for name in names if "_" in name}
@@ -260,7 +264,7 @@ def test_a_hint_that_names_an_argument_is_a_remedy(path: Path) -> None:
 
 
 def test_a_hint_is_an_explanation_and_a_remedy() -> None:
-    """Both parts are optional; a hint that is set replaces both."""
+    """An error's hint is its explanation and its remedy; setting the hint replaces both."""
     error = PolicyError("x", hint="So it is.", remedy=Remedy("read_in_mode", mode="sse-s3"))
     assert error.hint == "So it is. Read it with mode sse-s3."
     assert error.remedy == Remedy("read_in_mode", mode="sse-s3")
@@ -276,13 +280,13 @@ def test_a_hint_is_an_explanation_and_a_remedy() -> None:
 
 
 def test_a_value_is_no_template() -> None:
-    """Braces in a value stay as they are: names come from headers, which are untrusted bytes."""
+    """Braces in a remedy's value are not replaced: key names in headers are untrusted."""
     remedy = Remedy("read_with_key", key=("aes:{key}/{0}", "aes:x/y"))
     assert str(remedy).endswith("header names: aes:{key}/{0}, aes:x/y")
 
 
 def test_a_program_can_follow_a_remedy(bucket: str) -> None:
-    """The remedy's arguments can be passed to the method that raised the error."""
+    """A program can pass a remedy's arguments to the method that failed."""
     uri = f"s3://{bucket}/x"
     connect(ClientSide(aes(), signed=True)).put(b"data", uri)
     store = connect(ClientSide(aes()))
@@ -296,7 +300,7 @@ def test_a_program_can_follow_a_remedy(bucket: str) -> None:
 
 
 def test_a_file_system_names_storage_options(bucket: str) -> None:
-    """The hint for an object in another mode than the options' names a storage option."""
+    """In the file system, the hint for an object in another mode names a storage option."""
     connect(SSES3()).put(b"data", f"s3://{bucket}/x")
     connect(ClientSide(aes())).put(b"data", f"s3://{bucket}/y")
     fs = S3CryptFileSystem(encryption="sse-kms", key="kms:alias/none", skip_instance_cache=True)

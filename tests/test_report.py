@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmarks page reports the JSON files' figures, omits missing ones, and links to files."""
+"""The benchmarks page, made from result files.
+
+Its figures, and what happens if some are missing.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def _plots() -> None:
 
 
 def row(name: str, **changed: Any) -> dict[str, Any]:
-    """Return a row of ratios.py whose promise is kept."""
+    """Return a row of ratios.py whose promise is kept. `changed` replaces values of it."""
     kept = {
         "name": name,
         "what": f"{name}, something else",
@@ -57,7 +60,7 @@ def row(name: str, **changed: Any) -> dict[str, Any]:
 
 
 def missing(name: str, reason: str) -> dict[str, Any]:
-    """Return a row of ratios.py that was skipped."""
+    """Return a row of ratios.py that was skipped for this reason."""
     nothing: dict[str, Any] = {
         "median": None,
         "low": None,
@@ -70,14 +73,14 @@ def missing(name: str, reason: str) -> dict[str, Any]:
 
 
 def case(name: str, median: float, **info: Any) -> dict[str, Any]:
-    """Return a case of pytest-benchmark."""
+    """Return a case of pytest-benchmark with this median in seconds."""
     stats = {"median": median, "q1": median * 0.9, "q3": median * 1.1}
     extremes = {"min": median * 0.8, "max": median * 1.2, "rounds": 5}
     return {"name": f"{name}[x]", "stats": {**stats, **extremes}, "extra_info": info}
 
 
 def benchmarks(*cases: dict[str, Any], **machine: Any) -> dict[str, Any]:
-    """Return a result file of pytest-benchmark."""
+    """Return the content of a result file of pytest-benchmark with these cases."""
     return {
         "machine_info": {"s3crypt": {**MACHINE, **machine}},
         "datetime": "2026-01-02T03:04:05+00:00",
@@ -88,7 +91,7 @@ def benchmarks(*cases: dict[str, Any], **machine: Any) -> dict[str, Any]:
 def run(
     folder: Path, *rows: dict[str, Any], tiny: bool = False, **files: dict[str, Any]
 ) -> subprocess.CompletedProcess[str]:
-    """Make the page in `folder/docs` from these rows, and from files named after their options."""
+    """Run report.py to make the page in `folder/docs`. Each name in `files` is an option."""
     ratios = {"machine": MACHINE, "tiny": tiny, "rows": rows}
     options: list[str | Path] = ["--into", folder / "docs"]
     for name, value in {"ratios": ratios, **files}.items():
@@ -106,14 +109,14 @@ def run(
 
 
 def page(folder: Path, *rows: dict[str, Any], **files: Any) -> str:
-    """Return the page, with non-breaking spaces replaced by spaces."""
+    """Return the text of the page, with spaces instead of non-breaking spaces."""
     done = run(folder, *rows, **files)
     assert done.returncode == 0, done.stderr
     return (folder / "docs" / "benchmarks.md").read_text().replace("\u00a0", " ")
 
 
 def line(page: str, start: str) -> list[str]:
-    """Return the cells of the table row that begins with this text."""
+    """Return the cells of the only table row that begins with this text."""
     (found,) = [each for each in page.splitlines() if each.startswith(f"| {start}")]
     return [cell.strip() for cell in found.strip("|").split("|")]
 
@@ -124,7 +127,7 @@ def headings(page: str) -> list[str]:
 
 
 def test_a_promise_has_its_bound_and_what_is_behind_it(tmp_path: Path) -> None:
-    """A row shows the bound, whether it is kept, the median, the quartiles, and both sides."""
+    """A promise's row shows its bound, whether it is kept, the figures, and both sides."""
     made = page(tmp_path, row("put"))
     assert "1 of 1 promises are kept" in made
     assert line(made, "put") == [
@@ -146,14 +149,14 @@ def test_a_missed_promise_is_named_first(tmp_path: Path) -> None:
 
 
 def test_memory_is_judged_by_its_worst_round(tmp_path: Path) -> None:
-    """The shown figure is the worst round's, to which the bound applies."""
+    """For memory, the row shows the worst round's figure, to which the bound applies."""
     peaks = {"unit": "MiB", "bound": "<= 140 MiB", "median": 90, "figures": [80, 90, 150]}
     made = page(tmp_path, row("rss", met=False, **peaks))
     assert line(made, "rss")[1:4] == ["\u2264 140 MiB", "**missed**", "150 MiB"]
 
 
 def test_what_was_not_measured_counts_for_nothing(tmp_path: Path) -> None:
-    """A skipped row shows the reason without paths, and counts neither as kept nor as missed."""
+    """A skipped promise shows its reason without paths, and is not counted as kept or missed."""
     skipped = missing("age", "age is missing: apt-get install age")
     full = missing("huge", "9 MiB are needed in /somewhere/else")
     made = page(tmp_path, row("put"), skipped, full)
@@ -163,7 +166,7 @@ def test_what_was_not_measured_counts_for_nothing(tmp_path: Path) -> None:
 
 
 def test_a_promise_that_was_left_out_is_named(tmp_path: Path) -> None:
-    """Each promise that ratios.py can measure but that the file lacks is named."""
+    """The page names each promise that ratios.py can measure but the file does not have."""
     made = " ".join(page(tmp_path, row("codec-seal")).split())
     _, absent = made.split("Not measured this time: ")
     assert "open 8 MiB in frames of 256 KiB" in absent
@@ -171,7 +174,7 @@ def test_a_promise_that_was_left_out_is_named(tmp_path: Path) -> None:
 
 
 def test_sections_are_of_what_was_measured(tmp_path: Path) -> None:
-    """Without other files the page has the promises, the machine and how to repeat them."""
+    """With only the file of the promises, the page has three sections."""
     made = page(tmp_path, row("put"))
     assert headings(made) == [
         "The promises",
@@ -181,7 +184,7 @@ def test_sections_are_of_what_was_measured(tmp_path: Path) -> None:
 
 
 def test_the_page_names_the_machine_and_that_it_is_not_aws(tmp_path: Path) -> None:
-    """The machine is described, without the build suffix of the kernel's version."""
+    """The page describes the machine, without its kernel's build suffix, and says "not AWS"."""
     made = page(tmp_path, row("put"))
     assert "loopback" in made
     assert "not AWS" in made
@@ -196,13 +199,13 @@ def test_tiny_figures_are_called_meaningless(tmp_path: Path) -> None:
 
 
 def transfer(verb: str, way: str, size: int) -> dict[str, Any]:
-    """Return a transfer at 2 GB/s."""
+    """Return a case of a transfer at 2 GB/s over HTTPS."""
     info = {"direction": verb, "way": way, "scheme": "https", "bytes": size}
     return case("bench_transfer", size / 2e9, **info)
 
 
 def side(name: str, *seconds: float, missing: str = "", items: int = 100) -> dict[str, Any]:
-    """Return a side of a row of many.py, which made two requests per object."""
+    """Return one side of a row of many.py, with a run for each of these numbers of seconds."""
     peaks = [(40 + number) * MIB for number in range(len(seconds))]
     runs = [
         {"seconds": took, "cpu_seconds": 1.0, "peak_rss": peak, "requests": {"PutObject": 200}}
@@ -212,7 +215,7 @@ def side(name: str, *seconds: float, missing: str = "", items: int = 100) -> dic
 
 
 def test_many_objects_are_held_against_others(tmp_path: Path) -> None:
-    """A cell has a side's median time, and the ratio of our time to it."""
+    """For many objects, a cell shows the side's median time and the ratio to our time."""
     put = {
         "row": "put-aes",
         "what": "put -r",
@@ -256,7 +259,7 @@ def test_many_objects_are_held_against_others(tmp_path: Path) -> None:
 
 
 def test_images_are_beside_the_page_and_stand_alone(tmp_path: Path) -> None:
-    """Each image on the page is an SVG file that was just written; older images are deleted."""
+    """Each image on the page is a new SVG file; images of earlier pages are deleted."""
     old = tmp_path / "docs" / "benchmarks" / "old.svg"
     old.parent.mkdir(parents=True)
     old.write_text("<svg/>")
@@ -271,7 +274,7 @@ def test_images_are_beside_the_page_and_stand_alone(tmp_path: Path) -> None:
 
 
 def test_transfers_are_a_time_if_small_and_a_rate_if_large(tmp_path: Path) -> None:
-    """Small transfers show milliseconds, large ones MB/s; a size that was not run is empty."""
+    """A small transfer shows milliseconds, a large one MB/s; a size that was not run is empty."""
     cases = [transfer("put", "client", size) for size in (MIB, 8 * MIB)]
     cases.append(transfer("put", "s5cmd", 8 * MIB))
     made = page(tmp_path, row("put"), benchmark_json=benchmarks(*cases))
@@ -281,7 +284,7 @@ def test_transfers_are_a_time_if_small_and_a_rate_if_large(tmp_path: Path) -> No
 
 
 def test_frames_stand_against_the_limit(tmp_path: Path) -> None:
-    """A frame length's rate is shown with its percentage of the bare cipher's rate."""
+    """A frame length shows its rate and the percentage of the bare cipher's rate."""
     run = {"direction": "seal", "threads": 1, "frame_length": 2**12, "bytes": 8 * MIB}
     second = 8 * MIB / 1e9
     cases = [
@@ -293,7 +296,7 @@ def test_frames_stand_against_the_limit(tmp_path: Path) -> None:
 
 
 def test_memory_is_shown_by_size(tmp_path: Path) -> None:
-    """Each operation shows its peak memory at each size."""
+    """The memory table has a row per operation, with the peak at each size."""
     operations = [
         {"operation": "put file", "size": size, "baseline_rss": 50 * MIB, "peak_rss": peak * MIB}
         for size, peak in ((2**30, 88), (2**33, 89))
@@ -304,7 +307,7 @@ def test_memory_is_shown_by_size(tmp_path: Path) -> None:
 
 
 def columns(groups: str, frame_length: int, median: float, **changed: Any) -> dict[str, Any]:
-    """Return a case of reading two columns: our frames, or a plain reader if the length is 0."""
+    """Return a case of reading two columns. A frame length of 0 means a plain reader."""
     counted = {"asked": 100, "fetched": 125, "requests": 30, "reads": 27, "plain_requests": 28}
     info = {
         "groups": groups,
@@ -318,7 +321,7 @@ def columns(groups: str, frame_length: int, median: float, **changed: Any) -> di
 
 
 def test_columns_are_held_against_the_faster_plain_reader(tmp_path: Path) -> None:
-    """A frame length's row shows bytes, requests and time; a plain reader's shows known figures."""
+    """A frame length's row shows bytes, requests and time, relative to the faster plain reader."""
     cases = [
         columns("pyarrow", 0, 0.2, reader="raw"),
         columns("pyarrow", 0, 0.4, reader="buffered"),
@@ -331,7 +334,7 @@ def test_columns_are_held_against_the_faster_plain_reader(tmp_path: Path) -> Non
 
 
 def test_calls_are_side_by_side_and_row_groups_are_not(tmp_path: Path) -> None:
-    """Each layout, even an unknown one, has its own table, with columns for each call."""
+    """Each layout of row groups, even an unknown one, has a table with columns for each call."""
     cases = [
         columns("pyarrow", 2**18, 0.2),
         columns("pyarrow", 2**18, 0.3, call="dataset", fetched=110),
@@ -345,7 +348,7 @@ def test_calls_are_side_by_side_and_row_groups_are_not(tmp_path: Path) -> None:
 
 
 def test_columns_are_drawn_by_frame_length(tmp_path: Path) -> None:
-    """Bytes and time are drawn as images beside the page."""
+    """Bytes and time of reading columns are drawn as images beside the page."""
     cases = [columns("pyarrow", 2**power, 0.2) for power in (16, 18)]
     made = page(tmp_path, row("put"), benchmark_json=benchmarks(*cases))
     shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", made)
@@ -354,7 +357,7 @@ def test_columns_are_drawn_by_frame_length(tmp_path: Path) -> None:
 
 
 def test_reading_in_order_stands_against_get(tmp_path: Path) -> None:
-    """Each way shows its rate; reads through `open` also show their percentage of `get`."""
+    """Reading in order shows rates; reads through `open` also show their percentage of `get`."""
     size = 10**9
     cases = [
         case("bench_in_order", seconds, how=how, frame_length=2**18, bytes=size)
@@ -366,13 +369,13 @@ def test_reading_in_order_stands_against_get(tmp_path: Path) -> None:
 
 
 def listed(*ways: str) -> dict[str, Any]:
-    """Return a result file of listings that took two seconds each."""
+    """Return a result file with one listing of two seconds for each of these ways."""
     info = {"objects": 10_000, "bytes": 0}
     return benchmarks(*(case("bench_listing", 2, which=which, **info) for which in ways))
 
 
 def test_listings_are_shown_with_what_they_are_made_of(tmp_path: Path) -> None:
-    """Each listing shows its time; the time of bare HEADs is marked as from the promises' run."""
+    """Each listing shows its time. The time of bare HEADs may come from the run of the promises."""
     raw = {"ours seconds": [3, 3], "theirs seconds": [1.5, 1.5]}
     made = page(
         tmp_path,
@@ -387,7 +390,7 @@ def test_listings_are_shown_with_what_they_are_made_of(tmp_path: Path) -> None:
 
 
 def test_bare_heads_of_the_same_run_count(tmp_path: Path) -> None:
-    """HEADs measured in the listings' own file take precedence over another run's."""
+    """If the listings' own file has the time of bare HEADs, this time is shown."""
     made = page(
         tmp_path, row("list-heads", raw={"theirs seconds": [9]}), benchmark_json=listed("heads")
     )
@@ -396,14 +399,14 @@ def test_bare_heads_of_the_same_run_count(tmp_path: Path) -> None:
 
 
 def test_bare_heads_that_nobody_measured_are_left_out(tmp_path: Path) -> None:
-    """A skipped row of bare HEADs is left out."""
+    """If bare HEADs were skipped, the table of listings has no row for them."""
     made = page(tmp_path, missing("list-heads", "no nginx"), benchmark_json=listed("first"))
     assert "10,000 small client-side objects" in " ".join(made.split())
     assert "boto3's HEADs of all" not in made
 
 
 def test_kms_requests_are_of_one_run(tmp_path: Path) -> None:
-    """Only one run's requests to KMS are shown, without those of the warm-up."""
+    """The requests to KMS are shown for one run, not for all runs together."""
     figures = {"put_calls": [1000, 1000], "get_calls": [10, 10]}
     counted = case("bench_objects", 1, objects=1000, keyring="cached", figures=figures, bytes=0)
     made = page(tmp_path, row("put"), benchmark_json=benchmarks(counted))
@@ -419,7 +422,7 @@ def test_files_of_two_machines_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
-    """A file that cannot be read is reported in one line."""
+    """A result file that cannot be read is reported in one line, without a traceback."""
     (tmp_path / "ratios.json").write_text("{")
     options = ("--ratios", tmp_path / "ratios.json", "--into", tmp_path)
     done = subprocess.run(

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from s3crypt.sandbox import Running
 
-# Where the connection breaks, and so how much of the reply arrives.
+# The places at which a connection breaks. They decide how much of the reply arrives.
 BREAKS = ("before-sending", "before-the-reply", "after-the-headers", "within-the-body")
 
 
@@ -59,7 +59,7 @@ _KINDS: dict[str, Callable[[Asked], bool]] = {
 
 
 def broken(forward: Callable[[], Answer], how: str) -> Answer:
-    """Return a reply that breaks off; the request may have been executed or not."""
+    """Let a reply break off in this way. The service may have executed the request."""
     if how == "before-sending":
         raise ConnectionError
     answer = forward()
@@ -69,13 +69,14 @@ def broken(forward: Callable[[], Answer], how: str) -> Answer:
         answer.cut = max(0, len(answer.body) // 2)
     else:
         answer.cut = 0
-        # botocore does not check the body against the announced length.
+        # The reply announces its whole length, so a client could notice the cut. botocore does not
+        # check the length.
         answer.headers.setdefault("content-length", str(len(answer.body)))
     return answer
 
 
 class _Breaking:
-    """Breaks the first replies to one kind of request."""
+    """A relay function that breaks the first replies to one kind of request."""
 
     def __init__(self, kind: str, how: str, times: int = 1) -> None:
         self.kind, self.how, self.times, self.count = kind, how, times, 0
@@ -97,7 +98,7 @@ def _store(relay: Relay, mode: Any = None) -> S3Crypt:
 def test_a_put_outlives_a_broken_reply(
     kind: str, how: str, mode: str, sandbox: Running, bucket: str, kms_key: str
 ) -> None:
-    """A put succeeds only when the whole object is stored."""
+    """If the reply to a put breaks off, the put ends with the whole object stored."""
     size = 1000 if kind == "put" else PART + 70_000
     breaking = _Breaking(kind, how)
     with relaying(sandbox.endpoint_url, breaking) as relay:
@@ -113,7 +114,7 @@ def test_a_put_outlives_a_broken_reply(
 def test_a_rotation_inside_s3_is_done_when_it_says_so(
     how: str, mode: str, sandbox: Running, bucket: str, kms_key: str, kms: Any
 ) -> None:
-    """An empty 200, from a copy whose reply was cut, is not taken for success."""
+    """If the reply to a copy is cut to an empty 200, the rotation does not take it for success."""
     uri = f"s3://{bucket}/x"
     other = kms.create_key()["KeyMetadata"]["Arn"]
     old, new = make_mode(mode, kms_key), make_mode(mode, other)
@@ -127,7 +128,7 @@ def test_a_rotation_inside_s3_is_done_when_it_says_so(
 def test_a_copy_that_never_answers_is_not_known(
     sandbox: Running, bucket: str, kms_key: str
 ) -> None:
-    """If every reply to a copy breaks, the error says that its effect is unknown."""
+    """If every reply to a copy breaks off, the error says that its effect is unknown."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(b"only copy", uri)
     with relaying(sandbox.endpoint_url, _Breaking("copy", "before-sending", 10**6)) as relay:
@@ -139,7 +140,7 @@ def test_a_copy_that_never_answers_is_not_known(
 
 @pytest.mark.parametrize("how", BREAKS)
 def test_a_listing_ends_where_it_says_so(how: str, sandbox: Running, bucket: str, s3: Any) -> None:
-    """A truncated page is fetched again, and is not taken for an empty last page."""
+    """A page of a listing that breaks off is requested again, not taken for an empty last page."""
     for number in range(3):
         s3.put_object(Bucket=bucket, Key=f"{number}", Body=b"x")
     with relaying(sandbox.endpoint_url, _Breaking("list", how)) as relay:
@@ -148,7 +149,7 @@ def test_a_listing_ends_where_it_says_so(how: str, sandbox: Running, bucket: str
 
 
 def test_a_listing_that_always_breaks_is_an_error(sandbox: Running, bucket: str, s3: Any) -> None:
-    """The listing and the rotation fail, rather than act on only a part of the objects."""
+    """If every page of a listing breaks off, listing and rotation fail."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"x")
     with relaying(sandbox.endpoint_url, _Breaking("list", "after-the-headers", 10**6)) as relay:
         with pytest.raises(StorageError, match="attempts in"):
@@ -158,7 +159,7 @@ def test_a_listing_that_always_breaks_is_an_error(sandbox: Running, bucket: str,
 
 
 def test_a_page_that_repeats_itself_is_an_error(sandbox: Running, bucket: str) -> None:
-    """A service that repeats the same continuation token for ever does not loop the listing."""
+    """A listing with the same continuation token twice is an error, not an endless loop."""
     page = (
         "<ListBucketResult><IsTruncated>true</IsTruncated>"
         "<NextContinuationToken>again</NextContinuationToken></ListBucketResult>"
@@ -176,7 +177,7 @@ def test_a_page_that_repeats_itself_is_an_error(sandbox: Running, bucket: str) -
 def test_small_requests_outlive_a_broken_reply(
     kind: str, how: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """HEAD, tags and DELETE are retried, and return the right result."""
+    """HEAD, tags and DELETE are retried after a broken reply, and have the right result."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(b"data", uri, tags={"a": "b"})
     with relaying(sandbox.endpoint_url, _Breaking(kind, how)) as relay:
@@ -207,7 +208,7 @@ _LIES = {
 
 @pytest.mark.parametrize("lie", _LIES)
 def test_what_no_service_sends_is_our_error(lie: str, sandbox: Running, bucket: str) -> None:
-    """A malformed reply raises our error, not a ValueError, KeyError or parser's error."""
+    """A malformed reply of S3 raises an S3CryptError, never a ValueError or a parser's error."""
     answer = Answer(200, {"content-type": "application/xml"}, _LIES[lie])
     with relaying(sandbox.endpoint_url, lambda *_: answer) as relay:
         for use in (
@@ -222,7 +223,7 @@ def test_what_no_service_sends_is_our_error(lie: str, sandbox: Running, bucket: 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"{", b'{"KeyMetadata": 1}', b"null"])
 def test_half_a_reply_of_kms_is_our_error(body: bytes, sandbox: Running) -> None:
-    """A cut reply raises our error, for each request of a keyring and of a key manager."""
+    """A cut reply of KMS raises an S3CryptError, for a keyring and for a key manager."""
     answer = Answer(200, {"content-type": "application/x-amz-json-1.1"}, body)
     with relaying(sandbox.endpoint_url, lambda *_: answer) as relay:
         client = boto3.client("kms", endpoint_url=relay.url)
@@ -241,7 +242,7 @@ def test_half_a_reply_of_kms_is_our_error(body: bytes, sandbox: Running) -> None
 
 
 def test_a_key_is_not_created_twice(sandbox: Running) -> None:
-    """After a lost reply the request is not retried, which might create a second key."""
+    """CreateKey is not retried after a lost reply: a retry might create a second key."""
     asked_for: list[str] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -259,13 +260,13 @@ def test_a_key_is_not_created_twice(sandbox: Running) -> None:
 
 
 def _ours(service: Literal["s3", "kms"], relay: Relay) -> Any:
-    """Return a client made as the library makes its clients."""
+    """Return a client of the relay, made as the library makes its clients."""
     clients: Clients[Any] = Clients(service, endpoint_url=relay.url)
     return clients.get()
 
 
 def _down_for(seconds: float) -> Callable[[Asked, Callable[[], Answer]], Answer]:
-    """Break every connection for this long after the first request."""
+    """Return a relay function that breaks all connections for `seconds` from the first request."""
     until: list[float] = []
 
     def spoil(_: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -281,7 +282,7 @@ def _down_for(seconds: float) -> Callable[[Asked, Callable[[], Answer]], Answer]
 def test_an_outage_of_a_second_ends_nothing(
     mode: Any, sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Put, get, list and delete continue as soon as the service is back."""
+    """After an outage of one second, put, get, list and delete succeed."""
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "20")
     uri, size = f"s3://{bucket}/x", PART + 70_000
     with relaying(sandbox.endpoint_url) as relay:
@@ -301,7 +302,7 @@ def test_an_outage_of_a_second_ends_nothing(
 def test_five_times_503_on_one_part_ends_nothing(
     sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Five replies of 503 to one part do not fail the upload."""
+    """If one part gets five replies of 503, the upload still succeeds with the same bytes."""
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "20")
     refused: list[Asked] = []
 
@@ -319,7 +320,7 @@ def test_five_times_503_on_one_part_ends_nothing(
 
 
 def test_a_name_that_nobody_answers_to_is_told_in_seconds(bucket: str) -> None:
-    """If the service has never answered this process, three attempts are the limit."""
+    """If an address never answers, a request fails after three attempts and within two seconds."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         store = S3Crypt(SSES3(), endpoint_url=f"http://127.0.0.1:{unused.getsockname()[1]}")
@@ -335,7 +336,7 @@ def test_a_name_that_nobody_answers_to_is_told_in_seconds(bucket: str) -> None:
 def test_attempts_are_as_many_as_was_set(
     name: str, value: str, sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """AWS_MAX_ATTEMPTS counts every attempt, and a deadline of 0 s allows only the first."""
+    """AWS_MAX_ATTEMPTS limits all attempts; a retry time of 0 s allows only the first."""
     monkeypatch.setenv(name, value)
     overloaded = Answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
     with relaying(sandbox.endpoint_url, lambda *_: overloaded) as relay:
@@ -348,7 +349,7 @@ def test_attempts_are_as_many_as_was_set(
 def test_reading_on_after_the_first_reply_is_no_repetition(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rest of an object longer than 8 MiB is fetched without a pause or a second attempt."""
+    """Fetching the rest of a large object is no retry: it works with a retry time of 0 s."""
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "0")
     store, uri, size = connect(SSES3()), f"s3://{bucket}/x", PART + 70_000
     store.put(payload(size), uri)
@@ -356,14 +357,14 @@ def test_reading_on_after_the_first_reply_is_no_repetition(
 
 
 def test_the_retry_mode_is_botocores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`adaptive` is passed on to botocore, which then paces the requests."""
+    """The retry mode `adaptive` is passed on to botocore, which then paces the requests."""
     monkeypatch.setenv("AWS_RETRY_MODE", "adaptive")
     retries = config_of(S3Crypt().client).retries
     assert (retries["mode"], retries["total_max_attempts"]) == ("adaptive", 1)
 
 
 def test_a_client_of_the_callers_retries_by_itself(sandbox: Running, bucket: str) -> None:
-    """The library does not retry requests of a caller's client, which has its own retries."""
+    """A client that the caller passes retries as it is configured; the library adds no retry."""
     overloaded = Answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
     retries: Any = {"mode": "standard", "total_max_attempts": 2}
     with relaying(sandbox.endpoint_url, lambda *_: overloaded) as relay:
@@ -378,7 +379,7 @@ def test_a_client_of_the_callers_retries_by_itself(sandbox: Running, bucket: str
     [("S3CRYPT_CONNECT_TIMEOUT", "connect_timeout"), ("S3CRYPT_READ_TIMEOUT", "read_timeout")],
 )
 def test_timeouts_can_be_set(name: str, attribute: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Timeouts are in seconds and apply to each client made here; bad values are refused."""
+    """Each timeout can be set in seconds by its environment variable; other values are refused."""
     monkeypatch.setenv(name, "7.5")
     assert getattr(S3Crypt().client.meta.config, attribute) == 7.5
     monkeypatch.setenv(name, "soon")
@@ -389,7 +390,7 @@ def test_timeouts_can_be_set(name: str, attribute: str, monkeypatch: pytest.Monk
 def test_an_interrupt_ends_a_pause(
     sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C ends the pause before the next attempt, in any thread."""
+    """Ctrl-C ends the pause before a retry at once, in any thread."""
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "60")
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -399,7 +400,7 @@ def test_an_interrupt_ends_a_pause(
 
     with relaying(sandbox.endpoint_url, spoil) as relay:
         store = _store(relay, ClientSide(aes()))
-        # The process that runs the tests may ignore the signal.
+        # The process that runs the tests may ignore SIGINT, so the usual handler is set.
         before = signal.signal(signal.SIGINT, signal.default_int_handler)
         main = threading.get_ident()
         timer = threading.Timer(3.0, lambda: signal.pthread_kill(main, signal.SIGINT))
@@ -415,7 +416,7 @@ def test_an_interrupt_ends_a_pause(
 def test_botocore_and_kms_are_asked_again(
     sandbox: Running, bucket: str, kms_key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A data key is requested again until KMS no longer throttles."""
+    """A data key is requested again while KMS throttles, four times here."""
     throttled: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -435,7 +436,7 @@ def test_botocore_and_kms_are_asked_again(
 def test_wrong_bytes_of_a_broken_reply_are_never_stored(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """A put whose every reply breaks stores the right bytes or nothing."""
+    """If every reply to a put breaks off, the object is stored but the put says "not known"."""
     with (
         relaying(sandbox.endpoint_url, _Breaking("put", "before-the-reply", 10**6)) as relay,
         pytest.raises(StorageError, match="not known whether it was done"),
@@ -446,7 +447,7 @@ def test_wrong_bytes_of_a_broken_reply_are_never_stored(
 
 @pytest.mark.parametrize("kind", ["put", "part", "head"])
 def test_half_an_etag_proves_nothing(kind: str, sandbox: Running, bucket: str) -> None:
-    """Headers cut within the ETag are incomplete, so the request is made again."""
+    """A reply whose ETag was cut is incomplete, so the request is made again."""
     cut: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -469,7 +470,7 @@ def test_half_an_etag_proves_nothing(kind: str, sandbox: Running, bucket: str) -
 def test_a_refusal_without_its_code_is_asked_for_again(
     kind: str, sandbox: Running, bucket: str, kms_key: str
 ) -> None:
-    """An error reply whose body is missing has no code, so the request is made again."""
+    """A status 400 without a body has no error code, so the request is made again."""
     cut: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -489,7 +490,7 @@ def test_a_refusal_without_its_code_is_asked_for_again(
 
 
 def test_half_a_region_is_a_broken_reply(sandbox: Running, bucket: str) -> None:
-    """Botocore would follow the region in the headers, but a cut region's name is not used."""
+    """A Region name in a header that was cut is not followed: the request is made again."""
     cut: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -505,7 +506,7 @@ def test_half_a_region_is_a_broken_reply(sandbox: Running, bucket: str) -> None:
 
 
 def test_an_alias_whose_reply_was_lost_is_the_keys(sandbox: Running) -> None:
-    """The second attempt finds the alias that the first attempt made, and succeeds."""
+    """If the reply to CreateAlias is lost, the retry finds the alias, and the call succeeds."""
     lost: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -526,7 +527,7 @@ def test_an_alias_whose_reply_was_lost_is_the_keys(sandbox: Running) -> None:
 def test_a_bucket_whose_reply_was_lost_is_made_or_gone(
     verb: str, sandbox: Running, s3: Any
 ) -> None:
-    """The second attempt finds the bucket already made or deleted, and succeeds."""
+    """If the reply to creating or deleting a bucket is lost, the retry succeeds."""
     lost: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -546,7 +547,8 @@ def test_a_bucket_whose_reply_was_lost_is_made_or_gone(
     assert (bucket in there) == (verb == "mkdir")
 
 
-# Which request, the missing field of the list's entries, and the call that reads the list.
+# For each case: which requests are changed, the field that is removed, and the call that reads the
+# list.
 _ENTRIES: dict[str, tuple[Callable[[Asked], bool], str, Callable[[S3Crypt, str], Any]]] = {
     f"list-{field}": (_KINDS["list"], field, lambda store, uri: [*store.list(uri)])
     for field in ("Key", "Size", "ETag", "LastModified")
@@ -557,7 +559,7 @@ _ENTRIES: dict[str, tuple[Callable[[Asked], bool], str, Callable[[S3Crypt, str],
 
 
 def _lacking(field: str, forward: Callable[[], Answer], *, within: str) -> Answer:
-    """Return a reply in XML whose first entry lacks a field."""
+    """Return an XML reply whose first entry `within` lacks this field."""
     answer = forward()
     pattern = f"(<{within}>.*?)<{field}>.*?</{field}>"
     answer.body, count = re.subn(pattern.encode(), rb"\1", answer.body, count=1, flags=re.DOTALL)
@@ -570,7 +572,10 @@ def _lacking(field: str, forward: Callable[[], Answer], *, within: str) -> Answe
 def test_an_entry_that_lacks_a_field_is_a_broken_reply(
     case: str, sandbox: Running, bucket: str
 ) -> None:
-    """The request is made again; if every reply lacks the field, the error is ours."""
+    """A list of S3 with an entry that lacks a field is requested again.
+
+    If every reply lacks the field, the call raises our error.
+    """
     is_asked, field, use = _ENTRIES[case]
     uri = f"s3://{bucket}/x"
     connect(ClientSide(aes())).put(b"data", uri, tags={"a": "b", "c": ""})
@@ -598,7 +603,7 @@ def test_an_entry_that_lacks_a_field_is_a_broken_reply(
 def test_a_filesystem_lists_no_entry_that_lacks_a_field(
     field: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """A page with a nameless directory or bucket, or without another field, is fetched again."""
+    """The file system requests a page again if a directory, bucket or object lacks a field."""
     within = {"Prefix": "CommonPrefixes", "Name": "Bucket"}.get(field, "Contents")
     for name in ("d/x", "y"):
         s3.put_object(Bucket=bucket, Key=name, Body=b"x")
@@ -635,7 +640,7 @@ def test_a_filesystem_lists_no_entry_that_lacks_a_field(
 def test_an_entry_of_kms_that_lacks_a_field_is_a_broken_reply(
     operation: str, field: str, sandbox: Running, kms: Any
 ) -> None:
-    """A list of aliases, keys or tags whose entry lacks a field is fetched again."""
+    """A list of aliases, keys or tags with an entry that lacks a field is requested again."""
     key = kms.create_key(Tags=[{"TagKey": "a", "TagValue": ""}])["KeyMetadata"]["Arn"]
     alias = f"alias/{uuid.uuid4()}"
     kms.create_alias(AliasName=alias, TargetKeyId=key)

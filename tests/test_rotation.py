@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotation from every mode to every mode: its action, its result, and how many bytes it moves."""
+"""Rotation from every mode to every mode: the action, the result, and the bytes it moves."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def old_mode(name: str, key: str) -> Mode:
 
 
 def new_mode(name: str, key: str) -> Mode:
-    """Return the mode of the object after the rotation, with another key if the mode has a key."""
+    """Return the mode of the object after the rotation, with another key if it has a key."""
     if name == "sse-c":
         return SSEC(NEW_SSEC)
     if name == "sse-kms without bucket key":
@@ -61,7 +61,7 @@ def new_mode(name: str, key: str) -> Mode:
 
 
 def expected_action(before: str, after: str) -> str:
-    """Return the cheapest sound mechanism for this rotation."""
+    """Return the action that moves the fewest bytes for this rotation."""
     if before == after == "sse-s3":
         return "unchanged"
     if before == after == "client-metadata":
@@ -76,7 +76,10 @@ def expected_action(before: str, after: str) -> str:
 def test_every_mode_to_every_mode(
     before: str, after: str, bucket: str, kms_key: str, new_key: str, requests_log: RequestsLog
 ) -> None:
-    """dry_run and needs_rotation announce it, it is done once, and a second run changes nothing."""
+    """needs_rotation and a dry run predict the action.
+
+    The rotation does it; a rerun does nothing.
+    """
     uri, old, new = f"s3://{bucket}/x", old_mode(before, kms_key), new_mode(after, new_key)
     store, action, data = connect(old), expected_action(before, after), payload(100_000)
     store.put(data, uri)
@@ -106,7 +109,7 @@ def test_every_mode_to_every_mode(
 def test_all_that_s3_keeps_beside_the_bytes_is_kept(
     before: str, after: str, bucket: str, kms_key: str, new_key: str, s3: Any
 ) -> None:
-    """Metadata, tags, content headers and storage class survive each mechanism."""
+    """Every mechanism keeps the metadata, tags, content headers and storage class."""
     uri, old, new = f"s3://{bucket}/x", old_mode(before, kms_key), new_mode(after, new_key)
     store = connect(old)
     store.put(b"plain", uri, metadata={"colour": "blue"}, tags={"team": "a+b=c d@e"})
@@ -147,7 +150,7 @@ def test_all_that_s3_keeps_beside_the_bytes_is_kept(
 def test_what_is_ours_in_the_metadata_goes_with_the_message(
     before: str, bucket: str, kms_key: str, s3: Any
 ) -> None:
-    """The message's metadata is removed with the message; the write token is a new one."""
+    """A rotation to SSE-S3 removes s3crypt's own metadata, except a new write token."""
     uri = f"s3://{bucket}/x"
     store = connect(make_mode(before, kms_key))
     store.put(b"plain", uri, metadata={"colour": "blue"})
@@ -162,7 +165,7 @@ def test_what_is_ours_in_the_metadata_goes_with_the_message(
 def test_a_large_object_is_rotated_by_parts(
     before: str, after: str, bucket: str, kms_key: str, new_key: str, s3: Any
 ) -> None:
-    """A re-encrypted large object is streamed from parts into an upload."""
+    """A large object is re-encrypted part by part into an upload."""
     uri, new = f"s3://{bucket}/x", new_mode(after, new_key)
     store, size = connect(old_mode(before, kms_key)), 2 * PART + 12_345
     store.put(payload(size), uri)
@@ -176,7 +179,7 @@ def test_a_large_object_is_rotated_by_parts(
 def test_empty_and_single_frame_objects_are_rotated(
     size: int, bucket: str, kms_key: str, new_key: str
 ) -> None:
-    """Objects with no byte, one byte and one full frame are rotated through every mode."""
+    """Objects of no byte, one byte and one full frame are rotated through every mode."""
     uri = f"s3://{bucket}/x"
     modes = [make_mode(name, kms_key) for name in FROM]
     connect(SSES3()).put(payload(size), uri)
@@ -229,7 +232,10 @@ def _client(**options: Any) -> ClientSide:
 def test_a_client_side_object_is_compared_with_what_is_asked(
     before: ClientSide, after: ClientSide, action: str, bucket: str
 ) -> None:
-    """Keys, key location, signature and context are compared; the frame length is not."""
+    """A client-side object is rotated if its keys, key location, signature or context differ.
+
+    A different frame length alone is no reason.
+    """
     uri, store = f"s3://{bucket}/x", connect(before)
     store.put(b"plain", uri)
     assert store.rotate(uri, to=after, dry_run=True)[0].action == action
@@ -242,7 +248,7 @@ def test_a_client_side_object_is_compared_with_what_is_asked(
 def test_a_key_is_the_same_by_any_name(
     mode: Callable[[str], Mode], bucket: str, kms_key: str, kms: Any
 ) -> None:
-    """An object under a key needs no rotation to an alias or id of the same key."""
+    """An object needs no rotation to an alias or an id of the key that it is under."""
     alias, uri = f"alias/{bucket}", f"s3://{bucket}/x"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
     connect(mode(kms_key)).put(b"plain", uri)
@@ -253,7 +259,7 @@ def test_a_key_is_the_same_by_any_name(
 
 
 def test_a_store_without_a_mode_rotates_what_s3_opens(bucket: str, kms_key: str) -> None:
-    """A store without a mode rotates any server-side mode to another server-side mode."""
+    """A store without a mode rotates any object that S3 decrypts to another server-side mode."""
     uri = f"s3://{bucket}/x"
     for name in ("sse-s3", "sse-kms", "dsse-kms"):
         connect(make_mode(name, kms_key)).put(b"plain", uri)
@@ -288,7 +294,7 @@ def test_what_the_store_cannot_read_it_does_not_rotate(
     key_location: Any,
     bucket: str,
 ) -> None:
-    """A store that cannot open a client-side object does not rotate it, and leaves it unchanged."""
+    """A store that cannot open a client-side object does not rotate it, and leaves it as it is."""
     uri, owner = f"s3://{bucket}/x", ClientSide(aes(), key_location=key_location)
     etag = connect(owner).put(b"plain", uri).etag
     with pytest.raises(kind):
@@ -302,7 +308,7 @@ SOME_KEY = "arn:aws:kms:us-east-1:123456789012:key/0c0de000-0000-4000-8000-00000
 
 @pytest.mark.parametrize("after", [ClientSide(aes("two")), ClientSide(aes()), SSEKMS(SOME_KEY)])
 def test_a_plain_object_is_not_laundered(after: Mode, bucket: str, s3: Any) -> None:
-    """A client-side store refuses to encrypt a plain object that someone else put there."""
+    """A client-side store does not encrypt a plain object: another writer may have planted it."""
     uri = f"s3://{bucket}/x"
     s3.put_object(Bucket=bucket, Key="x", Body=b"planted")
     with pytest.raises((FormatError, PolicyError)):
@@ -315,7 +321,7 @@ def test_a_plain_object_is_not_laundered(after: Mode, bucket: str, s3: Any) -> N
 def test_a_swapped_object_is_not_rotated(
     key_location: Any, bucket: str, s3: Any, *, bind_name: bool
 ) -> None:
-    """Rotation checks the object's bound name, by every mechanism."""
+    """A client-side object that was copied to another name is not rotated by any mechanism."""
     source = ClientSide(aes(), key_location=key_location)
     connect(source).put(b"plain", f"s3://{bucket}/x")
     s3.copy_object(Bucket=bucket, Key="y", CopySource={"Bucket": bucket, "Key": "x"})
@@ -327,7 +333,7 @@ def test_a_swapped_object_is_not_rotated(
 
 
 def test_a_discovery_keyring_only_reads(bucket: str, kms_key: str, new_key: str) -> None:
-    """A discovery keyring may read the source of a rotation, but cannot be its target."""
+    """A discovery keyring can read the source of a rotation, but it is refused as the target."""
     reading = ClientSide(KMSKeyring.discovery(accounts=["123456789012"]))
     for key_location in ("header", "metadata"):
         uri = f"s3://{bucket}/{key_location}"

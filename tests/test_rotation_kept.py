@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotation keeps locks, event holds and annotations, or refuses to lose them."""
+"""Rotation keeps locks, event holds and annotations, or refuses."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ NOTES = {"b": "two", "a": "eins, ä", "c": "3" * 100_000}
 
 @pytest.fixture
 def locked_bucket(s3: Any) -> str:
-    """Make a bucket with Object Lock, and therefore with versioning."""
+    """Return a new bucket with Object Lock, which includes versioning."""
     name = f"bucket-{uuid.uuid4()}"
     s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
     unblock_ssec(s3, name)
@@ -56,7 +56,7 @@ def locked_bucket(s3: Any) -> str:
 
 
 def targets(kms_key: str) -> dict[str, Any]:
-    """Return the modes that a test rotates to."""
+    """Return the modes to rotate to, by name."""
     return {
         "sse-kms": SSEKMS(kms_key),
         "sse-c": SSEC(CUSTOMER_KEY),
@@ -65,7 +65,7 @@ def targets(kms_key: str) -> dict[str, Any]:
 
 
 def annotate(s3: Any, bucket: str, notes: dict[str, str], version: str | None = None) -> None:
-    """Add annotations to an object."""
+    """Write annotations of an object, by name. `version` is None for the current version."""
     more = {"VersionId": version} if version else {}
     for name, text in notes.items():
         s3.put_object_annotation(
@@ -74,7 +74,7 @@ def annotate(s3: Any, bucket: str, notes: dict[str, str], version: str | None = 
 
 
 def notes_of(s3: Any, bucket: str) -> dict[str, str]:
-    """Return the annotations of the current version."""
+    """Return the annotations of the object's current version, by name."""
     where = {"Bucket": bucket, "Key": "x"}
     listed = [
         entry["AnnotationName"] for entry in s3.list_object_annotations(**where)["Annotations"]
@@ -89,15 +89,15 @@ def notes_of(s3: Any, bucket: str) -> dict[str, str]:
 
 @pytest.fixture
 def _by_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have objects above 6 MiB copied in parts; the limit of S3 is 5 GB."""
+    """Lower the limit above which objects are copied in parts from S3's 5 GB to 6 MiB."""
     for module in (mechanisms, steps):
         monkeypatch.setattr(module, "MAX_COPY_LENGTH", 6 * 2**20)
 
 
 # --- Completeness, by botocore's own model -----------------------------------------------------
 
-# Members that HEAD's reply and a request that makes an object share -> why a rotation does not
-# carry them over.
+# Members that HEAD returns and a write accepts, and that a rotation does not carry over. The values
+# are the reasons.
 NOT_CARRIED = {
     "BucketKeyEnabled": "the new mode decides",
     "SSECustomerAlgorithm": "the new mode decides",
@@ -114,7 +114,8 @@ NOT_CARRIED = {
         )
     },
 }  # fmt: skip
-# Operations that store data about an object outside of its bytes -> the part that keeps it.
+# S3's operations that store data beside an object's bytes, with the part of the rotation that keeps
+# the data.
 BESIDE = {
     "PutObjectAcl": "docs: S3 resets it, bucket policies replace it",
     "PutObjectAnnotation": "annotations",
@@ -132,7 +133,7 @@ def _model(operation: str) -> Any:
 
 @pytest.mark.parametrize("operation", ["PutObject", "CopyObject", "CreateMultipartUpload"])
 def test_nothing_that_could_be_carried_over_is_forgotten(operation: str) -> None:
-    """Each member that HEAD returns and a write accepts is kept, or is listed with a reason."""
+    """Each member that HEAD returns and a write accepts is kept or is in NOT_CARRIED."""
     shown = _model("HeadObject").output_shape.members.keys()
     taken = _model(operation).input_shape.members.keys()
     kept = {"Metadata", *DESCRIBING_HEADERS, *locks.HEADERS}
@@ -141,7 +142,7 @@ def test_nothing_that_could_be_carried_over_is_forgotten(operation: str) -> None
 
 
 def test_nothing_that_is_kept_beside_an_object_is_forgotten() -> None:
-    """A new operation or copy directive of S3 fails this test, and must be considered."""
+    """A new operation or copy directive of S3 fails this test, so that it is considered."""
     service = botocore.session.get_session().get_service_model("s3")
     names = {name for name in service.operation_names if name.startswith("PutObject")}
     assert names - {"PutObject"} == BESIDE.keys()
@@ -167,7 +168,7 @@ def test_nothing_that_is_kept_beside_an_object_is_forgotten() -> None:
 def test_locks_are_kept(
     lock: dict[str, Any], before: str, after: str, locked_bucket: str, kms_key: str, s3: Any
 ) -> None:
-    """Locks are copied to the new version by every mechanism; the old version is not changed."""
+    """Every mechanism copies an object's locks to its new version."""
     uri = f"s3://{locked_bucket}/x"
     old = SSES3() if before == "sse-s3" else ClientSide(aes())
     connect(old).put(b"plain", uri)
@@ -183,7 +184,7 @@ def test_locks_are_kept(
 
 @pytest.mark.usefixtures("_by_parts")
 def test_locks_are_kept_by_parts(locked_bucket: str, kms_key: str, s3: Any) -> None:
-    """A copy in parts passes the locks to CreateMultipartUpload."""
+    """A copy in parts has the source's locks."""
     uri = f"s3://{locked_bucket}/x"
     s3.put_object(Bucket=locked_bucket, Key="x", Body=payload(7 * 2**20), **HOLD, **RETENTION)
     assert connect(SSES3()).rotate(uri, to=SSEKMS(kms_key))[0].action == "copied"
@@ -195,7 +196,10 @@ def test_locks_are_kept_by_parts(locked_bucket: str, kms_key: str, s3: Any) -> N
 def _without_permission(
     *denied: str, hidden: bool = True
 ) -> Callable[[Asked, Callable[..., Answer]], Answer]:
-    """Deny requests for locks, and omit lock headers, as S3 does without the permission."""
+    """Return a relay function that denies requests for locks, and hides the lock headers of HEAD.
+
+    S3 hides these headers from a caller without the permission.
+    """
 
     def spoil(asked: Asked, forward: Callable[..., Answer]) -> Answer:
         if asked.method == "GET" and asked.query.keys() & set(denied):
@@ -225,7 +229,7 @@ def test_a_lock_that_may_not_be_read_is_not_lost(  # noqa: PLR0917 - four are fi
     sandbox: Running,
     session: boto3.Session,
 ) -> None:
-    """The rotation and its dry run are refused; the hint names the missing permission."""
+    """If the object's lock must not be read, the rotation and its dry run are refused."""
     uri = f"s3://{locked_bucket}/x"
     etag = s3.put_object(Bucket=locked_bucket, Key="x", Body=b"plain")["VersionId"]
     with relaying(sandbox.endpoint_url, _without_permission(*denied)) as relay:
@@ -240,7 +244,7 @@ def test_a_lock_that_may_not_be_read_is_not_lost(  # noqa: PLR0917 - four are fi
 def test_a_lock_that_a_reply_lacks_is_not_lost(
     locked_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """If HEAD omits the lock headers, the lock's own request still shows it: a conflict."""
+    """If HEAD omits an object's lock headers, its lock is still found by a request, a conflict."""
     for lock in (HOLD, {"ObjectLockLegalHoldStatus": "ON"}):
         s3.put_object(Bucket=locked_bucket, Key="x", Body=b"plain", **lock)
         with relaying(sandbox.endpoint_url, _without_permission()) as relay:
@@ -252,7 +256,7 @@ def test_a_lock_that_a_reply_lacks_is_not_lost(
 def test_a_bucket_is_asked_once_whether_it_locks(
     versioned_bucket: str, kms_key: str, s3: Any, requests_log: RequestsLog
 ) -> None:
-    """One request finds that the bucket has no Object Lock; its objects need no request."""
+    """One request per bucket finds that it has no Object Lock; its objects need no request."""
     for name in "abc":
         s3.put_object(Bucket=versioned_bucket, Key=name, Body=b"plain")
     requests_log.clear()
@@ -265,7 +269,7 @@ def test_a_bucket_is_asked_once_whether_it_locks(
 def test_no_permission_on_a_bucket_without_lock_is_enough_with_the_objects_own(
     versioned_bucket: str, kms_key: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """If the bucket's lock setting is denied, each object is asked for its own lock."""
+    """If the bucket's lock setting must not be read, each object's own lock is requested."""
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
     spoil = _without_permission("object-lock", hidden=False)
     with relaying(sandbox.endpoint_url, spoil) as relay:
@@ -281,7 +285,7 @@ def test_no_permission_on_a_bucket_without_lock_is_enough_with_the_objects_own(
 def test_a_copy_takes_annotations_along(
     versions: str, kms_key: str, s3: Any, sandbox: Running, session: boto3.Session, request: Any
 ) -> None:
-    """CopyObject copies the annotations, so they are not even listed."""
+    """A copy inside S3 keeps the annotations by its directive, without a request about them."""
     bucket = request.getfixturevalue(versions)
     s3.put_object(Bucket=bucket, Key="x", Body=b"plain")
     annotate(s3, bucket, NOTES)
@@ -299,7 +303,7 @@ def test_a_copy_takes_annotations_along(
 def test_annotations_go_to_the_new_version(
     way: str, versioned_bucket: str, kms_key: str, new_key: str, s3: Any
 ) -> None:
-    """Annotations that S3 does not copy are written one by one; nothing else changes."""
+    """Annotations that S3 does not copy are written to the new version; nothing else changes."""
     uri = f"s3://{versioned_bucket}/x"
     modes: dict[str, Any] = {
         "re-encrypted": (SSES3(), ClientSide(kms_keyring(kms_key))),
@@ -319,7 +323,8 @@ def test_annotations_go_to_the_new_version(
     assert dict(store.inspect(uri).metadata) == {"a": "b"}
     head = s3.head_object(Bucket=versioned_bucket, Key="x")
     assert head["Metadata"]["s3crypt-annotations-of"] == version
-    # The metadata entry applies to this version only.
+    # The metadata entry about annotations applies to this version only: another rotation must not
+    # restore what was deleted.
     back = ClientSide(aes())
     s3.delete_object_annotation(Bucket=versioned_bucket, Key="x", AnnotationName="c")
     store.rotate(uri, to=back)
@@ -327,7 +332,7 @@ def test_annotations_go_to_the_new_version(
 
 
 def test_a_thousand_annotations_are_listed_by_pages(versioned_bucket: str, s3: Any) -> None:
-    """All pages of the list are followed, whatever their length."""
+    """Annotations on further pages of the list are kept too."""
     uri = f"s3://{versioned_bucket}/x"
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
     notes = {f"n{number:02}": str(number) for number in range(25)}
@@ -346,7 +351,7 @@ def test_a_thousand_annotations_are_listed_by_pages(versioned_bucket: str, s3: A
 def test_a_later_run_writes_what_an_interrupted_one_did_not(
     written: int, versioned_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """The rotation fails until all are written; a later run reads them from the old version."""
+    """If a write of annotations fails, the rotation fails; a later run writes the missing ones."""
     uri, new = f"s3://{versioned_bucket}/x", ClientSide(aes())
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
     annotate(s3, versioned_bucket, NOTES)
@@ -375,7 +380,7 @@ def test_a_later_run_writes_what_an_interrupted_one_did_not(
 def test_a_rerun_restores_nothing_that_was_deleted_since(
     deleted: str, versioned_bucket: str, s3: Any
 ) -> None:
-    """Annotations deleted after a complete rotation are not written again."""
+    """A later run does not restore annotations that were deleted after the rotation."""
     uri, new = f"s3://{versioned_bucket}/x", ClientSide(aes())
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
     annotate(s3, versioned_bucket, NOTES)
@@ -387,7 +392,7 @@ def test_a_rerun_restores_nothing_that_was_deleted_since(
 
 
 def test_a_rerun_does_without_an_old_version_that_is_gone(versioned_bucket: str, s3: Any) -> None:
-    """A deleted old version has no annotations to restore, and a later run succeeds."""
+    """If the old version was deleted after the rotation, a later run succeeds."""
     uri, new = f"s3://{versioned_bucket}/x", ClientSide(aes())
     old = s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")["VersionId"]
     annotate(s3, versioned_bucket, NOTES)
@@ -399,7 +404,10 @@ def test_a_rerun_does_without_an_old_version_that_is_gone(versioned_bucket: str,
 
 @pytest.mark.parametrize("state", ["never", "suspended"])
 def test_without_versions_annotations_are_a_refusal(state: str, bucket: str, s3: Any) -> None:
-    """The refusal, also in a dry run, names the annotations; other objects are rotated."""
+    """Without versioning, an object with annotations is refused, also by the dry run.
+
+    Other objects are rotated.
+    """
     new = ClientSide(aes())
     if state == "suspended":
         for status in ("Enabled", "Suspended"):
@@ -428,7 +436,7 @@ def test_without_versions_annotations_are_a_refusal(state: str, bucket: str, s3:
 def test_objects_that_sse_c_would_strip_are_refused(
     before: str, versions: str, s3: Any, request: Any
 ) -> None:
-    """SSE-C objects cannot have annotations, whether they are copied or streamed."""
+    """A rotation to SSE-C refuses an object with annotations: SSE-C objects have none."""
     bucket = request.getfixturevalue(versions)
     uri, old = f"s3://{bucket}/x", SSES3() if before == "sse-s3" else ClientSide(aes())
     connect(old).put(b"plain", uri)
@@ -443,7 +451,7 @@ def test_objects_that_sse_c_would_strip_are_refused(
 
 
 def test_dropping_is_only_for_what_cannot_be_kept(versioned_bucket: str, s3: Any) -> None:
-    """`drop_annotations` keeps the annotations that the new object can have."""
+    """With `drop_annotations`, annotations that the new object can have are kept all the same."""
     uri = f"s3://{versioned_bucket}/x"
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
     annotate(s3, versioned_bucket, NOTES)
@@ -454,7 +462,7 @@ def test_dropping_is_only_for_what_cannot_be_kept(versioned_bucket: str, s3: Any
 def test_annotations_that_may_not_be_listed_are_not_lost(
     versioned_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """A denied list of annotations is not taken for an empty list."""
+    """If the annotations must not be listed, the rotation is refused."""
 
     def spoil(asked: Asked, forward: Callable[..., Answer]) -> Answer:
         return Answer(403, {}, DENIED) if "annotation" in asked.query else forward()
@@ -470,7 +478,7 @@ def test_annotations_that_may_not_be_listed_are_not_lost(
 def test_a_list_whose_body_never_came_is_not_believed(
     versioned_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """An empty 200, which botocore parses as an empty list, is refused."""
+    """An empty 200 is not taken for an empty list of annotations: the rotation fails."""
 
     def spoil(asked: Asked, forward: Callable[..., Answer]) -> Answer:
         return Answer(200) if "annotation" in asked.query else forward()
@@ -486,7 +494,7 @@ def test_a_list_whose_body_never_came_is_not_believed(
 def test_other_services_are_not_asked_for_annotations(
     bucket: str, kms_key: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """Services other than AWS receive no annotation request and no annotation header."""
+    """Services other than AWS get no request and no header about annotations."""
 
     def spoil(_: Asked, forward: Callable[..., Answer]) -> Answer:
         answer = forward()
@@ -505,7 +513,7 @@ def test_other_services_are_not_asked_for_annotations(
 def test_an_annotation_that_breaks_on_its_way_is_read_again(
     versioned_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """An annotation whose text or length was cut is read again, and never written cut."""
+    """An annotation whose reply was cut is read again, so it is never written cut."""
     broken: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[..., Answer]) -> Answer:
@@ -541,7 +549,12 @@ def _is_written_text(asked: Asked) -> bool:
 
 
 def _spoiled_list(body: Callable[[bytes], bytes], most: int = 10**6) -> Any:
-    """Return a function that changes the first lists of annotations, and the changed requests."""
+    """Return a relay function that changes lists of annotations, and the changed requests.
+
+    Args:
+        body: Returns the changed body.
+        most: How many lists are changed.
+    """
     changed: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[..., Answer]) -> Answer:
@@ -559,7 +572,7 @@ def _spoiled_list(body: Callable[[bytes], bytes], most: int = 10**6) -> Any:
 def test_a_list_that_repeats_its_page_is_an_error(
     versioned_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """A service that repeats the same continuation token does not loop the rotation."""
+    """A list of annotations with the same continuation token twice is an error, no endless loop."""
     again = b"<NextContinuationToken>again</NextContinuationToken></ListObjectAnnotationsResult>"
     spoil, changed = _spoiled_list(
         lambda body: body.replace(b"</ListObjectAnnotationsResult>", again)
@@ -576,7 +589,7 @@ def test_a_list_that_repeats_its_page_is_an_error(
 def test_a_list_that_lacks_a_name_is_asked_for_again(
     versioned_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """A list with a nameless entry is a broken reply, and is fetched again."""
+    """A list of annotations with a nameless entry is requested again."""
     name = b"<AnnotationName>a</AnnotationName>"
     spoil, changed = _spoiled_list(lambda body: body.replace(name, b""), most=1)
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
@@ -596,7 +609,10 @@ def test_another_404_does_not_say_that_the_old_version_is_gone(
     sandbox: Running,
     session: boto3.Session,
 ) -> None:
-    """After a proxy's 404 the run fails, and a later run still copies the annotations."""
+    """A proxy's 404 is not taken for a deleted old version.
+
+    The run fails, and a later one works.
+    """
     uri, new = f"s3://{versioned_bucket}/x", ClientSide(aes())
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
     annotate(s3, versioned_bucket, NOTES)

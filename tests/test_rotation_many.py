@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotation while other writers act, of many objects, and of versions."""
+"""Rotation of many objects and of versions, and rotation while other writers are active."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from s3crypt.sandbox import Running
 
 
-# Modes before and after, the operation before which another writer replaces the object, size.
+# For each case: the modes before and after, the operation before which another writer replaces the
+# object, and the size.
 RACES = [
     ("sse-s3", "sse-kms", "CopyObject", 10),
     ("sse-c", "sse-kms", "CopyObject", 10),
@@ -53,7 +54,8 @@ RACES = [
     ("client-header", "client-header", "CompleteMultipartUpload", PART + 1),
     ("sse-s3", "client-header", "HeadObject", 10),
     ("sse-s3", "client-header", "PutObject", 10),
-    # The only copy is not overwritten by a single PUT: the server must first confirm encryption.
+    # An upload, not a PUT: before the only copy is overwritten, the server must confirm that it
+    # encrypts.
     ("client-metadata", "sse-s3", "CompleteMultipartUpload", 10),
     ("client-header", "client-metadata", "UploadPart", PART + 1),
 ]
@@ -71,7 +73,7 @@ def test_another_writer_wins(  # noqa: PLR0917 - five are fixtures
     session: boto3.Session,
     s3: Any,
 ) -> None:
-    """Content that replaces the object after the first look is not overwritten."""
+    """If another writer replaces the object during the rotation, the new content is kept."""
     uri, old = f"s3://{bucket}/x", make_mode(before, kms_key)
     connect(old).put(payload(size), uri)
     client = session.client("s3")
@@ -94,7 +96,7 @@ def test_another_writer_wins(  # noqa: PLR0917 - five are fixtures
     [
         ("client-header", SSES3(), PART + 1, 2),
         ("client-metadata", SSES3(), PART + 1, 2),
-        # This object's first look is a HEAD.
+        # The first look at this object is a HEAD, so already the first GET is a later request.
         ("client-metadata", ClientSide(aes(), signed=True, key_location="metadata"), 10, 1),
     ],
 )
@@ -108,7 +110,7 @@ def test_another_writers_plain_object_is_a_conflict(  # noqa: PLR0917 - four are
     session: boto3.Session,
     s3: Any,
 ) -> None:
-    """A plain object that a later GET finds is a conflict, not an unreadable object."""
+    """If another writer puts a plain object before a later GET, the error is a conflict."""
     uri, old = f"s3://{bucket}/x", make_mode(before, kms_key)
     connect(old).put(payload(size), uri)
     client = session.client("s3")
@@ -127,7 +129,7 @@ def test_another_writers_plain_object_is_a_conflict(  # noqa: PLR0917 - four are
 
 
 def test_an_unreadable_object_that_nobody_replaced_is_no_conflict(bucket: str) -> None:
-    """The reader's own error is raised, not a conflict."""
+    """If nothing was replaced, the reader's own error is raised, not a conflict."""
     uri = f"s3://{bucket}/x"
     connect(ClientSide(aes())).put(b"ours", uri)
     with pytest.raises(IntegrityError):
@@ -153,7 +155,7 @@ def test_an_object_deleted_meanwhile_stays_deleted(
 
 @pytest.mark.parametrize("size", [10, PART + 10])
 def test_a_changed_object_is_not_rotated(size: int, bucket: str, s3: Any) -> None:
-    """The end of the source is verified before the new object appears, signed or not."""
+    """If the source's end was changed, the rotation fails and no new object appears."""
     uri, old = f"s3://{bucket}/x", ClientSide(aes())
     connect(old).put(payload(size), uri)
     body = stored(s3, bucket, "x")
@@ -168,7 +170,7 @@ def test_a_changed_object_is_not_rotated(size: int, bucket: str, s3: Any) -> Non
 def test_a_service_without_copies_gets_the_bytes_again(
     sandbox: Running, session: boto3.Session, bucket: str, kms_key: str
 ) -> None:
-    """Without CopyObject the object is re-encrypted, and the outcome reports the bytes moved."""
+    """If a service has no CopyObject, the object is read and written again."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if "x-amz-copy-source" in asked.headers or "tagging" in asked.query:
@@ -187,7 +189,7 @@ def test_a_service_without_copies_gets_the_bytes_again(
 def test_tags_that_may_not_be_read_are_not_lost(
     sandbox: Running, session: boto3.Session, bucket: str
 ) -> None:
-    """Without permission to read tags, the object stays as it is."""
+    """If the tags must not be read, the rotation fails and the object stays as it is."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if "tagging" in asked.query:
@@ -207,7 +209,7 @@ def test_tags_that_may_not_be_read_are_not_lost(
 
 
 def test_a_prefix_is_rotated_and_each_object_reported(bucket: str, kms_key: str) -> None:
-    """Only objects below the prefix are rotated, and each is reported; a rerun changes nothing."""
+    """A rotation of a prefix reports each object below it; a rerun changes none of them."""
     store, new = connect(SSES3()), SSEKMS(kms_key)
     for name in ("a/1", "a/2", "a/b/3", "a/", "ab"):
         connect(SSES3()).client.put_object(Bucket=bucket, Key=name, Body=name.encode())
@@ -217,7 +219,7 @@ def test_a_prefix_is_rotated_and_each_object_reported(bucket: str, kms_key: str)
         f"s3://{bucket}/{name}" for name in ("a/", "a/1", "a/2", "a/b/3")
     ]
     assert {outcome.action for outcome in outcomes} == {"copied"}
-    # Objects are rotated in parallel, and reported when done.
+    # Objects are rotated in parallel and reported when done, so the reports have any order.
     assert tuple(sorted(seen, key=lambda outcome: outcome.uri)) == outcomes
     assert connect().inspect(f"s3://{bucket}/ab").mode == "sse-s3"
     again = store.rotate(f"s3://{bucket}/a/", to=new)
@@ -234,7 +236,10 @@ def test_an_empty_prefix_is_nothing_to_do(bucket: str) -> None:
 def test_failures_below_a_prefix_are_all_reported(
     bucket: str, kms_key: str, new_key: str, s3: Any, kms: Any
 ) -> None:
-    """Other objects are rotated; the error has every outcome; a later run finishes the rest."""
+    """If objects of a prefix fail, the others are rotated, and the error has every outcome.
+
+    A later run rotates the rest.
+    """
     old, new = make_mode("client-header", kms_key), make_mode("client-header", new_key)
     store = connect(old)
     for name in ("1", "2", "3"):
@@ -276,7 +281,7 @@ def test_a_dry_run_changes_nothing(bucket: str, kms_key: str, requests_log: Any)
 
 
 def test_a_dry_run_says_what_would_fail(bucket: str) -> None:
-    """An object whose mode differs from the store's fails in the dry run already."""
+    """A dry run fails for an object that the rotation would refuse because of its mode."""
     connect(ClientSide(aes())).put(b"plain", f"s3://{bucket}/1")
     with pytest.raises(RotationError) as caught:
         connect(SSES3()).rotate(f"s3://{bucket}/", to=SSES3(), dry_run=True)
@@ -300,7 +305,7 @@ def test_a_dry_run_says_what_would_fail(bucket: str) -> None:
 def test_rotation_makes_a_new_version(
     before: str, after: str, versioned_bucket: str, kms_key: str, new_key: str
 ) -> None:
-    """The outcome names the new version; the old version stays readable with the old key."""
+    """In a versioned bucket, rotation makes a new version; the old key still reads the old one."""
     uri = f"s3://{versioned_bucket}/x"
     old, new = make_mode(before, kms_key), make_mode(after, new_key)
     put = connect(old).put(b"plain", uri, tags={"a": "b"})

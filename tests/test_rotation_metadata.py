@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rewrapping: with the key in the metadata, the wrapping key changes and no object byte moves."""
+"""Rewrapping: if the wrapped key is in the metadata, rotation moves no byte of the object."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def mode(*keys: str, **options: Any) -> ClientSide:
-    """Return the mode with the key in the metadata, wrapped by one KMS key or by several."""
+    """Return the mode with the wrapped key in the metadata, under one KMS key or several."""
     keyrings = [kms_keyring(key) for key in keys]
     keyring = keyrings[0] if len(keyrings) == 1 else MultiKeyring(*keyrings)
     return ClientSide(keyring, key_location="metadata", **options)
@@ -59,7 +59,7 @@ def test_no_body_byte_moves(
 def test_the_old_key_can_no_longer_open_it(
     bucket: str, kms_key: str, new_key: str, kms: Any
 ) -> None:
-    """Only the new key opens the object, whether the old key is enabled or disabled."""
+    """After a rewrap the old key opens the object no more; only the new key does."""
     uri = f"s3://{bucket}/x"
     connect(mode(kms_key)).put(b"plain", uri)
     connect(mode(kms_key)).rotate(uri, to=mode(new_key))
@@ -79,7 +79,7 @@ def test_the_old_key_can_no_longer_open_it(
 def test_kms_sees_the_key_and_this_process_does_not(
     bucket: str, kms_key: str, new_key: str, kms: Any
 ) -> None:
-    """Rewrapping works when kms:Decrypt is denied on both keys: it needs only ReEncrypt."""
+    """Rewrapping needs only kms:ReEncrypt: it works if kms:Decrypt and kms:Encrypt are denied."""
     uri = f"s3://{bucket}/x"
     connect(mode(kms_key)).put(b"plain", uri)
     allow = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*", "Resource": "*"}
@@ -94,7 +94,7 @@ def test_kms_sees_the_key_and_this_process_does_not(
 def test_the_header_is_never_written_twice(
     bucket: str, kms_key: str, new_key: str, s3: Any
 ) -> None:
-    """Only the wrapped key and its material change; message, context and user metadata stay."""
+    """A rewrap changes only two metadata entries; message, context and user metadata stay."""
     uri = f"s3://{bucket}/x"
     connect(mode(kms_key, context={"team": "ä"})).put(b"plain", uri, metadata={"a": "b"})
     before, body = s3.head_object(Bucket=bucket, Key="x"), stored(s3, bucket, "x")
@@ -113,7 +113,7 @@ def test_the_header_is_never_written_twice(
 def test_s3s_own_encryption_stays_as_it_is(
     size: int, bucket: str, kms_key: str, new_key: str, s3: Any, kms: Any
 ) -> None:
-    """An object under the bucket's default SSE-KMS key stays under that key."""
+    """A rewrap keeps S3's own encryption of the object, even if the bucket's default changed."""
     at_rest = kms.create_key()["KeyMetadata"]["Arn"]
     default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": at_rest}
     rule = {"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": True}
@@ -148,7 +148,10 @@ def test_s3s_own_encryption_stays_as_it_is(
 def test_any_keyring_to_any_keyring(
     before: str, after: str, bucket: str, kms_key: str, new_key: str
 ) -> None:
-    """The object key is unwrapped here if KMS cannot re-encrypt it; the object is not read."""
+    """An object is rewrapped between any keyrings without reading its body.
+
+    If KMS cannot re-encrypt the object key, it is unwrapped in this process.
+    """
 
     def keyring(spec: str) -> Any:
         made: dict[str, Callable[[], Any]] = {
@@ -170,7 +173,7 @@ def test_any_keyring_to_any_keyring(
 
 
 def test_one_of_several_keys_can_rewrap(bucket: str, kms_key: str, new_key: str, kms: Any) -> None:
-    """An object under several keys is rewrapped with one of them while the other is disabled."""
+    """An object under two keys is rewrapped with one key, even if the other key is disabled."""
     uri = f"s3://{bucket}/x"
     connect(mode(kms_key, new_key)).put(b"plain", uri)
     kms.disable_key(KeyId=new_key)
@@ -183,7 +186,7 @@ def test_one_of_several_keys_can_rewrap(bucket: str, kms_key: str, new_key: str,
 def test_a_disabled_key_leaves_the_object(
     which: str, bucket: str, kms_key: str, new_key: str, kms: Any
 ) -> None:
-    """If KMS refuses, nothing is written."""
+    """If the old or the new key is disabled, the rotation fails and writes nothing."""
     uri = f"s3://{bucket}/x"
     etag = connect(mode(kms_key)).put(b"plain", uri).etag
     kms.disable_key(KeyId=kms_key if which == "old" else new_key)
@@ -236,7 +239,7 @@ def test_malformed_entries_are_a_format_error(
 
 
 def test_a_dropped_entry_makes_the_object_unreadable_not_wrong(bucket: str, s3: Any) -> None:
-    """If a tool drops the metadata and so the key, reading fails with a hint at the lost key."""
+    """If a tool has dropped the metadata, reading fails with a hint about the lost key."""
     uri, store = f"s3://{bucket}/x", connect(ClientSide(aes(), key_location="metadata"))
     store.put(b"plain", uri)
     s3.copy_object(
@@ -263,7 +266,7 @@ def test_too_many_keys_for_the_metadata_leave_the_object(bucket: str) -> None:
 
 @pytest.mark.parametrize("after", [SSEC(bytes(32)), SSEKMS("KEY")])
 def test_leaving_the_mode_reads_the_object(after: Any, bucket: str, kms_key: str) -> None:
-    """A rotation to a server-side mode decrypts the object, and reports the bytes moved."""
+    """A rotation from the metadata's key to another mode re-encrypts, and reports the bytes."""
     uri, old = f"s3://{bucket}/x", mode(kms_key)
     after = SSEKMS(kms_key) if after.name == "sse-kms" else after
     connect(old).put(payload(1000), uri)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which requests a rotation makes, which run in parallel, and which replies it trusts."""
+"""The requests of a rotation: which, which of them in parallel, and which replies count."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ RE_ENCRYPTED = [["GetObject"], BESIDE, ["PutObject"]]
 
 
 def operation(asked: Asked) -> str:
-    """Return the S3 operation of a request."""
+    """Return the name of the S3 operation of a request."""
     for name, found in (
         ("tagging", "GetObjectTagging"),
         ("annotation", "ListObjectAnnotations"),
@@ -80,7 +80,9 @@ class Trip:
 
 
 class Trips:
-    """Groups requests into round trips: a request's depth is how many had to end one after another.
+    """Groups requests into round trips. A request's depth is its round trip's number.
+
+    A request belongs to the round trip after those that had ended when it began.
 
     Args:
         beside: Operations that should run at the same time. Each reply is held back until all of
@@ -95,12 +97,13 @@ class Trips:
         self.waited = False
 
     def spoil(self, asked: Asked, forward: Callable[[], Answer]) -> Answer:
-        """Forward a request, and record when it began and ended."""
+        """Forward a request, and record its depth and its times."""
         trip = Trip(operation(asked), time.monotonic())
         ended = [one for one in self._trips if one.ended]
         trip.depth = 1 + max((one.depth for one in ended), default=0)
         self._trips.append(trip)
-        # The first look, and the look for an instruction file, come before the parallel requests.
+        # The first look and the look for an instruction file come before the parallel requests, so
+        # their replies are not held back.
         is_beside = trip.operation in self._beside and not asked.path.endswith(".instruction")
         if is_beside and ended and not self._met.is_set():
             try:
@@ -123,19 +126,19 @@ class Trips:
 
 @contextmanager
 def tracing(sandbox: Running, beside: list[str] | None = None) -> Iterator[tuple[Trips, str]]:
-    """Yield the recorder of the requests to an endpoint, and the endpoint."""
+    """Yield a recorder of requests and the URL of the relay that records them."""
     trips = Trips(beside or [])
     with relaying(sandbox.endpoint_url, trips.spoil) as relay:
         yield trips, relay.url
 
 
 def rotate(store: S3Crypt, uri: str, to: Any) -> object:
-    """Rotate the object."""
+    """Rotate the object, and return the outcomes."""
     return store.rotate(uri, to=to)
 
 
 def plan(store: S3Crypt, uri: str, to: Any) -> object:
-    """Return the outcome of a dry run."""
+    """Return the outcomes of a dry run."""
     return store.rotate(uri, to=to, dry_run=True)
 
 
@@ -164,7 +167,10 @@ def threads() -> list[str]:
 def test_a_small_object_is_re_encrypted_in_three_round_trips(
     before: str, after: str, sandbox: Running, bucket: str, key: str, requests_log: RequestsLog
 ) -> None:
-    """GET; tags, annotations and the last look in parallel; PUT. KMS is called between these."""
+    """Re-encrypting a small object takes three round trips to S3.
+
+    These are GET, then tags, annotations and the last look in parallel, then PUT.
+    """
     uri, old, new = f"s3://{bucket}/x", _mode(before, key), _mode(after, key, signed=True)
     connect(old).put(payload(1000), uri, tags={"a": "b"})
     requests_log.clear()
@@ -180,14 +186,14 @@ def test_a_small_object_is_re_encrypted_in_three_round_trips(
 
 
 def _mode(name: str, key: str, *, signed: bool = False) -> ClientSide:
-    """Return a client-side mode with a KMS key or an AES key."""
+    """Return a client-side mode. Its key is a KMS key if `name` begins with "client", else AES."""
     _, _, location = name.partition("-")
     keyring = kms_keyring(key) if name.startswith("client") else aes()
     return ClientSide(keyring, key_location=location, signed=signed)  # type: ignore[arg-type]
 
 
-# Rows of the table in docs/architecture.md -> the modes before and after, and the call. A mode
-# "same ..." after keeps the key.
+# For each row of the table in docs/architecture.md: the modes before and after, and the call. If
+# the mode after begins with "same", it has the same key.
 ROWS: dict[tuple[str, str], tuple[str, str, Callable[[S3Crypt, str, Any], object]]] = {
     ("`needs_rotation`", "SSE modes"): ("sse-s3", "sse-kms", needs_rotation),
     ("`needs_rotation`", "client-side"): ("client-header", "client-header", needs_rotation),
@@ -210,7 +216,7 @@ ROWS: dict[tuple[str, str], tuple[str, str, Callable[[S3Crypt, str, Any], object
 
 
 def _cells() -> dict[tuple[str, str], str]:
-    """Return the table's cells about rotation, by the row's title and the column's first words."""
+    """Return the table's cells about rotation, by row title and by the column's first words."""
     lines = PAGE.partition("| operation |")[2].partition("\n\n")[0].splitlines()[2:]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {
@@ -231,7 +237,7 @@ def test_the_table_of_requests_is_true(
     new_key: str,
     requests_log: RequestsLog,
 ) -> None:
-    """The table lists each operation's requests, their order, and the calls to KMS."""
+    """Each cell of the table has the operation's requests, their order, and the KMS calls."""
     before, after, call = ROWS[row]
     uri, old = f"s3://{bucket}/x", make_mode(before, key)
     is_same = after.startswith("same ")
@@ -250,7 +256,7 @@ def test_the_table_of_requests_is_true(
 
 
 def test_no_row_of_the_table_is_left_out() -> None:
-    """The test above covers each cell about rotation."""
+    """ROWS has each cell of the table about rotation, so the test above checks them all."""
     assert _cells().keys() == ROWS.keys()
 
 
@@ -258,7 +264,7 @@ def test_no_row_of_the_table_is_left_out() -> None:
 def test_a_copy_is_re_encrypted_in_three_round_trips(
     if_absent: bool, sandbox: Running, bucket: str
 ) -> None:
-    """A copy sends the same requests; with `if_absent`, services other than AWS get a HEAD too."""
+    """A copy makes the same requests as a rotation, and one HEAD more with `if_absent`."""
     mode, copy = ClientSide(aes()), f"s3://{bucket}/y"
     connect(mode).put(payload(1000), f"s3://{bucket}/x")
     with tracing(sandbox, [] if if_absent else BESIDE) as (trips, url):
@@ -273,7 +279,7 @@ def test_a_copy_is_re_encrypted_in_three_round_trips(
 def test_what_is_only_planned_fetches_no_more_than_a_header(
     sandbox: Running, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """`needs_rotation` and a dry run fetch only the header; a dry run also lists annotations."""
+    """`needs_rotation` and a dry run fetch only the header of a large object."""
     uri, old, new = f"s3://{bucket}/x", ClientSide(aes()), ClientSide(aes("two"))
     connect(old).put(payload(3 * PART), uri)
     calls: list[tuple[Callable[[S3Crypt], Any], list[list[str]]]] = [
@@ -296,7 +302,7 @@ def test_what_is_only_planned_fetches_no_more_than_a_header(
 def test_no_byte_of_a_large_object_is_fetched_twice(
     name: str, first: int, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """The body fetched by the first GET is used; with a size from a listing, it fetches less."""
+    """A rotation of a large object uses the bytes of its first GET, and fetches only the rest."""
     uri, size = f"s3://{bucket}/x", 2 * PART + 12_345
     old, new = ClientSide(aes()), ClientSide(aes("two"))
     length = connect(old).put(payload(size), uri).stored_size
@@ -311,7 +317,7 @@ def test_no_byte_of_a_large_object_is_fetched_twice(
 
 
 class _Counting(Relay):
-    """Relay that counts connections."""
+    """A relay that counts the connections to it."""
 
     connections = 0
 
@@ -321,7 +327,7 @@ class _Counting(Relay):
 
 
 def test_a_look_keeps_its_connection(sandbox: Running, bucket: str) -> None:
-    """The rest of a short reply is read, so that the next request can reuse the connection."""
+    """A look reads its reply to the end, so the connection serves further requests."""
     mode = ClientSide(aes())
     for name in "abcd":
         connect(mode).put(payload(50_000), f"s3://{bucket}/{name}")
@@ -331,7 +337,8 @@ def test_a_look_keeps_its_connection(sandbox: Running, bucket: str) -> None:
         assert {o.action for o in store.rotate(f"s3://{bucket}/", to=mode)} == {"unchanged"}
         assert store.rotate(f"s3://{bucket}/", to=ClientSide(aes("two")), dry_run=True)
     assert len(relay.asked) == 1 + 4 + 1 + 4 + 4
-    # Two for each worker, one of them while a look is still open, and one for the listing.
+    # Each worker needs two connections, because a look may still be open, and the listing needs
+    # another one.
     assert relay.connections <= 2 * NEAR + 1
 
 
@@ -339,13 +346,16 @@ def test_a_look_keeps_its_connection(sandbox: Running, bucket: str) -> None:
 
 
 def test_a_get_lacks_nothing_that_a_head_has() -> None:
-    """A member that a newer S3 adds to HEAD's reply fails this test, and must be considered."""
+    """If a newer S3 returns a member by HEAD but not by GET, this test fails.
+
+    Rotation looks at objects by GET, so such a member must be considered.
+    """
     service: Any = botocore.session.get_session().get_service_model("s3")
     shown = {
         name: service.operation_model(name).output_shape.members.keys()
         for name in ("HeadObject", "GetObject")
     }
-    # Only an archived object has this member, and GET refuses it.
+    # Only HEAD of an archived object returns ArchiveStatus; S3 refuses a GET of such an object.
     assert shown["HeadObject"] - shown["GetObject"] == {"ArchiveStatus"}
     taken = {
         name: service.operation_model(name).input_shape.members.keys()
@@ -361,7 +371,10 @@ def _refusing_get(asked: Asked, forward: Callable[[], Answer]) -> Answer:
 
 
 def test_an_archived_object_is_looked_at_by_head(sandbox: Running, bucket: str) -> None:
-    """HEAD is enough to plan with the key in the metadata; otherwise the error says "archived"."""
+    """An archived object with its key in the metadata can be planned by HEAD.
+
+    Any other archived object cannot be read: the error says that it is archived.
+    """
     uri, old = f"s3://{bucket}/x", ClientSide(aes())
     kept = ClientSide(aes(), key_location="metadata")
     new = ClientSide(aes("two"), key_location="metadata")
@@ -380,7 +393,7 @@ def test_an_archived_object_is_looked_at_by_head(sandbox: Running, bucket: str) 
 def test_a_customer_key_goes_with_the_get(
     bucket: str, requests_log: RequestsLog, sandbox: Running
 ) -> None:
-    """GET sends the source's customer key; if that is refused, the target mode's key."""
+    """GET sends the source's customer key. If S3 refuses it, GET sends that of the target mode."""
     uri, sse_c, client = f"s3://{bucket}/x", SSEC(CUSTOMER_KEY), ClientSide(aes())
     connect(sse_c).put(b"plain", uri)
     requests_log.clear()
@@ -397,7 +410,7 @@ def test_a_customer_key_goes_with_the_get(
 def test_a_version_is_asked_for_by_its_id(
     versioned_bucket: str, requests_log: RequestsLog, s3: Any
 ) -> None:
-    """Body, tags and annotations are read from the named version."""
+    """A copy of an old version reads the body, tags and annotations of this version."""
     mode, uri = ClientSide(aes()), f"s3://{versioned_bucket}/x"
     old = connect(mode).put(b"old", uri, tags={"t": "old"}).version_id
     connect(mode).put(b"new", uri, tags={"t": "new"})
@@ -414,7 +427,7 @@ def test_a_version_is_asked_for_by_its_id(
 def test_a_header_that_only_head_shows_is_kept(
     is_empty: bool, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """If a service's GET omits a header, it is read by HEAD, and no conflict is reported."""
+    """If a service omits a header from its GET replies, the rotation takes it from HEAD."""
     uri, new = f"s3://{bucket}/x", ClientSide(aes())
     body = b"" if is_empty else b"plain"
     s3.put_object(Bucket=bucket, Key="x", Body=body, CacheControl="max-age=9")
@@ -436,7 +449,7 @@ def test_a_header_that_only_head_shows_is_kept(
 def test_a_get_without_what_every_head_has_is_not_gone_by(
     name: str, sandbox: Running, bucket: str
 ) -> None:
-    """A reply to GET without an ETag or a date is not used; the object is still rotated."""
+    """A GET reply without an ETag or a date is not used, and the object is still rotated."""
     uri, old, new = f"s3://{bucket}/x", ClientSide(aes()), ClientSide(aes("two"))
     connect(old).put(b"plain", uri)
     spoilt: list[Asked] = []
@@ -462,7 +475,7 @@ def test_a_get_without_what_every_head_has_is_not_gone_by(
 def test_what_may_not_be_read_is_not_lost(
     denied: str, size: int, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """The rotation raises the refusal; nothing is written, and no thread keeps running."""
+    """If tags or annotations must not be read, the rotation fails and writes nothing."""
     uri, old = f"s3://{bucket}/x", ClientSide(aes())
     connect(old).put(payload(size), uri)
     before = stored(s3, bucket, "x")
@@ -480,7 +493,7 @@ def test_what_may_not_be_read_is_not_lost(
 
 
 def test_a_failure_does_not_wait_for_repetitions_beside_it(sandbox: Running, bucket: str) -> None:
-    """When the read fails, parallel requests are not retried, and their thread ends."""
+    """If reading the source fails, parallel requests are not retried, and their threads end."""
     uri, old = f"s3://{bucket}/x", ClientSide(aes())
     connect(old).put(b"plain", uri)
     asked_for = threading.Event()
@@ -490,7 +503,8 @@ def test_a_failure_does_not_wait_for_repetitions_beside_it(sandbox: Running, buc
             asked_for.set()
             return Answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
         if asked.method == "HEAD":
-            # Before the reader's error is raised, a HEAD checks whether the object was replaced.
+            # Before the reader's error is raised, a HEAD checks whether the object was replaced. It
+            # must come after the request for tags.
             asked_for.wait(10)
         return forward()
 
@@ -508,7 +522,7 @@ def test_a_failure_does_not_wait_for_repetitions_beside_it(sandbox: Running, buc
 def test_a_look_that_is_no_longer_the_last_one_is_made_again(
     sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If tags arrive late, the last look is repeated just before the new object is written."""
+    """If the tags arrive late, the object is looked at again just before it is overwritten."""
     monkeypatch.setattr(mechanisms, "_LATE_SECONDS", 0.05)
     uri, old, new = f"s3://{bucket}/x", ClientSide(aes()), ClientSide(aes("two"))
     connect(old).put(b"plain", uri)
@@ -532,7 +546,7 @@ def test_a_look_that_is_no_longer_the_last_one_is_made_again(
 
 @pytest.mark.parametrize("call", ["GetObjectTagging", "HeadObject", "PutObject"])
 def test_tags_of_another_writers_object_go_on_none(call: str, bucket: str, s3: Any) -> None:
-    """An object that replaces the source after the first look keeps its bytes and tags."""
+    """An object that another writer puts during the rotation keeps its bytes and its tags."""
     uri, mode = f"s3://{bucket}/x", ClientSide(aes())
     connect(mode).put(b"ours", uri, tags={"of": "ours"})
     store = connect(mode)
@@ -551,7 +565,10 @@ def test_tags_of_another_writers_object_go_on_none(call: str, bucket: str, s3: A
 
 
 def test_work_beside_ends_with_its_block() -> None:
-    """An interrupt ends the work and waits for it; the work's own error is raised by `result`."""
+    """Leaving the block by an interrupt stops the parallel work and waits for its end.
+
+    The work's own error is raised by `result`.
+    """
     ended = threading.Event()
 
     def work() -> None:
@@ -569,7 +586,7 @@ def test_work_beside_ends_with_its_block() -> None:
 
 
 def test_work_beside_stops_with_its_thread() -> None:
-    """The work stops when the waiting thread is to stop."""
+    """If the waiting thread is to stop, the parallel work stops too."""
     stop = threading.Event()
     with stopping(stop), beside(lambda: pause(60)) as result:
         threading.Timer(0.1, stop.set).start()
@@ -577,7 +594,7 @@ def test_work_beside_stops_with_its_thread() -> None:
 
 
 def test_without_a_thread_the_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the system cannot start a thread, the work is done in the calling thread."""
+    """If no thread can be started, the work is done in the calling thread."""
 
     def start(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def _deaf(_: Asked, forward: Callable[[], Answer]) -> Answer:
-    """Answer as a server that accepts encryption headers but does not encrypt."""
+    """Reply as a server that accepts encryption headers but does not encrypt."""
     answer = forward()
     for name in [name for name in answer.headers if name.startswith("x-amz-server-side-enc")]:
         del answer.headers[name]
@@ -45,7 +45,7 @@ def _deaf(_: Asked, forward: Callable[[], Answer]) -> Answer:
 def test_the_only_copy_outlives_a_server_that_does_not_encrypt(
     sandbox: Running, session: Any, bucket: str
 ) -> None:
-    """Encryption is confirmed before the object is overwritten, not after."""
+    """If the server does not encrypt, the rotation fails before it overwrites the only copy."""
     uri, mode = f"s3://{bucket}/x", ClientSide(aes())
     connect(mode).put(b"only copy", uri)
     with relaying(sandbox.endpoint_url, _deaf) as relay:
@@ -58,12 +58,12 @@ def test_the_only_copy_outlives_a_server_that_does_not_encrypt(
 def test_a_store_does_not_rotate_what_its_customer_key_did_not_encrypt(
     bucket: str, s3: Any
 ) -> None:
-    """A plain object, written without the customer key, is not encrypted by the store."""
+    """A store in mode sse-c does not encrypt an object that was written without the store's key."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"planted")
     for after in (ClientSide(aes()), SSES3()):
         store = connect(SSEC(CUSTOMER_KEY))
         if isinstance(after, SSES3):
-            # The object already has this mode, so it is not touched.
+            # The object already is in this mode, so the rotation leaves it unchanged.
             assert store.rotate(f"s3://{bucket}/x", to=after)[0].action == "unchanged"
             continue
         with pytest.raises(PolicyError, match="not as sse-c"):
@@ -72,7 +72,7 @@ def test_a_store_does_not_rotate_what_its_customer_key_did_not_encrypt(
 
 
 def test_an_alias_that_moved_is_seen(bucket: str, kms: Any) -> None:
-    """After an alias moves, objects under its former key need rotation."""
+    """If an alias names another key now, objects under its former key need rotation."""
     first, second = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
     alias, uri = f"alias/{uuid.uuid4()}", f"s3://{bucket}/x"
     kms.create_alias(AliasName=alias, TargetKeyId=first)
@@ -89,7 +89,7 @@ def test_an_alias_that_moved_is_seen(bucket: str, kms: Any) -> None:
 
 
 def test_an_alias_that_moves_leaves_no_object_half_way(bucket: str, kms: Any) -> None:
-    """A rotation uses the key that the alias named at the start for all objects."""
+    """If an alias moves during a rotation, all objects get the key that it named at the start."""
     first, second = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
     alias = f"alias/{uuid.uuid4()}"
     kms.create_alias(AliasName=alias, TargetKeyId=first)
@@ -106,7 +106,10 @@ def test_an_alias_that_moves_leaves_no_object_half_way(bucket: str, kms: Any) ->
 
 
 def test_a_forged_context_does_not_make_an_object_unreadable(bucket: str, s3: Any) -> None:
-    """An RSA key binds no context, so the header is checked before the key is rewrapped."""
+    """Forged context in the metadata is detected before a rewrap makes the object unreadable.
+
+    An RSA key does not bind the context, so the header is checked.
+    """
     pem = rsa.generate_private_key(65537, 2048).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -132,7 +135,7 @@ def test_a_forged_context_does_not_make_an_object_unreadable(bucket: str, s3: An
 def test_what_s3_encrypts_a_sealed_object_with_stays(
     after: Any, bucket: str, kms_key: str, s3: Any
 ) -> None:
-    """Re-encrypting a client-side object keeps the KMS key that S3 encrypts it with."""
+    """Re-encrypting a client-side object keeps S3's own encryption of it with a KMS key."""
     uri, mode = f"s3://{bucket}/x", ClientSide(aes())
     connect(mode).put(b"plain", uri)
     s3.copy_object(
@@ -148,7 +151,7 @@ def test_what_s3_encrypts_a_sealed_object_with_stays(
 
 
 def test_a_message_without_commitment_is_re_encrypted(bucket: str, s3: Any) -> None:
-    """A message without commitment is refused although it is under the wanted key."""
+    """A rotation refuses a message without commitment, even if it is under the wanted key."""
     uri, keyring = f"s3://{bucket}/x", aes()
     mode = ClientSide(keyring, bind_name=False)
     sealed = message.encrypt(b"plain", keyring)
@@ -169,7 +172,7 @@ def test_a_message_without_commitment_is_re_encrypted(bucket: str, s3: Any) -> N
 def test_ciphertext_that_cannot_be_read_is_not_plaintext(
     metadata: dict[str, str], body: bytes, reader: Any, bucket: str, s3: Any
 ) -> None:
-    """An object that claims to be client-side encrypted is neither returned nor encrypted again."""
+    """An object that is client-side encrypted but unreadable is neither read nor rotated."""
     s3.put_object(Bucket=bucket, Key="x", Body=body, Metadata=metadata)
     uri = f"s3://{bucket}/x"
     if reader is None or metadata:
@@ -184,12 +187,13 @@ def test_ciphertext_that_cannot_be_read_is_not_plaintext(
 def test_a_writer_of_metadata_alone_wins(
     before: str, bucket: str, kms_key: str, new_key: str, session: Any, s3: Any
 ) -> None:
-    """A change of only the metadata, with the same ETag, is noticed and not overwritten."""
+    """If another writer changes only the metadata during the rotation, the change is kept."""
     uri, old = f"s3://{bucket}/x", make_mode(before, kms_key)
     connect(old).put(b"plain", uri, metadata={"a": "1"})
     client = session.client("s3")
     heads = []
-    # With the key in the header, the first look is a GET and only the last look is a HEAD.
+    # With the key in the header, the first look is a GET, so the last look is the first HEAD.
+    # Otherwise it is the second HEAD.
     last = 1 if before == "client-header" else 2
 
     def rewrite(**_: Any) -> None:
@@ -215,7 +219,7 @@ def test_a_writer_of_metadata_alone_wins(
     ("after", "broken"),
     [
         *(("sse-kms", broken) for broken in ((1,), (2, 3), (1, 4))),
-        # Two HEADs, for the instruction file and the checksum, come before the last look.
+        # Two other HEADs come before the last look: for the instruction file and for the checksum.
         *(("client-header", broken) for broken in ((1,), (2, 3), (3, 4), (1, 3))),
     ],
 )
@@ -228,7 +232,7 @@ def test_looks_that_break_within_their_headers_are_no_other_writer(
     versioned_bucket: str,
     kms_key: str,
 ) -> None:
-    """A HEAD whose reply lost headers is not taken for a replaced object."""
+    """If a HEAD reply lost headers, the rotation does not report another writer."""
     uri = f"s3://{versioned_bucket}/x"
     connect(SSES3()).put(b"the only copy", uri, metadata={"owner": "finance"})
     heads: list[Asked] = []
@@ -272,7 +276,7 @@ def test_a_reply_that_breaks_within_its_headers_loses_nothing(  # noqa: PLR0917 
     bucket: str,
     kms_key: str,
 ) -> None:
-    """A reply whose headers are cut never makes a rotation lose bytes or metadata."""
+    """If the headers of a reply are cut, a rotation loses neither bytes nor metadata."""
     uri = f"s3://{bucket}/x"
     cut: list[str] = []
     connect(SSES3()).put(payload(PART + 9), uri, metadata={"owner": "finance"})
@@ -290,7 +294,8 @@ def test_a_reply_that_breaks_within_its_headers_loses_nothing(  # noqa: PLR0917 
         try:
             store.rotate(uri, to=mode)
         except (ConflictError, PolicyError):
-            # The second look noticed the cut, or the mode was missing; the object is unchanged.
+            # The rotation failed: a later look noticed the cut, or the mode was missing. The object
+            # is unchanged.
             mode = SSES3()
     store = connect(mode)
     assert store.read(uri) == payload(PART + 9)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rotation to client-side encrypts only objects whose present mode the caller has named."""
+"""A rotation to client-side encrypts only objects whose present mode the caller named."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TO = ClientSide(aes())
 
 
 def _silent(_: Asked, forward: Callable[[], Answer]) -> Answer:
-    """Answer as a server that does not encrypt, and so reports no encryption."""
+    """Reply as a server that does not encrypt, and so reports no encryption."""
     answer = forward()
     for name in [name for name in answer.headers if name.startswith("x-amz-server-side-enc")]:
         del answer.headers[name]
@@ -29,7 +29,7 @@ def _silent(_: Asked, forward: Callable[[], Answer]) -> Answer:
 
 @pytest.fixture
 def plain_client(sandbox: Running, session: Any) -> Iterator[Any]:
-    """Return a client of a server that stores plain objects."""
+    """Return a client of a server that stores objects without encryption."""
     with relaying(sandbox.endpoint_url, _silent) as relay:
         yield session.client("s3", endpoint_url=relay.url)
 
@@ -39,7 +39,10 @@ def plain_client(sandbox: Running, session: Any) -> Iterator[Any]:
 def test_an_object_of_no_named_mode_is_not_sealed(
     name: str, options: dict[str, Any], bucket: str, kms_key: str, s3: Any
 ) -> None:
-    """It is not rotated, planned or reported as needed; the hint names the mode to give."""
+    """Without a named mode, an object is neither rotated to client-side nor planned.
+
+    The hint names the mode that the store needs.
+    """
     uri = f"s3://{bucket}/x"
     connect(make_mode(name, kms_key)).put(b"planted", uri)
     calls: Any = (
@@ -56,7 +59,7 @@ def test_an_object_of_no_named_mode_is_not_sealed(
 
 @pytest.mark.parametrize("name", SERVER_SIDE)
 def test_an_object_of_the_store_s_mode_is_sealed(name: str, bucket: str, kms_key: str) -> None:
-    """The store's mode counts as named; an object in another mode is refused, as `get` does."""
+    """The store's mode counts as named; an object in another mode is refused."""
     uri, mode = f"s3://{bucket}/x", make_mode(name, kms_key)
     connect(mode).put(b"plain", uri)
     other = make_mode("sse-kms" if name == "sse-s3" else "sse-s3", kms_key)
@@ -69,7 +72,7 @@ def test_an_object_of_the_store_s_mode_is_sealed(name: str, bucket: str, kms_key
 
 
 def test_below_a_prefix_the_others_are_done(bucket: str, s3: Any) -> None:
-    """A planted object fails alone; an object already client-side is left unchanged."""
+    """Below a prefix, only the object without a named mode fails."""
     s3.put_object(Bucket=bucket, Key="p/a", Body=b"planted")
     connect(TO).put(b"sealed", f"s3://{bucket}/p/b")
     with pytest.raises(RotationError) as caught:
@@ -83,7 +86,7 @@ def test_below_a_prefix_the_others_are_done(bucket: str, s3: Any) -> None:
 def test_a_plain_object_is_sealed_where_that_is_allowed(
     bucket: str, s3: Any, plain_client: Any
 ) -> None:
-    """`allow_unencrypted` seals plain objects, in a store with or without a mode."""
+    """With `allow_unencrypted`, plain objects are rotated to client-side, from any store's mode."""
     uri = f"s3://{bucket}/x"
     for mode in (None, SSES3(), ClientSide(aes("old"))):
         s3.put_object(Bucket=bucket, Key="x", Body=b"plain")
@@ -102,7 +105,7 @@ def test_a_plain_object_is_sealed_where_that_is_allowed(
 def test_the_refusal_of_a_plain_object_says_what_allows_it(
     bucket: str, s3: Any, plain_client: Any
 ) -> None:
-    """For a plain object there is no mode to name, so the hint names `allow_unencrypted`."""
+    """The error for a plain object names `allow_unencrypted`: there is no mode to name."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"plain")
     with pytest.raises(PolicyError, match="is not encrypted, and no mode") as caught:
         S3Crypt(client=plain_client).rotate(f"s3://{bucket}/x", to=TO)
@@ -110,7 +113,7 @@ def test_the_refusal_of_a_plain_object_says_what_allows_it(
 
 
 def test_what_is_allowed_of_plain_objects_is_not_of_sealed_ones(bucket: str) -> None:
-    """`allow_unencrypted` does not apply to a client-side object, which needs its keys."""
+    """`allow_unencrypted` does not open a client-side object, which still needs its keys."""
     uri = f"s3://{bucket}/x"
     connect(ClientSide(aes("old"))).put(b"sealed", uri)
     with pytest.raises(PolicyError, match="encrypted client-side"):
@@ -118,7 +121,7 @@ def test_what_is_allowed_of_plain_objects_is_not_of_sealed_ones(bucket: str) -> 
 
 
 def test_between_modes_of_s3_none_need_be_named(bucket: str) -> None:
-    """A rotation between server-side modes needs no named mode: neither mode proves a writer."""
+    """A rotation from one server-side mode to another needs no named mode."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(b"plain", uri)
     assert connect().rotate(uri, to=SSEC(CUSTOMER_KEY))[0].action == "copied"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A request takes one round trip on an open connection, with little overhead."""
+"""Each request takes one round trip on an open connection, with little work in the client."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ THREADS = 64
 
 @pytest.mark.parametrize("mode", [SSES3(), ClientSide(aes())], ids=["sse-s3", "client"])
 def test_a_body_is_sent_without_being_asked_for(mode: Any, sandbox: Running, bucket: str) -> None:
-    """An object, a part and a completion each take one round trip, without `Expect`."""
+    """The body of an object or part is sent at once, without `Expect: 100-continue`."""
     with relaying(sandbox.endpoint_url) as relay:
         store = S3Crypt(mode, session=boto3.Session(), endpoint_url=relay.url)
         store.put(payload(1000), f"s3://{bucket}/small")
@@ -42,7 +42,7 @@ def test_a_body_is_sent_without_being_asked_for(mode: Any, sandbox: Running, buc
 
 
 def test_a_client_that_is_given_stays_as_it_is(sandbox: Running, bucket: str) -> None:
-    """A caller's client still sends `Expect: 100-continue`, as botocore configures it."""
+    """A client that the caller passes sends `Expect: 100-continue` as before."""
     with relaying(sandbox.endpoint_url) as relay:
         client = boto3.Session().client("s3", endpoint_url=relay.url)
         store = S3Crypt(SSES3(), client=client)
@@ -55,7 +55,7 @@ def test_a_client_that_is_given_stays_as_it_is(sandbox: Running, bucket: str) ->
 
 
 def test_a_session_that_is_given_stays_as_it_is(sandbox: Running, bucket: str) -> None:
-    """Other clients made from the caller's session still send `Expect`."""
+    """Other clients of a session that the caller passes send `Expect` as before."""
     session = boto3.Session()
     with relaying(sandbox.endpoint_url) as relay:
         store = S3Crypt(SSES3(), session=session, endpoint_url=relay.url)
@@ -69,7 +69,7 @@ def test_a_session_that_is_given_stays_as_it_is(sandbox: Running, bucket: str) -
 def test_threads_of_the_caller_keep_their_connections(
     mode: Any, sandbox: Running, bucket: str, tmp_path: Path
 ) -> None:
-    """No connection is opened twice, even with more caller threads than workers."""
+    """If the caller has more threads than workers, no thread loses its connection."""
     ready = threading.Barrier(THREADS)
 
     def work(number: int) -> None:
@@ -91,7 +91,7 @@ def test_threads_of_the_caller_keep_their_connections(
 
 
 def test_a_client_keeps_as_many_connections_as_it_is_to_have() -> None:
-    """The pool is as large as the transfers, the callers' threads or the settings need."""
+    """A client keeps as many connections as the transfers, caller threads or settings need."""
     session = boto3.Session()
     for connections, kept in ((0, THREADS), (10, THREADS), (200, 200)):
         client: Any = Clients("s3", session=session, connections=connections).get()
@@ -118,13 +118,13 @@ def test_a_client_keeps_as_many_connections_as_it_is_to_have() -> None:
     ],
 )
 def test_times_are_what_botocore_makes_of_them(text: Any) -> None:
-    """Times are parsed as botocore does, in the formats of S3 and KMS and in further formats."""
+    """Our parser of times gives the same as botocore's, in each format."""
     assert _timestamp(text) == parse_timestamp(text)
 
 
 @pytest.mark.parametrize("text", ["never", "Z", " GMT", "2026-13-28T10:59:01Z", "1, 2, 3, 4, GMT"])
 def test_what_is_no_time_is_refused_as_by_botocore(text: str) -> None:
-    """A malformed time raises the same error as in botocore."""
+    """For a malformed time, our parser raises the same error as botocore's."""
     with pytest.raises(ValueError) as theirs:  # noqa: PT011 - compared below
         parse_timestamp(text)
     with pytest.raises(type(theirs.value), match=f"^{re.escape(str(theirs.value))}$"):
@@ -134,7 +134,7 @@ def test_what_is_no_time_is_refused_as_by_botocore(text: str) -> None:
 def test_only_our_clients_parse_times_by_themselves(
     s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A client that the caller makes from the same session still uses botocore's parser."""
+    """Only our clients use our parser of times; others of the same session use botocore's."""
     session = boto3.Session()
     store = S3Crypt(SSES3(), session=session)
     put = store.put(b"x", f"s3://{bucket}/x")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects of the Amazon S3 Encryption Client are never taken for plaintext."""
+"""Objects of the Amazon S3 Encryption Client are never read as plaintext."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from conftest import RequestsLog
 
-# Neither text nor a file type known by its first bytes, like almost any ciphertext.
+# Like almost any ciphertext, these bytes are neither text nor of a file type known by its first
+# bytes.
 CIPHERTEXT = b"\x07\xc1\x00" + random.Random(1).randbytes(3000)
 LENGTH = {"x-amz-unencrypted-content-length": "2987"}
 
@@ -59,7 +60,7 @@ ENVELOPES: dict[str, dict[str, str]] = {
     "V3": {**V3_OBJECT, **V3_FILE},
     "V3, its length empty as Go writes it": {**V3_OBJECT, **V3_FILE, "x-amz-m": ""},
 }
-# The metadata of the object, and the content of its instruction file.
+# For each client: the metadata of the object, and the content of its instruction file.
 SPLIT: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "Ruby V1": (LENGTH, V1),
     "Ruby V2": (LENGTH, V2),
@@ -80,7 +81,7 @@ READS: dict[str, Callable[[Any, str], Any]] = {
 
 
 def _store_pair(s3: Any, bucket: str, name: str, kind: str) -> str:
-    """Put an object as the Amazon S3 Encryption Client writes it; return its URI."""
+    """Put an object and its instruction file, as that client writes them. Return its URI."""
     on_object, in_file = SPLIT[kind]
     s3.put_object(Bucket=bucket, Key=name, Body=CIPHERTEXT, Metadata=on_object)
     s3.put_object(Bucket=bucket, Key=f"{name}.instruction", Body=json.dumps(in_file))
@@ -89,7 +90,7 @@ def _store_pair(s3: Any, bucket: str, name: str, kind: str) -> str:
 
 @pytest.mark.parametrize("kind", SPLIT)
 def test_an_object_with_an_instruction_file_is_refused(kind: str, bucket: str, s3: Any) -> None:
-    """Every read and rotation refuses it, and names the client and the instruction file."""
+    """Every read and rotation refuses an object with an instruction file, and names the file."""
     uri = _store_pair(s3, bucket, "x", kind)
     for how, read in READS.items():
         with pytest.raises(FormatError, match=r"S3 Encryption Client.*instruction.*key") as error:
@@ -102,7 +103,7 @@ def test_an_object_with_an_instruction_file_is_refused(kind: str, bucket: str, s
 def test_an_object_with_its_envelope_in_metadata_is_refused(
     kind: str, bucket: str, s3: Any
 ) -> None:
-    """It is refused without a mode, with a server-side mode, and with a client-side mode."""
+    """An object with this client's metadata entries is refused, whatever the store's mode."""
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT, Metadata=ENVELOPES[kind])
     for mode in (None, SSES3(), ClientSide(aes())):
         with pytest.raises(FormatError, match="is of the Amazon S3 Encryption Client"):
@@ -112,7 +113,7 @@ def test_an_object_with_its_envelope_in_metadata_is_refused(
 def test_the_length_that_ruby_leaves_needs_no_request(
     bucket: str, s3: Any, requests_log: RequestsLog
 ) -> None:
-    """The metadata entry suffices, with and without a mode; the instruction file is not fetched."""
+    """Ruby's length entry in the metadata suffices to refuse: no other request is made."""
     uri = _store_pair(s3, bucket, "x", "Ruby V2")
     requests_log.clear()
     for mode in (None, SSES3()):
@@ -137,7 +138,7 @@ def _instruction_files() -> dict[str, tuple[str, dict[str, str]]]:
 def test_an_instruction_file_is_known_by_its_body_or_mark(
     kind: str, name: str, bucket: str, s3: Any
 ) -> None:
-    """An instruction file with any name is refused, and a rotation leaves it unchanged."""
+    """An instruction file is known by its content or metadata, whatever its name, and refused."""
     body, metadata = _instruction_files()[kind]
     s3.put_object(Bucket=bucket, Key=name, Body=body, Metadata=metadata)
     for how in ("read", "inspect", "rotate"):
@@ -162,7 +163,7 @@ def test_an_instruction_file_is_known_by_its_body_or_mark(
     ],
 )
 def test_the_suffix_alone_makes_no_instruction_file(body: bytes, bucket: str, s3: Any) -> None:
-    """A file with only the suffix is read, and so is the object with the file's base name."""
+    """A file with only the name of an instruction file is read, and so is its neighbour."""
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT)
     s3.put_object(Bucket=bucket, Key="x.instruction", Body=body)
     store = connect()
@@ -180,7 +181,10 @@ def test_the_suffix_alone_makes_no_instruction_file(body: bytes, bucket: str, s3
 def test_what_cannot_be_ciphertext_costs_no_request(
     body: bytes, bucket: str, s3: Any, requests_log: RequestsLog
 ) -> None:
-    """For text, known types, and fewer bytes than a tag, no instruction file is looked for."""
+    """No instruction file is looked for if the content cannot be this client's ciphertext.
+
+    This is so for text, for known file types, and if there are fewer bytes than a tag has.
+    """
     s3.put_object(Bucket=bucket, Key="x", Body=body)
     requests_log.clear()
     assert connect().read(f"s3://{bucket}/x") == body
@@ -192,7 +196,7 @@ def _about_neighbours(log: RequestsLog) -> list[str]:
 
 
 def test_other_bytes_cost_one_head(bucket: str, s3: Any, requests_log: RequestsLog) -> None:
-    """One HEAD looks for an instruction file, and only from a store without a mode."""
+    """For other content, one HEAD looks for an instruction file, if the store has no mode."""
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT)
     for mode, asked in ((None, ["HEAD"]), (SSES3(), [])):
         requests_log.clear()
@@ -201,7 +205,7 @@ def test_other_bytes_cost_one_head(bucket: str, s3: Any, requests_log: RequestsL
 
 
 def test_a_message_costs_no_head(bucket: str, requests_log: RequestsLog) -> None:
-    """Inspecting a message of ours does not look for an instruction file."""
+    """`inspect` of an Encryption SDK message does not look for an instruction file."""
     connect(ClientSide(aes())).put(b"x", f"s3://{bucket}/x")
     requests_log.clear()
     connect().inspect(f"s3://{bucket}/x")
@@ -211,7 +215,10 @@ def test_a_message_costs_no_head(bucket: str, requests_log: RequestsLog) -> None
 def test_rotating_a_plain_object_to_client_side_always_asks(
     bucket: str, s3: Any, requests_log: RequestsLog
 ) -> None:
-    """It always looks for an instruction file: no client could open a doubly encrypted object."""
+    """A rotation of a plain object to client-side always looks for an instruction file.
+
+    If the object were this client's, no client could open it after it is encrypted again.
+    """
     s3.put_object(Bucket=bucket, Key="x", Body=b"text")
     requests_log.clear()
     with pytest.raises(PolicyError, match="no mode was given"):
@@ -229,7 +236,7 @@ def test_rotating_a_plain_object_to_client_side_always_asks(
 def test_a_neighbour_that_may_not_be_seen_is_none(
     status: int, goes_on: bool, bucket: str, s3: Any, sandbox: Any
 ) -> None:
-    """403 and 404 mean no instruction file; any other failure fails the read."""
+    """A 403 or 404 means that there is no instruction file; any other failure fails the read."""
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT)
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -245,7 +252,7 @@ def test_a_neighbour_that_may_not_be_seen_is_none(
 
 
 def test_a_name_too_long_for_a_neighbour_is_read(bucket: str, s3: Any) -> None:
-    """S3's name limit leaves no room for `.instruction` after 1020 bytes, so no request is made."""
+    """For a name of 1,020 bytes no request is made: `.instruction` would exceed S3's limit."""
     s3.put_object(Bucket=bucket, Key="x" * 1020, Body=CIPHERTEXT)
     assert connect().read(f"s3://{bucket}/{'x' * 1020}") == CIPHERTEXT
 
@@ -253,7 +260,7 @@ def test_a_name_too_long_for_a_neighbour_is_read(bucket: str, s3: Any) -> None:
 def test_a_prefix_is_rotated_around_such_objects(
     bucket: str, s3: Any, requests_log: RequestsLog
 ) -> None:
-    """Both objects of each pair are refused; for all other objects the listing suffices."""
+    """A rotation of a prefix refuses both objects of each pair, and makes no HEAD for others."""
     for number, kind in enumerate(SPLIT):
         _store_pair(s3, bucket, f"p/{number}", kind)
     for name in ("p/plain", "p/2-between", "p/other.instruction"):
@@ -278,7 +285,7 @@ def test_a_prefix_is_rotated_around_such_objects(
 def test_a_recursive_get_knows_neighbours_by_the_listing(
     bucket: str, s3: Any, tmp_path: Path, requests_log: RequestsLog
 ) -> None:
-    """No HEAD looks for instruction files: only a listed one is fetched, and its body decides."""
+    """A recursive get makes no HEAD for instruction files: it uses the listing."""
     _store_pair(s3, bucket, "p/pair", "PHP V2")
     s3.put_object(Bucket=bucket, Key="p/alone", Body=CIPHERTEXT)
     s3.put_object(Bucket=bucket, Key="p/told", Body=CIPHERTEXT)
@@ -290,7 +297,7 @@ def test_a_recursive_get_knows_neighbours_by_the_listing(
         "told",
         "told.instruction",
     ]
-    # The remaining HEADs fetch a checksum of the object that was read, bound to its ETag.
+    # The HEADs that remain fetch a checksum of an object that was read, bound to its ETag.
     heads = [entry for entry in requests_log.list() if entry["method"] == "HEAD"]
     assert all("if-match" in entry["headers"] for entry in heads)
     assert not any(entry["path"].endswith("/alone.instruction") for entry in requests_log.list())
@@ -309,14 +316,14 @@ def test_a_recursive_get_knows_neighbours_by_the_listing(
     ],
 )  # fmt: skip
 def test_a_listing_tells_neighbours(listing: list[str], found: dict[str, bool | None]) -> None:
-    """A sorted listing shows which items have an instruction file; unsorted, it is unknown."""
+    """A sorted listing shows which items have an instruction file; an unsorted one does not."""
     pairs = list(marks.with_neighbours(listing, str))
     assert [name for name, _ in pairs] == listing
     assert dict(pairs) == found
 
 
 def test_a_listing_is_read_no_further_than_needed() -> None:
-    """An item is yielded once the listing has passed its instruction file's place."""
+    """An item is yielded once the listing has passed the place of its instruction file."""
     taken = []
 
     def listing() -> Iterator[str]:
@@ -330,7 +337,7 @@ def test_a_listing_is_read_no_further_than_needed() -> None:
 
 @pytest.mark.parametrize("kind", ["Ruby V2", "PHP V2"])
 def test_a_copy_and_the_file_system_refuse_too(kind: str, bucket: str, s3: Any) -> None:
-    """With `encryption="any"`, cat, open, info, get and copies refuse such an object."""
+    """The file system refuses such an object with cat, open, info and copy."""
     _store_pair(s3, bucket, "x", kind)
     files: Any = S3CryptFileSystem(encryption="any")
     acts: tuple[Callable[[], Any], ...] = (
@@ -349,7 +356,7 @@ def test_a_copy_and_the_file_system_refuse_too(kind: str, bucket: str, s3: Any) 
 def test_cat_refuses_with_exit_code_3_and_no_output(
     bucket: str, s3: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """`cat` prints nothing, and its error names the instruction file."""
+    """`cat` of an object of this client exits with 3 and prints nothing to stdout."""
     _store_pair(s3, bucket, "x", "PHP V2")
     assert run(["cat", f"s3://{bucket}/x"]) == 3
     out, err = capfd.readouterr()
@@ -362,7 +369,7 @@ def test_cat_refuses_with_exit_code_3_and_no_output(
 
 @pytest.mark.parametrize("name", sorted(marks.ENTRIES))
 def test_its_entries_are_refused_as_metadata(name: str, bucket: str, s3: Any) -> None:
-    """`put` and `open` refuse such entries in any case, and store nothing."""
+    """`put` and `open` refuse this client's metadata entries, in upper and lower case."""
     store, uri = connect(SSES3()), f"s3://{bucket}/x"
     for spelled in (name, name.upper()):
         with pytest.raises(ConfigError, match="S3 Encryption Client"):
@@ -375,7 +382,7 @@ def test_its_entries_are_refused_as_metadata(name: str, bucket: str, s3: Any) ->
 def test_the_command_and_the_file_system_refuse_its_entries(
     bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """The command exits with code 2 and the file system raises ConfigError; nothing is stored."""
+    """The command and the file system refuse this client's metadata entries too."""
     source = tmp_path / "in"
     source.write_bytes(b"x")
     uri = f"s3://{bucket}/x"
@@ -394,7 +401,7 @@ def test_the_command_and_the_file_system_refuse_its_entries(
 def test_a_message_with_a_stray_entry_is_read_and_not_rewritten(
     location: Any, to: Any, bucket: str, s3: Any
 ) -> None:
-    """It is one of our messages, so it is read; a copy or rotation names the stray entry."""
+    """A message with one entry of this client is read, but not copied or rotated."""
     mode = ClientSide(aes(), key_location=location)
     store, uri = connect(mode), f"s3://{bucket}/x"
     store.put(b"x", uri)
@@ -417,7 +424,7 @@ def test_a_message_with_a_stray_entry_is_read_and_not_rewritten(
 
 
 def test_a_client_side_store_says_what_it_was_given(bucket: str, s3: Any) -> None:
-    """The error for a plain object differs from the error for that client's object."""
+    """A client-side store names this client only for an object with its metadata entries."""
     store = connect(ClientSide(aes()))
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT, Metadata=LENGTH)
     with pytest.raises(FormatError, match="S3 Encryption Client"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox: starting and stopping, its HTTP, and which requests it accepts."""
+"""The sandbox: start and stop, its HTTP, and which requests it accepts."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ MOTOS_OWN = (*management_paths, "{0}/latest/meta-data/iam/security-credentials/"
 
 @pytest.fixture
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Use a separate directory for this test's state files, and stop its sandbox at the end."""
+    """Give the test its own directory for state files, and stop its sandbox at the end."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     yield tmp_path / "s3crypt"
     sandboxes.stop()
 
 
 def test_starts_once_and_stops(runtime: Path) -> None:
-    """A started sandbox is found by status and by the next start, until stopped."""
+    """`status` and a second `start` find a started sandbox until it is stopped."""
     assert sandboxes.status() is None
     started = sandboxes.start()
     assert sandboxes.start() == started == sandboxes.status()
@@ -64,7 +64,7 @@ def test_starts_once_and_stops(runtime: Path) -> None:
 
 
 def test_a_started_sandbox_has_a_bucket_and_a_key(runtime: Path) -> None:
-    """It has the documentation's bucket and key, and only these after a reset."""
+    """A new sandbox has one bucket and one key, those of the documentation, also after a reset."""
     assert runtime.parent.exists()
     started = sandboxes.start()
     s3: Any = boto3.client("s3", endpoint_url=started.endpoint_url)
@@ -102,7 +102,7 @@ print(json.dumps([found.status() is not None, found.stop(), found._state_file().
 
 
 def test_two_checkouts_have_two_sandboxes(runtime: Path, tmp_path: Path) -> None:
-    """Another checkout of the same user neither finds this one's sandbox nor stops it."""
+    """Another checkout of the same user neither finds nor stops this checkout's sandbox."""
     assert runtime.parent.exists()
     started = sandboxes.start()
     source = Path(sandboxes.__file__)
@@ -125,7 +125,7 @@ def test_two_checkouts_have_two_sandboxes(runtime: Path, tmp_path: Path) -> None
 
 
 def test_the_state_file_is_private(runtime: Path) -> None:
-    """Only the owner can read the token, and no repr contains it."""
+    """Only the owner can read the state file with the token, and no repr shows the token."""
     started = sandboxes.start()
     (record,) = runtime.glob("sandbox-*")
     assert stat.S_IMODE(record.stat().st_mode) == 0o600
@@ -140,7 +140,7 @@ def _deleted_files(pid: int) -> list[str]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere /proc does not tell open files")
 def test_bodies_are_held_in_memory() -> None:
-    """No body of an object, copy or part is kept in a temporary file."""
+    """The sandbox keeps bodies of objects, copies and parts in memory, not in temporary files."""
     with sandboxes.running() as own:
         s3: Any = boto3.client("s3", endpoint_url=own.endpoint_url)
         s3.create_bucket(Bucket="held")
@@ -160,7 +160,7 @@ def test_bodies_are_held_in_memory() -> None:
 
 
 def test_a_shared_runtime_directory_is_refused(runtime: Path) -> None:
-    """A directory that other users may write to is refused."""
+    """A runtime directory that other users can open is refused."""
     runtime.mkdir(mode=0o755)
     runtime.chmod(0o755)
     with pytest.raises(ConfigError, match="only you"):
@@ -169,7 +169,7 @@ def test_a_shared_runtime_directory_is_refused(runtime: Path) -> None:
 
 
 def test_a_stale_state_file_is_forgotten(runtime: Path) -> None:
-    """The record of a sandbox that does not answer is deleted."""
+    """The state file of a sandbox that does not answer is deleted."""
     runtime.mkdir(mode=0o700)
     stale = {"endpoint_url": "http://127.0.0.1:9", "pid": 1, "token": "t"}
     sandboxes._state_file().write_text(json.dumps(stale))
@@ -189,7 +189,7 @@ def test_a_stale_state_file_is_forgotten(runtime: Path) -> None:
     ],
 )
 def test_a_wrong_token_is_not_obeyed(method: str, page: str, sandbox: sandboxes.Running) -> None:
-    """The sandbox's own pages answer only with the right token, and reveal nothing without it."""
+    """The sandbox's own pages refuse a request without the right token."""
     for headers in ({}, {"x-s3crypt-token": ""}, {"x-s3crypt-token": "guess"}):
         reply = raw(sandbox, method, f"/_s3crypt/{page}", headers)
         assert reply[:2] == (403, '{"error": "wrong token"}')
@@ -197,7 +197,7 @@ def test_a_wrong_token_is_not_obeyed(method: str, page: str, sandbox: sandboxes.
 
 
 def test_without_a_token_nobody_holds_it() -> None:
-    """A server started by hand with an empty line as its token accepts no empty token."""
+    """A server started with an empty token refuses a request with an empty token."""
     command = [sys.executable, "-m", "s3crypt.sandbox"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
@@ -210,7 +210,7 @@ def test_without_a_token_nobody_holds_it() -> None:
 
 
 def test_two_starts_at_once_leave_one(runtime: Path) -> None:
-    """The sandbox that is recorded first stays; the other is stopped."""
+    """Two starts at the same time return the same sandbox."""
     assert runtime.parent.exists()
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: sandboxes.start(), range(2))
@@ -218,7 +218,7 @@ def test_two_starts_at_once_leave_one(runtime: Path) -> None:
 
 
 def test_a_taken_port_is_said(sandbox: sandboxes.Running, runtime: Path) -> None:
-    """A port that is in use raises a ConfigError with the system's message."""
+    """A port that is in use raises ConfigError with the system's message."""
     assert runtime.parent.exists()
     with pytest.raises(ConfigError, match="in use"):
         sandboxes.start(port=urlsplit(sandbox.endpoint_url).port or 0)
@@ -252,7 +252,7 @@ def test_importing_is_light() -> None:
 
 
 def test_a_private_sandbox_dies_with_its_parent() -> None:
-    """After its parent was killed, no server remains."""
+    """If the parent process is killed, its private sandbox ends."""
     program = (
         "from s3crypt import sandbox\n"
         "with sandbox.running() as r:\n"
@@ -274,7 +274,7 @@ def test_a_private_sandbox_dies_with_its_parent() -> None:
 
 
 def test_the_server_is_of_this_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another checkout in the current directory is not imported."""
+    """The started server runs this checkout's code, not a package in the current directory."""
     package = tmp_path / "s3crypt" / "sandbox"
     package.mkdir(parents=True)
     for folder in (package.parent, package):
@@ -286,7 +286,7 @@ def test_the_server_is_of_this_checkout(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_nothing_is_kept_after_the_with() -> None:
-    """The endpoint and all its data are gone."""
+    """After `running()` ends, nothing answers at the endpoint."""
     with sandboxes.running() as mine:
         s3 = boto3.client(
             "s3", endpoint_url=mine.endpoint_url, config=Config(retries={"total_max_attempts": 1})
@@ -297,7 +297,7 @@ def test_nothing_is_kept_after_the_with() -> None:
 
 
 def test_the_environment_overrules_what_was_inherited(sandbox: sandboxes.Running) -> None:
-    """An inherited profile or session token has no effect."""
+    """The sandbox's environment overrides an inherited profile and session token."""
     inherited = {"AWS_PROFILE": "work", "AWS_DEFAULT_PROFILE": "w", "AWS_SESSION_TOKEN": "theirs"}
     program = "import boto3; boto3.client('s3').list_buckets(); print('ok')"
     done = subprocess.run(
@@ -326,7 +326,7 @@ def test_a_proxy_is_left_out(
     sandbox: sandboxes.Running,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Requests to the sandbox bypass the proxy, and earlier exceptions still apply."""
+    """The sandbox's environment bypasses a proxy, and keeps the exceptions that were there."""
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     for name, value in inherited.items():
@@ -367,7 +367,7 @@ _PAGE = "http://page.example"
 def test_web_pages_are_refused(
     headers: dict[str, str], sandbox: sandboxes.Running, s3: Any, bucket: str
 ) -> None:
-    """A web page can neither read, write nor use a key, by any host name or from another site."""
+    """A request from a web page is refused, whatever its host name or origin."""
     host = urlsplit(sandbox.endpoint_url).netloc
     headers = {name: value.format(host=host) for name, value in headers.items()}
     target = {"x-amz-target": "TrentService.ListKeys"}
@@ -396,7 +396,7 @@ def test_web_pages_are_refused(
     ],
 )
 def test_its_own_names_are_taken(headers: dict[str, str], sandbox: sandboxes.Running) -> None:
-    """An address, localhost, the sandbox's own page and a followed link are accepted."""
+    """Requests by address, by localhost, from the sandbox's own page or by a link are accepted."""
     host = urlsplit(sandbox.endpoint_url)
     given = {
         name: value.format(host=host.netloc, port=host.port) for name, value in headers.items()
@@ -405,18 +405,18 @@ def test_its_own_names_are_taken(headers: dict[str, str], sandbox: sandboxes.Run
 
 
 def test_no_page_of_motos_own_is_reached(sandbox: sandboxes.Running, key: str, kms: Any) -> None:
-    """Moto's own pages, which show data, reset it or use the network, cannot be reached."""
+    """Moto's own pages, which can show or reset data, cannot be reached."""
     for path in sorted({url.removeprefix("{0}").removesuffix("$") for url in MOTOS_OWN}):
         for method in ("GET", "POST"):
             _, said, headers = raw(sandbox, method, path, {"Content-Type": "application/json"})
-            # S3 answers with an error in XML, or with a listing of the bucket of this name.
+            # S3 replies with an error in XML, or with a listing of the bucket that has this name.
             assert headers.get("Content-Type", "application/xml") == "application/xml", path
             assert not said or said.startswith("<?xml"), path
     assert kms.describe_key(KeyId=key)
 
 
 def test_objects_come_back(s3: Any, bucket: str) -> None:
-    """An object with any name is returned as it was stored."""
+    """An object is returned as it was stored, whatever its name."""
     for name in ("a b/ä+c%41", "x//y", "./z", "q?a=b&c"):
         s3.put_object(Bucket=bucket, Key=name, Body=name.encode(), Metadata={"under_score": "1"})
         reply = s3.get_object(Bucket=bucket, Key=name)
@@ -427,7 +427,7 @@ def test_objects_come_back(s3: Any, bucket: str) -> None:
 def test_chunked_bodies_with_trailers_are_taken(
     s3: Any, sandbox: sandboxes.Running, bucket: str
 ) -> None:
-    """The aws-chunked framing, which SDKs use over TLS, is not stored in the object."""
+    """A body in aws-chunked framing with a trailer is stored without the framing."""
     body = os.urandom(3 * 2**20)
     checksum = base64.b64encode(zlib.crc32(body).to_bytes(4))
     framed = b"%x\r\n%s\r\n0\r\nx-amz-checksum-crc32:%s\r\n\r\n" % (len(body), body, checksum)
@@ -444,7 +444,7 @@ def test_chunked_bodies_with_trailers_are_taken(
 
 
 def test_connections_are_kept(sandbox: sandboxes.Running) -> None:
-    """One connection serves many requests, even after a refusal."""
+    """A connection serves several requests, also after a refusal."""
     connection = http.client.HTTPConnection(urlsplit(sandbox.endpoint_url).netloc, timeout=10)
     try:
         connection.connect()
@@ -458,7 +458,7 @@ def test_connections_are_kept(sandbox: sandboxes.Running) -> None:
 
 
 def test_requests_are_logged(s3: Any, bucket: str, requests_log: RequestsLog) -> None:
-    """The log shows how many bytes moved, and in which direction."""
+    """The log has each request's method, path, headers and number of bytes in both directions."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"12345")
     s3.get_object(Bucket=bucket, Key="k", Range="bytes=1-2")["Body"].read()
     s3.copy_object(Bucket=bucket, Key="l", CopySource=f"{bucket}/k")
@@ -480,7 +480,7 @@ def test_unsigned_requests_are_refused(bucket: str) -> None:
 
 
 def test_presigned_urls_work(s3: Any, sandbox: sandboxes.Running, bucket: str) -> None:
-    """A signature in the query is accepted."""
+    """A presigned URL, with the signature in its query, is accepted."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"data")
     url = urlsplit(s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"}))
     connection = http.client.HTTPConnection(urlsplit(sandbox.endpoint_url).netloc, timeout=10)
@@ -490,7 +490,7 @@ def test_presigned_urls_work(s3: Any, sandbox: sandboxes.Running, bucket: str) -
 
 
 def test_the_wrong_region_is_refused(sandbox: sandboxes.Running) -> None:
-    """The refusal names the bucket's region, in the body and in a header."""
+    """A request to the wrong Region is refused; the reply names the bucket's Region."""
     name = f"west-{uuid.uuid4()}"
     west = boto3.client("s3", region_name="eu-west-1")
     west.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
@@ -502,7 +502,7 @@ def test_the_wrong_region_is_refused(sandbox: sandboxes.Running) -> None:
 
 
 def test_every_bucket_name_is_a_buckets(s3: Any) -> None:
-    """Bucket names that moto's dispatcher takes for another service's path work too."""
+    """Buckets work even if moto would take their names for paths of another service."""
     for bucket, name in (
         ("latest", "meta-data/report"),
         ("latest", "api/token"),

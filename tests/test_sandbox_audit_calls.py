@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox answers the calls of an audit, in the forms that AWS documents.
+"""The sandbox's replies to the calls of an audit have the forms that AWS documents.
 
 The calls are about the account, grants, imports, last uses, inventories and pages. botocore parses
-each reply by the service's model, so that a wrong form shows as a missing value.
+each reply by the service's model, so a wrong form shows as a missing value.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ def control(session: boto3.Session) -> Iterator[Any]:
 
 
 def test_the_block_of_an_account_is_kept(control: Any) -> None:
-    """Omitted flags are off; an account without a block has an error code of its own."""
+    """The account's public access block is kept; flags that were not given are off.
+
+    An account without a block has an error code of its own.
+    """
     wanted = {"BlockPublicPolicy": True}
     get = control.get_public_access_block
     assert refusal(get, AccountId=ACCOUNT) == (404, "NoSuchPublicAccessBlockConfiguration")
@@ -72,7 +75,7 @@ def test_the_block_of_an_account_is_kept(control: Any) -> None:
 
 
 def test_the_block_of_an_account_blocks(control: Any, s3: Any, blocked_bucket: str) -> None:
-    """The account's block applies to a bucket without a block of its own."""
+    """The account's block also refuses a public policy of a bucket without its own block."""
     statement = {
         "Effect": "Allow",
         "Principal": "*",
@@ -102,7 +105,7 @@ def grants(kms: Any, key: str, **wanted: Any) -> list[dict[str, Any]]:
 
 
 def test_a_grant_is_listed_as_it_was_made(kms: Any, kms_key: str) -> None:
-    """The listed grant also has its key's ARN, its date and the account that made it."""
+    """A listed grant has the given values, its key's ARN, its date and its account."""
     asked = {
         "Name": "reader",
         "GranteePrincipal": ROLE,
@@ -126,7 +129,10 @@ def test_a_grant_is_listed_as_it_was_made(kms: Any, kms_key: str) -> None:
 
 
 def test_a_grant_to_a_service(kms: Any, kms_key: str) -> None:
-    """The grant has the service, the source and the retiring service; listing can filter by it."""
+    """A grant to a service keeps the service and its source.
+
+    A listing can filter by the service.
+    """
     asked = {
         "GranteeServicePrincipal": "rds.amazonaws.com",
         "RetiringServicePrincipal": "rds.amazonaws.com",
@@ -154,7 +160,7 @@ def test_a_grant_to_a_service(kms: Any, kms_key: str) -> None:
     ],
 )
 def test_grants_that_are_refused(kms: Any, kms_key: str, changed: dict[str, Any]) -> None:
-    """A grant has one grantee and known operations; a service needs a source and who retires it."""
+    """A grant with two grantees, an unknown operation, or a service without a source is refused."""
     asked = {
         "KeyId": kms_key,
         "GranteeServicePrincipal": "rds.amazonaws.com",
@@ -168,7 +174,7 @@ def test_grants_that_are_refused(kms: Any, kms_key: str, changed: dict[str, Any]
 
 
 def test_grants_end(kms: Any, kms_key: str) -> None:
-    """A grant ends when retired by token or id, or revoked; a dry run ends no grant."""
+    """Retiring by token or id and revoking end a grant; a dry run does not."""
     asked = {"GranteePrincipal": ROLE, "RetiringPrincipal": CALLER, "Operations": ["Decrypt"]}
     made = [kms.create_grant(KeyId=kms_key, **asked) for _ in range(3)]
     named = {"KeyId": kms_key, "GrantId": made[2]["GrantId"]}
@@ -186,7 +192,7 @@ def test_grants_end(kms: Any, kms_key: str) -> None:
 
 
 def test_a_dry_run_needs_no_ciphertext(kms: Any, kms_key: str, key: str) -> None:
-    """IGNORE_CIPHERTEXT checks only the keys, so that the request must name them."""
+    """A dry run with IGNORE_CIPHERTEXT checks only the keys, so it must name them."""
     dry = {"DryRun": True, "DryRunModifiers": ["IGNORE_CIPHERTEXT"]}
     fine = (412, "DryRunOperationException")
     both = {"SourceKeyId": kms_key, "DestinationKeyId": key}
@@ -228,7 +234,7 @@ def test_a_ciphertext_names_its_material(kms: Any, kms_key: str) -> None:
 
 
 def test_the_last_use_of_a_key(kms: Any, s3: Any, bucket: str, kms_key: str) -> None:
-    """A new key has no last use; later it is the last successful operation, also of S3."""
+    """A key's last use is its last successful operation, also by S3; a new key has none."""
     new = kms.get_key_last_usage(KeyId=kms_key)
     assert new["KeyLastUsage"] == {}
     assert new["TrackingStartDate"] == new["KeyCreationDate"]
@@ -252,7 +258,7 @@ def test_the_last_use_of_a_key(kms: Any, s3: Any, bucket: str, kms_key: str) -> 
 
 
 def imported(kms: Any, key: str, material: bytes, **more: Any) -> dict[str, Any]:
-    """Import key material, wrapped as KMS requires."""
+    """Import key material, wrapped as KMS requires. Return the reply."""
     asked = {"WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048"}
     given = kms.get_parameters_for_import(KeyId=key, **asked)
     public = load_der_public_key(given["PublicKey"])
@@ -274,7 +280,7 @@ def external(kms: Any) -> str:
 
 
 def test_a_key_waits_for_its_material(kms: Any, external: str) -> None:
-    """A key without its material cannot be used; only the same material can be imported again."""
+    """A key without its imported material cannot be used; only the same material can return."""
     assert kms.describe_key(KeyId=external)["KeyMetadata"]["KeyState"] == "PendingImport"
     refused = refusal(kms.encrypt, KeyId=external, Plaintext=b"x")
     assert refused == (400, "KMSInvalidStateException")
@@ -295,7 +301,7 @@ def test_a_key_waits_for_its_material(kms: Any, external: str) -> None:
 
 
 def test_imported_material_expires(kms: Any, external: str) -> None:
-    """It expires at its time, to the second; until then DescribeKey returns the time."""
+    """Imported material expires at the given second; before, DescribeKey returns the time."""
     until = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
     imported(kms, external, os.urandom(32), ValidTo=until)
     found = kms.describe_key(KeyId=external)["KeyMetadata"]
@@ -309,7 +315,7 @@ def test_imported_material_expires(kms: Any, external: str) -> None:
 
 
 def test_keys_that_another_account_shares(session: boto3.Session) -> None:
-    """Shared keys are listed only on request, on a page of their own, and can be described."""
+    """Keys that another account shares are listed only on request, and can be described."""
     with sandboxes.running() as other:
         shared = sandboxes.share_key(other)
         client: Any = session.client("kms", endpoint_url=other.endpoint_url)
@@ -327,13 +333,13 @@ def test_keys_that_another_account_shares(session: boto3.Session) -> None:
 
 
 def arns(client: Any, **asked: Any) -> list[str]:
-    """Return the ARNs of the keys on all pages."""
+    """Return the ARNs of the keys on all pages of the list."""
     pages = client.get_paginator("list_keys").paginate(**asked)
     return [key["KeyArn"] for page in pages for key in page["Keys"]]
 
 
 def test_buckets_come_in_pages(s3: Any) -> None:
-    """Buckets are sorted by name and have their Region; prefix and Region filter them."""
+    """ListBuckets returns sorted pages with Regions, and filters by prefix and Region."""
     prefix = f"paged-{uuid.uuid4().hex[:8]}-"
     names = [f"{prefix}{number}" for number in range(5)]
     for name in names:
@@ -351,7 +357,7 @@ def test_buckets_come_in_pages(s3: Any) -> None:
 
 
 def test_open_uploads_come_in_pages(s3: Any, bucket: str) -> None:
-    """Uploads are sorted by name and then by age, with start times; a delimiter groups them."""
+    """ListMultipartUploads returns pages sorted by name and age, and groups by a delimiter."""
     names = ["a/1", "a/2", "b", "b", "c"]
     ids = [s3.create_multipart_upload(Bucket=bucket, Key=name)["UploadId"] for name in names]
     pages = s3.get_paginator("list_multipart_uploads").paginate(
@@ -368,7 +374,7 @@ def test_open_uploads_come_in_pages(s3: Any, bucket: str) -> None:
 
 
 def test_the_parts_of_an_upload_need_its_key(s3: Any, kms: Any, bucket: str, kms_key: str) -> None:
-    """Listings do not show an upload's encryption; ListParts fails if its key is disabled."""
+    """Lists of uploads and parts show no encryption; ListParts fails if the KMS key is disabled."""
     where = {"Bucket": bucket, "Key": "k"}
     mode = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key}
     upload = s3.create_multipart_upload(**where, **mode)["UploadId"]
@@ -386,7 +392,7 @@ def test_the_parts_of_an_upload_need_its_key(s3: Any, kms: Any, bucket: str, kms
 
 
 def inventory(target: str, **changed: Any) -> dict[str, Any]:
-    """Return an inventory configuration."""
+    """Return an inventory configuration that reports into this bucket, with these changes."""
     return {
         "Id": "all",
         "IsEnabled": True,
@@ -406,7 +412,7 @@ def inventory(target: str, **changed: Any) -> dict[str, Any]:
 
 
 def test_an_inventory_is_kept(s3: Any, bucket: str) -> None:
-    """Each element is read back, by its id and in the list."""
+    """An inventory configuration is read back as it was written, by id and in the list."""
     wanted = inventory(bucket)
     named = {"Bucket": bucket, "Id": "all"}
     s3.put_bucket_inventory_configuration(**named, InventoryConfiguration=wanted)
@@ -430,7 +436,7 @@ def test_an_inventory_is_kept(s3: Any, bucket: str) -> None:
 def test_inventories_that_are_refused(
     s3: Any, bucket: str, changed: dict[str, Any], code: str
 ) -> None:
-    """An id that differs from the URL's, an unknown schedule and an unknown field are refused."""
+    """An inventory with another id than the URL's, or with unknown values, is refused."""
     refused = refusal(
         s3.put_bucket_inventory_configuration,
         Bucket=bucket,
