@@ -45,14 +45,17 @@ def checksum(algorithm: str, body: bytes) -> str:
 
 
 def flipped(body: bytes, bit: int) -> bytes:
-    """Return the body with one bit changed."""
+    """Return the body with the bit of this number changed."""
     changed = bytearray(body)
     changed[bit // 8] ^= 1 << bit % 8
     return bytes(changed)
 
 
 def framed(way: str, algorithm: str, sent: bytes, value: str) -> tuple[dict[str, str], bytes]:
-    """Return headers and body with the checksum before the bytes or after them."""
+    """Return the headers and the body of a request with this checksum value.
+
+    `way` says where the checksum is: in a header, or in a trailer after the bytes.
+    """
     name = f"x-amz-checksum-{algorithm}"
     if way == "header":
         return {name: value}, sent
@@ -75,7 +78,10 @@ def framed(way: str, algorithm: str, sent: bytes, value: str) -> tuple[dict[str,
 def send(
     sandbox: Running, path: str, headers: dict[str, str], body: bytes, *, cut: int | None = None
 ) -> tuple[int, str]:
-    """Put a body of which only `cut` bytes arrive; return the status and S3's error code."""
+    """Put a body, and break off after `cut` bytes. Return the status and S3's error code.
+
+    If `cut` is None, the whole body is sent.
+    """
     address = urlsplit(sandbox.endpoint_url)
     said = {
         "Host": address.netloc,
@@ -99,7 +105,7 @@ def send(
 def test_a_changed_object_is_not_stored(
     algorithm: str, way: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """A body with any bit flipped is a BadDigest; the right body is stored with its checksum."""
+    """A body with a flipped bit is refused as BadDigest; the right body is stored."""
     value = checksum(algorithm, BODY)
     for bit in BITS:
         headers, body = framed(way, algorithm, flipped(BODY, bit), value)
@@ -117,7 +123,7 @@ def test_a_changed_object_is_not_stored(
 def test_a_changed_part_is_not_stored(
     algorithm: str, way: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """A changed part is a BadDigest, and is not added to the upload."""
+    """A part with a flipped bit is refused as BadDigest, and is not added to the upload."""
     begun = {"Bucket": bucket, "Key": "x", "ChecksumAlgorithm": algorithm.upper()}
     upload = s3.create_multipart_upload(**begun)["UploadId"]
     path = f"/{bucket}/x?uploadId={upload}&partNumber=1"
@@ -139,7 +145,10 @@ def test_a_changed_part_is_not_stored(
 def test_a_hash_that_is_not_the_bodys_is_refused(
     header: str, value: str, code: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """Content-MD5 and x-amz-content-sha256 are checked too, also for a request that sets tags."""
+    """A body with a flipped bit is refused by its Content-MD5 or x-amz-content-sha256.
+
+    A request that sets tags is checked too.
+    """
     for bit in BITS:
         changed = flipped(BODY, bit)
         for path in (f"/{bucket}/x", f"/{bucket}/x?tagging"):
@@ -168,14 +177,14 @@ def test_a_hash_that_is_not_the_bodys_is_refused(
 def test_a_senseless_checksum_is_refused(
     headers: dict[str, str], code: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """A body whose checksum cannot be verified as requested is not stored."""
+    """A body is refused if its checksum is malformed or of an unknown kind."""
     assert send(sandbox, f"/{bucket}/x", headers, BODY)[1] == code
     assert names(s3, bucket) == []
 
 
 @pytest.mark.parametrize("cut", [0, 1, 1500, 2999])
 def test_a_body_cut_short_is_not_stored(cut: int, sandbox: Running, bucket: str, s3: Any) -> None:
-    """An object or part with fewer bytes than its Content-Length is an IncompleteBody."""
+    """A body or part with fewer bytes than Content-Length is refused as IncompleteBody."""
     s3.put_object(Bucket=bucket, Key="x", Body=b"before")
     upload = s3.create_multipart_upload(Bucket=bucket, Key="x")["UploadId"]
     for path in (f"/{bucket}/x", f"/{bucket}/x?uploadId={upload}&partNumber=1"):
@@ -188,7 +197,7 @@ def test_a_body_cut_short_is_not_stored(cut: int, sandbox: Running, bucket: str,
 def test_an_aws_chunked_body_cut_short_is_not_stored(
     way: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """A cut in a chunk, between chunks or in the trailer is found even if Content-Length fits."""
+    """An aws-chunked body that was cut is refused, even if it has the length in Content-Length."""
     headers, body = framed(way, "crc32", BODY, checksum("crc32", BODY))
     for cut in (0, 2, 1000, len(body) // 2, len(body) - 40, len(body) - 4, len(body) - 3):
         status, code = send(sandbox, f"/{bucket}/x", headers, body[:cut])
@@ -200,7 +209,7 @@ def test_an_aws_chunked_body_cut_short_is_not_stored(
 
 
 def test_a_chunked_body_cut_short_is_not_stored(sandbox: Running, bucket: str, s3: Any) -> None:
-    """HTTP's chunked encoding must end with an empty chunk and an empty line."""
+    """A body in HTTP's chunked encoding is refused if its last chunk or last line is missing."""
     headers = {"Transfer-Encoding": "chunked"}
     body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
     for cut in (0, 5, 1000, len(body) - 7, len(body) - 5, len(body) - 2):
@@ -214,7 +223,7 @@ def test_a_chunked_body_cut_short_is_not_stored(sandbox: Running, bucket: str, s
 def test_a_trailer_that_was_announced_must_come(
     trailer: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """A missing trailer is an error, since the checksum would otherwise be lost unnoticed."""
+    """A body without the announced trailer is refused: its checksum would be missing."""
     headers, body = framed("trailer", "crc32", BODY, checksum("crc32", BODY))
     body = body[: body.index(b"x-amz-checksum")] + f"{trailer}\r\n".encode()
     assert send(sandbox, f"/{bucket}/x", headers, body) == (400, "MalformedTrailerError")
@@ -223,7 +232,7 @@ def test_a_trailer_that_was_announced_must_come(
 
 @pytest.mark.parametrize("size", [1000, len(PART) + 1000])
 def test_botocores_own_checksums_fit(size: int, session: boto3.Session, bucket: str) -> None:
-    """A body of a plain client that changes on the way is refused, and not stored."""
+    """A body that changes between boto3's client and the sandbox is refused, and not stored."""
 
     def flip(asked: Asked, forward: Callable[..., Answer]) -> Answer:
         if asked.method != "PUT":
@@ -266,7 +275,7 @@ class _Upload:
         ]
 
     def complete(self, **arguments: Any) -> str:
-        """Complete the upload; return the code of a refusal, or an empty text."""
+        """Complete the upload. Return the error code of a refusal, or "" if it succeeded."""
         parts = {"Parts": self.listed}
         try:
             self.s3.complete_multipart_upload(**self.where, MultipartUpload=parts, **arguments)
@@ -295,7 +304,7 @@ def _composite(algorithm: str) -> str:
 def test_a_whole_that_is_not_its_parts_is_refused(
     algorithm: str, kind: str, bucket: str, s3: Any
 ) -> None:
-    """A wrong checksum of the whole is a BadDigest; the right one is stored with its type."""
+    """CompleteMultipartUpload is refused if the checksum, its type or the size is wrong."""
     upload = _Upload(s3, bucket, algorithm, kind)
     value = checksum(algorithm, PART + BODY) if kind == "FULL_OBJECT" else _composite(algorithm)
     wrong = checksum(algorithm, BODY + PART) + ("-2" if kind == "COMPOSITE" else "")
@@ -312,7 +321,7 @@ def test_a_whole_that_is_not_its_parts_is_refused(
 
 
 def test_a_listed_checksum_must_be_the_parts(bucket: str, s3: Any) -> None:
-    """A part's checksum in the list of parts must equal the stored part's checksum."""
+    """CompleteMultipartUpload is refused if a listed checksum is not that of the stored part."""
     upload = _Upload(s3, bucket, "crc64nvme", "FULL_OBJECT")
     upload.listed[1][upload.name] = checksum("crc64nvme", PART)
     assert upload.complete() == "InvalidPart"
@@ -320,7 +329,7 @@ def test_a_listed_checksum_must_be_the_parts(bucket: str, s3: Any) -> None:
 
 
 def test_a_part_of_another_algorithm_is_refused(sandbox: Running, bucket: str, s3: Any) -> None:
-    """A part's checksum in another algorithm could not be combined with the other parts'."""
+    """A part with a checksum of another algorithm than the upload's is refused."""
     begun = {"Bucket": bucket, "Key": "x", "ChecksumAlgorithm": "SHA256"}
     upload = s3.create_multipart_upload(**begun)["UploadId"]
     path = f"/{bucket}/x?uploadId={upload}&partNumber=1"
@@ -329,7 +338,7 @@ def test_a_part_of_another_algorithm_is_refused(sandbox: Running, bucket: str, s
 
 
 def test_an_object_that_came_without_has_a_checksum(sandbox: Running, bucket: str, s3: Any) -> None:
-    """S3 computes CRC-64/NVME; it returns the checksum with a whole body, not with a range."""
+    """An object that is put without a checksum gets a CRC-64/NVME, returned with a whole body."""
     assert send(sandbox, f"/{bucket}/x", {}, BODY) == (200, "")
     s3.copy_object(Bucket=bucket, Key="y", CopySource=f"{bucket}/x")
     for name in ("x", "y"):

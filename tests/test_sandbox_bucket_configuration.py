@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox's buckets keep their configuration, and refuse the same settings as AWS."""
+"""The sandbox keeps the configuration of buckets, and refuses the settings that AWS refuses."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def encryption(**rule: Any) -> dict[str, Any]:
 
 
 def allow_acls(s3: Any, bucket: str) -> None:
-    """Make a bucket accept ACLs, including public ones."""
+    """Let a bucket accept ACLs, including public ones."""
     s3.put_bucket_ownership_controls(
         Bucket=bucket, OwnershipControls={"Rules": [{"ObjectOwnership": "ObjectWriter"}]}
     )
@@ -59,7 +59,7 @@ def allow_acls(s3: Any, bucket: str) -> None:
 
 
 def test_a_new_bucket_is_closed(s3: Any, name: str) -> None:
-    """SSE-S3 is its default, SSE-C and public access are blocked, ACLs are off."""
+    """A new bucket has SSE-S3 as its default, and blocks SSE-C, public access and ACLs."""
     (rule,) = s3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]["Rules"]
     assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
     assert rule["BlockedEncryptionTypes"]["EncryptionType"] == ["SSE-C"]
@@ -70,7 +70,7 @@ def test_a_new_bucket_is_closed(s3: Any, name: str) -> None:
 
 
 def test_creating_a_bucket_again_changes_nothing(s3: Any, name: str) -> None:
-    """us-east-1 answers with success, and the configuration stays."""
+    """CreateBucket for one's own bucket in us-east-1 succeeds, and keeps the configuration."""
     s3.delete_public_access_block(Bucket=name)
     s3.create_bucket(Bucket=name)
     refused = refusal(s3.get_public_access_block, Bucket=name)
@@ -89,7 +89,10 @@ def test_creating_a_bucket_again_changes_nothing(s3: Any, name: str) -> None:
     ],
 )
 def test_configurations_that_are_not_there(s3: Any, name: str, method: str, code: str) -> None:
-    """Each missing configuration has its own error code; a missing bucket has another code."""
+    """A read of a setting that is not set has an error code of its own.
+
+    If the bucket is missing, the code is NoSuchBucket.
+    """
     assert refusal(getattr(s3, method), Bucket=name) == (404, code)
     assert refusal(getattr(s3, method), Bucket=str(uuid.uuid4())) == (404, "NoSuchBucket")
 
@@ -109,7 +112,7 @@ READS = (
 
 @pytest.mark.parametrize("method", READS)
 def test_another_owner_is_refused(s3: Any, name: str, method: str) -> None:
-    """Each request checks the expected owner of the bucket."""
+    """A request that expects another bucket owner is refused."""
     asked = {"Bucket": name, "ExpectedBucketOwner": OTHER}
     assert refusal(getattr(s3, method), **asked) == (403, "AccessDenied")
 
@@ -118,7 +121,10 @@ def test_another_owner_is_refused(s3: Any, name: str, method: str) -> None:
 
 
 def test_a_block_that_is_left_out_is_lost(s3: Any, name: str) -> None:
-    """PutBucketEncryption replaces the whole rule; DeleteBucketEncryption keeps the block."""
+    """PutBucketEncryption without a block of SSE-C removes the block.
+
+    DeleteBucketEncryption does not.
+    """
     default = {"SSEAlgorithm": "aws:kms"}
     blocked = {"EncryptionType": ["SSE-C"]}
     asked = encryption(
@@ -167,7 +173,7 @@ def test_a_blocked_mode_is_refused_however_it_comes(s3: Any, name: str) -> None:
 def test_encryption_settings_that_are_refused(
     s3: Any, name: str, rule: dict[str, Any], code: str
 ) -> None:
-    """An unknown mode is refused, and so is a key for SSE-S3."""
+    """An unknown mode, and a KMS key for SSE-S3, are refused as a bucket's encryption."""
     asked = {"Bucket": name, "ServerSideEncryptionConfiguration": encryption(**rule)}
     assert refusal(s3.put_bucket_encryption, **asked) == (400, code)
 
@@ -176,7 +182,7 @@ def test_encryption_settings_that_are_refused(
 
 
 def test_a_flag_that_is_left_out_is_off(s3: Any, name: str) -> None:
-    """PutPublicAccessBlock turns omitted flags off."""
+    """PutPublicAccessBlock turns off the flags that are not given."""
     s3.put_public_access_block(
         Bucket=name, PublicAccessBlockConfiguration={"BlockPublicPolicy": True}
     )
@@ -185,7 +191,7 @@ def test_a_flag_that_is_left_out_is_off(s3: Any, name: str) -> None:
 
 
 def test_acls_are_off(s3: Any, name: str) -> None:
-    """The only accepted ACL gives full control to the bucket's owner."""
+    """A new bucket accepts only the ACL that gives full control to its owner."""
     off = (400, "AccessControlListNotSupported")
     where = {"Bucket": name, "Key": "k"}
     s3.put_object(**where, ACL="bucket-owner-full-control")
@@ -197,7 +203,7 @@ def test_acls_are_off(s3: Any, name: str) -> None:
 
 
 def test_public_acls_are_blocked(s3: Any, name: str) -> None:
-    """In a bucket with ACLs, the public access block still refuses public ACLs."""
+    """A bucket that accepts ACLs still refuses public ones if its public access block is on."""
     allow_acls(s3, name)
     s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=ALL_BLOCKED)
     denied = (403, "AccessDenied")
@@ -207,7 +213,7 @@ def test_public_acls_are_blocked(s3: Any, name: str) -> None:
 
 
 def test_acls_stay_while_they_grant_something(s3: Any, name: str) -> None:
-    """BucketOwnerEnforced is refused until the bucket's own ACL is private."""
+    """ACLs cannot be turned off while the bucket's ACL grants rights to other callers."""
     allow_acls(s3, name)
     s3.put_bucket_acl(Bucket=name, ACL="log-delivery-write")
     enforced = {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
@@ -220,7 +226,7 @@ def test_acls_stay_while_they_grant_something(s3: Any, name: str) -> None:
 
 
 def test_a_bucket_is_created_with_an_acl_only_if_it_takes_acls(s3: Any) -> None:
-    """A public ACL is refused even then, because public access is blocked."""
+    """CreateBucket with an ACL is refused unless the bucket accepts ACLs; a public one always."""
     name = f"bucket-{uuid.uuid4()}"
     refused = refusal(s3.create_bucket, Bucket=name, ACL="log-delivery-write")
     assert refused == (400, "InvalidBucketAclWithObjectOwnership")
@@ -235,7 +241,10 @@ def test_a_bucket_is_created_with_an_acl_only_if_it_takes_acls(s3: Any) -> None:
 
 
 def test_a_policy_comes_back_in_other_words(s3: Any, name: str) -> None:
-    """S3 rewrites accounts as ARNs and one-element lists as the element; the meaning is kept."""
+    """S3 returns a policy in another spelling with the same meaning.
+
+    An account becomes an ARN, and a list with one element becomes the element.
+    """
     asked = statement(
         name,
         Principal={"AWS": [ACCOUNT]},
@@ -270,7 +279,7 @@ def test_a_policy_comes_back_in_other_words(s3: Any, name: str) -> None:
     ],
 )
 def test_statements_that_are_refused(s3: Any, name: str, changed: dict[str, Any]) -> None:
-    """Each element is checked; principals must exist, and resources must be the bucket's."""
+    """A policy with an invalid element, unknown principal or foreign resource is refused."""
     text = policy(statement(name, **changed)).replace("NAME", name)
     refused = refusal(s3.put_bucket_policy, Bucket=name, Policy=text)
     assert refused == (400, "MalformedPolicy")
@@ -279,13 +288,13 @@ def test_statements_that_are_refused(s3: Any, name: str, changed: dict[str, Any]
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"Version":"2012-10-17","Statement":[]}'])
 def test_documents_that_are_refused(s3: Any, name: str, text: str) -> None:
-    """A policy is a JSON object with at least one statement."""
+    """A policy that is no JSON object with at least one statement is refused."""
     refused = refusal(s3.put_bucket_policy, Bucket=name, Policy=text)
     assert refused == (400, "MalformedPolicy")
 
 
 def test_a_policy_has_20_kilobytes_at_most(s3: Any, name: str) -> None:
-    """The largest policy that fits is accepted, one more byte is not."""
+    """A policy of 20 KiB is accepted; one byte more is refused."""
     size = len(policy(statement(name, Sid="")))
     fitting = policy(statement(name, Sid="x" * (20 * 1024 - size)))
     s3.put_bucket_policy(Bucket=name, Policy=fitting)
@@ -310,7 +319,7 @@ def test_a_policy_has_20_kilobytes_at_most(s3: Any, name: str) -> None:
 def test_public_policies_are_blocked(
     s3: Any, name: str, changed: dict[str, Any], is_public: bool
 ) -> None:
-    """Without a public access block, a public policy is accepted and reported as public."""
+    """A public policy is refused while the public access block is on, and accepted without it."""
     asked = {"Bucket": name, "Policy": policy(statement(name, **changed))}
     if is_public:
         assert refusal(s3.put_bucket_policy, **asked) == (403, "AccessDenied")
@@ -320,7 +329,7 @@ def test_public_policies_are_blocked(
 
 
 def test_conditions_are_not_evaluated(s3: Any, name: str) -> None:
-    """A Deny for requests without TLS does not stop plain HTTP, as conditions are ignored."""
+    """The sandbox ignores conditions: a Deny for requests without TLS does not stop plain HTTP."""
     denying = statement(
         name,
         Effect="Deny",
@@ -346,7 +355,7 @@ def test_conditions_are_not_evaluated(s3: Any, name: str) -> None:
 
 
 def test_versioning_is_kept(s3: Any, name: str) -> None:
-    """MFA delete is refused: it needs the root user and a device."""
+    """Versioning is read back; MFA delete is refused, because it needs a device."""
     assert "Status" not in s3.get_bucket_versioning(Bucket=name)
     enabled = {"Status": "Enabled"}
     s3.put_bucket_versioning(Bucket=name, VersioningConfiguration=enabled)
@@ -356,7 +365,7 @@ def test_versioning_is_kept(s3: Any, name: str) -> None:
 
 
 def test_object_lock_comes_with_a_bucket(s3: Any) -> None:
-    """Object Lock also turns on versioning, which then cannot be suspended."""
+    """A bucket that is made with Object Lock has versioning, which cannot be suspended."""
     name = f"bucket-{uuid.uuid4()}"
     s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
     found = s3.get_object_lock_configuration(Bucket=name)["ObjectLockConfiguration"]
@@ -366,7 +375,7 @@ def test_object_lock_comes_with_a_bucket(s3: Any) -> None:
 
 
 def test_object_lock_comes_later(s3: Any, name: str) -> None:
-    """A bucket with versioning can get Object Lock later, even with objects in it."""
+    """A bucket with objects can get Object Lock later, but only if it has versioning."""
     s3.put_object(Bucket=name, Key="k", Body=b"x")
     rule = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
     wanted = {"ObjectLockEnabled": "Enabled", "Rule": rule}
@@ -383,7 +392,7 @@ def test_object_lock_comes_later(s3: Any, name: str) -> None:
 
 
 def test_a_lifecycle_is_kept_whole(s3: Any, name: str) -> None:
-    """Each element is read back; S3 gives a nameless rule a name."""
+    """A lifecycle is read back with each element; a rule without a name gets one."""
     rules: list[dict[str, Any]] = [
         {
             "ID": "uploads",
@@ -428,7 +437,7 @@ def test_a_lifecycle_is_kept_whole(s3: Any, name: str) -> None:
 def test_lifecycles_that_are_refused(
     s3: Any, name: str, rules: list[dict[str, Any]], code: str
 ) -> None:
-    """A rule needs an action, a number of days of at least 1, and a unique name."""
+    """A lifecycle rule without an action, with 0 days or with a duplicate name is refused."""
     common = {"Status": "Enabled", "Filter": {"Prefix": ""}}
     asked = {"Rules": [{**common, **rule} for rule in rules]}
     refused = refusal(
@@ -438,7 +447,7 @@ def test_lifecycles_that_are_refused(
 
 
 def test_rules_of_both_forms_are_refused_side_by_side(s3: Any, name: str) -> None:
-    """Either all rules have a filter, or all have a prefix, which is the older form."""
+    """Lifecycle rules with a filter and rules of the older form, with a prefix, cannot be mixed."""
     rule: dict[str, Any] = {"Status": "Enabled", "Expiration": {"Days": 1}}
     old, new = {**rule, "Prefix": "a/"}, {**rule, "Filter": {"Prefix": "b/"}}
     asked = {"Bucket": name, "LifecycleConfiguration": {"Rules": [old, new]}}
@@ -449,7 +458,7 @@ def test_rules_of_both_forms_are_refused_side_by_side(s3: Any, name: str) -> Non
 
 
 def test_logs_go_where_they_are_let(s3: Any, name: str) -> None:
-    """The target's policy must allow the logging service to write, beside other statements."""
+    """Logging is refused unless the target bucket's policy lets the logging service write."""
     target = f"{name[:50]}-logs"
     wanted = {"LoggingEnabled": {"TargetBucket": target, "TargetPrefix": "acme/"}}
     asked = {"Bucket": name, "BucketLoggingStatus": wanted}
@@ -475,7 +484,7 @@ def test_logs_go_where_they_are_let(s3: Any, name: str) -> None:
 
 
 def test_logs_stay_in_their_region(s3: Any, session: Any, name: str) -> None:
-    """A target bucket in another Region is refused."""
+    """Logging into a bucket in another Region is refused."""
     target = f"{name[:50]}-logs"
     west = session.client("s3", region_name="eu-west-1")
     west.create_bucket(Bucket=target, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox's CloudTrail keeps trails, and its Access Analyzer reads documents."""
+"""The sandbox's CloudTrail keeps trails, and its Access Analyzer validates policies."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ TRAIL = {"Service": "cloudtrail.amazonaws.com"}
 
 @pytest.fixture(scope="module")
 def cloudtrail(session: boto3.Session) -> Any:
-    """Return a raw CloudTrail client."""
+    """Return a boto3 client of CloudTrail."""
     return session.client("cloudtrail")
 
 
 @pytest.fixture
 def logs(s3: Any, blocked_bucket: str) -> str:
-    """Make a bucket that accepts CloudTrail's logs."""
+    """Make a bucket whose policy accepts CloudTrail's files. Return its name."""
     root = f"arn:aws:s3:::{blocked_bucket}"
     source = f"arn:aws:cloudtrail:us-east-1:{ACCOUNT}:trail/acme"
     common = {
@@ -44,14 +44,14 @@ def logs(s3: Any, blocked_bucket: str) -> str:
 
 @pytest.fixture
 def trail(cloudtrail: Any, logs: str) -> str:
-    """Make a trail and return its name."""
+    """Make a trail, and return its name."""
     name = f"trail-{uuid.uuid4()}"
     cloudtrail.create_trail(Name=name, S3BucketName=logs, IsMultiRegionTrail=True)
     return name
 
 
 def test_a_trail_is_kept(cloudtrail: Any, trail: str, logs: str, kms_key: str) -> None:
-    """A trail is described by its name alone, and logs once it is started."""
+    """A trail is read back by its name, and logs only after it was started."""
     (found,) = cloudtrail.describe_trails(trailNameList=[trail])["trailList"]
     assert (found["S3BucketName"], found["IsMultiRegionTrail"]) == (logs, True)
     assert cloudtrail.get_trail_status(Name=trail)["IsLogging"] is False
@@ -65,7 +65,7 @@ def test_a_trail_is_kept(cloudtrail: Any, trail: str, logs: str, kms_key: str) -
 def test_trails_that_are_refused(
     cloudtrail: Any, trail: str, logs: str, s3: Any, bucket: str
 ) -> None:
-    """A taken name, a missing bucket and a bucket whose policy refuses logs are refused."""
+    """A trail with a taken name, a missing bucket, or a bucket that denies logs is refused."""
     asked = {"Name": f"trail-{uuid.uuid4()}", "S3BucketName": logs}
     create = cloudtrail.create_trail
     assert refusal(create, **asked | {"Name": trail}) == (400, "TrailAlreadyExistsException")
@@ -81,13 +81,13 @@ def test_trails_that_are_refused(
 
 
 def test_an_unknown_key_is_refused(cloudtrail: Any, logs: str) -> None:
-    """A trail's key must exist, since the logs are encrypted under it."""
+    """A trail with a KMS key that does not exist is refused."""
     asked = {"Name": "trail-key", "S3BucketName": logs, "KmsKeyId": "alias/absent"}
     assert refusal(cloudtrail.create_trail, **asked) == (400, "KmsKeyNotFoundException")
 
 
 def test_selectors_replace_each_other(cloudtrail: Any, trail: str, bucket: str) -> None:
-    """A trail has basic or advanced selectors; a new trail logs management events."""
+    """Advanced event selectors replace basic ones; a new trail has basic ones."""
     (default,) = cloudtrail.get_event_selectors(TrailName=trail)["EventSelectors"]
     assert (default["IncludeManagementEvents"], default["DataResources"]) == (True, [])
     fields = [
@@ -127,7 +127,7 @@ STATEMENT = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s
 def test_a_document_is_validated(
     session: boto3.Session, kind: Any, text: str, codes: list[str]
 ) -> None:
-    """An invalid document is an error; a document that fits its type has no findings."""
+    """ValidatePolicy finds the errors of an invalid document, and nothing in a valid one."""
     analyzer = session.client("accessanalyzer")
     found = analyzer.validate_policy(policyDocument=text, policyType=kind)["findings"]
     assert [each["issueCode"] for each in found] == codes

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox's S3 deletes many objects in one request, as AWS documents."""
+"""The sandbox's DeleteObjects, which deletes many objects, works as AWS documents."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def delete(s3: Any, bucket: str, *objects: dict[str, str], **more: Any) -> dict[
 
 
 def test_each_key_has_a_result(s3: Any, bucket: str) -> None:
-    """A missing key has a result too; no other object is deleted."""
+    """The reply has a result for each key, also for a missing key; other objects stay."""
     put(s3, bucket, "a", "b", "c")
     reply = delete(s3, bucket, *({"Key": key} for key in ("a", "b", "missing")))
     assert reply["Deleted"] == [{"Key": "a"}, {"Key": "b"}, {"Key": "missing"}]
@@ -43,14 +43,14 @@ def test_each_key_has_a_result(s3: Any, bucket: str) -> None:
 
 @pytest.mark.parametrize("key", ["<&>\"'", "a b", "ä/😀", " a ", "a\rb"])
 def test_names_come_back_as_they_were(key: str, s3: Any, bucket: str) -> None:
-    """Characters that XML must escape, and spaces at the ends, are returned unchanged."""
+    """Names with XML's special characters, or spaces at the ends, come back unchanged."""
     put(s3, bucket, key, key.strip() + "x")
     assert delete(s3, bucket, {"Key": key})["Deleted"] == [{"Key": key}]
     assert names(s3, bucket) == [key.strip() + "x"]
 
 
 def test_a_quiet_reply_has_errors_only(s3: Any, bucket: str) -> None:
-    """A quiet reply lists only errors; the deletions are done."""
+    """With Quiet, the reply lists only the errors; the objects are deleted all the same."""
     put(s3, bucket, "a", "b")
     objects = {"Key": "a"}, {"Key": "b", "ETag": '"other"'}
     reply = delete(s3, bucket, *objects, delete={"Quiet": True})
@@ -62,7 +62,7 @@ def test_a_quiet_reply_has_errors_only(s3: Any, bucket: str) -> None:
 
 
 def test_an_etag_is_a_condition_of_its_key(s3: Any, bucket: str) -> None:
-    """A key with another ETag, or without an object, has an error; the other keys are deleted."""
+    """A key whose object has another ETag, or is missing, gets an error; other keys are deleted."""
     put(s3, bucket, "a", "b", "c")
     etag = s3.head_object(Bucket=bucket, Key="a")["ETag"]
     objects = [{"Key": key, "ETag": etag} for key in ("a", "b", "missing")]
@@ -75,7 +75,7 @@ def test_an_etag_is_a_condition_of_its_key(s3: Any, bucket: str) -> None:
 
 
 def test_versions_and_delete_markers(s3: Any, versioned_bucket: str) -> None:
-    """A deletion without a version adds a marker; a version or a marker is deleted for good."""
+    """Without a version id, a deletion adds a delete marker; with one, it removes that version."""
     bucket = versioned_bucket
     put(s3, bucket, "a")
     version = s3.head_object(Bucket=bucket, Key="a")["VersionId"]
@@ -93,7 +93,7 @@ def test_versions_and_delete_markers(s3: Any, versioned_bucket: str) -> None:
 
 
 def test_locked_versions_stay(s3: Any) -> None:
-    """A legal hold, an event hold and a retention protect a version; the rest are deleted."""
+    """Versions under a legal hold, an event hold or a retention stay; other versions go."""
     bucket = f"bucket-{uuid.uuid4()}"
     s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
     until = "2099-01-01T00:00:00Z"
@@ -121,7 +121,7 @@ def test_locked_versions_stay(s3: Any) -> None:
 
 
 def test_a_policy_denies_by_key(s3: Any, bucket: str) -> None:
-    """The bucket's policy applies to each key separately."""
+    """A bucket policy that denies the deletion of one key does not affect the other keys."""
     put(s3, bucket, "kept/a", "b")
     deny_deletes(s3, bucket, "kept/*")
     reply = delete(s3, bucket, {"Key": "kept/a"}, {"Key": "b"})
@@ -144,7 +144,7 @@ def deny_deletes(s3: Any, bucket: str, keys: str) -> None:
 
 @pytest.mark.parametrize("count", [0, 1001])
 def test_a_request_has_1_to_1000_keys(count: int, s3: Any, bucket: str) -> None:
-    """Any other number of keys is MalformedXML."""
+    """A request with no key, or with more than 1,000 keys, is refused as MalformedXML."""
     objects = [{"Key": f"{number}"} for number in range(count)]
     refused = refusal(s3.delete_objects, Bucket=bucket, Delete={"Objects": objects})
     assert refused == (400, "MalformedXML")
@@ -152,7 +152,7 @@ def test_a_request_has_1_to_1000_keys(count: int, s3: Any, bucket: str) -> None:
 
 @pytest.mark.parametrize("key", ["a\x01b", "a\uffff"])
 def test_what_is_no_xml_is_refused(key: str, s3: Any, bucket: str) -> None:
-    """One key that XML 1.0 cannot represent makes the whole request fail."""
+    """If XML 1.0 cannot represent one of the keys, the whole request is refused."""
     put(s3, bucket, "good")
     objects = [{"Key": "good"}, {"Key": key}]
     refused = refusal(s3.delete_objects, Bucket=bucket, Delete={"Objects": objects})
@@ -164,7 +164,7 @@ def test_what_is_no_xml_is_refused(key: str, s3: Any, bucket: str) -> None:
 def test_conditions_of_directory_buckets_are_refused(
     condition: dict[str, Any], s3: Any, bucket: str
 ) -> None:
-    """Size and time conditions exist only for directory buckets."""
+    """Conditions on size and time are refused: AWS has them only for directory buckets."""
     refused = refusal(
         s3.delete_objects, Bucket=bucket, Delete={"Objects": [{"Key": "a", **condition}]}
     )
@@ -172,7 +172,7 @@ def test_conditions_of_directory_buckets_are_refused(
 
 
 def test_a_checksum_is_demanded(sandbox: sandboxes.Running, s3: Any, bucket: str) -> None:
-    """Content-MD5 or another checksum is required, and must match the body."""
+    """A request without a checksum, or with a wrong one, is refused."""
     put(s3, bucket, "a")
     body = b"<Delete><Object><Key>a</Key></Object></Delete>"
     status, said, _ = raw(sandbox, "POST", f"/{bucket}?delete", {}, body)
@@ -184,7 +184,7 @@ def test_a_checksum_is_demanded(sandbox: sandboxes.Running, s3: Any, bucket: str
 
 
 def test_the_owner_is_compared(s3: Any, bucket: str) -> None:
-    """A request that expects another owner deletes nothing."""
+    """A request that expects another bucket owner deletes nothing."""
     put(s3, bucket, "a")
     refused = refusal(
         s3.delete_objects,
@@ -197,13 +197,13 @@ def test_the_owner_is_compared(s3: Any, bucket: str) -> None:
 
 
 def test_no_such_bucket(s3: Any) -> None:
-    """A missing bucket is an error of the whole request."""
+    """A request for a missing bucket fails as a whole."""
     request = {"Bucket": "nowhere-at-all", "Delete": {"Objects": [{"Key": "a"}]}}
     assert refusal(s3.delete_objects, **request) == (404, "NoSuchBucket")
 
 
 def test_check_and_deletion_are_one_step(s3: Any, bucket: str) -> None:
-    """Of parallel deletions with the same ETag, exactly one succeeds."""
+    """If several threads delete an object by the same ETag, exactly one succeeds."""
     put(s3, bucket, "a")
     etag = s3.head_object(Bucket=bucket, Key="a")["ETag"]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox's S3 encrypts and refuses as AWS does."""
+"""The sandbox's S3 encrypts in each mode, and refuses requests, as AWS does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OTHER = bytes(32)
 
 
 def test_ssec_needs_its_key(s3: Any, bucket: str) -> None:
-    """Only the right key reads the object, and replies contain the key's MD5."""
+    """An SSE-C object is read with its key, and the replies have the key's MD5."""
     put = s3.put_object(Bucket=bucket, Key="k", Body=b"data", **ssec())
     got = s3.get_object(Bucket=bucket, Key="k", **ssec())
     head = s3.head_object(Bucket=bucket, Key="k", **ssec())
@@ -44,13 +44,13 @@ def test_ssec_needs_its_key(s3: Any, bucket: str) -> None:
 def test_ssec_without_its_key_is_refused(
     s3: Any, bucket: str, method: str, key: dict[str, Any], expected: tuple[int, str]
 ) -> None:
-    """A missing key and a wrong key have different codes, as in AWS."""
+    """A read of an SSE-C object without its key, or with a wrong key, is refused as by AWS."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"data", **ssec())
     assert refusal(getattr(s3, method), Bucket=bucket, Key="k", **key) == expected
 
 
 def test_ssec_keys_on_other_objects_are_refused(s3: Any, bucket: str) -> None:
-    """A customer key for an object without one is an error."""
+    """A customer key on a read of an object that has none is refused."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"data")
     refused = refusal(s3.get_object, Bucket=bucket, Key="k", **ssec())
     assert refused == (400, "InvalidRequest")
@@ -71,7 +71,7 @@ def test_ssec_keys_on_other_objects_are_refused(s3: Any, bucket: str) -> None:
 def test_ssec_headers_must_fit(
     sandbox: Running, bucket: str, changed: dict[str, str | None], code: str
 ) -> None:
-    """Algorithm, key and MD5 must all be present and consistent."""
+    """A put is refused if the SSE-C algorithm, key or MD5 is missing or inconsistent."""
     md5 = hashlib.md5(KEY, usedforsecurity=False).digest()
     parts: dict[str, str | None] = {
         "algorithm": "AES256",
@@ -88,7 +88,7 @@ def test_ssec_headers_must_fit(
 
 
 def test_ssec_is_per_version(s3: Any, versioned_bucket: str) -> None:
-    """Each version keeps its own key."""
+    """Each version of an object has its own SSE-C key."""
     where = {"Bucket": versioned_bucket, "Key": "k"}
     old = s3.put_object(**where, Body=b"old", **ssec())["VersionId"]
     new = s3.put_object(**where, Body=b"new", **ssec(OTHER))["VersionId"]
@@ -98,7 +98,7 @@ def test_ssec_is_per_version(s3: Any, versioned_bucket: str) -> None:
 
 
 def test_ssec_parts_need_the_uploads_key(s3: Any, bucket: str) -> None:
-    """Each part must have the key of the upload, which is then the object's key."""
+    """Each part of an upload needs the upload's SSE-C key, which is then the object's key."""
     where = {"Bucket": bucket, "Key": "k"}
     upload = s3.create_multipart_upload(**where, **ssec())["UploadId"]
     part = {**where, "UploadId": upload, "PartNumber": 1, "Body": b"data"}
@@ -118,7 +118,7 @@ def test_ssec_parts_need_the_uploads_key(s3: Any, bucket: str) -> None:
 
 
 def test_ssec_copy_sources_need_their_key(s3: Any, bucket: str) -> None:
-    """A copy needs the source's key, and does not inherit the source's encryption."""
+    """A copy of an SSE-C object needs its key, and is itself encrypted as the request says."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"data", **ssec())
     copy = {"Bucket": bucket, "Key": "l", "CopySource": {"Bucket": bucket, "Key": "k"}}
     assert refusal(s3.copy_object, **copy) == (400, "InvalidRequest")
@@ -130,7 +130,7 @@ def test_ssec_copy_sources_need_their_key(s3: Any, bucket: str) -> None:
 
 
 def test_ssec_part_copies_need_the_sources_key(s3: Any, bucket: str) -> None:
-    """UploadPartCopy checks the source's key as CopyObject does."""
+    """UploadPartCopy from an SSE-C object needs the source's key."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"data", **ssec())
     upload = s3.create_multipart_upload(Bucket=bucket, Key="l")["UploadId"]
     part = {"Bucket": bucket, "Key": "l", "UploadId": upload, "PartNumber": 1}
@@ -160,7 +160,7 @@ def test_new_buckets_block_ssec(s3: Any, blocked_bucket: str) -> None:
 
 
 def test_ssec_objects_stay_readable_when_blocked(s3: Any, bucket: str) -> None:
-    """The block applies only to writes; an existing object stays readable with its key."""
+    """After a bucket blocks SSE-C, its SSE-C objects can still be read with their keys."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"data", **ssec())
     rule = {
         "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"},
@@ -175,7 +175,7 @@ def test_ssec_objects_stay_readable_when_blocked(s3: Any, bucket: str) -> None:
 
 
 def test_sse_s3_is_the_default(s3: Any, bucket: str) -> None:
-    """Every reply says AES256 if the request names no encryption."""
+    """If a request names no encryption, every reply says AES256."""
     where = {"Bucket": bucket, "Key": "k"}
     upload = s3.create_multipart_upload(**where)
     part = s3.upload_part(**where, UploadId=upload["UploadId"], PartNumber=1, Body=b"data")
@@ -193,7 +193,7 @@ def test_sse_s3_is_the_default(s3: Any, bucket: str) -> None:
 
 
 def test_kms_modes_name_the_keys_arn(s3: Any, kms: Any, bucket: str, kms_key: str) -> None:
-    """A key's id and alias are returned as its ARN, by every reply and in both KMS modes."""
+    """In both KMS modes, replies name the key by its ARN, even if the request used an alias."""
     alias = f"alias/{uuid.uuid4()}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
     for mode in ("aws:kms", "aws:kms:dsse"):
@@ -205,7 +205,7 @@ def test_kms_modes_name_the_keys_arn(s3: Any, kms: Any, bucket: str, kms_key: st
 
 
 def test_kms_without_a_key_uses_the_managed_one(s3: Any, kms: Any, bucket: str) -> None:
-    """S3's managed key is made on first use and then reused."""
+    """SSE-KMS without a key uses the key alias/aws/s3, which is made at the first use."""
     first = s3.put_object(Bucket=bucket, Key="k", ServerSideEncryption="aws:kms")["SSEKMSKeyId"]
     again = s3.put_object(Bucket=bucket, Key="k", ServerSideEncryption="aws:kms")["SSEKMSKeyId"]
     described = kms.describe_key(KeyId="alias/aws/s3")["KeyMetadata"]
@@ -214,7 +214,7 @@ def test_kms_without_a_key_uses_the_managed_one(s3: Any, kms: Any, bucket: str) 
 
 
 def test_bucket_key_and_context_are_echoed(s3: Any, bucket: str, kms_key: str) -> None:
-    """Replies for aws:kms return the bucket key flag; only a write's reply has the context."""
+    """Replies return the bucket key flag; the encryption context is only in replies to writes."""
     context = base64.b64encode(b'{"team": "blue"}').decode()
     kms_mode = {
         "ServerSideEncryption": "aws:kms",
@@ -244,20 +244,20 @@ def test_bucket_key_and_context_are_echoed(s3: Any, bucket: str, kms_key: str) -
     ],
 )
 def test_senseless_encryption_is_refused(s3: Any, bucket: str, asked: dict[str, Any]) -> None:
-    """Unknown algorithms, keys without a KMS mode and malformed contexts are refused."""
+    """A put is refused for an unknown algorithm, a key without a KMS mode or a bad context."""
     refused = refusal(s3.put_object, Bucket=bucket, Key="k", Body=b"", **asked)
     assert refused == (400, "InvalidArgument")
 
 
 def test_encryption_headers_on_reads_are_refused(sandbox: Running, bucket: str) -> None:
-    """GET and HEAD refuse SSE-S3 and SSE-KMS headers."""
+    """GET and HEAD with an SSE-S3 or SSE-KMS header are refused."""
     for method in ("GET", "HEAD"):
         header = {"x-amz-server-side-encryption": "aws:kms"}
         assert raw(sandbox, method, f"/{bucket}/k", header)[0] == 400
 
 
 def test_bucket_defaults_apply(s3: Any, bucket: str, kms_key: str) -> None:
-    """The bucket's key is used only if the request names no encryption, until it is deleted."""
+    """The bucket's default encryption applies only if the request names no encryption."""
     default = {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": kms_key}
     rule = {"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": True}
     s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
@@ -271,7 +271,7 @@ def test_bucket_defaults_apply(s3: Any, bucket: str, kms_key: str) -> None:
 
 
 def test_object_encryption_answers_501(s3: Any, bucket: str, kms_key: str) -> None:
-    """UpdateObjectEncryption is not implemented: it says so and leaves the object unchanged."""
+    """UpdateObjectEncryption is not implemented: it gets status 501, and the object stays."""
     where = {"Bucket": bucket, "Key": "k"}
     s3.put_object(**where, Body=b"data")
     refused = refusal(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox records its requests as CloudTrail does, in the documented form and without secrets.
+"""The sandbox records requests in CloudTrail's documented form, without secrets.
 
 Form:
 https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ACCOUNT = "123456789012"
 FOR_A_CALLER = "fas.s3.amazonaws.com"
-# The fields of every record.
+# The fields that every record has.
 ENVELOPE = {
     "awsRegion",
     "eventCategory",
@@ -61,7 +61,7 @@ def cloudtrail(session: boto3.Session) -> Any:
 
 
 def trail_policy(bucket: str) -> str:
-    """Return the policy of a bucket that takes a trail's files."""
+    """Return the policy of a bucket that accepts a trail's files."""
     root = f"arn:aws:s3:::{bucket}"
     common = {"Effect": "Allow", "Principal": {"Service": "cloudtrail.amazonaws.com"}}
     statements = [
@@ -81,7 +81,7 @@ ALL_OBJECTS = [
 
 
 class Trail:
-    """A trail that logs, with the records it has written."""
+    """A trail, and the records in its files."""
 
     def __init__(self, running: sandboxes.Running, s3: Any, cloudtrail: Any) -> None:
         self._running, self._s3, self._cloudtrail = running, s3, cloudtrail
@@ -91,7 +91,7 @@ class Trail:
         s3.put_bucket_policy(Bucket=self.bucket, Policy=trail_policy(self.bucket))
 
     def start(self, selectors: list[dict[str, Any]] = ALL_OBJECTS, **more: Any) -> None:
-        """Create the trail and start logging."""
+        """Create the trail and start logging. `selectors` choose the events."""
         asked = {"Name": self.name, "S3BucketName": self.bucket, "IsMultiRegionTrail": True}
         self._cloudtrail.create_trail(**asked, **more)
         kind = "AdvancedEventSelectors" if "FieldSelectors" in selectors[0] else "EventSelectors"
@@ -99,7 +99,7 @@ class Trail:
         self._cloudtrail.start_logging(Name=self.name)
 
     def files(self) -> list[str]:
-        """Have the trail's files written, and return their object names."""
+        """Let the trail write its files, and return the names of its new objects."""
         mine = f"s3://{self.bucket}/"
         written = sandboxes.deliver_trails(self._running)
         return [uri.removeprefix(mine) for uri in written if uri.startswith(mine)]
@@ -114,7 +114,7 @@ class Trail:
         ]
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the new records, without those about the trail itself and its bucket."""
+        """Return the new records, except those about CloudTrail itself and by AWS services."""
         found = [each for text in self.texts() for each in json.loads(text)["Records"]]
         return [
             each
@@ -131,7 +131,7 @@ class Trail:
 
 @pytest.fixture
 def trail(sandbox: sandboxes.Running, s3: Any, cloudtrail: Any) -> Iterator[Trail]:
-    """Return a trail that logs everything."""
+    """Return a trail that logs all events."""
     made = Trail(sandbox, s3, cloudtrail)
     made.start()
     yield made
@@ -140,7 +140,7 @@ def trail(sandbox: sandboxes.Running, s3: Any, cloudtrail: Any) -> Iterator[Trai
 
 @pytest.fixture
 def idle_trail(sandbox: sandboxes.Running, s3: Any, cloudtrail: Any) -> Iterator[Trail]:
-    """Return a trail that the test starts itself."""
+    """Return a trail that the test itself starts."""
     made = Trail(sandbox, s3, cloudtrail)
     yield made
     made.close()
@@ -165,7 +165,7 @@ def arns(record: dict[str, Any]) -> list[str]:
 
 
 def test_a_write_and_a_read_are_recorded(s3: Any, trail: Trail, bucket: str) -> None:
-    """A record has the object's name and the size; a write's also has the encryption."""
+    """The record of a put or get has the object's name and the size; a put's has the encryption."""
     name = "a b/ü&.txt"
     s3.put_object(Bucket=bucket, Key=name, Body=b"data")
     got(s3, Bucket=bucket, Key=name)
@@ -192,7 +192,7 @@ def test_a_write_and_a_read_are_recorded(s3: Any, trail: Trail, bucket: str) -> 
 
 
 def test_what_is_done_to_objects_has_its_name(s3: Any, trail: Trail, bucket: str) -> None:
-    """Copies, uploads, listings and deletions have operation names, which HTTP does not have."""
+    """Each record has the name of its S3 operation, also for copies, uploads and deletions."""
     where = {"Bucket": bucket, "Key": "k"}
     upload = s3.create_multipart_upload(**where)["UploadId"]
     part = s3.upload_part(**where, UploadId=upload, PartNumber=1, Body=b"x")["ETag"]
@@ -244,14 +244,14 @@ def test_what_is_done_to_objects_has_its_name(s3: Any, trail: Trail, bucket: str
 def test_the_mode_of_a_write(
     s3: Any, trail: Trail, bucket: str, sent: dict[str, Any], applied: str
 ) -> None:
-    """A record shows the mode, and whether the request or the bucket's default chose it."""
+    """A put's record says in which mode S3 encrypted, and whether the request asked for it."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"x", **sent)
     record = only(trail.records(), "PutObject")
     assert record["additionalEventData"]["SSEApplied"] == applied
 
 
 def test_a_refusal_is_recorded(s3: Any, trail: Trail, blocked_bucket: str) -> None:
-    """A refused request has its error code, and no response elements."""
+    """The record of a refused request has the error code, and no response elements."""
     refusal(s3.get_object, Bucket=blocked_bucket, Key="absent")
     refusal(s3.put_object, Bucket=blocked_bucket, Key="k", Body=b"x", **ssec())
     records = trail.records()
@@ -292,7 +292,7 @@ def test_no_record_has_a_secret(
 
 
 def test_cryptographic_calls_are_recorded(kms: Any, trail: Trail, key: str, kms_key: str) -> None:
-    """A record has the key in its resources, the material and the context, but no reply."""
+    """The record of a KMS call has the key, its material and the context, but no key bytes."""
     context = {"s3crypt:key": "2026/q3"}
     made = kms.generate_data_key(KeyId=key, KeySpec="AES_256", EncryptionContext=context)
     blob = made["CiphertextBlob"]
@@ -310,7 +310,7 @@ def test_cryptographic_calls_are_recorded(kms: Any, trail: Trail, key: str, kms_
         "keySpec": "AES_256",
         "encryptionContext": context,
     }
-    # Decrypt does not name the key in its parameters, only in the resources.
+    # Decrypt names the key only in the record's resources, not in its parameters.
     assert opened["requestParameters"] == {
         "encryptionAlgorithm": "SYMMETRIC_DEFAULT",
         "encryptionContext": context,
@@ -331,7 +331,7 @@ def test_cryptographic_calls_are_recorded(kms: Any, trail: Trail, key: str, kms_
 
 
 def test_changes_of_keys_are_recorded(kms: Any, trail: Trail, kms_key: str) -> None:
-    """Changes are writes and return the key's ARN; a rotation is a service event."""
+    """The record of a change to a key returns the key's ARN; a rotation is a service event."""
     kms.rotate_key_on_demand(KeyId=kms_key)
     kms.disable_key(KeyId=kms_key)
     kms.enable_key(KeyId=kms_key)
@@ -358,7 +358,7 @@ def test_changes_of_keys_are_recorded(kms: Any, trail: Trail, kms_key: str) -> N
 
 
 def test_s3_asks_kms_for_the_caller(s3: Any, trail: Trail, bucket: str, key: str) -> None:
-    """S3 calls GenerateDataKey and Decrypt with the object's ARN and the caller's context."""
+    """S3 calls KMS for the caller, with the object's ARN added to the caller's context."""
     pairs = base64.b64encode(json.dumps({"app": "reports"}).encode()).decode()
     mode = {**KMS, "SSEKMSKeyId": key, "SSEKMSEncryptionContext": pairs}
     s3.put_object(Bucket=bucket, Key="d/k", Body=b"x", **mode)
@@ -377,7 +377,7 @@ def test_s3_asks_kms_for_the_caller(s3: Any, trail: Trail, bucket: str, key: str
 
 
 def test_a_bucket_key_hides_objects(s3: Any, trail: Trail, bucket: str, key: str) -> None:
-    """With a bucket key, S3 calls KMS once per caller for minutes, with the bucket's ARN."""
+    """With a bucket key, S3 calls KMS once for several objects, with the bucket's ARN."""
     mode = {**KMS, "SSEKMSKeyId": key, "BucketKeyEnabled": True}
     for name in ("a", "b", "c"):
         s3.put_object(Bucket=bucket, Key=name, Body=b"x", **mode)
@@ -391,7 +391,7 @@ def test_a_bucket_key_hides_objects(s3: Any, trail: Trail, bucket: str, key: str
 def test_a_disabled_key_leaves_two_refusals(
     s3: Any, kms: Any, trail: Trail, bucket: str, kms_key: str
 ) -> None:
-    """KMS and S3 each record a refusal with their own code."""
+    """A get with a disabled key leaves a refusal of S3 and one of KMS, with different codes."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"x", **KMS, SSEKMSKeyId=kms_key)
     kms.disable_key(KeyId=kms_key)
     with pytest.raises(ClientError):
@@ -405,7 +405,7 @@ def test_a_disabled_key_leaves_two_refusals(
 
 
 def assumed(session: boto3.Session, name: str) -> dict[str, Any]:
-    """Return the credentials of a session of a new role."""
+    """Make a role, assume it, and return the credentials of the session."""
     trust = {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
     role = session.client("iam").create_role(
@@ -417,7 +417,7 @@ def assumed(session: boto3.Session, name: str) -> dict[str, Any]:
 
 
 def test_a_session_names_its_role(session: boto3.Session, trail: Trail, bucket: str) -> None:
-    """The session's ARN omits the role's path; its issuer's ARN is the role's ARN with the path."""
+    """The record of an assumed role names the session, without the role's path, and the role."""
     given = assumed(session, "ada")
     theirs = boto3.Session(
         given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"], "us-east-1"
@@ -454,7 +454,7 @@ def test_a_session_names_its_role(session: boto3.Session, trail: Trail, bucket: 
 def test_users_and_root(
     session: boto3.Session, trail: Trail, bucket: str, who: str, wanted: dict[str, str]
 ) -> None:
-    """A user is found by an access key made here; unknown keys belong to the sandbox's user."""
+    """A record names the user whose access key signed; an unknown key is the sandbox's user."""
     access_key = who
     if who == "a user":
         iam, name = session.client("iam"), f"user-{uuid.uuid4()}"
@@ -469,7 +469,7 @@ def test_users_and_root(
 
 
 def test_cloudtrail_writes_as_a_service(s3: Any, kms: Any, idle_trail: Trail, kms_key: str) -> None:
-    """CloudTrail encrypts files with the trail's key, and its own requests are recorded later."""
+    """CloudTrail encrypts files with the trail's key, and its own requests are recorded too."""
     made, key = idle_trail, kms_key
     found = json.loads(kms.get_key_policy(KeyId=key)["Policy"])
     service = {"Service": "cloudtrail.amazonaws.com"}
@@ -481,7 +481,7 @@ def test_cloudtrail_writes_as_a_service(s3: Any, kms: Any, idle_trail: Trail, km
     written = s3.head_object(Bucket=made.bucket, Key=name)
     assert (written["ServerSideEncryption"], written["SSEKMSKeyId"]) == ("aws:kms", key)
     (text,) = made.texts()
-    # Trails of other tests may write to the same files.
+    # Trails of other tests may have caused records in this file, so only ours are compared.
     own = [
         each
         for each in json.loads(text)["Records"]
@@ -497,7 +497,10 @@ def test_cloudtrail_writes_as_a_service(s3: Any, kms: Any, idle_trail: Trail, km
 
 
 def test_events_are_numbered_as_they_are_kept() -> None:
-    """Numbers rise in the order in which events are stored, also with threads; pages need it."""
+    """Events have consecutive numbers in the order of their storage, even from several threads.
+
+    The pages of a lookup depend on this order.
+    """
     events = Events()
     threads = [
         threading.Thread(target=lambda: deque(map(events.add, map(_event, "x" * 500)), 0))
@@ -521,7 +524,7 @@ def _event(name: str) -> Event:
 
 
 def looked_up(cloudtrail: Any, **asked: Any) -> list[dict[str, Any]]:
-    """Return all events that a lookup finds, page by page, at AWS's permitted rate."""
+    """Return all events that a lookup finds, on all pages, at the rate that AWS permits."""
     found: list[dict[str, Any]] = []
     token: dict[str, str] = {}
     while True:
@@ -539,12 +542,12 @@ def looked_up(cloudtrail: Any, **asked: Any) -> list[dict[str, Any]]:
 
 
 def by(name: str, value: str) -> dict[str, Any]:
-    """Return the arguments of a lookup by one attribute."""
+    """Return the arguments of a lookup by this attribute."""
     return {"LookupAttributes": [{"AttributeKey": name, "AttributeValue": value}]}
 
 
 def test_events_are_looked_up_in_pages(kms: Any, cloudtrail: Any, kms_key: str) -> None:
-    """Events come newest first, without object events; every page but the last has a token."""
+    """A lookup returns events page by page, newest first, without events about objects."""
     mark = str(uuid.uuid4())
     contexts = [{mark: str(number)} for number in range(5)]
     for context in contexts:
@@ -564,7 +567,7 @@ def test_events_are_looked_up_in_pages(kms: Any, cloudtrail: Any, kms_key: str) 
     ["EventId", "EventName", "Username", "ResourceType", "EventSource", "AccessKeyId", "ReadOnly"],
 )
 def test_lookups_by_each_attribute(kms: Any, cloudtrail: Any, kms_key: str, attribute: str) -> None:
-    """An event is found by its own value of each attribute, and not by another value."""
+    """A lookup by an attribute finds the event with this value, and not one with another value."""
     kms.disable_key(KeyId=kms_key)
     (event,) = [
         each
@@ -581,7 +584,7 @@ def test_lookups_by_each_attribute(kms: Any, cloudtrail: Any, kms_key: str, attr
 
 
 def test_lookups_in_a_time(cloudtrail: Any, kms_key: str) -> None:
-    """A lookup returns only events between start and end, and only of its own Region."""
+    """A lookup returns only events of its Region, and only between start and end."""
     now = datetime.now(UTC)
     ours = by("ResourceName", kms_key)
     assert looked_up(cloudtrail, **ours, StartTime=now - timedelta(hours=1))
@@ -603,7 +606,7 @@ def test_lookups_in_a_time(cloudtrail: Any, kms_key: str) -> None:
     ],
 )
 def test_lookups_that_are_refused(session: boto3.Session, asked: dict[str, Any], code: str) -> None:
-    """Two attributes, unknown attributes, long pages, bad tokens and reversed times are refused."""
+    """A lookup by two or unknown attributes, with a bad page, token or time, is refused."""
     config = Config(parameter_validation=False, retries={"total_max_attempts": 1})
     client = session.client("cloudtrail", config=config)
     with pytest.raises(ClientError, match=f"Invalid{code}Exception"):
@@ -611,7 +614,7 @@ def test_lookups_that_are_refused(session: boto3.Session, asked: dict[str, Any],
 
 
 def test_lookups_have_a_rate(cloudtrail: Any) -> None:
-    """Two lookups a second per Region are allowed; the third is throttled."""
+    """More than two lookups per second are throttled."""
     asked = {"MaxResults": 1, "StartTime": datetime.now(UTC)}
 
     def ask_often() -> None:
@@ -626,7 +629,7 @@ def test_lookups_have_a_rate(cloudtrail: Any) -> None:
 
 
 def test_files_have_cloudtrails_names(trail: Trail, kms: Any, key: str) -> None:
-    """A name has account, Region, UTC time and 16 characters; each event is in one file."""
+    """A trail's file is named by account, Region, time and 16 characters; no event comes twice."""
     kms.describe_key(KeyId=key)
     (name,) = trail.files()
     wanted = (
@@ -689,7 +692,7 @@ def test_a_trail_takes_what_it_selects(
     selectors: Callable[[str], list[dict[str, Any]]],
     expected: set[str],
 ) -> None:
-    """Basic and advanced selectors choose management and object events, reads and writes."""
+    """A trail records only the events that its selectors choose, basic or advanced."""
     kms_key = kms.create_key()["KeyMetadata"]["Arn"]
     made = idle_trail
     made.start(selectors(bucket))
@@ -705,7 +708,7 @@ def test_a_trail_takes_what_it_selects(
 def test_a_trail_that_does_not_log(
     idle_trail: Trail, s3: Any, cloudtrail: Any, kms: Any, key: str
 ) -> None:
-    """Nothing is logged before the start, nor after the bucket refuses the files."""
+    """A trail records nothing before it is started, and nothing after its bucket is gone."""
     made = idle_trail
     kms.encrypt(KeyId=key, Plaintext=b"before")
     made.start()

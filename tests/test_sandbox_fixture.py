@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pytest fixture for other projects, found by its entry point in such a project."""
+"""The pytest fixture for other projects: a project finds it by its entry point."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_without_it_nothing_is_changed():
     assert os.environ["AWS_ACCESS_KEY_ID"] == "theirs"
     assert boto3.DEFAULT_SESSION is None
 """
-# The rows of the page's table about moto.
+# A test for the rows of the documentation's table about moto.
 _ROWS = """
 import secrets
 import pytest
@@ -80,7 +80,7 @@ def test_nothing_is_loaded():
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a project with an installed s3crypt whose metadata has our entry points."""
+    """Make a project, and an installed package that has the entry points of s3crypt."""
     points = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     installed = tmp_path / "installed"
     metadata = installed / "s3crypt_here-0.dist-info"
@@ -110,21 +110,21 @@ def _passed(project: Path, tests: str, *options: str) -> int:
 
 
 def test_the_example_and_each_test_begin_anew(project: Path) -> None:
-    """The page's examples pass; each test starts with a new sandbox's content."""
+    """The documentation's examples pass, and each test starts with a new sandbox's content."""
     assert _passed(project, f"{EXAMPLE}\n{TRAIL}\n{CLOCK}\n{_TESTS}") == 6
 
 
 def test_nothing_heavy_is_loaded_for_tests_that_do_not_ask(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Projects load the plugin for all tests, so it must not import large packages."""
-    # Plugins of other packages may import them.
+    """The plugin imports no large package: pytest loads it for tests that do not use it."""
+    # Plugins of other packages are not loaded, because they may import large packages.
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     assert _passed(project, _LIGHT, "-p", "s3crypt.sandbox.fixture") == 1
 
 
 def test_what_moto_does_is_as_the_page_says(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example under mock_aws passes, and each row of the table is true for this moto."""
+    """The documentation's example under mock_aws passes, and its table fits the moto installed."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     assert _passed(project, f"{UNDER_MOTO}\n{_ROWS}") == 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox checks a key's policy and grants for the caller of each request."""
+"""The sandbox's KMS checks the key policy and the grants for the caller of each request."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Principal(NamedTuple):
 
 
 def principal(arn: str, access_key: str) -> Principal:
-    """Return a principal with the clients of an access key."""
+    """Return the principal with this ARN, with clients that sign with the access key."""
     session = boto3.Session(access_key, "secret", region_name=sandboxes.REGION)
     return Principal(arn, checked(session.client("kms")), session.client("s3"))
 
 
 @pytest.fixture(scope="module")
 def user(session: boto3.Session) -> Principal:
-    """Make a user with an access key."""
+    """Make a user with an access key. Return it as a principal."""
     iam, name = session.client("iam"), f"user-{uuid.uuid4()}"
     arn = iam.create_user(UserName=name)["User"]["Arn"]
     made = iam.create_access_key(UserName=name)["AccessKey"]
@@ -48,7 +48,7 @@ def user(session: boto3.Session) -> Principal:
 
 @pytest.fixture(scope="module")
 def role(session: boto3.Session) -> Principal:
-    """Make a role, assume it, and return its principal."""
+    """Make a role and assume it. Return the session as a principal."""
     name = f"role-{uuid.uuid4()}"
     trust = {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
@@ -59,7 +59,7 @@ def role(session: boto3.Session) -> Principal:
 
 
 def policy(*statements: dict[str, Any]) -> str:
-    """Return a key policy that allows only administration, and these statements."""
+    """Return a key policy that allows only administration, and has these further statements."""
     own = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Resource": "*"}
     manage = ["kms:CreateGrant", "kms:RevokeGrant", "kms:List*", "kms:Describe*", "kms:Put*"]
     document = {"Version": "2012-10-17", "Statement": [{**own, "Action": manage}, *statements]}
@@ -68,25 +68,25 @@ def policy(*statements: dict[str, Any]) -> str:
 
 @pytest.fixture
 def guarded(kms: Any) -> str:
-    """Make a key whose policy allows no use, and return its ARN."""
+    """Make a key whose policy lets no caller use it. Return its ARN."""
     return str(kms.create_key(Policy=policy())["KeyMetadata"]["Arn"])
 
 
 def use(who: Principal, key: str, **context: str) -> tuple[int, str]:
-    """Return the reply of KMS to a caller who asks for a data key."""
+    """Request a data key as this caller, in a dry run. Return KMS's status and code."""
     asked = {"KeyId": key, "KeySpec": "AES_256", "EncryptionContext": context, "DryRun": True}
     return refusal(who.kms.generate_data_key, **asked)
 
 
 @pytest.fixture(params=["user", "role"])
 def grantee(request: pytest.FixtureRequest) -> Principal:
-    """Return a user, or an assumed role."""
+    """Return a user, then an assumed role, as the principal that gets a grant."""
     found: Principal = request.getfixturevalue(request.param)
     return found
 
 
 def test_a_grant_lets_its_grantee_use_the_key(kms: Any, guarded: str, grantee: Principal) -> None:
-    """The grant allows its operations to its grantee only, until it is revoked."""
+    """A grant lets only its grantee do only its operations, until it is revoked."""
     assert use(grantee, guarded) == DENIED
     named = {"KeyId": guarded, "GranteePrincipal": grantee.arn}
     made = kms.create_grant(**named, Operations=["GenerateDataKey"])
@@ -118,7 +118,7 @@ def test_constraints_bind_the_grantee(
     context: dict[str, str],
     expected: tuple[int, str],
 ) -> None:
-    """The context must equal or contain the pairs; a user's call has no source ARN."""
+    """A grant's constraint on the context is checked; one on a source ARN denies a user."""
     kms.create_grant(
         KeyId=guarded,
         GranteePrincipal=user.arn,
@@ -129,7 +129,7 @@ def test_constraints_bind_the_grantee(
 
 
 def test_re_encryption_needs_both_sides(kms: Any, guarded: str, key: str, user: Principal) -> None:
-    """ReEncryptFrom is checked with the source's context, ReEncryptTo with the destination's."""
+    """ReEncrypt needs ReEncryptFrom on the source key and ReEncryptTo on the destination key."""
     own = kms.create_grant(KeyId=guarded, GranteePrincipal=ADMINISTRATOR, Operations=["Encrypt"])
     asked = {"KeyId": guarded, "Plaintext": b"x", "EncryptionContext": CONTEXT}
     blob = kms.encrypt(**asked)["CiphertextBlob"]
@@ -145,7 +145,7 @@ def test_re_encryption_needs_both_sides(kms: Any, guarded: str, key: str, user: 
 
 
 def test_a_deny_wins_over_a_grant(kms: Any, guarded: str, user: Principal, role: Principal) -> None:
-    """A Deny applies to a named caller, or to all callers except a named one."""
+    """A Deny in the key policy overrides a grant, also a Deny with NotPrincipal."""
     for each in (user, role):
         grant = {"KeyId": guarded, "GranteePrincipal": each.arn}
         kms.create_grant(**grant, Operations=["GenerateDataKey"])
@@ -159,7 +159,7 @@ def test_a_deny_wins_over_a_grant(kms: Any, guarded: str, user: Principal, role:
 def test_a_policy_allows_the_callers_that_it_names(
     kms: Any, guarded: str, user: Principal, role: Principal
 ) -> None:
-    """The policy allows first one role, then the whole account."""
+    """A key policy can allow one role, or every principal of the account."""
     allow = {"Effect": "Allow", "Action": "kms:Generate*", "Resource": "*"}
     kms.put_key_policy(KeyId=guarded, Policy=policy({**allow, "Principal": {"AWS": role.arn}}))
     assert (use(user, guarded), use(role, guarded)) == (DENIED, FINE)
@@ -170,7 +170,7 @@ def test_a_policy_allows_the_callers_that_it_names(
 def test_s3_uses_the_key_as_its_caller(
     kms: Any, bucket: str, guarded: str, user: Principal, role: Principal
 ) -> None:
-    """S3 sends the object's ARN as context, to which the grant's constraint applies."""
+    """A grant that is limited to one object's ARN lets its grantee use the key for this object."""
     where = {"Bucket": bucket, "Key": "k"}
     mode = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": guarded}
     assert refusal(user.s3.put_object, **where, **mode, Body=b"x") == (403, "AccessDenied")
@@ -191,7 +191,7 @@ def test_s3_uses_the_key_as_its_caller(
 def test_a_grantee_passes_on_no_more_than_it_has(
     kms: Any, guarded: str, user: Principal, role: Principal
 ) -> None:
-    """A grant made under CreateGrant has the same operations, and at least the same constraints."""
+    """A grantee with CreateGrant can pass on only its own operations, with its constraints."""
     kms.put_key_policy(
         KeyId=guarded,
         Policy=json.dumps(
@@ -224,7 +224,10 @@ def test_a_grantee_passes_on_no_more_than_it_has(
 
 
 def test_who_may_retire_a_grant(kms: Any, guarded: str, user: Principal, role: Principal) -> None:
-    """The retiring principal, a grantee with RetireGrant, and the account may retire a grant."""
+    """A grant can be retired by its retiring principal, by the account, or by the grantee.
+
+    The grantee needs the operation RetireGrant.
+    """
     root = principal(f"arn:aws:iam::{ACCOUNT}:root", sandboxes.ROOT_ACCESS_KEY)
     plain = {"KeyId": guarded, "GranteePrincipal": user.arn, "Operations": ["Decrypt"]}
     for changed, able in (
@@ -241,6 +244,6 @@ def test_who_may_retire_a_grant(kms: Any, guarded: str, user: Principal, role: P
 
 
 def test_a_grant_fits_its_key(kms: Any, guarded: str) -> None:
-    """Operations that a symmetric key does not support are refused."""
+    """A grant of an operation that the key does not support is refused."""
     asked = {"KeyId": guarded, "GranteePrincipal": ADMINISTRATOR, "Operations": ["Sign"]}
     assert refusal(kms.create_grant, **asked) == (400, "ValidationException")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox's IAM and STS store their entities, and refuse the same requests as AWS."""
+"""The sandbox's IAM and STS keep what was created, and refuse what AWS refuses."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ READ = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::a
 
 @pytest.fixture(scope="module")
 def iam(session: boto3.Session) -> Any:
-    """Return a raw IAM client without retries."""
+    """Return a boto3 client of IAM that does not retry."""
     return session.client("iam", config=Config(retries={"total_max_attempts": 1}))
 
 
 @pytest.fixture(scope="module")
 def sts(session: boto3.Session) -> Any:
-    """Return a raw STS client without retries."""
+    """Return a boto3 client of STS that does not retry."""
     return session.client("sts", config=Config(retries={"total_max_attempts": 1}))
 
 
@@ -44,20 +44,20 @@ def document(*statements: dict[str, Any]) -> str:
 
 
 def trust(principal: Any = None, **changed: Any) -> str:
-    """Return a trust policy for this principal, or for the account."""
+    """Return a trust policy for this principal, or for the account if it is None."""
     principal = principal or {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
     statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
     return document({**statement, **changed})
 
 
 def role(iam: Any, name: str, **more: Any) -> str:
-    """Make a role below PATH and return its ARN."""
+    """Make a role below PATH. Return its ARN."""
     made = iam.create_role(RoleName=name, Path=PATH, AssumeRolePolicyDocument=trust(), **more)
     return str(made["Role"]["Arn"])
 
 
 def long_policy(size: int) -> str:
-    """Return a policy of exactly `size` characters, without counting white space."""
+    """Return a policy of `size` characters without white space, which IAM does not count."""
     bare = json.loads(document({**READ, "Sid": ""}))
     bare["Statement"][0]["Sid"] = "x" * (size - len(json.dumps(bare, separators=(",", ":"))))
     return json.dumps(bare, indent=4)
@@ -67,7 +67,7 @@ def long_policy(size: int) -> str:
 
 
 def test_the_caller_is_a_user_of_the_account(iam: Any, sts: Any) -> None:
-    """Credentials not made in the sandbox belong to the sandbox's user."""
+    """Credentials that the sandbox did not issue belong to the user "sandbox"."""
     said = sts.get_caller_identity()
     assert (said["Account"], said["Arn"]) == (ACCOUNT, f"arn:aws:iam::{ACCOUNT}:user/sandbox")
     assert said["UserId"].startswith("AIDA")
@@ -75,7 +75,7 @@ def test_the_caller_is_a_user_of_the_account(iam: Any, sts: Any) -> None:
 
 
 def test_an_assumed_role_is_the_caller(iam: Any, sts: Any, name: str) -> None:
-    """The session's ARN has the role's name without its path; the id has the role's id."""
+    """GetCallerIdentity of a session has the role's name without its path, and the role's id."""
     arn = role(iam, name)
     given = sts.assume_role(RoleArn=arn, RoleSessionName="anna")["Credentials"]
     assumed = boto3.Session(
@@ -98,13 +98,13 @@ def test_an_assumed_role_is_the_caller(iam: Any, sts: Any, name: str) -> None:
 def test_what_sts_refuses(
     iam: Any, sts: Any, name: str, changed: dict[str, Any], expected: tuple[int, str]
 ) -> None:
-    """An unknown role, a bad session name and too long a duration are refused."""
+    """AssumeRole with an unknown role, a bad session name or a long duration is refused."""
     asked = {"RoleArn": role(iam, name), "RoleSessionName": "anna", **changed}
     assert refusal(sts.assume_role, **asked) == expected
 
 
 def test_the_log_names_the_operation(iam: Any, requests_log: RequestsLog) -> None:
-    """IAM's requests differ only in their bodies, so the log has the operation's name."""
+    """The request log has the operation of an IAM request, which is only in its body."""
     iam.list_roles()
     assert requests_log.list()[-1]["operation"] == "ListRoles"
 
@@ -113,7 +113,7 @@ def test_the_log_names_the_operation(iam: Any, requests_log: RequestsLog) -> Non
 
 
 def test_a_role_keeps_its_path_tags_and_trust(iam: Any, name: str) -> None:
-    """Path, tags and trust are read back, and the role is listed only below its path."""
+    """A role's path, tags and trust policy are read back; it is listed below its path only."""
     tag = {"Key": "s3crypt", "Value": "iam"}
     role(iam, name, Tags=[tag], Description="Reads")
     found = iam.get_role(RoleName=name)["Role"]
@@ -129,7 +129,7 @@ def test_a_role_keeps_its_path_tags_and_trust(iam: Any, name: str) -> None:
 
 
 def test_a_roles_trust_is_replaced(iam: Any, name: str) -> None:
-    """UpdateAssumeRolePolicy checks the trust policy as CreateRole does."""
+    """UpdateAssumeRolePolicy replaces the trust policy, and refuses an invalid one."""
     role(iam, name)
     new = trust({"Service": "s3.amazonaws.com"})
     iam.update_assume_role_policy(RoleName=name, PolicyDocument=new)
@@ -159,13 +159,13 @@ def test_a_roles_trust_is_replaced(iam: Any, name: str) -> None:
 def test_roles_that_are_refused(
     iam: Any, name: str, changed: dict[str, Any], expected: tuple[int, str]
 ) -> None:
-    """Name, path, duration, and the trust policy's form, size and principals are checked."""
+    """CreateRole with an invalid name, path, duration or trust policy is refused."""
     asked = {"RoleName": name, "AssumeRolePolicyDocument": trust(), **changed}
     assert refusal(iam.create_role, **asked) == expected
 
 
 def test_taken_names_are_refused(iam: Any, name: str) -> None:
-    """Names that differ only in case are the same name."""
+    """A name that differs from a taken name only in case is refused."""
     taken = (409, "EntityAlreadyExists")
     role(iam, name)
     iam.create_group(GroupName=name)
@@ -180,7 +180,7 @@ def test_taken_names_are_refused(iam: Any, name: str) -> None:
 
 
 def test_absent_entities_are_refused(iam: Any, name: str) -> None:
-    """Reading an entity that does not exist is a NoSuchEntity."""
+    """A request for a missing entity gets NoSuchEntity."""
     absent = (404, "NoSuchEntity")
     arn = f"arn:aws:iam::{ACCOUNT}:policy/{name}"
     assert refusal(iam.get_role, RoleName=name) == absent
@@ -197,7 +197,7 @@ def test_absent_entities_are_refused(iam: Any, name: str) -> None:
 
 
 def test_an_inline_policy_is_kept(iam: Any, name: str) -> None:
-    """A role's document is listed, read back and deleted."""
+    """A role's inline policy is listed and read back; the role is deleted only without it."""
     role(iam, name)
     asked = {"RoleName": name, "PolicyName": "p"}
     iam.put_role_policy(**asked, PolicyDocument=document(READ))
@@ -210,7 +210,7 @@ def test_an_inline_policy_is_kept(iam: Any, name: str) -> None:
 
 @pytest.mark.parametrize(("kind", "limit"), [("role", 10_240), ("group", 5_120), ("user", 2_048)])
 def test_inline_policies_have_a_limit_together(iam: Any, name: str, kind: str, limit: int) -> None:
-    """All inline policies together share the limit, in which white space does not count."""
+    """The inline policies of a role, user or group together have a limit, without white space."""
     who = {f"{kind.title()}Name": name}
     more = {"AssumeRolePolicyDocument": trust()} if kind == "role" else {}
     getattr(iam, f"create_{kind}")(**who, **more)
@@ -222,7 +222,7 @@ def test_inline_policies_have_a_limit_together(iam: Any, name: str, kind: str, l
 
 
 def test_a_managed_policy_has_a_limit(iam: Any, name: str) -> None:
-    """The largest policy that fits is accepted, one more character is not."""
+    """A managed policy of 6,144 characters is accepted; one character more is refused."""
     asked = {"PolicyName": name, "PolicyDocument": long_policy(6145)}
     assert refusal(iam.create_policy, **asked) == (409, "LimitExceeded")
     asked["PolicyDocument"] = long_policy(6144)
@@ -245,7 +245,7 @@ def test_a_managed_policy_has_a_limit(iam: Any, name: str) -> None:
     ],
 )
 def test_documents_that_are_no_policy(iam: Any, name: str, policy: str) -> None:
-    """Inline and managed policies have the same checks."""
+    """An invalid document is refused as a managed policy and as an inline policy."""
     malformed = (400, "MalformedPolicyDocument")
     assert refusal(iam.create_policy, PolicyName=name, PolicyDocument=policy) == malformed
     role(iam, name)
@@ -254,7 +254,7 @@ def test_documents_that_are_no_policy(iam: Any, name: str, policy: str) -> None:
 
 
 def test_a_managed_policy_has_versions(iam: Any, name: str) -> None:
-    """A policy has at most five versions; its default version is deleted only with the policy."""
+    """A managed policy has at most five versions; its default version cannot be deleted alone."""
     made = iam.create_policy(PolicyName=name, Path=PATH, PolicyDocument=document(READ))
     arn = made["Policy"]["Arn"]
     new = document({**READ, "Resource": "arn:aws:s3:::acme/a%2Fb+c&<d>/*"})
@@ -276,7 +276,7 @@ def test_a_managed_policy_has_versions(iam: Any, name: str) -> None:
 
 
 def test_a_policy_is_attached_once(iam: Any, name: str) -> None:
-    """A second attachment changes nothing; an attached policy cannot be deleted."""
+    """Attaching a policy twice changes nothing; an attached policy cannot be deleted."""
     arn = iam.create_policy(PolicyName=name, PolicyDocument=document(READ))["Policy"]["Arn"]
     role(iam, name)
     for _ in range(2):
@@ -293,7 +293,7 @@ def test_a_policy_is_attached_once(iam: Any, name: str) -> None:
 
 
 def test_a_group_is_found_below_its_path(iam: Any, name: str) -> None:
-    """Groups have no tags, so only the path shows their owner."""
+    """Groups are listed below their path. They have no tags, so only the path shows the owner."""
     arn = iam.create_group(GroupName=name, Path=PATH)["Group"]["Arn"]
     iam.create_group(GroupName=f"{name}-other")
     assert arn == f"arn:aws:iam::{ACCOUNT}:group{PATH}{name}"
@@ -307,7 +307,7 @@ def test_a_group_is_found_below_its_path(iam: Any, name: str) -> None:
 
 
 def test_a_group_has_users_and_policies(iam: Any, name: str) -> None:
-    """A group can be deleted only after its users and policies are removed."""
+    """A group cannot be deleted while it has users or policies."""
     conflict, group = (409, "DeleteConflict"), {"GroupName": name}
     iam.create_group(**group)
     iam.create_user(UserName=name)
@@ -330,7 +330,7 @@ def test_a_group_has_users_and_policies(iam: Any, name: str) -> None:
 
 
 def test_a_group_has_ten_attached_policies_at_most(iam: Any, name: str) -> None:
-    """The eleventh is refused."""
+    """The eleventh policy that is attached to a group is refused."""
     iam.create_group(GroupName=name)
     for number in range(11):
         made = iam.create_policy(PolicyName=f"{name}-{number}", PolicyDocument=document(READ))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The life of the sandbox's KMS keys: states, deletion, Regions, rotations, key materials.
+"""The life of the sandbox's KMS keys: states, deletion, Regions, rotations and key material.
 
 Every reply is compared with botocore's model.
 """
@@ -38,14 +38,14 @@ STAYS = {"ExpirationModel": "KEY_MATERIAL_DOES_NOT_EXPIRE"}
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[sandboxes.Running]:
-    """Run a sandbox only for this module, so that tests can move its clock."""
+    """Run a sandbox for this module only, because its tests move the sandbox's clock."""
     with sandboxes.running() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def clients(own: sandboxes.Running) -> Callable[[str], Any]:
-    """Return a function that returns a Region's KMS client."""
+    """Return a function that returns the KMS client of a Region."""
     made = {
         region: checked(boto3.client("kms", region, endpoint_url=own.endpoint_url))
         for region in (sandboxes.REGION, WEST)
@@ -55,20 +55,20 @@ def clients(own: sandboxes.Running) -> Callable[[str], Any]:
 
 @pytest.fixture
 def kms(clients: Callable[[str], Any], own: sandboxes.Running) -> Any:
-    """Return a KMS client, with KMS set to finish changes at once."""
+    """Return a KMS client of a sandbox in which changes of keys finish at once."""
     sandboxes.delay_changes(own, 0)
     return clients(sandboxes.REGION)
 
 
 @pytest.fixture
 def west(clients: Callable[[str], Any]) -> Any:
-    """Return a KMS client in another Region."""
+    """Return a KMS client of the other Region."""
     return clients(WEST)
 
 
 @pytest.fixture
 def slow(own: sandboxes.Running, kms: Any) -> Iterator[Callable[[], None]]:
-    """Make background changes take a minute; return a function that moves the clock past it."""
+    """Let changes of keys take a minute. Return a function that moves the clock past it."""
     assert kms
     sandboxes.delay_changes(own, 60)
     yield partial(sandboxes.advance_clock, own, 61)
@@ -78,7 +78,7 @@ def slow(own: sandboxes.Running, kms: Any) -> Iterator[Callable[[], None]]:
 
 @pytest.fixture
 def primary(kms: Any) -> str:
-    """Make a multi-Region primary key and return its ARN."""
+    """Make a multi-Region primary key. Return its ARN."""
     return str(kms.create_key(MultiRegion=True)["KeyMetadata"]["Arn"])
 
 
@@ -102,7 +102,7 @@ def in_west(arn: str) -> str:
 
 
 def test_a_cancelled_deletion_leaves_the_key_disabled(kms: Any, kms_key: str) -> None:
-    """The key cannot be used until it is cancelled; a second cancellation is refused."""
+    """A scheduled deletion makes the key unusable; cancelling it leaves the key disabled."""
     blob = kms.encrypt(KeyId=kms_key, Plaintext=b"x")["CiphertextBlob"]
     said = kms.schedule_key_deletion(KeyId=kms_key, PendingWindowInDays=7)
     assert (said["KeyId"], said["KeyState"], said["PendingWindowInDays"]) == (
@@ -121,7 +121,7 @@ def test_a_cancelled_deletion_leaves_the_key_disabled(kms: Any, kms_key: str) ->
 
 @pytest.fixture
 def kms_key(kms: Any) -> str:
-    """Make a symmetric key and return its ARN."""
+    """Make a symmetric key. Return its ARN."""
     return str(kms.create_key()["KeyMetadata"]["Arn"])
 
 
@@ -141,7 +141,7 @@ def kms_key(kms: Any) -> str:
 def test_a_dying_key_is_not_changed(
     kms: Any, kms_key: str, operation: str, more: dict[str, Any]
 ) -> None:
-    """A key that waits for deletion is read-only: its policy and its grants can be read."""
+    """A key that waits for its deletion can be read but not changed."""
     kms.schedule_key_deletion(KeyId=kms_key)
     assert refusal(getattr(kms, operation), KeyId=kms_key, **more) == WRONG_STATE
     assert kms.get_key_policy(KeyId=kms_key)["Policy"]
@@ -149,7 +149,7 @@ def test_a_dying_key_is_not_changed(
 
 
 def test_a_dying_key_takes_no_alias(kms: Any, kms_key: str) -> None:
-    """A key that waits for deletion gets neither a new alias nor another key's alias."""
+    """A key that waits for its deletion gets no alias."""
     alias, other = f"alias/{uuid.uuid4()}", kms.create_key()["KeyMetadata"]["Arn"]
     kms.create_alias(AliasName=alias, TargetKeyId=other)
     kms.schedule_key_deletion(KeyId=kms_key)
@@ -159,7 +159,7 @@ def test_a_dying_key_takes_no_alias(kms: Any, kms_key: str) -> None:
 
 
 def test_a_deleted_key_is_not_found(kms: Any, own: sandboxes.Running, kms_key: str) -> None:
-    """On the date the key, its alias and its list entry are gone, and S3 cannot use it."""
+    """On its deletion date, a key and its aliases are gone, and S3 cannot use the key."""
     s3: Any = boto3.client("s3", endpoint_url=own.endpoint_url)
     alias, bucket = f"alias/{uuid.uuid4()}", f"bucket-{uuid.uuid4()}"
     s3.create_bucket(Bucket=bucket)
@@ -185,7 +185,7 @@ def test_a_deleted_key_is_not_found(kms: Any, own: sandboxes.Running, kms_key: s
 def test_a_primary_key_waits_for_its_replicas(
     kms: Any, west: Any, own: sandboxes.Running, primary: str
 ) -> None:
-    """Its waiting period begins when its last replica is deleted."""
+    """The waiting period of a primary key begins when its last replica is deleted."""
     kms.replicate_key(KeyId=primary, ReplicaRegion=WEST)
     said = kms.schedule_key_deletion(KeyId=primary, PendingWindowInDays=8)
     assert (said["KeyState"], "DeletionDate" in said) == ("PendingReplicaDeletion", False)
@@ -206,7 +206,7 @@ def test_a_primary_key_waits_for_its_replicas(
 def test_a_replica_is_created_in_the_background(
     kms: Any, west: Any, primary: str, slow: Callable[[], None]
 ) -> None:
-    """The replica is Creating first, and cannot be used; it has its own last use."""
+    """A new replica is in state Creating and cannot be used until its creation ends."""
     kms.encrypt(KeyId=primary, Plaintext=b"x")
     made = kms.replicate_key(KeyId=primary, ReplicaRegion=WEST, Description="replica")
     said, replica = made["ReplicaKeyMetadata"], in_west(primary)
@@ -224,7 +224,7 @@ def test_a_replica_is_created_in_the_background(
 def test_the_primary_key_changes(
     kms: Any, west: Any, primary: str, slow: Callable[[], None]
 ) -> None:
-    """Primary and replica swap; while Updating, both keys work but cannot be changed."""
+    """UpdatePrimaryRegion swaps primary and replica; meanwhile both work but cannot be changed."""
     kms.replicate_key(KeyId=primary, ReplicaRegion=WEST)
     slow()
     replica = in_west(primary)
@@ -248,7 +248,7 @@ def test_the_primary_key_changes(
 
 
 def test_changes_of_the_primary_key_that_are_refused(kms: Any, kms_key: str, primary: str) -> None:
-    """A single-Region key, a missing replica, the same Region and a disabled key are refused."""
+    """UpdatePrimaryRegion is refused for a single-Region or disabled key, or a wrong Region."""
     change = kms.update_primary_region
     assert refusal(change, KeyId=kms_key, PrimaryRegion=WEST) == UNSUPPORTED
     assert refusal(change, KeyId=primary, PrimaryRegion=WEST) == ABSENT
@@ -263,7 +263,7 @@ def test_changes_of_the_primary_key_that_are_refused(kms: Any, kms_key: str, pri
 def test_a_rotation_ends_in_the_background(
     kms: Any, kms_key: str, slow: Callable[[], None]
 ) -> None:
-    """Until it ends, the status shows its start, the old material is current, and another fails."""
+    """Until a rotation on demand ends, the old material is current and no other can start."""
     before = described(kms, kms_key)["CurrentKeyMaterialId"]
     kms.rotate_key_on_demand(KeyId=kms_key)
     assert "OnDemandRotationStartDate" in kms.get_key_rotation_status(KeyId=kms_key)
@@ -277,7 +277,7 @@ def test_a_rotation_ends_in_the_background(
 
 
 def test_a_key_rotates_on_its_date(kms: Any, own: sandboxes.Running, kms_key: str) -> None:
-    """The key rotates on its date; if disabled, it rotates when it is enabled again."""
+    """A key rotates on its date; a disabled key rotates when it is enabled again."""
     kms.enable_key_rotation(KeyId=kms_key, RotationPeriodInDays=90)
     rotated = partial(kms.list_key_rotations, KeyId=kms_key)
     sandboxes.advance_clock(own, 90 * DAY + 1)
@@ -293,7 +293,7 @@ def test_a_key_rotates_on_its_date(kms: Any, own: sandboxes.Running, kms_key: st
 
 
 def test_replicas_follow_the_primary_keys_rotation(kms: Any, west: Any, primary: str) -> None:
-    """Both Regions get the same new material; a replica cannot be rotated by itself."""
+    """Rotating the primary key rotates its replicas too; a replica cannot be rotated itself."""
     kms.replicate_key(KeyId=primary, ReplicaRegion=WEST)
     replica = in_west(primary)
     kms.rotate_key_on_demand(KeyId=primary)
@@ -310,7 +310,7 @@ def test_replicas_follow_the_primary_keys_rotation(kms: Any, west: Any, primary:
 
 
 def imported(kms: Any, key: str, material: bytes, **more: Any) -> str:
-    """Import material, by default without an expiration time, and return its id."""
+    """Import key material, without an expiration time by default. Return the material's id."""
     asked = {"WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048"}
     given = kms.get_parameters_for_import(KeyId=key, **asked)
     public = load_der_public_key(given["PublicKey"])
@@ -336,12 +336,12 @@ def materials(kms: Any, key: str) -> list[tuple[str, str, str]]:
 
 @pytest.fixture
 def external(kms: Any) -> str:
-    """Make a key that has no material yet, and return its ARN."""
+    """Make a key for imported material, still without any. Return its ARN."""
     return str(kms.create_key(Origin="EXTERNAL")["KeyMetadata"]["Arn"])
 
 
 def test_imported_material_is_rotated_in(kms: Any, external: str) -> None:
-    """New material is used from the rotation on, and the old material still decrypts."""
+    """New imported material becomes current by a rotation; the old material still decrypts."""
     old = imported(kms, external, b"a" * 32, KeyMaterialDescription="of 2025")
     assert refusal(kms.rotate_key_on_demand, KeyId=external) == WRONG_STATE
     blob = kms.encrypt(KeyId=external, Plaintext=b"x")["CiphertextBlob"]
@@ -366,7 +366,7 @@ def test_imported_material_is_rotated_in(kms: Any, external: str) -> None:
 
 
 def test_a_key_needs_all_its_materials(kms: Any, external: str) -> None:
-    """A missing material makes the key unusable; pending new material is not required."""
+    """A key cannot be used if any of its materials is missing, except one not yet rotated in."""
     old = imported(kms, external, b"a" * 32)
     new = imported(kms, external, b"b" * 32, **NEW)
     kms.rotate_key_on_demand(KeyId=external)
@@ -397,7 +397,7 @@ def test_a_key_needs_all_its_materials(kms: Any, external: str) -> None:
 def test_imports_that_are_refused(
     kms: Any, external: str, material: bytes, more: dict[str, Any], code: str
 ) -> None:
-    """Unknown material, known material as new, a wrong id and invalid dates are refused."""
+    """ImportKeyMaterial is refused for other material than expected, a wrong id or a bad date."""
     imported(kms, external, b"a" * 32)
     with pytest.raises(ClientError, match=code):
         imported(kms, external, material * 32, **more)
@@ -405,7 +405,7 @@ def test_imports_that_are_refused(
 
 
 def test_one_material_waits_at_a_time(kms: Any, external: str) -> None:
-    """A second pending material is refused; a disabled key accepts no material."""
+    """A key has at most one material that waits for rotation; a disabled key imports nothing."""
     imported(kms, external, b"a" * 32)
     imported(kms, external, b"b" * 32, **NEW)
     with pytest.raises(ClientError, match="KMSInvalidStateException"):
@@ -416,7 +416,7 @@ def test_one_material_waits_at_a_time(kms: Any, external: str) -> None:
 
 
 def test_each_material_expires_on_its_date(kms: Any, own: sandboxes.Running, external: str) -> None:
-    """DescribeKey returns the earliest date; importing again replaces a material's date."""
+    """DescribeKey returns the earliest expiration date; a new import replaces a material's date."""
     now = described(kms, kms.create_key()["KeyMetadata"]["Arn"])["CreationDate"]
     first, second = ((now + timedelta(days=days)).replace(microsecond=0) for days in (10, 20))
     imported(kms, external, b"a" * 32, ValidTo=second)
@@ -437,7 +437,7 @@ def test_each_material_expires_on_its_date(kms: Any, own: sandboxes.Running, ext
 
 
 def test_import_tokens_expire(kms: Any, own: sandboxes.Running, external: str) -> None:
-    """A token expires after 24 hours; a wrong length and another key's token are refused."""
+    """An import token expires after 24 hours, and belongs to one key."""
     asked = {"WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048"}
     given = kms.get_parameters_for_import(KeyId=external, **asked)
     request = {
@@ -459,7 +459,7 @@ def test_import_tokens_expire(kms: Any, own: sandboxes.Running, external: str) -
 
 
 def test_material_is_imported_into_each_region(kms: Any, west: Any) -> None:
-    """New material is imported to the primary first; rotation waits for the replicas' imports."""
+    """Material is imported in each Region, first for the primary key, before it can be rotated."""
     made = kms.create_key(Origin="EXTERNAL", MultiRegion=True)
     primary = made["KeyMetadata"]["Arn"]
     replica = in_west(primary)

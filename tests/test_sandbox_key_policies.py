@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox's KMS accepts and refuses the key policies that AWS does, also for replicas."""
+"""The sandbox's KMS accepts and refuses key policies as AWS does, also for replicas."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def policy(*statements: dict[str, Any]) -> str:
 
 
 def test_a_key_policy_is_kept(kms: Any, kms_key: str) -> None:
-    """The policy keeps its meaning, under its only name, "default"."""
+    """A key policy is read back with the same meaning, only by its name "default"."""
     wanted = policy(ALL, {**ALL, "Sid": "Use of the key", "Action": "kms:Decrypt"})
     kms.put_key_policy(KeyId=kms_key, PolicyName="default", Policy=wanted)
     assert json.loads(kms.get_key_policy(KeyId=kms_key)["Policy"]) == json.loads(wanted)
@@ -46,7 +46,7 @@ def test_a_key_policy_is_kept(kms: Any, kms_key: str) -> None:
     ],
 )
 def test_key_policies_that_are_refused(kms: Any, kms_key: str, text: str) -> None:
-    """The document's form is checked, and its principals must exist."""
+    """A malformed key policy, or one with a principal that does not exist, is refused."""
     asked = {"KeyId": kms_key, "Policy": text, "BypassPolicyLockoutSafetyCheck": True}
     assert refusal(kms.put_key_policy, **asked) == MALFORMED
 
@@ -63,7 +63,7 @@ def test_key_policies_that_are_refused(kms: Any, kms_key: str, text: str) -> Non
 def test_a_policy_must_not_lock_its_author_out(
     kms: Any, kms_key: str, statements: tuple[dict[str, Any], ...]
 ) -> None:
-    """The author must keep kms:PutKeyPolicy, unless the request bypasses this check."""
+    """A key policy that takes kms:PutKeyPolicy from its author is refused, unless bypassed."""
     kept = [
         {name: value for name, value in each.items() if name != "Action"}
         if "NotAction" in each
@@ -76,7 +76,7 @@ def test_a_policy_must_not_lock_its_author_out(
 
 
 def test_a_key_policy_has_32_kilobytes_at_most(kms: Any, kms_key: str) -> None:
-    """The largest policy that fits is accepted, one more byte is not."""
+    """A key policy of 32 KiB is accepted; one byte more is refused."""
     size = len(policy({**ALL, "Sid": ""}))
     fitting = policy({**ALL, "Sid": "x" * (32 * 1024 - size)})
     kms.put_key_policy(KeyId=kms_key, Policy=fitting)
@@ -85,7 +85,7 @@ def test_a_key_policy_has_32_kilobytes_at_most(kms: Any, kms_key: str) -> None:
 
 
 def test_a_key_is_tagged(kms: Any, kms_key: str) -> None:
-    """Tags are added, replaced and removed."""
+    """Tags of a key are added, replaced and removed."""
     for value in ("a", "b"):
         kms.tag_resource(KeyId=kms_key, Tags=[{"TagKey": "s3crypt", "TagValue": value}])
     found = kms.list_resource_tags(KeyId=kms_key)
@@ -96,7 +96,7 @@ def test_a_key_is_tagged(kms: Any, kms_key: str) -> None:
 
 
 def test_a_replica_has_its_own_policy_and_tags(session: boto3.Session, kms: Any) -> None:
-    """A replica shares the primary's material, but not its policy, tags or aliases."""
+    """A replica has its own policy, tags and aliases."""
     primary = kms.create_key(MultiRegion=True)["KeyMetadata"]["KeyId"]
     kms.create_alias(AliasName=f"alias/{uuid.uuid4()}", TargetKeyId=primary)
     wanted = policy({**ALL, "Sid": "Replica"})
@@ -113,7 +113,7 @@ def test_a_replica_has_its_own_policy_and_tags(session: boto3.Session, kms: Any)
 
 
 def test_replicas_that_are_refused(session: boto3.Session, kms: Any, kms_key: str) -> None:
-    """A single-Region key, a replica, and a second replica in a Region are refused."""
+    """ReplicateKey is refused for a single-Region key, a replica, or a Region that has one."""
     unsupported = (400, "UnsupportedOperationException")
     to = {"ReplicaRegion": "eu-west-1"}
     assert refusal(kms.replicate_key, KeyId=kms_key, **to) == unsupported

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox's KMS: its refusals, directly and through S3, and rotation."""
+"""The sandbox's KMS: its refusals, directly and through S3, and the rotation of keys."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_unusable_keys_stop_s3(
     spoil: Callable[[Any, str], None],
     expected: tuple[int, str],
 ) -> None:
-    """A refused key stops writes, reads and copies; HEAD needs no key."""
+    """If KMS refuses the key, S3 refuses writes, reads and copies; HEAD still works."""
     where = {"Bucket": bucket, "Key": "k"}
     mode = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key}
     s3.put_object(**where, Body=b"data", **mode)
@@ -79,7 +79,7 @@ def test_unusable_keys_stop_s3(
 
 
 def test_missing_keys_stop_s3(s3: Any, bucket: str) -> None:
-    """A key that does not exist, or is in another Region, is not found."""
+    """A put under a key that does not exist, or of another Region, is refused."""
     for name in ("alias/none", str(uuid.uuid4()), f"arn:aws:kms:eu-west-1:1:key/{uuid.uuid4()}"):
         refused = refusal(
             s3.put_object, Bucket=bucket, Key="k", ServerSideEncryption="aws:kms", SSEKMSKeyId=name
@@ -114,7 +114,7 @@ def _crypto_calls(kms: Any, key: str, other: str, blob: bytes) -> list[Callable[
 def test_unusable_keys_do_nothing(
     kms: Any, kms_key: str, spoil: Callable[[Any, str], None], code: str
 ) -> None:
-    """Disabled, deleted or denied keys refuse every operation, as source and destination."""
+    """KMS refuses every operation with a key that is disabled, being deleted or denied."""
     other = kms.create_key()["KeyMetadata"]["KeyId"]
     blob = kms.encrypt(KeyId=kms_key, Plaintext=b"x")["CiphertextBlob"]
     spoil(kms, kms_key)
@@ -123,7 +123,7 @@ def test_unusable_keys_do_nothing(
 
 
 def test_keys_recover(kms: Any, kms_key: str) -> None:
-    """A cancelled deletion leaves the key disabled; enabling it restores its use."""
+    """After a cancelled deletion the key is disabled; after it is enabled, it decrypts again."""
     blob = kms.encrypt(KeyId=kms_key, Plaintext=b"x")["CiphertextBlob"]
     _doom(kms, kms_key)
     assert refusal(kms.enable_key, KeyId=kms_key) == (400, "KMSInvalidStateException")
@@ -134,7 +134,7 @@ def test_keys_recover(kms: Any, kms_key: str) -> None:
 
 
 def test_a_deny_can_be_for_one_action(kms: Any, kms_key: str) -> None:
-    """A policy may deny only kms:Decrypt, so that the key still generates data keys."""
+    """If the policy denies only kms:Decrypt, the key still generates data keys."""
     blob = kms.encrypt(KeyId=kms_key, Plaintext=b"x")["CiphertextBlob"]
     deny = {"Effect": "Deny", "Principal": {"AWS": "*"}, "Action": ["kms:Decrypt"]}
     policy = json.dumps({"Statement": [_ALLOW, deny | {"Resource": "*"}]})
@@ -157,7 +157,7 @@ def test_a_deny_can_be_for_one_action(kms: Any, kms_key: str) -> None:
 def test_an_empty_policy_is_refused(
     kms: Any, kms_key: str, statements: list[dict[str, Any]] | None
 ) -> None:
-    """A policy needs statements that let its author change it again."""
+    """A key policy is refused if it does not let its author change it, unless bypassed."""
     policy = json.dumps({} if statements is None else {"Statement": statements})
     malformed = (400, "MalformedPolicyDocumentException")
     before = kms.get_key_policy(KeyId=kms_key, PolicyName="default")["Policy"]
@@ -171,7 +171,7 @@ def test_an_empty_policy_is_refused(
 
 
 def test_a_grant_allows_what_the_policy_does_not(kms: Any, kms_key: str) -> None:
-    """A grant adds to the policy's permissions, but only its own operations."""
+    """A grant allows its operations even if the key policy allows nothing."""
     grant = {"KeyId": kms_key, "GranteePrincipal": "arn:aws:iam::123456789012:user/sandbox"}
     kms.create_grant(**grant, Operations=["Encrypt"])
     _empty(kms, kms_key)
@@ -189,7 +189,7 @@ def test_a_grant_allows_what_the_policy_does_not(kms: Any, kms_key: str) -> None
     ],
 )
 def test_a_key_serves_its_own_use(kms: Any, s3: Any, bucket: str, spec: str, usage: str) -> None:
-    """Only symmetric keys wrap data keys; other operations need a key with that usage."""
+    """A key for signatures, MACs or asymmetric encryption does only what it was made for."""
     key = kms.create_key(KeySpec=spec, KeyUsage=usage)["KeyMetadata"]["KeyId"]
     wrong = (400, "InvalidKeyUsageException")
     assert refusal(kms.generate_data_key, KeyId=key, KeySpec="AES_256") == wrong
@@ -226,7 +226,7 @@ def test_a_key_serves_its_own_use(kms: Any, s3: Any, bucket: str, spec: str, usa
     ],
 )
 def test_a_key_is_made_for_a_use_of_its_kind(kms: Any, spec: str, usage: str) -> None:
-    """Encryption, signatures and MACs need different key specs."""
+    """CreateKey is refused if the key spec does not support the usage."""
     refused = refusal(kms.create_key, KeySpec=spec, KeyUsage=usage)
     assert refused == (400, "ValidationException")
 
@@ -244,7 +244,7 @@ def test_a_symmetric_key_does_nothing_else(kms: Any, kms_key: str) -> None:
 
 
 def test_awss_own_key_is_s3s_alone(kms: Any, s3: Any, bucket: str) -> None:
-    """alias/aws/s3 can be described, but only S3 can use it, and it cannot be changed."""
+    """Only S3 can use the key alias/aws/s3; it can be described, but not changed."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"data", ServerSideEncryption="aws:kms")
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"data"
     key = kms.describe_key(KeyId="alias/aws/s3")["KeyMetadata"]["Arn"]
@@ -267,7 +267,7 @@ def test_awss_own_key_is_s3s_alone(kms: Any, s3: Any, bucket: str) -> None:
 
 
 def test_the_named_key_must_be_the_ciphertexts(kms: Any, kms_key: str) -> None:
-    """Decrypt's KeyId and ReEncrypt's SourceKeyId must be the ciphertext's key."""
+    """Decrypt and ReEncrypt refuse a ciphertext of another key than the named one."""
     other = kms.create_key()["KeyMetadata"]["Arn"]
     blob = kms.encrypt(KeyId=kms_key, Plaintext=b"x")["CiphertextBlob"]
     wrong = (400, "IncorrectKeyException")
@@ -279,7 +279,7 @@ def test_the_named_key_must_be_the_ciphertexts(kms: Any, kms_key: str) -> None:
 
 
 def test_changed_ciphertexts_are_refused(kms: Any, kms_key: str) -> None:
-    """A changed or made-up ciphertext is an InvalidCiphertextException."""
+    """A changed or invented ciphertext is refused as InvalidCiphertextException."""
     blob = kms.encrypt(KeyId=kms_key, Plaintext=b"x")["CiphertextBlob"]
     for bad in (blob[:-1] + bytes([blob[-1] ^ 1]), b"\0" * 100, b"short", b"z" + blob[1:]):
         refused = refusal(kms.decrypt, CiphertextBlob=bad)
@@ -287,7 +287,7 @@ def test_changed_ciphertexts_are_refused(kms: Any, kms_key: str) -> None:
 
 
 def test_aliases_stand_for_keys(kms: Any, kms_key: str) -> None:
-    """An alias or its ARN can be used in place of the key."""
+    """A key can be named by its alias or the alias's ARN."""
     alias = f"alias/{uuid.uuid4()}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
     arn = kms_key.rpartition(":")[0] + f":{alias}"
@@ -301,7 +301,7 @@ def test_aliases_stand_for_keys(kms: Any, kms_key: str) -> None:
 
 
 def test_rotation_periods_are_kept(kms: Any, kms_key: str) -> None:
-    """The period is as requested, by default a year, and sets the next date."""
+    """EnableKeyRotation sets the period, 365 days by default, and the next date."""
     assert kms.get_key_rotation_status(KeyId=kms_key)["KeyRotationEnabled"] is False
     for asked, days in (({"RotationPeriodInDays": 90}, 90), ({}, 365)):
         kms.enable_key_rotation(KeyId=kms_key, **asked)
@@ -315,14 +315,14 @@ def test_rotation_periods_are_kept(kms: Any, kms_key: str) -> None:
 
 @pytest.mark.parametrize("days", [89, 2561])
 def test_rotation_periods_have_bounds(kms_key: str, days: int) -> None:
-    """The period must be from 90 to 2560 days."""
+    """A rotation period below 90 or above 2,560 days is refused."""
     unchecked = boto3.client("kms", config=Config(parameter_validation=False))
     refused = refusal(unchecked.enable_key_rotation, KeyId=kms_key, RotationPeriodInDays=days)
     assert refused == (400, "ValidationException")
 
 
 def test_on_demand_rotation_ends_at_25(kms: Any, kms_key: str) -> None:
-    """The 26th rotation is refused, and old ciphertexts can still be decrypted."""
+    """The 26th rotation on demand is refused; old ciphertexts can still be decrypted."""
     blob = kms.encrypt(KeyId=kms_key, Plaintext=b"x")["CiphertextBlob"]
     for _ in range(25):
         kms.rotate_key_on_demand(KeyId=kms_key)
@@ -332,7 +332,7 @@ def test_on_demand_rotation_ends_at_25(kms: Any, kms_key: str) -> None:
 
 
 def test_what_cannot_rotate_says_so(kms: Any, kms_key: str) -> None:
-    """Asymmetric keys, aliases and disabled keys are refused."""
+    """Rotation is refused for an asymmetric key, an alias and a disabled key."""
     rsa = kms.create_key(KeyUsage="ENCRYPT_DECRYPT", KeySpec="RSA_2048")["KeyMetadata"]["KeyId"]
     unsupported = (400, "UnsupportedOperationException")
     assert refusal(kms.rotate_key_on_demand, KeyId=rsa) == unsupported
@@ -344,13 +344,13 @@ def test_what_cannot_rotate_says_so(kms: Any, kms_key: str) -> None:
 
 @pytest.mark.parametrize("days", [6, 31])
 def test_deletion_windows_have_bounds(kms: Any, kms_key: str, days: int) -> None:
-    """The waiting period must be from 7 to 30 days."""
+    """A waiting period for deletion below 7 or above 30 days is refused."""
     refused = refusal(kms.schedule_key_deletion, KeyId=kms_key, PendingWindowInDays=days)
     assert refused == (400, "ValidationException")
 
 
 def test_dry_runs_do_nothing(kms: Any, kms_key: str) -> None:
-    """A dry run makes all checks, and reports success by an error."""
+    """A dry run makes all checks; its success is the error DryRunOperationException."""
     dry = {"KeyId": kms_key, "KeySpec": "AES_256", "DryRun": True}
     assert refusal(kms.generate_data_key, **dry) == (412, "DryRunOperationException")
     _disable(kms, kms_key)
@@ -358,7 +358,7 @@ def test_dry_runs_do_nothing(kms: Any, kms_key: str) -> None:
 
 
 def test_replicas_open_their_siblings_ciphertexts(kms: Any) -> None:
-    """In another Region, a multi-Region key works under that Region's ARN."""
+    """A replica decrypts ciphertexts of its primary key, under the replica's own ARN."""
     primary = kms.create_key(MultiRegion=True)["KeyMetadata"]["Arn"]
     kms.replicate_key(KeyId=primary, ReplicaRegion="eu-west-1")
     blob = kms.encrypt(KeyId=primary, Plaintext=b"x")["CiphertextBlob"]
@@ -373,7 +373,7 @@ def test_replicas_open_their_siblings_ciphertexts(kms: Any) -> None:
 
 
 def test_contexts_must_be_the_same(kms: Any, kms_key: str) -> None:
-    """A missing pair, or pairs split at another place, do not decrypt."""
+    """Decrypt is refused unless the encryption context has the same pairs, in any order."""
     context = {"a": "bc", "ä": "€"}
     blob = kms.encrypt(KeyId=kms_key, Plaintext=b"x", EncryptionContext=context)["CiphertextBlob"]
     for other in ({}, {"a": "bc"}, {"ab": "c", "ä": "€"}):

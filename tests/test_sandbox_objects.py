@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox's S3 supports objects' conditions, properties, holds and annotations."""
+"""The sandbox's S3: conditions, properties, holds and annotations of objects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def test_puts_keep_their_conditions(s3: Any, bucket: str) -> None:
-    """If-Match and If-None-Match are checked before anything is written."""
+    """A put whose If-Match or If-None-Match does not hold is refused, and changes nothing."""
     where = {"Bucket": bucket, "Key": "k"}
     assert refusal(s3.put_object, **where, IfMatch='"x"') == (404, "NoSuchKey")
     etag = s3.put_object(**where, Body=b"one", IfNoneMatch="*")["ETag"]
@@ -31,7 +31,7 @@ def test_puts_keep_their_conditions(s3: Any, bucket: str) -> None:
 
 
 def test_copies_keep_their_conditions(s3: Any, bucket: str) -> None:
-    """Both the source's and the target's conditions are checked."""
+    """A copy is refused if a condition on its source or its target does not hold."""
     etag = s3.put_object(Bucket=bucket, Key="k", Body=b"one")["ETag"]
     copy = {"Bucket": bucket, "Key": "l", "CopySource": f"{bucket}/k"}
     failed = (412, "PreconditionFailed")
@@ -43,7 +43,7 @@ def test_copies_keep_their_conditions(s3: Any, bucket: str) -> None:
 
 
 def test_uploads_keep_their_conditions(s3: Any, bucket: str) -> None:
-    """CompleteMultipartUpload checks conditions as PutObject does."""
+    """CompleteMultipartUpload is refused if its If-Match or If-None-Match does not hold."""
     where = {"Bucket": bucket, "Key": "k"}
     upload = s3.create_multipart_upload(**where)["UploadId"]
     part = s3.upload_part(**where, UploadId=upload, PartNumber=1, Body=b"data")
@@ -58,7 +58,7 @@ def test_uploads_keep_their_conditions(s3: Any, bucket: str) -> None:
 
 
 def test_one_of_many_writers_wins(s3: Any, bucket: str) -> None:
-    """Check and write are atomic: one of many conditional writers succeeds."""
+    """Of many parallel puts with If-None-Match, exactly one succeeds."""
 
     def attempt(number: int) -> bool:
         try:
@@ -72,19 +72,19 @@ def test_one_of_many_writers_wins(s3: Any, bucket: str) -> None:
 
 
 def test_a_copy_onto_itself_must_change_something(s3: Any, bucket: str, kms_key: str) -> None:
-    """A change of encryption suffices; a copy without a change is refused."""
+    """A copy of an object onto itself is refused unless it changes something, as the encryption."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"data")
     copy = {"Bucket": bucket, "Key": "k", "CopySource": f"{bucket}/k"}
     assert refusal(s3.copy_object, **copy) == (400, "InvalidRequest")
     mode = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key}
     assert s3.copy_object(**copy, **mode)["SSEKMSKeyId"] == kms_key
-    # The encryption is not inherited: without headers, the bucket's default applies.
+    # A copy does not inherit the encryption: without headers, the bucket's default applies.
     assert s3.copy_object(**copy)["ServerSideEncryption"] == "AES256"
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"data"
 
 
 def test_copies_keep_properties(s3: Any, bucket: str) -> None:
-    """An in-place change of encryption keeps metadata, tags and content headers."""
+    """A copy onto itself in another encryption keeps metadata, tags and content headers."""
     s3.put_object(
         Bucket=bucket,
         Key="k",
@@ -103,7 +103,7 @@ def test_copies_keep_properties(s3: Any, bucket: str) -> None:
 
 @pytest.mark.parametrize("name", ["x" * 1024, "ä" * 512, "a/" * 512])
 def test_names_have_1024_bytes_at_most(s3: Any, bucket: str, name: str) -> None:
-    """The limit counts UTF-8 bytes; every operation refuses a longer name."""
+    """A name of 1,024 UTF-8 bytes works; every operation refuses a longer name."""
     s3.put_object(Bucket=bucket, Key=name, Body=b"data")
     assert s3.get_object(Bucket=bucket, Key=name)["Body"].read() == b"data"
     where = {"Bucket": bucket, "Key": f"{name}x"}
@@ -117,7 +117,10 @@ def test_names_have_1024_bytes_at_most(s3: Any, bucket: str, name: str) -> None:
 
 
 def test_a_delete_marker_is_only_deleted(s3: Any, versioned_bucket: str) -> None:
-    """Other requests for the marker get 405, requests for its object 404, with its header."""
+    """Requests for a delete marker get 405, and requests for its object 404.
+
+    Only a deletion of the marker works.
+    """
     where = {"Bucket": versioned_bucket, "Key": "k"}
     s3.put_object(**where, Body=b"data")
     marker = {**where, "VersionId": s3.delete_object(**where)["VersionId"]}
@@ -153,7 +156,7 @@ def test_a_delete_marker_is_only_deleted(s3: Any, versioned_bucket: str) -> None
 
 
 def test_deletes_keep_their_condition(s3: Any, bucket: str) -> None:
-    """If-Match protects an object from deletion after a change."""
+    """A deletion whose If-Match does not hold is refused."""
     where = {"Bucket": bucket, "Key": "k"}
     etag = s3.put_object(**where, Body=b"data")["ETag"]
     assert refusal(s3.delete_object, **where, IfMatch='"x"') == (412, "PreconditionFailed")
@@ -162,7 +165,7 @@ def test_deletes_keep_their_condition(s3: Any, bucket: str) -> None:
 
 
 def test_unknown_uploads_are_said(s3: Any, bucket: str) -> None:
-    """A part for an unknown upload is a NoSuchUpload."""
+    """UploadPart for an unknown upload gets NoSuchUpload."""
     refused = refusal(
         s3.upload_part, Bucket=bucket, Key="k", UploadId="none", PartNumber=1, Body=b""
     )
@@ -174,14 +177,14 @@ def test_unknown_uploads_are_said(s3: Any, bucket: str) -> None:
 
 @pytest.fixture
 def locked_bucket(s3: Any) -> str:
-    """Make a bucket with Object Lock."""
+    """Make a bucket with Object Lock. Return its name."""
     name = f"bucket-{uuid.uuid4()}"
     s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
     return name
 
 
 def test_event_holds_come_back(s3: Any, locked_bucket: str) -> None:
-    """HEAD and GET return a version's hold, and its duration while on; copies do not inherit it."""
+    """HEAD and GET return an event hold, with its duration while it is on; a copy has none."""
     where = {"Bucket": locked_bucket, "Key": "k"}
     s3.put_object(
         **where, Body=b"data", ObjectLockEventHold="ON", ObjectLockEventHoldDurationDays=3
@@ -223,7 +226,7 @@ def test_event_holds_come_back(s3: Any, locked_bucket: str) -> None:
 def test_senseless_event_holds_are_refused(
     hold: dict[str, Any], s3: Any, locked_bucket: str
 ) -> None:
-    """A malformed hold is refused by a put, by a copy and by a multipart upload."""
+    """A malformed event hold is refused by a put, a copy and an upload."""
     where = {"Bucket": locked_bucket, "Key": "k"}
     s3.put_object(**where, Body=b"data")
     calls: list[Callable[..., Any]] = [s3.put_object, s3.create_multipart_upload]
@@ -234,7 +237,7 @@ def test_senseless_event_holds_are_refused(
 
 
 def test_event_holds_need_object_lock(s3: Any, bucket: str) -> None:
-    """In a bucket without Object Lock, holds can be neither set nor read."""
+    """Without Object Lock in the bucket, an event hold can neither be set nor read."""
     where = {"Bucket": bucket, "Key": "k"}
     refused = (400, "InvalidRequest")
     assert refusal(s3.put_object, **where, Body=b"", ObjectLockEventHold="ON") == refused
@@ -243,7 +246,7 @@ def test_event_holds_need_object_lock(s3: Any, bucket: str) -> None:
 
 
 def test_annotations_are_a_versions_own(s3: Any, versioned_bucket: str) -> None:
-    """Annotations belong to one version: a new version starts empty, the old one is unchanged."""
+    """Annotations belong to one version: a new version has none, and the old one keeps its own."""
     where = {"Bucket": versioned_bucket, "Key": "k"}
     first = s3.put_object(**where, Body=b"data")
     for name in ("b", "a", "c"):
@@ -267,7 +270,10 @@ def test_annotations_are_a_versions_own(s3: Any, versioned_bucket: str) -> None:
 
 
 def test_copies_take_annotations_unless_told_not_to(s3: Any, bucket: str) -> None:
-    """COPY is the default; copies in parts have no annotations, and SSE-C objects cannot."""
+    """A copy has the source's annotations, unless the request excludes them.
+
+    A copy in parts has none. A copy to SSE-C must exclude them.
+    """
     source = {"Bucket": bucket, "Key": "k"}
     s3.put_object(**source, Body=b"data")
     s3.put_object_annotation(**source, AnnotationName="a", AnnotationPayload=b"note")
@@ -301,7 +307,7 @@ def test_copies_take_annotations_unless_told_not_to(s3: Any, bucket: str) -> Non
 def test_senseless_annotations_are_refused(
     name: str, payload: bytes, code: str, s3: Any, bucket: str
 ) -> None:
-    """Names and texts must be within their limits."""
+    """An annotation with a too long or invalid name or text is refused."""
     where = {"Bucket": bucket, "Key": "k"}
     s3.put_object(**where, Body=b"data")
     note = {"AnnotationName": name, "AnnotationPayload": payload}
@@ -309,7 +315,7 @@ def test_senseless_annotations_are_refused(
 
 
 def test_annotations_have_their_conditions(s3: Any, bucket: str) -> None:
-    """The object must exist, match the condition, and not be under SSE-C."""
+    """An annotation is refused if the object is missing, has another ETag or is under SSE-C."""
     where = {"Bucket": bucket, "Key": "k"}
     note = {"AnnotationName": "a", "AnnotationPayload": b"note"}
     assert refusal(s3.put_object_annotation, **where, **note) == (404, "NoSuchKey")
@@ -327,7 +333,7 @@ def test_annotations_have_their_conditions(s3: Any, bucket: str) -> None:
     "name", ["a\nb", "\n", "a/\n/b", "a\r\nb\n", "a\x1b[31mb", "a<&>b", "é/日"]
 )
 def test_every_name_is_kept_and_listed(name: str, s3: Any, versioned_bucket: str) -> None:
-    """By every operation on it; a listing of versions encodes it as one of objects does."""
+    """An object with an unusual name is put, copied, deleted and listed with its versions."""
     where = {"Bucket": versioned_bucket, "Key": name}
     first = s3.put_object(**where, Body=b"1")["VersionId"]
     assert s3.head_object(**where)["VersionId"] == first
@@ -344,7 +350,7 @@ def test_every_name_is_kept_and_listed(name: str, s3: Any, versioned_bucket: str
 
 
 def test_versions_come_in_pages(s3: Any, versioned_bucket: str) -> None:
-    """By name and then from the newest to the oldest, each once; a prefix counts as one."""
+    """A listing of versions has each one once, by name and then from the newest, on any pages."""
     put = [
         (name, s3.put_object(Bucket=versioned_bucket, Key=name)["VersionId"])
         for name in ("b", "p/x", "a", "p/y", "b", "ä", "p/x")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox's S3 replicates new objects, and refuses configurations, as AWS does."""
+"""The sandbox's S3 replicates new objects, and refuses replication settings, as AWS does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KMS_OBJECTS = {"SseKmsEncryptedObjects": {"Status": "Enabled"}}
 
 @dataclass(frozen=True)
 class Pair:
-    """Two buckets with versioning, a KMS key in each one's Region, and a replication role."""
+    """Two versioned buckets in two Regions, with a KMS key in each, and a replication role."""
 
     source: str
     target: str
@@ -32,7 +32,7 @@ class Pair:
     west: Any
 
     def rule(self, **changed: Any) -> dict[str, Any]:
-        """Return a rule that replicates all objects not under KMS keys, with these changes."""
+        """Return a rule that replicates all objects except those under KMS keys."""
         return {
             "ID": "all",
             "Status": "Enabled",
@@ -64,7 +64,7 @@ def _versioned(client: Any, name: str, **more: Any) -> str:
 
 @pytest.fixture
 def pair(session: boto3.Session, s3: Any, key: str) -> Pair:
-    """Make two buckets ready for replication, without rules."""
+    """Make two buckets that are ready for replication, but have no rules."""
     name = f"r-{uuid.uuid4()}"
     west: Any = session.client("s3", region_name=THERE)
     statement = {
@@ -86,7 +86,7 @@ def pair(session: boto3.Session, s3: Any, key: str) -> Pair:
 
 
 def test_a_replica_is_like_its_source(s3: Any, pair: Pair) -> None:
-    """A replica has the source's bytes, metadata, tags, version id and encryption."""
+    """A replica has its source's bytes, metadata, tags, version id and encryption."""
     s3.put_bucket_replication(**pair.asked(pair.rule()))
     more = {"Metadata": {"a": "b"}, "ContentType": "text/csv", "Tagging": "x=y"}
     put = s3.put_object(Bucket=pair.source, Key="k", Body=b"data", **more)
@@ -103,7 +103,7 @@ def test_a_replica_is_like_its_source(s3: Any, pair: Pair) -> None:
 
 
 def test_copies_and_uploads_are_replicated(s3: Any, pair: Pair) -> None:
-    """A replica of a multipart upload keeps its ETag."""
+    """Copies and uploads are replicated too, and the replica of an upload keeps its ETag."""
     s3.put_object(Bucket=pair.source, Key="before", Body=b"x")
     s3.put_bucket_replication(**pair.asked(pair.rule()))
     s3.copy_object(Bucket=pair.source, Key="copy", CopySource=f"{pair.source}/before")
@@ -118,7 +118,7 @@ def test_copies_and_uploads_are_replicated(s3: Any, pair: Pair) -> None:
 
 
 def test_kms_objects_need_a_rule_for_them(s3: Any, pair: Pair) -> None:
-    """Without such a rule they are skipped, and have no replication status."""
+    """An object under a KMS key is not replicated if no rule selects such objects."""
     s3.put_bucket_replication(**pair.asked(pair.rule()))
     where = {"Bucket": pair.source, "Key": "k"}
     s3.put_object(**where, Body=b"x", ServerSideEncryption="aws:kms", SSEKMSKeyId=pair.key)
@@ -128,7 +128,7 @@ def test_kms_objects_need_a_rule_for_them(s3: Any, pair: Pair) -> None:
 
 @pytest.mark.parametrize("mode", ["aws:kms", "aws:kms:dsse"])
 def test_kms_objects_are_under_the_replicas_key(s3: Any, pair: Pair, mode: str) -> None:
-    """A replica has the source's mode, and the key that the rule names."""
+    """The replica of an object under a KMS key has the same mode, and the key in the rule."""
     s3.put_bucket_replication(**pair.asked(pair.kms_rule()))
     where = {"Bucket": pair.source, "Key": "k"}
     s3.put_object(**where, Body=b"x", ServerSideEncryption=mode, SSEKMSKeyId=pair.key)
@@ -138,7 +138,7 @@ def test_kms_objects_are_under_the_replicas_key(s3: Any, pair: Pair, mode: str) 
 
 
 def test_a_replicas_key_is_looked_up_late(s3: Any, pair: Pair) -> None:
-    """PutBucketReplication does not check the key; replication then fails."""
+    """A wrong replica key is accepted in the rule, but the replication of an object fails."""
     destination = {
         "Bucket": f"arn:aws:s3:::{pair.target}",
         "EncryptionConfiguration": {"ReplicaKmsKeyID": pair.key},
@@ -150,7 +150,7 @@ def test_a_replicas_key_is_looked_up_late(s3: Any, pair: Pair) -> None:
 
 
 def test_a_role_that_does_not_trust_s3_fails(s3: Any, session: boto3.Session, pair: Pair) -> None:
-    """Replication fails if the role does not exist."""
+    """If the replication role does not exist, the replication of an object fails."""
     s3.put_bucket_replication(**pair.asked(pair.rule()))
     iam: Any = session.client("iam")
     iam.delete_role(RoleName=pair.role.rpartition("/")[2])
@@ -159,7 +159,7 @@ def test_a_role_that_does_not_trust_s3_fails(s3: Any, session: boto3.Session, pa
 
 
 def test_ssec_objects_are_replicated_under_their_key(s3: Any, pair: Pair) -> None:
-    """An SSE-C object keeps its key; a destination that blocks SSE-C makes it fail."""
+    """The replica of an SSE-C object has the same key; if the target blocks SSE-C, it fails."""
     unblock_ssec(s3, pair.source)
     s3.put_bucket_replication(**pair.asked(pair.rule()))
     s3.put_object(Bucket=pair.source, Key="blocked", Body=b"x", **ssec())
@@ -171,7 +171,7 @@ def test_ssec_objects_are_replicated_under_their_key(s3: Any, pair: Pair) -> Non
 
 
 def test_rules_choose_objects(s3: Any, pair: Pair) -> None:
-    """A rule selects by prefix and tags; a disabled rule selects no object."""
+    """A rule selects objects by prefix and tags; a disabled rule selects none."""
     both = {"And": {"Prefix": "a/", "Tags": [{"Key": "x", "Value": "y"}]}}
     s3.put_bucket_replication(
         **pair.asked(
@@ -188,7 +188,7 @@ def test_rules_choose_objects(s3: Any, pair: Pair) -> None:
 
 @pytest.mark.parametrize("status", ["Enabled", "Disabled"])
 def test_delete_markers_are_replicated_on_request(s3: Any, pair: Pair, status: str) -> None:
-    """Markers of both kinds of deletion are replicated; deletions of versions never are."""
+    """Delete markers are replicated if the rule says so; deletions of versions never are."""
     s3.put_bucket_replication(**pair.asked(pair.rule(DeleteMarkerReplication={"Status": status})))
     for name in ("k", "l", "m"):
         put = s3.put_object(Bucket=pair.source, Key=name, Body=b"x")
@@ -201,7 +201,7 @@ def test_delete_markers_are_replicated_on_request(s3: Any, pair: Pair, status: s
 
 
 def test_replicas_are_not_replicated(s3: Any, pair: Pair) -> None:
-    """Two buckets that replicate to each other do not loop."""
+    """Replicas are not replicated, so two buckets that replicate to each other do not loop."""
     s3.put_bucket_replication(**pair.asked(pair.rule()))
     back = pair.rule(Destination={"Bucket": f"arn:aws:s3:::{pair.source}"})
     pair.west.put_bucket_replication(**pair.asked(back) | {"Bucket": pair.target})
@@ -210,7 +210,7 @@ def test_replicas_are_not_replicated(s3: Any, pair: Pair) -> None:
 
 
 def test_a_configuration_is_kept_whole(s3: Any, pair: Pair) -> None:
-    """The configuration is read back, keeps versioning on, and can be deleted."""
+    """Replication settings are read back; while they exist, versioning cannot be suspended."""
     rule = pair.kms_rule(DeleteMarkerReplication={"Status": "Enabled"})
     s3.put_bucket_replication(**pair.asked(rule))
     found = s3.get_bucket_replication(Bucket=pair.source)["ReplicationConfiguration"]
@@ -223,7 +223,7 @@ def test_a_configuration_is_kept_whole(s3: Any, pair: Pair) -> None:
 
 
 def test_configurations_that_are_refused(s3: Any, pair: Pair) -> None:
-    """KMS rules without a key or the reverse, equal priorities and bad targets are refused."""
+    """A rule with a missing or superfluous KMS key, a taken priority or a bad target is refused."""
     to = pair.kms_rule()["Destination"]
     absent, own = ({"Bucket": f"arn:aws:s3:::{name}"} for name in ("absent", pair.source))
     wrong = [
@@ -243,7 +243,7 @@ def test_configurations_that_are_refused(s3: Any, pair: Pair) -> None:
 
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_both_buckets_need_versioning(s3: Any, pair: Pair, side: str) -> None:
-    """A source or a target without versioning is refused."""
+    """Replication is refused if the source or the target has no versioning."""
     client, name = (s3, pair.source) if side == "source" else (pair.west, pair.target)
     suspended = {"Status": "Suspended"}
     client.put_bucket_versioning(Bucket=name, VersioningConfiguration=suspended)

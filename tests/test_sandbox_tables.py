@@ -36,7 +36,7 @@ def name() -> str:
 
 
 def test_a_table_bucket_keeps_its_encryption(tables: Any, key: str) -> None:
-    """It is also the tables' encryption, unless a table has its own; SSE-S3 is the default."""
+    """A table has its bucket's encryption unless it has its own; SSE-S3 is the default."""
     mode = {"sseAlgorithm": "aws:kms", "kmsKeyArn": key}
     made = name()
     arn = tables.create_table_bucket(name=made, encryptionConfiguration=mode)["arn"]
@@ -64,7 +64,7 @@ def test_a_table_bucket_keeps_its_encryption(tables: Any, key: str) -> None:
 
 
 def test_table_buckets_come_in_pages(session: boto3.Session, tables: Any) -> None:
-    """The pages contain only buckets of the Region with the prefix."""
+    """ListTableBuckets returns the Region's buckets with the prefix, in pages."""
     prefix = f"paged-{uuid.uuid4().hex[:8]}-"
     made = {tables.create_table_bucket(name=f"{prefix}{number}")["arn"] for number in range(3)}
     pages = tables.get_paginator("list_table_buckets").paginate(
@@ -78,7 +78,7 @@ def test_table_buckets_come_in_pages(session: boto3.Session, tables: Any) -> Non
 
 
 def test_tables_that_are_refused(tables: Any) -> None:
-    """Duplicate names, a KMS mode without a key and unknown resources are refused."""
+    """A taken name, a KMS mode without a key, and unknown tables or buckets are refused."""
     made = name()
     arn = tables.create_table_bucket(name=made)["arn"]
     conflict, bad, absent = (
@@ -97,7 +97,7 @@ def test_tables_that_are_refused(tables: Any) -> None:
 
 
 def test_a_buckets_metadata_tables(s3: Any, tables: Any, bucket: str, key: str) -> None:
-    """They are in a table bucket of AWS, through which their encryption is read."""
+    """The encryption of a bucket's metadata tables is read through AWS's table bucket."""
     absent = (404, "MetadataConfigurationNotFound")
     read = s3.get_bucket_metadata_configuration
     assert refusal(read, Bucket=bucket) == absent
@@ -134,7 +134,7 @@ def test_a_buckets_metadata_tables(s3: Any, tables: Any, bucket: str, key: str) 
 
 
 def test_a_vector_bucket_keeps_its_encryption(vectors: Any, key: str) -> None:
-    """It is also the indexes' encryption, unless an index has its own; SSE-S3 is the default."""
+    """An index has its vector bucket's encryption unless it has its own; default is SSE-S3."""
     mode, own = {"sseType": "aws:kms", "kmsKeyArn": key}, {"sseType": "AES256"}
     made = {"vectorBucketName": name()}
     arn = vectors.create_vector_bucket(**made, encryptionConfiguration=mode)["vectorBucketArn"]
@@ -156,7 +156,7 @@ def test_a_vector_bucket_keeps_its_encryption(vectors: Any, key: str) -> None:
 
 
 def test_vector_buckets_come_in_pages(session: boto3.Session, vectors: Any) -> None:
-    """The pages contain only buckets of the Region with the prefix."""
+    """ListVectorBuckets returns the Region's buckets with the prefix, in pages."""
     prefix = f"paged-{uuid.uuid4().hex[:8]}-"
     for number in range(3):
         vectors.create_vector_bucket(vectorBucketName=f"{prefix}{number}")
@@ -169,7 +169,7 @@ def test_vector_buckets_come_in_pages(session: boto3.Session, vectors: Any) -> N
 
 
 def test_vector_buckets_that_are_refused(vectors: Any) -> None:
-    """Duplicate names, a KMS mode without a key and unknown resources are refused."""
+    """A taken name, a KMS mode without a key, and unknown buckets or indexes are refused."""
     made = {"vectorBucketName": name()}
     vectors.create_vector_bucket(**made)
     assert refusal(vectors.create_vector_bucket, **made) == (409, "ConflictException")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of docs/modes.md shows which server keeps which promise; its sandbox column is run."""
+"""The table in docs/modes.md: which server keeps which promise. The sandbox's column is tested."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SANDBOX = "the sandbox"
 
 
 def table() -> dict[str, dict[str, str]]:
-    """Return the table's cells, by promise and server."""
+    """Return the cells of the table, by promise and then by server."""
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
     start = next(number for number, row in enumerate(rows) if row[0] == "promise")
@@ -39,7 +39,7 @@ def table() -> dict[str, dict[str, str]]:
 
 
 def test_the_table_has_every_promise_and_only_verdicts() -> None:
-    """A promise added to the checks must be added to the table once it was measured."""
+    """The table has each promise that the checks know, and only known verdicts."""
     cells = table()
     assert list(cells) == list(PROMISES)
     assert {cell for row in cells.values() for cell in row.values()} <= set(VERDICTS)
@@ -49,7 +49,7 @@ def test_the_table_has_every_promise_and_only_verdicts() -> None:
 def test_the_sandbox_does_as_the_table_says(
     promise: str, sandbox: Running, session: boto3.Session, bucket: str, kms_key: str
 ) -> None:
-    """Each check runs over HTTP, as the command runs it."""
+    """Each check of a promise against the sandbox gives the verdict in the table."""
     outcome = check(Place(session, sandbox.endpoint_url, bucket, kms_key), promise)
     assert outcome.verdict == table()[promise][SANDBOX], outcome.note
 
@@ -81,7 +81,10 @@ def test_the_checks_tell_who_notices_another_writer(
     bucket: str,
     kms_key: str,
 ) -> None:
-    """Without conditions a HEAD notices the other writer; without HEAD too, no check does."""
+    """If the service ignores conditions, a HEAD notices the other writer.
+
+    Without HEAD too, no check notices it.
+    """
     with relaying(sandbox.endpoint_url, spoil) as relay:
         outcome = check(
             Place(session, relay.url, bucket, kms_key),
@@ -91,7 +94,7 @@ def test_the_checks_tell_who_notices_another_writer(
 
 
 def test_the_command_prints_a_line_per_promise(sandbox: Running) -> None:
-    """The exit code is 0 if all promises are kept."""
+    """The command prints one line per promise, and exits with 0 if all are kept."""
     done = subprocess.run(
         [sys.executable, TESTS / "servers" / "run.py", sandbox.endpoint_url, "--only", "ranges"],
         capture_output=True,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt doctor --server` tries a service's abilities on scratch objects, and removes these."""
+"""`s3crypt doctor --server` tries what a service can do on scratch objects, and removes them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CONDITIONS = ("if-match", "if-none-match", "x-amz-copy-source-if-match")
 
 
 def table() -> dict[str, dict[str, str]]:
-    """Return the cells of the page's table, by trial and server."""
+    """Return the cells of the documentation's table, by trial and then by server."""
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
     start = next(number for number, row in enumerate(rows) if row[0] == "trial")
@@ -36,7 +36,7 @@ def table() -> dict[str, dict[str, str]]:
 
 
 def verdicts(bucket: str) -> dict[str, str]:
-    """Return the verdict of each trial in a bucket."""
+    """Return the verdict of each trial in this bucket."""
     return {each.trial: str(each.verdict) for each in Doctor().try_server(f"s3://{bucket}/")}
 
 
@@ -48,14 +48,14 @@ def is_empty(s3: Any, bucket: str) -> bool:
 
 
 def test_the_table_has_every_trial_and_only_verdicts() -> None:
-    """A trial added to the code must be added to the table once it was measured everywhere."""
+    """The table has each trial of the code, and only known verdicts."""
     cells = table()
     assert list(cells) == list(TRIALS)
     assert {cell for row in cells.values() for cell in row.values()} <= set(Verdict)
 
 
 def test_the_sandbox_keeps_what_the_table_says(s3: Any, versioned_bucket: str) -> None:
-    """The verdicts match the table, and every version of the scratch objects is removed."""
+    """The sandbox gets the table's verdicts, and no version of a scratch object is left."""
     expected = {trial: row[SANDBOX] for trial, row in table().items()}
     assert verdicts(versioned_bucket) == expected
     assert is_empty(s3, versioned_bucket)
@@ -64,7 +64,7 @@ def test_the_sandbox_keeps_what_the_table_says(s3: Any, versioned_bucket: str) -
 def test_a_server_that_ignores_conditions_is_found_out(
     s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that answers 200 but ignores the condition gets the verdict "no"."""
+    """A server that ignores conditions but replies 200 gets the verdict "no"."""
 
     def ignoring(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         for name in _CONDITIONS:
@@ -81,7 +81,7 @@ def test_a_server_that_ignores_conditions_is_found_out(
 def test_a_server_that_says_no_encryption_is_found_out(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The verdict is "no", and the note lists each reply without the header."""
+    """A server whose replies do not confirm encryption gets "no", and the note lists them."""
 
     def silent(_asked: Asked, forward: Callable[[], Answer]) -> Answer:
         answer = forward()
@@ -99,7 +99,7 @@ def test_a_server_that_says_no_encryption_is_found_out(
 def test_what_a_server_refuses_is_not_supported(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The note has the status and the code of the refusal."""
+    """A refusal by the server gives "not supported", with its status and code in the note."""
 
     def without_tags(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if "x-amz-tagging" in asked.headers:
@@ -113,7 +113,7 @@ def test_what_a_server_refuses_is_not_supported(
 
 
 def test_an_interrupt_leaves_nothing(s3: Any, versioned_bucket: str) -> None:
-    """An interrupt removes the scratch objects of the trials so far."""
+    """An interrupt removes the scratch objects of all trials so far."""
     trials = Doctor().try_server(f"s3://{versioned_bucket}/tmp/")
     for _ in range(len(TRIALS) // 2):
         next(trials)
@@ -127,7 +127,10 @@ def test_an_interrupt_leaves_nothing(s3: Any, versioned_bucket: str) -> None:
 def test_what_an_interrupt_or_a_refusal_hides_is_removed_or_named(
     kept: str, s3: Any, versioned_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An upload whose reply was lost is removed; versions that cannot be listed are named."""
+    """After an interrupt, an upload whose reply was lost is removed.
+
+    Scratch versions that must not be listed are named in a note.
+    """
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if kept == "version" and "versions" in asked.query:
@@ -153,7 +156,7 @@ def test_what_an_interrupt_or_a_refusal_hides_is_removed_or_named(
 def test_without_the_permission_nothing_is_known(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A caller without write permission gets "not known": the service may be able to do it."""
+    """A caller without write permission gets "not known", because the service may be able."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == "PUT":
@@ -168,7 +171,7 @@ def test_without_the_permission_nothing_is_known(
 def test_an_object_that_cannot_be_removed_is_named(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error's hint is the command that removes the object."""
+    """If a scratch object cannot be removed, the error's hint is the command that removes it."""
 
     def keeping(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == "DELETE" and "uploadId" not in asked.query:
@@ -195,7 +198,7 @@ def test_a_bucket_that_locks_objects_is_refused(s3: Any, versioned_bucket: str) 
 
 
 def test_the_command_says_that_it_writes(bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The destination is on stderr; stdout has a line per trial, and then the conclusion."""
+    """The command prints the place of the scratch objects on stderr, and a line per trial."""
     assert run(("doctor", f"s3://{bucket}/", "--server")) == 0
     said = capsys.readouterr()
     assert said.err == f"Test objects are written below s3://{bucket}/, and removed afterwards.\n"
@@ -205,7 +208,7 @@ def test_the_command_says_that_it_writes(bucket: str, capsys: pytest.CaptureFixt
 
 
 def test_the_command_prints_trials_as_json(bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The output has a JSON object per trial."""
+    """With --json, the command prints one JSON object per trial."""
     assert run(("doctor", f"s3://{bucket}/", "--server", "--json")) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["trial"] for line in lines if "trial" in line] == list(TRIALS)

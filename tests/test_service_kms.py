@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Services with their own KMS, such as Ceph and MinIO: AWS KMS is not asked about their keys."""
+"""Services with their own KMS, such as Ceph and MinIO: their keys are not looked up in AWS."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 KEY_HEADER = "x-amz-server-side-encryption-aws-kms-key-id"
 NAME, MINIO_PREFIX = "ledger-2026", "arn:aws:kms:"
-# A key id in the form that Barbican gives Ceph's keys.
+# A key id as Ceph has it from Barbican: it has the form of an AWS key id.
 ID = "6f1c4a0e-8b57-4d3c-9a53-0d1f2e3a4b5c"
 
 
 @contextmanager
 def own_kms(sandbox: Running, arn: str, name: str, *, prefix: str = "") -> Iterator[str]:
-    """Run an S3 whose own KMS alone knows the key of this name; yield its URL.
+    """Run a relay in front of S3 whose own KMS knows the key by this name. Yield its URL.
 
     The service reports the name with the prefix, and accepts it with or without the prefix.
     """
@@ -54,16 +54,16 @@ def _kms_clients(*stores: S3Crypt) -> list[Any]:
 
 
 def _use_kms_of_aws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send KMS requests to AWS's address, which no test reaches."""
+    """Let KMS clients use the address of AWS, which a test must not reach."""
     for name in [name for name in os.environ if name.startswith("AWS_ENDPOINT_URL")]:
         monkeypatch.delenv(name)
-    # The shared session of samples.py has already read the environment.
+    # The shared session of samples.py already read the old environment, so it is replaced.
     monkeypatch.setattr("samples._session", boto3.Session)
 
 
 @pytest.fixture(params=["of AWS", "of the endpoint"])
 def kms_place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use a KMS at AWS's address, or at the sandbox's."""
+    """Let KMS clients use the address of AWS, then that of the sandbox."""
     if request.param == "of AWS":
         _use_kms_of_aws(monkeypatch)
 
@@ -80,7 +80,7 @@ def test_keys_of_a_services_own_kms_are_not_asked_for(
     sandbox: Running,
     requests_log: RequestsLog,
 ) -> None:
-    """Objects are written, read, rotated and compared by the key's name alone."""
+    """With a key of the service's own KMS, no operation makes a request to AWS KMS."""
     mode, uri = kind(NAME), f"s3://{bucket}/x"
     with own_kms(sandbox, key, NAME, prefix=prefix) as url:
         store = connect(mode, endpoint_url=url)
@@ -99,7 +99,7 @@ def test_keys_of_a_services_own_kms_are_not_asked_for(
 
 
 def test_another_key_of_the_service_is_refused(bucket: str, key: str, sandbox: Running) -> None:
-    """Keys with different names are different keys."""
+    """An object under one key of the service is refused by a store with another key name."""
     uri = f"s3://{bucket}/x"
     with own_kms(sandbox, key, NAME) as url:
         connect(SSEKMS(NAME), endpoint_url=url).put(b"plain", uri)
@@ -111,7 +111,7 @@ def test_another_key_of_the_service_is_refused(bucket: str, key: str, sandbox: R
 def test_a_name_in_the_form_of_aws_ids_is_not_asked_for_at_aws(
     bucket: str, key: str, sandbox: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another service's key may be named like an AWS key id, and AWS is not asked about it."""
+    """A key name in the form of an AWS key id is not looked up in AWS KMS."""
     _use_kms_of_aws(monkeypatch)
     mode, uri = SSEKMS(ID), f"s3://{bucket}/x"
     with own_kms(sandbox, key, ID) as url:
@@ -124,7 +124,7 @@ def test_a_name_in_the_form_of_aws_ids_is_not_asked_for_at_aws(
 def test_an_id_of_a_kms_beside_the_service_is_resolved(
     bucket: str, key: str, kms: Any, requests_log: RequestsLog
 ) -> None:
-    """If neither the service nor its KMS is AWS's, that KMS resolves ids and aliases."""
+    """If the caller also has a KMS that is not of AWS, it resolves ids and aliases."""
     kms.create_alias(AliasName=f"alias/{bucket}", TargetKeyId=key)
     store, uri = connect(SSES3()), f"s3://{bucket}/x"
     store.put(b"plain", uri)

@@ -39,8 +39,8 @@ BODY = payload(1000)
 
 @pytest.fixture
 def stores(monkeypatch: pytest.MonkeyPatch, kms: Any, s3: Any) -> boto3.Session:
-    """Return a session with credentials, in an environment that has no credentials."""
-    # Let the clients of other fixtures find their credentials first.
+    """Return a session that has credentials. The environment has none."""
+    # Clients of other fixtures find their credentials at the first request, so it comes first.
     assert kms.list_keys(Limit=1), s3.list_buckets()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -49,7 +49,7 @@ def stores(monkeypatch: pytest.MonkeyPatch, kms: Any, s3: Any) -> boto3.Session:
 
 @pytest.fixture
 def account(kms_key: str) -> str:
-    """Return the account of the sandbox's keys."""
+    """Return the account number of the sandbox's keys."""
     return kms_key.split(":")[4]
 
 
@@ -57,7 +57,7 @@ def account(kms_key: str) -> str:
 def signed(
     sandbox: Running, stores: boto3.Session, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Signed]:
-    """Return the requests that KMS receives from now on."""
+    """Yield the requests that KMS receives during the test."""
     assert stores
     with relaying(sandbox.endpoint_url) as relay:
         monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", relay.url)
@@ -65,14 +65,14 @@ def signed(
 
 
 class Signed:
-    """Requests to KMS, by the access key that signed them."""
+    """Requests to KMS, with the access key that signed each."""
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
 
     @property
     def scopes(self) -> list[tuple[str, str]]:
-        """Return the access key and Region of each request's signature."""
+        """Return the access key and the Region in each request's signature."""
         found = []
         for asked in self._relay.asked:
             match = re.search(r"Credential=(\w+)/\d+/([^/]+)/kms/", asked.headers["authorization"])
@@ -82,7 +82,7 @@ class Signed:
 
     @property
     def by(self) -> set[str]:
-        """Return the access keys of all requests."""
+        """Return the access keys that signed the requests."""
         return {access_key for access_key, _ in self.scopes}
 
 
@@ -96,19 +96,19 @@ KEYRINGS: dict[str, Callable[[str], Keyring]] = {
 
 
 def mode_of(keyring: Keyring, **options: Any) -> ClientSide:
-    """Return a client-side mode that works with any keyring."""
+    """Return a client-side mode that accepts any keyring, also a caching one."""
     return ClientSide(keyring, bind_name=False, **options)
 
 
 def through_the_mode(session: boto3.Session, mode: ClientSide, uri: str) -> None:
-    """Use the mode of the store."""
+    """Write and read with a store that has the mode."""
     store = S3Crypt(mode, session=session)
     store.put(BODY, uri)
     assert store.read(uri) == BODY
 
 
 def through_a_calls_mode(session: boto3.Session, mode: ClientSide, uri: str) -> None:
-    """Pass the mode to each call."""
+    """Write and read with a store without a mode, and pass the mode to each call."""
     store = S3Crypt(session=session)
     store.put(BODY, uri, mode=mode)
     assert store.read(uri, mode=mode) == BODY
@@ -124,7 +124,7 @@ def through_files(session: boto3.Session, mode: ClientSide, uri: str) -> None:
 
 
 def through_a_rotation(session: boto3.Session, mode: ClientSide, uri: str) -> None:
-    """Rotate to the mode, and from it to another mode."""
+    """Rotate an object to the mode, and then from the mode to another one."""
     local = ClientSide(aes("local"), bind_name=False)
     S3Crypt(local, session=session).put(BODY, uri)
     assert S3Crypt(local, session=session).rotate(uri, to=mode)[0].action == "re-encrypted"
@@ -148,7 +148,7 @@ def test_a_keyring_without_a_session_uses_the_stores(
     kms_key: str,
     signed: Signed,
 ) -> None:
-    """The store's session is used, however the mode is given and however nested the keyring is."""
+    """KMS requests are signed with the store's session, however keyrings are nested."""
     way(stores, mode_of(KEYRINGS[name](kms_key)), f"s3://{bucket}/object")
     assert signed.by == {STORES}
 
@@ -156,7 +156,7 @@ def test_a_keyring_without_a_session_uses_the_stores(
 def test_rewrapping_uses_the_stores_session(
     stores: boto3.Session, bucket: str, kms: Any, kms_key: str, signed: Signed
 ) -> None:
-    """Both keyrings of a kms:ReEncrypt use it, and so does the lookup of an alias."""
+    """A rewrap and the lookup of an alias use the store's session for both keyrings."""
     kms.create_alias(AliasName=f"alias/{bucket}", TargetKeyId=kms_key)
     source = ClientSide(aes(), key_location="metadata")
     by_alias = ClientSide(KMSKeyring(f"alias/{bucket}"), key_location="metadata")
@@ -181,7 +181,7 @@ def test_discovery_uses_the_stores_session(
 def test_a_keyring_keeps_its_own(
     kind: str, stores: boto3.Session, bucket: str, kms_key: str, signed: Signed
 ) -> None:
-    """A keyring with its own session or client keeps it."""
+    """A keyring with its own session or client uses that one."""
     own = boto3.Session(OWN, "secret")
     keyring = (
         KMSKeyring(kms_key, session=own)
@@ -195,7 +195,10 @@ def test_a_keyring_keeps_its_own(
 def test_a_bare_client_reaches_no_keyring(
     stores: boto3.Session, bucket: str, kms_key: str, signed: Signed
 ) -> None:
-    """With `client=`, keyrings use the default session, which has no credentials here."""
+    """If the store was given a client, keyrings use the default session.
+
+    In this test the default session has no credentials.
+    """
     store = S3Crypt(ClientSide(KMSKeyring(kms_key)), client=stores.client("s3"))
     with pytest.raises(ConfigError, match="No AWS credentials"):
         store.put(BODY, f"s3://{bucket}/object")
@@ -205,7 +208,7 @@ def test_a_bare_client_reaches_no_keyring(
 def test_the_callers_keyring_is_not_changed(
     stores: boto3.Session, bucket: str, kms_key: str
 ) -> None:
-    """Outside of the store, the caller's keyring still uses the default session."""
+    """The caller's keyring itself does not get the store's session."""
     keyring = KMSKeyring(kms_key)
     through_the_mode(stores, mode_of(keyring), f"s3://{bucket}/object")
     with pytest.raises(ConfigError, match="No AWS credentials"):
@@ -215,7 +218,7 @@ def test_the_callers_keyring_is_not_changed(
 def test_two_stores_use_one_keyring_with_their_own_sessions(
     stores: boto3.Session, bucket: str, kms_key: str, signed: Signed
 ) -> None:
-    """Each store's requests are signed with its own credentials."""
+    """If two stores share a keyring, each store's requests have its own credentials."""
     mode = mode_of(KMSKeyring(kms_key))
     other = boto3.Session(OWN, "secret")
     S3Crypt(mode, session=stores).put(BODY, f"s3://{bucket}/one")
@@ -227,7 +230,7 @@ def test_two_stores_use_one_keyring_with_their_own_sessions(
 def test_an_arns_region_is_asked_with_the_stores_session(
     stores: boto3.Session, bucket: str, signed: Signed, sandbox: Running
 ) -> None:
-    """The key's ARN determines the Region, the store's session the credentials."""
+    """The Region comes from the key's ARN, and the credentials from the store's session."""
     abroad = stores.client("kms", "eu-west-1", endpoint_url=sandbox.endpoint_url)
     key = abroad.create_key()["KeyMetadata"]["Arn"]
     through_the_mode(stores, mode_of(KMSKeyring(key)), f"s3://{bucket}/object")
@@ -237,7 +240,7 @@ def test_an_arns_region_is_asked_with_the_stores_session(
 def test_a_cache_is_not_shared_by_two_sessions(
     stores: boto3.Session, bucket: str, kms_key: str, signed: Signed
 ) -> None:
-    """Sessions may differ in permissions, so caches are separate; the statistics are summed."""
+    """Stores with two sessions do not share data keys; the statistics count both."""
     keyring = CachingKeyring(KMSKeyring(kms_key), max_age=60)
     store = S3Crypt(mode_of(keyring), session=stores)
     for number in range(3):
@@ -253,7 +256,7 @@ def test_a_cache_is_not_shared_by_two_sessions(
 def test_clearing_the_callers_cache_clears_the_stores(
     stores: boto3.Session, bucket: str, kms_key: str
 ) -> None:
-    """Clearing the caller's keyring also removes data keys from the store's copies."""
+    """Clearing the caller's caching keyring also clears the copy that the store uses."""
     keyring = CachingKeyring(KMSKeyring(kms_key), max_age=60)
     store = S3Crypt(mode_of(keyring), session=stores)
     store.put(BODY, f"s3://{bucket}/object")
@@ -265,7 +268,7 @@ def test_clearing_the_callers_cache_clears_the_stores(
 
 
 def test_counts_outlive_the_store(stores: boto3.Session, bucket: str, kms_key: str) -> None:
-    """The statistics remain with the keyring; the data keys are dropped with the store."""
+    """After the store is gone, the statistics stay, but its data keys are gone."""
     keyring = CachingKeyring(KMSKeyring(kms_key), max_age=60)
     S3Crypt(mode_of(keyring), session=stores).put(BODY, f"s3://{bucket}/object")
     gc.collect()
@@ -274,7 +277,7 @@ def test_counts_outlive_the_store(stores: boto3.Session, bucket: str, kms_key: s
 
 
 def test_there_is_one_copy_per_keyring(stores: boto3.Session) -> None:
-    """One copy per keyring means one cache and one set of connections."""
+    """A session has one copy of each keyring, and so one cache and one set of connections."""
     keyrings = SessionKeyrings(stores)
     inner = KMSKeyring("alias/any")
     caching = CachingKeyring(inner, max_age=60)
@@ -288,7 +291,7 @@ def test_there_is_one_copy_per_keyring(stores: boto3.Session) -> None:
 
 
 def test_a_store_keeps_no_keyring_alive(stores: boto3.Session) -> None:
-    """A keyring made for one call is freed when the caller drops it."""
+    """The session's copy of a keyring is freed when the caller drops the keyring."""
     keyrings = SessionKeyrings(stores)
     made: list[Keyring] = [KMSKeyring("alias/any"), MultiKeyring(KMSKeyring("alias/any"), aes())]
     made.append(CachingKeyring(KMSKeyring("alias/any"), max_age=60))
@@ -300,7 +303,7 @@ def test_a_store_keeps_no_keyring_alive(stores: boto3.Session) -> None:
 
 
 def test_keyrings_without_kms_are_used_as_they_are(stores: boto3.Session) -> None:
-    """A keyring without KMS, also inside a cache or a multi-keyring, is not copied."""
+    """A keyring without KMS is used itself, also inside a cache or a MultiKeyring."""
     keyrings = SessionKeyrings(stores)
     caching, several = CachingKeyring(aes(), max_age=60), MultiKeyring(aes(), aes("two"))
     local: list[Keyring] = [aes(), caching, several]
@@ -316,7 +319,7 @@ def test_a_file_systems_profile_reaches_keyrings(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The profile in the storage options applies to a mode's KMS keyring."""
+    """A profile in the storage options is used by the KMS keyring of the mode."""
     assert stores
     config = tmp_path / "config"
     config.write_text(
@@ -334,7 +337,10 @@ def test_a_file_systems_profile_reaches_keyrings(
 def test_equal_discovery_keyrings_do_not_stand_for_each_other(
     stores: boto3.Session, session: boto3.Session, account: str
 ) -> None:
-    """Discovery keyrings with equal accounts may differ in session and options."""
+    """Two discovery keyrings of the same accounts have separate copies.
+
+    Their options may differ.
+    """
     keyrings = SessionKeyrings(stores)
     lax = KMSKeyring.discovery(accounts=[account], allow_plain_http=True)
     own = KMSKeyring.discovery(accounts=[account], session=session)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A store that signs requires signed objects for reads and rotations."""
+"""A store whose mode signs accepts only signed objects in reads and rotations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FRAME = 4096
 
 
 class Thief:
-    """A keyring of an attacker who may decrypt, and reuses an opened data key for a new message."""
+    """The keyring of an attacker: it uses a data key that it may only decrypt for a new message."""
 
     def __init__(self, data_key: DataKey) -> None:
         self._data_key = data_key
@@ -48,13 +48,16 @@ class Thief:
         raise NotImplementedError
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Return False."""
+        """Return False: no message counts as its own."""
         del edks
         return False
 
 
 def forged(old: bytes, key: str, plaintext: bytes) -> bytes:
-    """Return another message under an old message's data key, which KMS unwraps for any reader."""
+    """Return a message with this plaintext under the data key of an old message.
+
+    A reader of the old message can make it, and KMS unwraps its key for all readers.
+    """
     header = read_header(io.BytesIO(old))
     data_key = kms_keyring(key).unwrap(header.edks, header.context, 32)
     keyring = Thief(DataKey(data_key, header.edks))
@@ -63,7 +66,7 @@ def forged(old: bytes, key: str, plaintext: bytes) -> bytes:
 
 @pytest.fixture
 def forgery(bucket: str, kms_key: str, s3: Any) -> str:
-    """Replace a signed object with a message that a reader forged from an old unsigned one."""
+    """Replace a signed object by a forgery, made from an old unsigned object. Return its URI."""
     uri = f"s3://{bucket}/x"
     connect(ClientSide(kms_keyring(kms_key))).put(b"from before signatures", uri)
     old = stored(s3, bucket, "x")
@@ -94,7 +97,7 @@ def signing(key: str, **options: Any) -> Any:
 def test_a_forgery_of_a_reader_is_refused_before_kms_is_asked(
     read: str, forgery: str, kms_key: str, requests_log: RequestsLog, s3: Any, tmp_path: Path
 ) -> None:
-    """A reader who may only decrypt cannot forge an object that a signing store accepts."""
+    """A store that signs refuses the forgery of a reader, before any request to KMS."""
     store, name = signing(kms_key), forgery.removeprefix("s3://").split("/")
     before = stored(s3, *name)
     assert connect(ClientSide(kms_keyring(kms_key))).read(forgery).startswith(b"forged")
@@ -115,7 +118,7 @@ def test_a_forgery_of_a_reader_is_refused_before_kms_is_asked(
 def test_unsigned_objects_are_read_where_named(
     key_location: Any, bucket: str, kms_key: str, tmp_path: Path
 ) -> None:
-    """`allow_unsigned` reads and rotates unsigned objects, for a migration."""
+    """With `allow_unsigned`, a store that signs reads and rotates unsigned objects."""
     uri, plain = f"s3://{bucket}/x", payload(3 * FRAME)
     unsigned = ClientSide(kms_keyring(kms_key), key_location=key_location, frame_length=FRAME)
     connect(unsigned).put(plain, uri)
@@ -137,7 +140,7 @@ def test_unsigned_objects_are_read_where_named(
 def test_an_unsigned_object_is_not_rewrapped(
     bucket: str, kms_key: str, new_key: str, s3: Any
 ) -> None:
-    """The source must be signed even if only the wrapped key is to change."""
+    """A store that signs does not rewrap an unsigned object without `allow_unsigned`."""
     uri = f"s3://{bucket}/x"
     old, new = (ClientSide(kms_keyring(key), key_location="metadata") for key in (kms_key, new_key))
     connect(old).put(b"plain", uri)
@@ -150,7 +153,7 @@ def test_an_unsigned_object_is_not_rewrapped(
 
 
 def test_a_signed_object_passes(bucket: str, kms_key: str, new_key: str) -> None:
-    """A signed object is read and rotated, and stays signed."""
+    """A store that signs reads and rotates a signed object, which stays signed."""
     uri, store = f"s3://{bucket}/x", signing(kms_key)
     store.put(b"genuine", uri)
     assert store.read(uri) == b"genuine"
@@ -160,7 +163,7 @@ def test_a_signed_object_passes(bucket: str, kms_key: str, new_key: str) -> None
 
 
 def test_a_file_system_demands_it_too(bucket: str, tmp_path: Path) -> None:
-    """The storage option `signed` applies to reads and copies; `allow_unsigned` lifts it."""
+    """A file system with `signed` refuses to read or copy unsigned objects."""
     key_file = tmp_path / "wrapping.key"
     key_file.write_bytes(bytes(range(32)))
     key = f"aes:tests/one={key_file}"
@@ -186,7 +189,7 @@ def test_a_file_system_demands_it_too(bucket: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_signed", [False, True])
 def test_bare_messages(tmp_path: Path, *, is_signed: bool) -> None:
-    """`message.decrypt`, its reader, `Opener` and `decrypt_file` check it if `signed` is true."""
+    """Functions for messages and files refuse an unsigned message if `signed` is true."""
     plain, sealed = tmp_path / "plain", tmp_path / "sealed"
     plain.write_bytes(b"plain")
     encrypt_file(plain, sealed, aes(), signed=is_signed)
@@ -207,7 +210,7 @@ def test_bare_messages(tmp_path: Path, *, is_signed: bool) -> None:
 
 
 def test_a_sealer_of_the_test_forges() -> None:
-    """The forgery used in these tests opens if no signature is required."""
+    """Control test: the forgery opens if no signature is demanded."""
     thief = Thief(aes().generate(32, {}))
     sealer = Sealer(thief, context={}, frame_length=FRAME, plaintext_length=0)
     assert not sealer.is_sequential

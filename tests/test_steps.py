@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps of a rotation are decided without requests, can be pickled, and contain no secret."""
+"""Steps of a rotation: they are decided without requests, pickled, and contain no secret."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from s3crypt import Mode
 
-# Planted secrets: no step may contain these bytes, in any encoding.
+# Secrets that the modes contain. No pickled step may contain these bytes, in any encoding.
 SECRETS = {
     "customer": b"a customer key of thirty-two byt",
     "old": b"an old wrapping key of 32 bytes.",
@@ -68,7 +68,7 @@ def _spellings(secret: bytes) -> list[bytes]:
 def test_a_step_travels_without_secrets_and_is_done_elsewhere(
     before: str, after: str, bucket: str, kms_key: str, new_key: str, requests_log: RequestsLog
 ) -> None:
-    """Deciding makes no request; another process, with its own keys, performs the decision."""
+    """A step is decided without a request, and another process can do it with its own keys."""
     source, to = _modes(kms_key)[before], _targets(new_key)[after]
     uri, data, store = f"s3://{bucket}/x", payload(300_000), connect(source)
     store.put(data, uri, metadata={"kind": "test"})
@@ -84,7 +84,7 @@ def test_a_step_travels_without_secrets_and_is_done_elsewhere(
     assert isinstance(loaded, Step)
     assert loaded == step
     assert loaded.action != "unchanged"
-    # Another process has its own modes, sessions and clients.
+    # The other process would have its own modes, sessions and clients, so new ones are made.
     elsewhere = _job(connect(_modes(kms_key)[before]), _targets(new_key)[after])
     done = act(elsewhere, loaded)
     assert done.action == step.action
@@ -94,7 +94,7 @@ def test_a_step_travels_without_secrets_and_is_done_elsewhere(
 
 
 def test_an_object_that_is_as_wanted_needs_no_step(bucket: str) -> None:
-    """The step's action is "unchanged", and performing it changes nothing."""
+    """For an object that is as wanted, the step's action is "unchanged", and nothing is done."""
     mode = ClientSide(aes())
     store, uri = connect(mode), f"s3://{bucket}/x"
     before = store.put(b"data", uri)
