@@ -15,7 +15,7 @@ from .modes import Mode
 from .objects.access import ListedObject, ListedPrefix
 from .objects.describing import Described
 from .objects.listing import Described as Listed
-from .objects.opened import Demand, Neighbour
+from .objects.opened import Neighbour, ReadOptions
 from .transfer import Progress
 
 _Item = TypeVar("_Item")
@@ -173,10 +173,12 @@ def size_of(source: object) -> int:
     return source.size if isinstance(source, FoundFile) else 0
 
 
-def to_read(item: Object, demand: Demand) -> tuple[Location, Demand]:
+def to_read(item: Object, read_options: ReadOptions) -> tuple[Location, ReadOptions]:
     """Return an object's location, and the demand completed with its neighbour."""
     location = Location.parse_object(uri_of(item))
-    return location, replace(demand, neighbour=item[1]) if isinstance(item, tuple) else demand
+    return location, replace(read_options, neighbour=item[1]) if isinstance(
+        item, tuple
+    ) else read_options
 
 
 def relative_name_of(found: FoundFile | Unusable) -> str | None:

@@ -67,7 +67,7 @@ from .objects.describing import changes_to, describe_new, described_among
 from .objects.info import ObjectInfo
 from .objects.listing import Described, ListedVersion, Sized, Usage, describe_listed, summed
 from .objects.listing import versions as list_versions
-from .objects.opened import Demand, Neighbour
+from .objects.opened import Neighbour, ReadOptions
 from .objects.uploads import UnfinishedUpload, abort_upload, unfinished_uploads
 from .requests import is_transient
 from .transfer.conditions import IF_ABSENT
@@ -307,10 +307,10 @@ class Many:
         **options: Unpack[JobOptions],
     ) -> Iterator[Outcome[Object, ObjectInfo]]:
         """Yield how each object is encrypted; see `S3Crypt.inspect`."""
-        demand = Demand(self._mode_of(mode))
+        read_options = ReadOptions(self._mode_of(mode))
 
         def inspect(item: Object) -> ObjectInfo:
-            location, demand_here = to_read(item, demand)
+            location, demand_here = to_read(item, read_options)
             return self._objects.look(location, demand_here, first=MAX_HEADER_LENGTH)
 
         yield from self._run(
@@ -570,14 +570,14 @@ class Many:
             *("version_id", "written_as", "written_in"),
         )
         asked: dict[str, Any] = {name: how for name, how in options.items() if name in names}
-        demand = Demand(self._mode_of(options.get("mode")), **asked)
+        read_options = ReadOptions(self._mode_of(options.get("mode")), **asked)
         progress, journal = options.get("progress"), options.get("journal")
         keeps_time, move = options.get("preserve", False), partial(move_out_of_s3, self._objects)
         how: Any = {"if_absent": options.get("if_absent", False), "keeps_time": keeps_time}
         fetch = move if options.get("move") else self._objects.fetch
 
         def get(item: _Item) -> ObjectInfo:
-            location, demand_here = to_read(found(item), demand)
+            location, demand_here = to_read(found(item), read_options)
             with named_in_errors(location), target(item) as path:
                 if options.get("if_absent") and os.path.lexists(path):
                     raise file_exists(path)

@@ -21,7 +21,7 @@ from .objects.deleting import delete_source
 from .objects.describing import describe_new
 from .objects.info import Description, ObjectInfo, copied
 from .objects.instruction_files import refuse_move_of_instruction_file
-from .objects.opened import Demand
+from .objects.opened import ReadOptions
 from .transfer import Progress
 from .transfer.conditions import IF_ABSENT
 
@@ -49,14 +49,14 @@ def move(
     if is_uri(source) and is_uri(target):
         return _move_inside_s3(objects, mode, str(source), str(target), how)
     if is_uri(source):
-        demand = Demand(
+        read_options = ReadOptions(
             mode,
             written_as=how.written_as,
             written_in=how.written_in,
             allow_unsigned=how.allow_unsigned,
         )
         location = Location.parse_object(str(source))
-        return move_out_of_s3(objects, location, demand, target, if_absent=how.if_absent)
+        return move_out_of_s3(objects, location, read_options, target, if_absent=how.if_absent)
     if not is_uri(target):
         raise ConfigError(
             "Neither the source nor the target of the move is in S3.", hint="s3://bucket/name"
@@ -108,7 +108,7 @@ def move_into_s3(  # noqa: PLR0913 - as `Objects.write` has them
 def move_out_of_s3(  # noqa: PLR0913 - as `Objects.fetch` has them
     objects: Objects,
     location: Location,
-    demand: Demand,
+    read_options: ReadOptions,
     path: str | Path,
     *,
     if_absent: bool = False,
@@ -122,10 +122,10 @@ def move_out_of_s3(  # noqa: PLR0913 - as `Objects.fetch` has them
     _check_plain(path)
     refuse_move_of_instruction_file(objects.client, location)
     info = objects.fetch(
-        location, demand, path, if_absent=if_absent, keeps_time=keeps_time, progress=progress
+        location, read_options, path, if_absent=if_absent, keeps_time=keeps_time, progress=progress
     )
     flush_to_disk(path)
-    arguments = demand.mode.read_arguments() if demand.mode else {}
+    arguments = read_options.mode.read_arguments() if read_options.mode else {}
     delete_source(objects.client, location, path, info.etag, arguments)
     return info
 

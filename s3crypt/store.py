@@ -24,7 +24,7 @@ from .objects.access import DEFAULT_WORKERS, ListedObject, ListedPrefix, Objects
 from .objects.checks import check_written_in, demanded
 from .objects.describing import LockMode, changes_to, describe_new, described_among
 from .objects.info import ObjectInfo, copied
-from .objects.opened import Demand, Neighbour
+from .objects.opened import Neighbour, ReadOptions
 from .objects.ranges import ByteRange
 from .objects.reader import DEFAULT_CACHE_LENGTH, ObjectReader
 from .objects.writer import ObjectWriter
@@ -243,12 +243,14 @@ class S3Crypt:
             ConflictError: The file exists, and `if_absent` is True.
         """
         allowed = (allow_uncommitted, allow_unverified_signature, allow_unsigned)
-        demand = Demand(self._mode(mode), version_id, written_as, *allowed, neighbour, written_in)
+        read_options = ReadOptions(
+            self._mode(mode), version_id, written_as, *allowed, neighbour, written_in
+        )
         location = Location.parse_object(uri)
         check_target(target)
         wanted = ByteRange.parse(byte_range) if byte_range is not None else None
         return self._objects.fetch(
-            location, demand, target, wanted=wanted, if_absent=if_absent, progress=progress
+            location, read_options, target, wanted=wanted, if_absent=if_absent, progress=progress
         )
 
     def read(  # noqa: PLR0913 - as `get` has them
@@ -366,10 +368,10 @@ class S3Crypt:
         location, mode = Location.parse_object(uri), self._mode(mode)
         if how == "rb":
             allowed = (allow_uncommitted, allow_unverified_signature, allow_unsigned)
-            demand = Demand(mode, version_id, written_as, *allowed, None, written_in)
+            read_options = ReadOptions(mode, version_id, written_as, *allowed, None, written_in)
             return self._objects.open_reader(
                 location,
-                demand,
+                read_options,
                 cache_length=cache_length,
                 allow_unverified_length=allow_unverified_length,
             )
@@ -485,8 +487,8 @@ class S3Crypt:
         in the metadata, which a read compares with the header. For other objects, the header is
         fetched. Facts that only the header contains (`keys`, `context`, `suite`) may be missing.
         """
-        demand = Demand(self._mode(mode), version_id)
-        return self._objects.head(Location.parse_object(uri), demand)
+        read_options = ReadOptions(self._mode(mode), version_id)
+        return self._objects.head(Location.parse_object(uri), read_options)
 
     def inspect(
         self,
@@ -498,8 +500,8 @@ class S3Crypt:
     ) -> ObjectInfo:
         """Return an object's mode, keys and size. For an SSE-C object, the mode must be given."""
         location = Location.parse_object(uri)
-        demand = Demand(self._mode(mode), version_id, neighbour=neighbour)
-        return self._objects.look(location, demand, first=MAX_HEADER_LENGTH)
+        read_options = ReadOptions(self._mode(mode), version_id, neighbour=neighbour)
+        return self._objects.look(location, read_options, first=MAX_HEADER_LENGTH)
 
     def list(self, uri: str) -> Iterator[ListedObject]:
         """Yield the objects whose URI begins with `uri`, in S3's order."""

@@ -77,7 +77,7 @@ def refused(call: Callable[[], Any], requests_log: RequestsLog) -> None:
         "store.inspect(uri)",
         "store.rotate(uri, to=SSEC(bytes(32)))",
         "S3Crypt(SSES3(), **how).rotate(uri, to=SSEC(bytes(32)))",
-        "S3Crypt(**how)._objects.copy(at, Demand(store.mode), at, SSES3(), {})",
+        "S3Crypt(**how)._objects.copy(at, ReadOptions(store.mode), at, SSES3(), {})",
     ],
 )
 @pytest.mark.parametrize("is_given", [False, True])
@@ -92,7 +92,7 @@ def test_customer_keys_stay_here(
 ) -> None:
     """No operation sends a customer key over plain HTTP, with s3crypt's client or the caller's."""
     from s3crypt.location import Location  # noqa: PLC0415
-    from s3crypt.objects.opened import Demand  # noqa: PLC0415
+    from s3crypt.objects.opened import ReadOptions  # noqa: PLC0415
 
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(b"plain", uri)
@@ -105,7 +105,7 @@ def test_customer_keys_stay_here(
         "uri": uri,
         "at": Location.parse(uri),
         "payload": bytes(20 * 2**20),
-        **{thing.__name__: thing for thing in (S3Crypt, SSEC, SSES3, Demand)},
+        **{thing.__name__: thing for thing in (S3Crypt, SSEC, SSES3, ReadOptions)},
     }
     requests_log.clear()
     with pytest.raises(ConfigError, match=r"Customer keys would go to 0\.0\.0\.0 over plain HTTP"):

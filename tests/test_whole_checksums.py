@@ -28,7 +28,7 @@ from samples import (
 
 from s3crypt import SSEC, SSES3, ClientSide, IntegrityError, S3Crypt, S3CryptError
 from s3crypt.location import Location
-from s3crypt.objects.opened import Demand
+from s3crypt.objects.opened import ReadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +111,7 @@ def test_a_changed_source_is_not_stored_anew(size: int, bucket: str, sandbox: An
             store.rotate(uri, to=ClientSide(aes()))
         source, target = Location.parse(uri), Location(bucket, "y")
         with pytest.raises(IntegrityError):
-            store._objects.copy(source, Demand(old), target, old, {})
+            store._objects.copy(source, ReadOptions(old), target, old, {})
     assert names(connect().client, bucket) == ["x"]
     assert not connect().client.list_multipart_uploads(Bucket=bucket).get("Uploads")
     assert connect(old).read(uri) == payload(size)

@@ -14,7 +14,7 @@ import pytest
 from s3crypt import StorageError
 from s3crypt.local import width
 from s3crypt.local.memory import Memory
-from s3crypt.local.workers import Crew, Pool, each
+from s3crypt.local.workers import Pool, ScalingWorkers, each
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ def test_a_crew_that_more_would_not_help_does_not_grow() -> None:
         time.sleep(0.06)
         return next(left, None) is not None
 
-    with Crew(10, work, may_grow=lambda: False, is_far=far) as crew:
+    with ScalingWorkers(10, work, may_grow=lambda: False, is_far=far) as crew:
         crew.wait()
     assert names == {"s3crypt-0"}
 
@@ -87,7 +87,7 @@ def test_a_crew_that_grew_in_vain_shrinks(
     """
     caplog.set_level("INFO", "s3crypt.local.workers")
     taken, workers, one_at_a_time = [0], list[str](), threading.Lock()
-    crews: list[Crew] = []
+    crews: list[ScalingWorkers] = []
     clock = SimpleNamespace(monotonic=lambda: crews[0]._done * 0.005 if crews else 0.0)
     monkeypatch.setattr("s3crypt.local.workers.time", clock)
 
@@ -98,7 +98,7 @@ def test_a_crew_that_grew_in_vain_shrinks(
             workers.append(threading.current_thread().name)
         return taken[0] < 300
 
-    with Crew(64, work, is_far=far) as crew:
+    with ScalingWorkers(64, work, is_far=far) as crew:
         crews.append(crew)
         crew.wait()
     assert len(set(workers)) > width.FAR
@@ -138,7 +138,7 @@ def test_leaving_early_waits_for_what_is_under_way() -> None:
         return True
 
     def leave() -> None:
-        with Crew(1, work):
+        with ScalingWorkers(1, work):
             begun.wait()
             raise KeyboardInterrupt
 

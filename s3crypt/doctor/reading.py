@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from s3crypt.errors import S3CryptError
 from s3crypt.formats import MAX_HEADER_LENGTH
 from s3crypt.modes import ClientSide
-from s3crypt.objects.opened import Demand
+from s3crypt.objects.opened import ReadOptions
 
 from .refusals import is_denied, of_error
 from .values import Area, Case, Diagnosis, Outcome
@@ -26,7 +26,7 @@ def look(case: Case, services: "Services", known: "Known") -> None:
         return
     mode = None if isinstance(case.mode, ClientSide) or case.purpose == "rotate" else case.mode
     try:
-        known.info = services.objects().look(at, Demand(mode), first=MAX_HEADER_LENGTH)
+        known.info = services.objects().look(at, ReadOptions(mode), first=MAX_HEADER_LENGTH)
     except S3CryptError as error:
         known.read_error = error
 

@@ -24,7 +24,7 @@ from s3crypt.local.sources import given
 from s3crypt.location import Location
 from s3crypt.objects.checks import demanded
 from s3crypt.objects.deleting import check_is_other
-from s3crypt.objects.opened import Demand
+from s3crypt.objects.opened import ReadOptions
 from s3crypt.objects.reader import FIRST_LENGTH
 from s3crypt.transfer.conditions import IF_ABSENT, delete_unchanged
 
@@ -515,13 +515,13 @@ class S3CryptFileSystem(NamesFileSystem):
         Return None if the source is a directory.
         """
         with as_files():
-            demand = Demand(self._connection.mode, **self._allowances)
+            read_options = ReadOptions(self._connection.mode, **self._allowances)
             try:
                 location = Location.parse_object(object_uri(source))
                 other = Location.parse_object(object_uri(target))
                 said = {name: value for name, value in options.items() if name != "mode"}
                 mode = demanded(self._connection.mode_of(options.get("mode")))
-                info, _ = self._connection.objects.copy(location, demand, other, mode, said)
+                info, _ = self._connection.objects.copy(location, read_options, other, mode, said)
             except (FileNotFoundError, IsADirectoryError):
                 if self.isdir(source):
                     # The target directory exists as soon as an object in it was copied.

@@ -29,7 +29,7 @@ from s3crypt.location import Location
 from s3crypt.objects.access import Objects
 from s3crypt.objects.checks import demanded
 from s3crypt.objects.describing import describe_target
-from s3crypt.objects.opened import Demand
+from s3crypt.objects.opened import ReadOptions
 from s3crypt.objects.ranges import ByteRange
 from s3crypt.objects.reader import FIRST_LENGTH_OF_SMALL, first_length
 from s3crypt.options import OPTIONS
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 
 # The maximum number of objects whose facts are kept. An object takes about 1 KiB.
 _MOST_KNOWN = 100_000
-# The fields of a `Demand` that callers can set. The ETag can only be set by this module.
-_DEMANDS = {field.name for field in fields(Demand)} - {"etag"}
+# The fields of a `ReadOptions` that callers can set. The ETag can only be set by this module.
+_DEMANDS = {field.name for field in fields(ReadOptions)} - {"etag"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +146,8 @@ class Connection:
     def head(self, path: str, version_id: str | None = None) -> "ObjectInfo":
         """Return an object's plaintext size, and all other facts that the same request shows."""
         with in_storage_options():
-            demand = Demand(self.mode, version_id)
-            info = self.objects.head(Location.parse_object(uri_of(path)), demand)
+            read_options = ReadOptions(self.mode, version_id)
+            info = self.objects.head(Location.parse_object(uri_of(path)), read_options)
         if version_id is None:
             self.remember(path, Seen(info.etag, info.last_modified, info.stored_size, info))
         return info
@@ -171,14 +171,14 @@ class Connection:
         with _missing_key_files_named():
             return mode if given is None else given_mode(given)
 
-    def demand(
+    def read_options(
         self, allowances: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> tuple[Demand, dict[str, Any]]:
+    ) -> tuple[ReadOptions, dict[str, Any]]:
         """Return the demand in the options of one call, and the remaining options."""
         asked = {**allowances, **without_hints(options)}
         mode = self.mode_of(asked.pop("mode", None))
         names = _DEMANDS & asked.keys()
-        return Demand(mode, **{name: asked.pop(name) for name in names}), asked
+        return ReadOptions(mode, **{name: asked.pop(name) for name in names}), asked
 
     def described(
         self, location: Location, options: Mapping[str, Any]
@@ -208,10 +208,10 @@ class Connection:
                 object's size.
         """
         location = Location.parse_object(object_uri(path))
-        demand, more = self.demand(allowances, options)
-        seen = None if demand.version_id else self.known.get(path)
+        read_options, more = self.read_options(allowances, options)
+        seen = None if read_options.version_id else self.known.get(path)
         if seen is not None:
-            pinned = replace(demand, etag=seen.etag)
+            pinned = replace(read_options, etag=seen.etag)
             length = first_length(seen.stored_size) if first is None else first
             try:
                 return self.objects.open_reader(location, pinned, first=length, **more)
@@ -221,7 +221,7 @@ class Connection:
             except ConflictError:
                 self.known.pop(path, None)
         length = FIRST_LENGTH_OF_SMALL if first is None else first
-        return self.objects.open_reader(location, demand, first=length, **more)
+        return self.objects.open_reader(location, read_options, first=length, **more)
 
     def fetch(
         self,
@@ -237,10 +237,10 @@ class Connection:
         """
         check_target(target)
         location = Location.parse_object(object_uri(path))
-        demand, more = self.demand(allowances, options)
+        read_options, more = self.read_options(allowances, options)
         byte_range = more.pop("byte_range", None)
         wanted = ByteRange.parse(byte_range) if byte_range is not None else None
-        self.objects.fetch(location, demand, target, wanted=wanted, progress=progress, **more)
+        self.objects.fetch(location, read_options, target, wanted=wanted, progress=progress, **more)
 
     def _made(self) -> Objects:
         if self._objects is None:

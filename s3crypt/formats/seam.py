@@ -103,7 +103,7 @@ class Rewrapping:
     key_materials: Mapping[str, str]
 
 
-class OpenObject(Protocol):
+class OpenMessage(Protocol):
     """An object whose data key was unwrapped and whose header was verified."""
 
     @property
@@ -203,7 +203,7 @@ class Envelope(Protocol):
         *,
         signed: bool,
         allow_uncommitted: bool,
-    ) -> OpenObject:
+    ) -> OpenMessage:
         """Unwrap the data key, and verify the header.
 
         `stored` must be positioned at the first frame.

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, Literal, TypeAlias, cast
 from s3crypt.errors import ConfigError, FormatError, IntegrityError, StorageError
 from s3crypt.location import Location
 from s3crypt.objects.access import Objects
-from s3crypt.objects.opened import Demand
+from s3crypt.objects.opened import ReadOptions
 
 Format: TypeAlias = Literal["CSV", "ORC", "Parquet"]
 
@@ -112,7 +112,7 @@ def _small(objects: Objects, location: Location) -> tuple[bytes, datetime | None
     Raises FormatError if the object is longer than a manifest may be.
     """
     target = _Limited(io.BytesIO(), _MAX_MANIFEST_LENGTH)
-    info = objects.fetch(location, Demand(None), cast("BinaryIO", target))
+    info = objects.fetch(location, ReadOptions(None), cast("BinaryIO", target))
     return target.file.getvalue(), info.last_modified
 
 
@@ -189,7 +189,7 @@ def opened_part(objects: Objects, manifest: Manifest, part: Part) -> Iterator[Bi
     location = Location(manifest.location.bucket, part.key)
     with tempfile.TemporaryFile() as file:
         target = _Hashed(file)
-        info = objects.fetch(location, Demand(None), cast("BinaryIO", target))
+        info = objects.fetch(location, ReadOptions(None), cast("BinaryIO", target))
         if target.length != part.size or target.md5 != part.md5:
             raise IntegrityError(f"{part.key}: its size or MD5 is not the manifest's")
         if info.last_modified and info.last_modified + _SLACK < manifest.created:

@@ -39,7 +39,7 @@ from s3crypt.errors import (
 from s3crypt.jobs import FoundFile, files_below
 from s3crypt.location import Location
 from s3crypt.objects.access import Objects
-from s3crypt.objects.opened import Demand
+from s3crypt.objects.opened import ReadOptions
 
 from .batch import FLAGS, UNENCRYPTED, Batch, Dialect, Scope, check_size
 from .manifest import plain
@@ -199,7 +199,7 @@ def _listed(objects: Objects, source: str) -> Iterator[ExportFile]:
 @contextmanager
 def _fetched(objects: Objects, location: Location) -> Iterator[BinaryIO]:
     with tempfile.TemporaryFile() as file:
-        objects.fetch(location, Demand(None), file)
+        objects.fetch(location, ReadOptions(None), file)
         file.seek(0)
         yield file
 

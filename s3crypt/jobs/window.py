@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from s3crypt.aws_errors import is_for_all
 from s3crypt.errors import ObjectNotFoundError, Remedy, S3CryptError, StorageError
 from s3crypt.local.buffers import Buffers
-from s3crypt.local.workers import Crew, current_stop, stopping
+from s3crypt.local.workers import ScalingWorkers, current_stop, stopping
 from s3crypt.logs import logger_of
 
 from .journal import FAILED, Journal
@@ -81,7 +81,7 @@ def run(
     window = _Window(items, work, stops_at, ahead)
     try:
         work_on_next, most = window.work_on_next, most or MOST
-        with Crew(most, work_on_next, is_far=is_far, cpu=time.process_time) as crew:
+        with ScalingWorkers(most, work_on_next, is_far=is_far, cpu=time.process_time) as crew:
             try:
                 yield from window.outcomes(crew)
             finally:
@@ -258,7 +258,7 @@ class _Window(Generic[Item, Result]):
             return found
         return None
 
-    def outcomes(self, crew: Crew) -> Iterator[Outcome[Item, Result]]:
+    def outcomes(self, crew: ScalingWorkers) -> Iterator[Outcome[Item, Result]]:
         """Yield the outcomes of all items. Then, if an error ended the job early, raise it."""
         count, looked, is_at_work = 0, time.monotonic(), True
         while count != self._count and (is_at_work or not self._ended.empty()):
@@ -281,7 +281,7 @@ class _Window(Generic[Item, Result]):
                 "The job was stopped before it reached this item.", hint="Run the command again."
             )
 
-    def _look(self, crew: Crew) -> bool:
+    def _look(self, crew: ScalingWorkers) -> bool:
         """Return whether a worker is still running.
 
         If a worker raised an exception, keep it until all outcomes were yielded.

@@ -78,7 +78,7 @@ class Resources:
     memory: Memory
 
 
-class Crew:
+class ScalingWorkers:
     """Threads that call `work(buffers)` repeatedly until it returns False or a thread fails.
 
     `Width` decides the number of threads, up to `most`. A thread is added only if `may_grow`
@@ -316,11 +316,11 @@ def each(
     workers: int,
     **about: Any,
 ) -> None:
-    """Call `work` for each item in a Crew, in the order of the items.
+    """Call `work` for each item in a ScalingWorkers, in the order of the items.
 
     Raise the first error.
 
-    `about` has further arguments of `Crew`.
+    `about` has further arguments of `ScalingWorkers`.
     """
     lock = threading.Lock()
 
@@ -332,5 +332,5 @@ def each(
         work(item, buffers)
         return True
 
-    with Crew(workers, work_on_next, **about) as crew:
+    with ScalingWorkers(workers, work_on_next, **about) as crew:
         crew.wait()

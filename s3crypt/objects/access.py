@@ -50,7 +50,7 @@ from .info import (
 )
 from .instruction_files import refuse_instruction_file_of
 from .key_arns import KeyARNs
-from .opened import Demand, Neighbour, Reading, decrypting, read_arguments, write_all
+from .opened import Neighbour, OpenObject, ReadOptions, decrypting, read_arguments, write_all
 from .ranges import ByteRange
 from .reader import DEFAULT_CACHE_LENGTH, FIRST_LENGTH, FIRST_LENGTH_OF_SMALL, ObjectReader
 from .refusals import explaining
@@ -226,7 +226,7 @@ class Objects:
     def copy(
         self,
         source: Location,
-        demand: Demand,
+        read_options: ReadOptions,
         target: Location,
         mode: Mode,
         described: Mapping[str, Any],
@@ -240,7 +240,7 @@ class Objects:
 
         Args:
             source: The object.
-            demand: The reader's demands on the source.
+            read_options: The reader's demands on the source.
             target: The location of the copy.
             mode: The mode of the copy.
             described: Arguments of `describe_target`, for the properties in which the copy differs
@@ -250,7 +250,7 @@ class Objects:
             ObjectNotFoundError, IntegrityError, PolicyError, ConflictError: For the reasons that
                 `S3Crypt.get` documents.
         """
-        with self.reading(source, demand) as reading:
+        with self.reading(source, read_options) as reading:
             info, reply = reading.info, reading.stream.reply
             check_metadata(source, reply)
             if "metadata" not in described:
@@ -273,11 +273,11 @@ class Objects:
     def reading(
         self,
         location: Location,
-        demand: Demand,
+        read_options: ReadOptions,
         *,
         first: int = PART_LENGTH,
         opened: ObjectStream | None = None,
-    ) -> "Iterator[Reading]":
+    ) -> "Iterator[OpenObject]":
         """Open an object after checking that its encryption meets the demand.
 
         The first request fetches `first` bytes.
@@ -285,9 +285,9 @@ class Objects:
         `opened` is a stream that was already opened with the arguments of the demanded mode. If it
         is given, no new request is sent for the object.
         """
-        mode = demand.mode and self._with_session(demand.mode)
-        context = self.context_demanded(location, demand)
-        arguments = read_arguments(mode, demand.version_id, demand.etag)
+        mode = read_options.mode and self._with_session(read_options.mode)
+        context = self.context_demanded(location, read_options)
+        arguments = read_arguments(mode, read_options.version_id, read_options.etag)
         with (
             location.named_in_errors(),
             explaining(mode),
@@ -296,35 +296,37 @@ class Objects:
             stream.rewind()
             envelope, plain = None, None
             if isinstance(mode, ClientSide):
-                envelope, plain = decrypting(mode, context, stream, demand)
+                envelope, plain = decrypting(mode, context, stream, read_options)
             else:
                 self.keys.check_mode(mode, stream.reply, location)
                 refuse_client_side(mode, stream)
                 if mode is None:
-                    self.refuse_headless_ciphertext(location, stream, demand.neighbour)
+                    self.refuse_headless_ciphertext(location, stream, read_options.neighbour)
             info = describe(location, stream, envelope)
-            yield Reading(location, stream, plain, info, demand)
+            yield OpenObject(location, stream, plain, info, read_options)
 
-    def check(self, location: Location, demand: Demand) -> ObjectInfo:
+    def check(self, location: Location, read_options: ReadOptions) -> ObjectInfo:
         """Check the mode and the key of an object as a read does, and return the facts about it.
 
         Only the first bytes are fetched. The header of a client-side object is verified, but its
         content is not.
         """
-        with self.reading(location, demand, first=_HEAD_LENGTH) as reading:
+        with self.reading(location, read_options, first=_HEAD_LENGTH) as reading:
             return reading.info
 
-    def look(self, location: Location, demand: Demand, *, first: int = _HEAD_LENGTH) -> ObjectInfo:
+    def look(
+        self, location: Location, read_options: ReadOptions, *, first: int = _HEAD_LENGTH
+    ) -> ObjectInfo:
         """Return the facts in an object's headers and first bytes. Nothing is decrypted."""
-        arguments = read_arguments(demand.mode, demand.version_id)
+        arguments = read_arguments(read_options.mode, read_options.version_id)
         with (
             location.named_in_errors(),
-            explaining(demand.mode),
+            explaining(read_options.mode),
             ObjectStream.open(self.client, location, arguments, first=first) as stream,
         ):
             envelope = classify(stream)
-            if envelope is None and demand.mode is None:
-                self.refuse_headless_ciphertext(location, stream, demand.neighbour)
+            if envelope is None and read_options.mode is None:
+                self.refuse_headless_ciphertext(location, stream, read_options.neighbour)
             return describe(location, stream, envelope)
 
     def refuse_headless_ciphertext(
@@ -358,7 +360,7 @@ class Objects:
     def fetch(  # noqa: PLR0913 - by name
         self,
         location: Location,
-        demand: Demand,
+        read_options: ReadOptions,
         target: str | Path | BinaryIO,
         *,
         wanted: ByteRange | None = None,
@@ -373,11 +375,11 @@ class Objects:
         With `keeps_time`, the file gets the modification time of the content; see `modified_ns`.
         """
         if not isinstance(target, str | os.PathLike):
-            return self._read_into(target, location, demand, wanted, progress)
+            return self._read_into(target, location, read_options, wanted, progress)
         with atomic_write(target, if_absent=if_absent) as file:
             if wanted:
-                return self._read_into(file, location, demand, wanted, progress)
-            with self.reading(location, demand) as reading:
+                return self._read_into(file, location, read_options, wanted, progress)
+            with self.reading(location, read_options) as reading:
                 info = reading.into_file(file, self.resources, progress)
             if keeps_time:
                 keep_time(file, modified_ns(info))
@@ -386,7 +388,7 @@ class Objects:
     def open_reader(
         self,
         location: Location,
-        demand: Demand,
+        read_options: ReadOptions,
         *,
         cache_length: int = DEFAULT_CACHE_LENGTH,
         allow_unverified_length: bool = False,
@@ -398,7 +400,7 @@ class Objects:
         """
         if not isinstance(cache_length, SupportsIndex) or cache_length < 0:
             raise ConfigError(f"A cache has a length of 0 bytes or more, not {cache_length}.")
-        with self.reading(location, demand, first=first) as reading:
+        with self.reading(location, read_options, first=first) as reading:
             cache = reading.cached(min(self.workers, _RANGE_WORKERS), cache_length)
             if not allow_unverified_length:
                 cache.verify_size()
@@ -426,16 +428,16 @@ class Objects:
         self,
         target: BinaryIO,
         location: Location,
-        demand: Demand,
+        read_options: ReadOptions,
         wanted: ByteRange | None,
         progress: Progress | None,
     ) -> ObjectInfo:
         """Write an object's plaintext, or a range of it, to `target` in order."""
         if wanted is None:
-            with self.reading(location, demand) as reading:
+            with self.reading(location, read_options) as reading:
                 return reading.into_stream(target, progress)
         with (
-            self.reading(location, demand, first=FIRST_LENGTH) as reading,
+            self.reading(location, read_options, first=FIRST_LENGTH) as reading,
             closing(
                 reading.cached(min(self.workers, _RANGE_WORKERS), DEFAULT_CACHE_LENGTH)
             ) as cache,
@@ -450,17 +452,17 @@ class Objects:
                     progress(len(run))
             return reading.info
 
-    def head(self, location: Location, demand: Demand) -> ObjectInfo:
+    def head(self, location: Location, read_options: ReadOptions) -> ObjectInfo:
         """Return an object's size and the other facts with one request; see `S3Crypt.head`."""
-        if demand.mode is None:
+        if read_options.mode is None:
             # Without a mode, only the object's first bytes show its format.
-            return self.look(location, demand)
-        with location.named_in_errors(), explaining(demand.mode):
-            arguments = read_arguments(demand.mode, demand.version_id)
+            return self.look(location, read_options)
+        with location.named_in_errors(), explaining(read_options.mode):
+            arguments = read_arguments(read_options.mode, read_options.version_id)
             reply = head(self.client, location, arguments)
         info = describe_head(location, reply)
-        if info is None and isinstance(demand.mode, ClientSide):
-            return self.look(location, demand)
+        if info is None and isinstance(read_options.mode, ClientSide):
+            return self.look(location, read_options)
         return info or describe_plain(location, reply)
 
     def list(self, location: Location, *, after: str = "") -> Iterator[ListedObject]:
@@ -536,7 +538,7 @@ class Objects:
         """
         delete_object(self.client, location, version_id)
 
-    def pinned(self, mode: Mode) -> Mode:
+    def with_resolved_aliases(self, mode: Mode) -> Mode:
         """Return the mode with KMS aliases replaced by ARNs, so a moved alias cannot affect a job.
 
         Keyrings without their own session get the store's session.
@@ -544,7 +546,7 @@ class Objects:
         mode = self._with_session(mode)
         if isinstance(mode, ClientSide):
             return replace(mode, keyring=with_resolved_aliases(mode.keyring))
-        return self.keys.pinned(mode) if isinstance(mode, SSEKMS | DSSEKMS) else mode
+        return self.keys.with_resolved_aliases(mode) if isinstance(mode, SSEKMS | DSSEKMS) else mode
 
     def _with_session(self, mode: Mode) -> Mode:
         """Return the mode with keyrings that use the store's session for KMS, if it has one."""
@@ -561,16 +563,16 @@ class Objects:
         bucket = self.written_in or behind or location.bucket
         return mode.object_context(location.name, bucket)
 
-    def context_demanded(self, location: Location, demand: Demand) -> dict[str, str]:
+    def context_demanded(self, location: Location, read_options: ReadOptions) -> dict[str, str]:
         """Return the pairs that the encryption context of an object at `location` must contain."""
-        if demand.written_in:
-            check_written_in(demand.mode, demand.written_in)
-        if not isinstance(demand.mode, ClientSide):
+        if read_options.written_in:
+            check_written_in(read_options.mode, read_options.written_in)
+        if not isinstance(read_options.mode, ClientSide):
             return {}
-        check_written_in(demand.mode, self.written_in)
-        name = demand.written_as or location.name
-        bucket = demand.written_in or self.written_in or location.bucket
-        return demand.mode.object_context(name, bucket)
+        check_written_in(read_options.mode, self.written_in)
+        name = read_options.written_as or location.name
+        bucket = read_options.written_in or self.written_in or location.bucket
+        return read_options.mode.object_context(name, bucket)
 
 
 class _LateArguments(Mapping[str, Any]):

@@ -9,7 +9,7 @@ from s3crypt.location import Location
 from s3crypt.transfer import full_object_crc
 from s3crypt.transfer.conditions import head
 
-from .opened import Demand, read_arguments
+from .opened import ReadOptions, read_arguments
 
 if TYPE_CHECKING:
     from .access import Objects
@@ -19,7 +19,7 @@ _HEAD_LENGTH = 16 * 2**10
 
 
 def has_digest(
-    objects: "Objects", location: Location, demand: Demand, size: int, digest: Digest
+    objects: "Objects", location: Location, read_options: ReadOptions, size: int, digest: Digest
 ) -> bool:
     """Return whether a client-side object has this size and stores this digest of its content.
 
@@ -31,7 +31,7 @@ def has_digest(
         S3CryptError: For the reasons that a read documents.
     """
     try:
-        with objects.reading(location, demand, first=_HEAD_LENGTH) as reading:
+        with objects.reading(location, read_options, first=_HEAD_LENGTH) as reading:
             if reading.opened is None or reading.info.size != size:
                 return False
             return bool(reading.opened.matches(digest))
@@ -39,12 +39,15 @@ def has_digest(
         return False
 
 
-def stored_crc(objects: "Objects", location: Location, demand: Demand) -> int | None:
+def stored_crc(objects: "Objects", location: Location, read_options: ReadOptions) -> int | None:
     """Return the CRC-64/NVME of an object's whole content that S3 stores. Return None without one.
 
     The object must be one that S3 decrypts. One HEAD is sent.
     """
-    arguments = {**read_arguments(demand.mode, demand.version_id), "ChecksumMode": "ENABLED"}
+    arguments = {
+        **read_arguments(read_options.mode, read_options.version_id),
+        "ChecksumMode": "ENABLED",
+    }
     try:
         return full_object_crc(head(objects.client, location, arguments))
     except ObjectNotFoundError:

@@ -116,7 +116,7 @@ class KeyARNs:
             with suppress(KeyUnavailableError):
                 self.check_mode(mode, reply, location)
 
-    def pinned(self, mode: SSEKMS | DSSEKMS) -> SSEKMS | DSSEKMS:
+    def with_resolved_aliases(self, mode: SSEKMS | DSSEKMS) -> SSEKMS | DSSEKMS:
         """Return the mode with an ARN in place of a key id or an alias."""
         if ":key/" in mode.key or self._is_of_service(mode.key):
             return mode

@@ -23,7 +23,7 @@ from s3crypt.transfer.conditions import bare_etag, head
 
 from .access import ListedObject, ListedPrefix, Objects
 from .info import ObjectInfo, describe_head, describe_plain, version_of
-from .opened import Demand, Neighbour, read_arguments
+from .opened import Neighbour, ReadOptions, read_arguments
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -226,7 +226,7 @@ def describe_listed(objects: Objects, item: Described, mode: Mode | None) -> Obj
     refusal: StorageError | None = None
     for tried in (key, None) if key else (None,):
         try:
-            return _looked(objects, location, Demand(tried, version_id, neighbour=neighbour))
+            return _looked(objects, location, ReadOptions(tried, version_id, neighbour=neighbour))
         except StorageError as error:
             if http_status(error) != HTTPStatus.BAD_REQUEST or is_for_all(error):
                 raise
@@ -236,14 +236,16 @@ def describe_listed(objects: Objects, item: Described, mode: Mode | None) -> Obj
     return _under_customer_key(objects, entry, location, version_id, refusal)
 
 
-def _looked(objects: Objects, location: Location, demand: Demand) -> ObjectInfo:
+def _looked(objects: Objects, location: Location, read_options: ReadOptions) -> ObjectInfo:
     try:
-        return objects.look(location, demand)
+        return objects.look(location, read_options)
     except StorageError as error:
         if error.code != "InvalidObjectState":
             raise
     # The bytes of an archived object cannot be fetched, but its headers can.
-    reply = head(objects.client, location, read_arguments(demand.mode, demand.version_id))
+    reply = head(
+        objects.client, location, read_arguments(read_options.mode, read_options.version_id)
+    )
     info = describe_head(location, reply)
     if info is None:
         info = describe_plain(location, reply)

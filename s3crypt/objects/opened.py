@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from s3crypt import formats
 from s3crypt import metadata as entries
 from s3crypt.errors import ConfigError, FormatError, IntegrityError, Remedy, StorageError
-from s3crypt.formats import Envelope, OpenObject
+from s3crypt.formats import Envelope, OpenMessage
 from s3crypt.framing import RunOpener
 from s3crypt.local.buffers import RUN_LENGTH, reserve
 from s3crypt.local.readers import ByteReader
@@ -37,7 +37,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class ReadOptions:
     """The reader's demands on an object. `S3Crypt.get` documents the attributes.
 
     Attributes:
@@ -62,14 +62,14 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class OpenObject:
     """An object that is being read: its stored bytes and, if client-side, their decryption."""
 
     location: Location
     stream: ObjectStream
-    opened: OpenObject | None
+    opened: OpenMessage | None
     info: ObjectInfo
-    demand: "Demand"
+    read_options: "ReadOptions"
 
     @property
     def plaintext(self) -> ByteReader:
@@ -118,7 +118,7 @@ class Reading:
             return RangedPlaintext(self.stream, None, 0, self.location)
         with self.location.named_in_errors():
             found = self.opened.seekable(
-                allow_unverified_signature=self.demand.allow_unverified_signature
+                allow_unverified_signature=self.read_options.allow_unverified_signature
             )
         if found is None:
             # The format can verify only the whole object at once.
@@ -143,8 +143,8 @@ def write_all(target: BinaryIO, view: memoryview) -> None:
 
 
 def decrypting(
-    mode: ClientSide, context: Mapping[str, str], stream: ObjectStream, demand: Demand
-) -> tuple[Envelope, OpenObject]:
+    mode: ClientSide, context: Mapping[str, str], stream: ObjectStream, read_options: ReadOptions
+) -> tuple[Envelope, OpenMessage]:
     """Return an object's envelope, and the opened object. Its header meets the demands.
 
     Raises:
@@ -174,8 +174,8 @@ def decrypting(
         stream,
         mode,
         context,
-        signed=mode.signed and not demand.allow_unsigned,
-        allow_uncommitted=demand.allow_uncommitted,
+        signed=mode.signed and not read_options.allow_unsigned,
+        allow_uncommitted=read_options.allow_uncommitted,
     )
     return envelope, opened
 

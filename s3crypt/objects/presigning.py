@@ -29,7 +29,7 @@ from s3crypt.location import Location
 from s3crypt.modes import ClientSide, Mode
 
 from .access import ListedObject, Objects
-from .opened import Demand
+from .opened import ReadOptions
 
 Method: TypeAlias = Literal["GET", "PUT"]
 
@@ -74,12 +74,12 @@ def presign_get(
     _check_seconds(seconds)
     if isinstance(mode, ClientSide):
         raise _is_client_side(location)
-    demand = Demand(mode, version_id)
+    read_options = ReadOptions(mode, version_id)
     if mode is None:
-        if objects.look(location, demand).mode == ClientSide.name:
+        if objects.look(location, read_options).mode == ClientSide.name:
             raise _is_client_side(location)
     else:
-        with objects.reading(location, demand, first=MAX_HEADER_LENGTH):
+        with objects.reading(location, read_options, first=MAX_HEADER_LENGTH):
             pass
     version = {"VersionId": version_id} if version_id else {}
     arguments = {**version, **(mode.read_arguments() if mode else {})}
@@ -162,7 +162,7 @@ def _above(name: str) -> str:
 
 def _is_sealed(objects: Objects, location: Location) -> bool:
     try:
-        return objects.look(location, Demand(None)).mode == ClientSide.name
+        return objects.look(location, ReadOptions(None)).mode == ClientSide.name
     except ObjectNotFoundError as error:
         if error.code == "NoSuchBucket":
             raise

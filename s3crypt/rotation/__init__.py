@@ -173,8 +173,8 @@ def _job(
     check_written_in(source if binds_bucket(source) else to, origin.written_in)
     return Job(
         objects,
-        source and objects.pinned(source),
-        objects.pinned(to),
+        source and objects.with_resolved_aliases(source),
+        objects.with_resolved_aliases(to),
         origin,
         Locks(objects.client),
         drop_annotations,

@@ -16,7 +16,7 @@ from s3crypt.objects.instruction_files import (
     refuse_instruction_file_of,
     refuse_move_of_instruction_file,
 )
-from s3crypt.objects.opened import Demand, Neighbour
+from s3crypt.objects.opened import Neighbour, ReadOptions
 from s3crypt.requests import cause_of
 from s3crypt.transfer import ObjectStream
 from s3crypt.transfer.conditions import bare_etag, delete_written
@@ -176,7 +176,7 @@ def _described(job: Job, seen: Seen, step: Step, done: Done) -> ObjectInfo:
     if info is None:
         # s3crypt did not write this message, so only its header contains the lengths.
         with suppress(S3CryptError):
-            found = job.objects.look(step.target, Demand(job.to, done.version_id))
+            found = job.objects.look(step.target, ReadOptions(job.to, done.version_id))
             if found.etag == done.etag:
                 return found
         info = replace(describe_plain(step.target, head), mode=ClientSide.name, size=None)

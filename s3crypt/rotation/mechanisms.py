@@ -20,7 +20,7 @@ from s3crypt.objects.checks import check_written
 from s3crypt.objects.deleting import may_be_same
 from s3crypt.objects.info import Description, ObjectInfo, describing, version_of
 from s3crypt.objects.locks import HEADERS as _LOCKS
-from s3crypt.objects.opened import Demand, Neighbour
+from s3crypt.objects.opened import Neighbour, ReadOptions
 from s3crypt.objects.tags import ensure_tags
 from s3crypt.requests import cause_of
 from s3crypt.transfer import (
@@ -166,8 +166,8 @@ def check_opens(job: Job, step: Step, stream: ObjectStream | None) -> None:
         with step.location.named_in_errors():
             sealed.rewrapped(source, job.to, lambda: opened(job, step.location, {}, step.etag))
     elif step.action == "re-encrypted":
-        demand = _demand(job, step)
-        with job.objects.reading(step.location, demand, first=SHOWN_LENGTH, opened=stream):
+        read_options = _demand(job, step)
+        with job.objects.reading(step.location, read_options, first=SHOWN_LENGTH, opened=stream):
             if stream is not None:
                 stream.leave()
 
@@ -277,9 +277,9 @@ def _conditions(step: Step) -> Mapping[str, str]:
     return IF_ABSENT if step.if_absent else {}
 
 
-def _demand(job: Job, step: Step) -> Demand:
+def _demand(job: Job, step: Step) -> ReadOptions:
     mode = job.mode(step.read_with)
-    return Demand(
+    return ReadOptions(
         mode,
         version_id=job.origin.version_id,
         written_as=job.origin.written_as,
@@ -318,8 +318,10 @@ def _re_encrypt(job: Job, step: Step, stream: ObjectStream | None) -> tuple[Done
                 check_unchanged(job, step)
 
         try:
-            demand = _demand(job, step)
-            reading = stack.enter_context(job.objects.reading(step.location, demand, opened=stream))
+            read_options = _demand(job, step)
+            reading = stack.enter_context(
+                job.objects.reading(step.location, read_options, opened=stream)
+            )
         except S3CryptError as error:
             check_replaced(job, step, error)
             raise

@@ -18,7 +18,7 @@ from s3crypt.moves import is_uri
 from s3crypt.objects.access import Objects
 from s3crypt.objects.checks import demanded
 from s3crypt.objects.describing import Described, described_among
-from s3crypt.objects.opened import Demand
+from s3crypt.objects.opened import ReadOptions
 
 from .job import Sending, Sync, SyncOutcome
 from .places import Folder, Prefix
@@ -163,13 +163,13 @@ def _across(source: Prefix, target: Prefix, said: Described, options: SyncOption
 
 
 def _source(objects: Objects, mode: Mode | None, place: str | Path, options: SyncOptions) -> Prefix:
-    demand = Demand(
+    read_options = ReadOptions(
         mode,
         allow_uncommitted=options.get("allow_uncommitted", False),
         allow_unsigned=options.get("allow_unsigned", False),
         written_in=options.get("written_in"),
     )
-    return Prefix(objects, prefix_of(str(place)), mode, demand)
+    return Prefix(objects, prefix_of(str(place)), mode, read_options)
 
 
 def _folder(place: str | Path, options: SyncOptions) -> Folder:

@@ -22,7 +22,7 @@ from s3crypt.modes import ClientSide, Mode
 from s3crypt.objects.access import ListedObject, Objects
 from s3crypt.objects.contents import has_digest, stored_crc
 from s3crypt.objects.instruction_files import may_be_instruction_file
-from s3crypt.objects.opened import Demand
+from s3crypt.objects.opened import ReadOptions
 
 from . import rules
 from .contents import crc_of_found, hmac_of_found
@@ -116,13 +116,13 @@ class Prefix:
         objects: The engine.
         uri: The URI of the prefix. It ends with a slash.
         mode: The mode of the objects. None if it is unknown.
-        demand: The demands on an object when it is read.
+        read_options: The demands on an object when it is read.
     """
 
     objects: Objects
     uri: str
     mode: Mode | None
-    demand: Demand = field(default_factory=lambda: Demand(None))
+    read_options: ReadOptions = field(default_factory=lambda: ReadOptions(None))
 
     def __post_init__(self) -> None:
         if Location.parse(self.uri).is_in_directory_bucket:
@@ -171,8 +171,8 @@ class Prefix:
             StorageError: S3 refused or failed.
         """
         listed, neighbour = _listed(item)
-        demand = Demand(self.mode, neighbour=neighbour)
-        state = rules.of_info(self.objects.head(Location.parse(listed.uri), demand), listed)
+        read_options = ReadOptions(self.mode, neighbour=neighbour)
+        state = rules.of_info(self.objects.head(Location.parse(listed.uri), read_options), listed)
         # An object that is not encrypted as demanded must be written again, so its size is set to
         # None, which never equals a source's size.
         return replace(state, size=None) if self.is_sealed and not state.is_sealed else state
@@ -184,10 +184,10 @@ class Prefix:
             raise AssertionError("unreachable: a target has a mode")
         return self.mode
 
-    def to_read(self, item: Listed) -> tuple[Location, Demand]:
+    def to_read(self, item: Listed) -> tuple[Location, ReadOptions]:
         """Return the location of an object, and the demands on it."""
         listed, neighbour = item
-        return Location.parse(listed.uri), replace(self.demand, neighbour=neighbour)
+        return Location.parse(listed.uri), replace(self.read_options, neighbour=neighbour)
 
     def has_content(self, item: Item, found: FoundFile) -> bool:
         """Return whether an object has the content of a file. The object's content is not fetched.
@@ -195,13 +195,15 @@ class Prefix:
         A client-side object is compared by its stored digest, and a server-side object by S3's
         checksum of the whole object. If there is neither, the result is False.
         """
-        location, demand = self.to_read(_listed(item))
+        location, read_options = self.to_read(_listed(item))
         if self.is_sealed:
-            demand = replace(demand, mode=self.mode)
-            return has_digest(self.objects, location, demand, found.size, hmac_of_found(found))
+            read_options = replace(read_options, mode=self.mode)
+            return has_digest(
+                self.objects, location, read_options, found.size, hmac_of_found(found)
+            )
         if _listed(item)[0].stored_size != found.size:
             return False
-        crc = stored_crc(self.objects, location, replace(demand, mode=self.mode))
+        crc = stored_crc(self.objects, location, replace(read_options, mode=self.mode))
         return crc is not None and crc == crc_of_found(found)
 
     def version(self, item: Item) -> str:

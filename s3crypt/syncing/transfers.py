@@ -103,7 +103,7 @@ def downloads(
     def send(pair: Pair) -> Sent:
         if not isinstance(pair.source, tuple):
             raise AssertionError("unreachable: a prefix has objects")  # noqa: TRY004
-        location, demand = source.to_read(pair.source)
+        location, read_options = source.to_read(pair.source)
         with targets.claimed(str(location)) as path:
             if target.journal is not None and target.journal.owns(path):
                 raise StorageError(
@@ -111,7 +111,12 @@ def downloads(
                     hint="Keep the journal in another folder.",
                 )
             info = source.objects.fetch(
-                location, demand, path, if_absent=if_absent, keeps_time=True, progress=progress
+                location,
+                read_options,
+                path,
+                if_absent=if_absent,
+                keeps_time=True,
+                progress=progress,
             )
         return Sent(info, f"{info.etag} {_version(path)}")
 

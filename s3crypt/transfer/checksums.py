@@ -54,7 +54,7 @@ _NOT_COMBINED_HINT = (
 )
 
 
-class _Way(IntEnum):
+class _ChecksumPlacement(IntEnum):
     """How a request carries its checksum. The best way is first; the last way is no checksum."""
 
     # With TRAILER, botocore computes the checksum and sends it after the body. Without a trailer, a
@@ -66,7 +66,7 @@ class _Way(IntEnum):
 
 
 # How checksums are sent after a refusal, as words for the log.
-_TOLD = {_Way.HEADER: "in a header", _Way.NONE: "no more"}
+_TOLD = {_ChecksumPlacement.HEADER: "in a header", _ChecksumPlacement.NONE: "no more"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Checksums:
         self._clients = clients
         # The accepted way for objects sent in parts (True) and in one request (False). Some
         # services accept checksums only for whole objects, or only for parts.
-        self._taken: dict[bool, _Way] = {}
+        self._taken: dict[bool, _ChecksumPlacement] = {}
         # The ids of unfinished uploads that were begun without checksums. The ids of aborted
         # uploads are not removed, but are rare.
         self._without: set[str] = set()
@@ -146,7 +146,7 @@ class Checksums:
         If the service refuses checksums, the upload is begun without them.
         """
         way, refused = self._way(client, by_parts=True), ""
-        if way is not _Way.NONE:
+        if way is not _ChecksumPlacement.NONE:
             asked = {"ChecksumAlgorithm": ALGORITHM, "ChecksumType": _TYPE}
             try:
                 return begin(client, {**arguments, **asked}, subject)
@@ -157,7 +157,7 @@ class Checksums:
         reply = begin(client, arguments, subject)
         if refused:
             _log.info("%s: refused with checksums (%s); uploads go without", subject, refused)
-        self._taken[True] = _Way.NONE
+        self._taken[True] = _ChecksumPlacement.NONE
         self._without.add(reply["UploadId"])
         return reply
 
@@ -167,11 +167,11 @@ class Checksums:
         """Send a part of an upload. The upload was begun with `begin`."""
         way = self._way(client, by_parts=True)
         if arguments["UploadId"] in self._without:
-            way = _Way.NONE
-        elif way is _Way.NONE:
+            way = _ChecksumPlacement.NONE
+        elif way is _ChecksumPlacement.NONE:
             # The service has refused checksums for another upload in the meantime. This upload was
             # begun with checksums, so its parts must carry them.
-            way = _Way.HEADER
+            way = _ChecksumPlacement.HEADER
 
         def send(request: Mapping[str, Any]) -> Mapping[str, Any]:
             return call(client, "upload_part", request, subject)
@@ -215,7 +215,7 @@ class Checksums:
             except S3CryptError as error:
                 if error.code in _CHANGED:
                     error.hint = _NOT_COMBINED_HINT
-                if not _is_refusal(error, _Way.HEADER):
+                if not _is_refusal(error, _ChecksumPlacement.HEADER):
                     raise
                 refused = cause_of(error)
         reply = complete(listed, {})
@@ -229,13 +229,13 @@ class Checksums:
         send: Callable[[Mapping[str, Any]], Mapping[str, Any]],
         body: bytes,
         arguments: Mapping[str, Any],
-        way: _Way,
+        way: _ChecksumPlacement,
         *,
         by_parts: bool,
     ) -> Sent:
-        """Send a body. If the service refuses the checksum, send it again in the next `_Way`.
+        """Send a body. If the service refuses the checksum, place the checksum differently.
 
-        The body is the same each time.
+        The body is then sent again, the same each time.
         """
         crc, refused = crc64nvme(body), ""
         while True:
@@ -250,16 +250,16 @@ class Checksums:
                     error.hint = _CHANGED_HINT
                 # Another thread may have found a simpler way in the meantime. A refusal of a better
                 # way then does not prove that the simpler way fails, so the next way is tried.
-                is_proven = way >= self._taken.get(by_parts, _Way.NONE)
+                is_proven = way >= self._taken.get(by_parts, _ChecksumPlacement.NONE)
                 if is_proven or not _is_refusal(error, way):
                     raise
-                way, refused = _Way(way + 1), cause_of(error)
+                way, refused = _ChecksumPlacement(way + 1), cause_of(error)
             else:
                 if refused:
                     told = arguments["Bucket"], arguments["Key"], refused, _TOLD[way]
                     _log.info("s3://%s/%s: refused with a checksum (%s); they go %s", *told)
                 self._taken[by_parts] = max(way, self._taken.get(by_parts, way))
-                return Sent(reply, None if way is _Way.NONE else crc)
+                return Sent(reply, None if way is _ChecksumPlacement.NONE else crc)
 
     def _add_md5(self, arguments: Mapping[str, Any], error: S3CryptError) -> None:
         """Record that the service of this bucket requires Content-MD5 with every body."""
@@ -278,19 +278,23 @@ class Checksums:
             return {}
         return {"ContentMD5": b64encode(md5(body, usedforsecurity=False).digest()).decode()}
 
-    def _way(self, client: "S3Client", *, by_parts: bool) -> _Way:
+    def _way(self, client: "S3Client", *, by_parts: bool) -> _ChecksumPlacement:
         taken = self._taken.get(by_parts)
         return self._first_way(client) if taken is None else taken
 
-    def _first_way(self, client: "S3Client") -> _Way:
+    def _first_way(self, client: "S3Client") -> _ChecksumPlacement:
         if self._clients is not None and self._clients.are_ours:
-            return _Way.HEADER if self._clients.want_checksums else _Way.NONE
+            return (
+                _ChecksumPlacement.HEADER
+                if self._clients.want_checksums
+                else _ChecksumPlacement.NONE
+            )
         config = config_of(client)
         if config.request_checksum_calculation == "when_required":
-            return _Way.NONE
+            return _ChecksumPlacement.NONE
         signs_body = (config.s3 or {}).get("payload_signing_enabled") is not False
         over_tls = client.meta.endpoint_url.startswith("https:")
-        return _Way.TRAILER if signs_body and over_tls else _Way.HEADER
+        return _ChecksumPlacement.TRAILER if signs_body and over_tls else _ChecksumPlacement.HEADER
 
 
 def full_object_crc(reply: Mapping[str, Any]) -> int | None:
@@ -318,11 +322,11 @@ def begin(client: "S3Client", arguments: Mapping[str, Any], subject: str) -> Map
     return call(client, "create_multipart_upload", arguments, subject)
 
 
-def _is_refusal(error: S3CryptError, way: _Way) -> bool:
+def _is_refusal(error: S3CryptError, way: _ChecksumPlacement) -> bool:
     """Return whether the service may have refused a request because of the way of its checksum."""
-    return way is not _Way.NONE and (
+    return way is not _ChecksumPlacement.NONE and (
         error.code in _REFUSALS
-        or (way is _Way.TRAILER and error.code in _TRAILER_REFUSALS)
+        or (way is _ChecksumPlacement.TRAILER and error.code in _TRAILER_REFUSALS)
         or http_status(error) in _STATUS_REFUSALS
     )
 
@@ -359,7 +363,7 @@ def _parameter(crc: int | None) -> dict[str, str]:
     return {} if crc is None else {_PARAMETER: b64encode(crc.to_bytes(8)).decode()}
 
 
-def _arguments(way: _Way, crc: int) -> dict[str, str]:
-    if way is _Way.TRAILER:
+def _arguments(way: _ChecksumPlacement, crc: int) -> dict[str, str]:
+    if way is _ChecksumPlacement.TRAILER:
         return {"ChecksumAlgorithm": ALGORITHM}
-    return _parameter(crc) if way is _Way.HEADER else {}
+    return _parameter(crc) if way is _ChecksumPlacement.HEADER else {}

@@ -21,7 +21,7 @@ from s3crypt.errors import (
 from s3crypt.framing import PartSealer
 from s3crypt.local.buffers import RUN_LENGTH, Buffers
 from s3crypt.local.sources import Source
-from s3crypt.local.workers import Crew, Resources, check_stop, current_stop, stopping
+from s3crypt.local.workers import Resources, ScalingWorkers, check_stop, current_stop, stopping
 from s3crypt.location import Location
 from s3crypt.logs import logger_of
 from s3crypt.requests import Attempts, Look, Reply, call, cause_of
@@ -292,7 +292,7 @@ def _put_parts(
         to,
         send,
         begin=to.checksums.begin,
-        crew_of=lambda work: Crew(
+        crew_of=lambda work: ScalingWorkers(
             # The parts of a stream become longer, and each worker holds one, so fewer workers are
             # used.
             min(resources.workers, _STREAM_WORKERS) if source.size is None else resources.workers,
@@ -326,7 +326,7 @@ def _by_parts(
     send: Callable[[str, Buffers], Part | None],
     *,
     begin: _Begin,
-    crew_of: Callable[[Callable[[Buffers], bool]], Crew],
+    crew_of: Callable[[Callable[[Buffers], bool]], ScalingWorkers],
     size: int | None,
     last_check: Callable[[], None],
 ) -> tuple[Mapping[str, Any], int]:
@@ -595,8 +595,8 @@ def _copy_parts(
         return Part(number, reply["CopyPartResult"]["ETag"], end - start, end - start)
 
     # The bytes stay inside S3, so a checksum that is computed here would verify nothing.
-    def crew_of(work: Callable[[Buffers], bool]) -> Crew:
-        return Crew(workers, work, is_far=lambda: is_far(to.client))
+    def crew_of(work: Callable[[Buffers], bool]) -> ScalingWorkers:
+        return ScalingWorkers(workers, work, is_far=lambda: is_far(to.client))
 
     size = source.size
     made = _by_parts(to, copy, begin=begin, crew_of=crew_of, size=size, last_check=last_check)
