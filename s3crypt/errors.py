@@ -119,7 +119,24 @@ class ConflictError(StorageError):
 
 
 class SyncError(S3CryptError):
-    """The source could not be read completely, so no target without a source was deleted."""
+    """The source was not read or not copied completely. Therefore no target was deleted.
+
+    Attributes:
+        outcomes: The outcomes of all names except unchanged names, if `S3Crypt.sync` raised the
+            error.
+    """
+
+    # pickle and copy call the class with only the message, and then restore the attributes.
+    def __init__(
+        self,
+        message: str,
+        *,
+        outcomes: tuple[object, ...] = (),
+        hint: str | None = None,
+        remedy: "Remedy | None" = None,
+    ) -> None:
+        super().__init__(message, hint=hint, remedy=remedy)
+        self.outcomes = outcomes
 
 
 class RotationError(S3CryptError):

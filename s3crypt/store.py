@@ -665,14 +665,15 @@ class S3Crypt:
         on_outcome: "Callable[[SyncOutcome], None] | None" = None,
         **options: "Unpack[SyncOptions]",
     ) -> "tuple[SyncOutcome, ...]":
-        """Make a folder or prefix like another one: copy what differs in size or time.
+        """Make a folder or prefix equal to another one: copy what differs in size or time.
 
-        The arguments are those of `many.sync`; docs/sync.md has the rules. `on_outcome` is called
-        with every outcome as soon as it is known. The result has the outcomes of all names but the
-        unchanged ones, in the order of names.
+        `options` are the other arguments of `many.sync`. docs/sync.md describes the rules.
+        `on_outcome` is called with each outcome as soon as it is known. The result contains the
+        outcomes of all names except unchanged names, sorted by name.
 
         Raises:
-            SyncError: Names failed, or nothing was deleted; `outcomes` has the errors.
+            SyncError: Some names failed, or no target was deleted because the source was not read
+                completely. The errors are in the error's `outcomes`.
         """
         from .syncing import completed  # noqa: PLC0415 - modules that one object does without
 

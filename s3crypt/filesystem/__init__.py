@@ -65,9 +65,10 @@ class S3CryptFileSystem(NamesFileSystem):
             key is given, the mode may be omitted. Without a mode and a key, names can be listed,
             but contents are not accessible.
         mode: Another name of `encryption`. It is the only argument that may be positional. fsspec
-            itself uses `mode` in storage options, so use `encryption` there. key, context and the
-            mode's other options: As on the command line, with the names of
-            `s3crypt.configuration.ModeChoice`. Key files are read when content is first requested.
+            itself uses `mode` in storage options, so use `encryption` there.
+        key, context and the mode's other options: As on the command line. Their names are the names
+            of the fields of `s3crypt.configuration.ModeChoice`. Key files are read when content is
+            first requested.
         written_in: With `bind_bucket`: the bucket to which all objects are bound, for reading and
             writing, if the paths name its replica or an access point.
         allow_uncommitted: Whether to read client-side objects without key commitment, too.

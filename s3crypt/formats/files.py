@@ -27,7 +27,7 @@ def inspect_file(path: str | Path) -> Facts:
         StorageError: The file cannot be read.
     """
     if Path(path).is_fifo():
-        # To open it would wait for a writer.
+        # Opening a pipe would wait for a writer.
         raise _not_regular(path)
     with opening(path) as file:
         if not is_regular(file):

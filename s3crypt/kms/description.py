@@ -70,6 +70,16 @@ class Key:
     `state` and similar texts are KMS's own.
 
     Attributes:
+        arn: The key's ARN.
+        key_id: The last part of the ARN.
+        aliases: The names of the key's aliases, such as `alias/reports`.
+        description: The description.
+        state: The key's state. The key can be used if this is `Enabled`.
+        spec: The type of key, such as `SYMMETRIC_DEFAULT`.
+        usage: The operations that the key is for, such as `ENCRYPT_DECRYPT`.
+        origin: The source of the key material: `AWS_KMS`, or `EXTERNAL` for imported material.
+        manager: `CUSTOMER`, or `AWS` for a key that an AWS service manages.
+        multi_region: Whether the key is a multi-Region key.
         replica_of: The ARN of the primary key if this key is a multi-Region replica, otherwise
             None.
         deletion_date: The time at which KMS deletes the key. None if no deletion is scheduled, and

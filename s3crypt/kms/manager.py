@@ -83,20 +83,21 @@ class KeyManager:
     ) -> Key:
         """Create a symmetric key. KMS rotates it every `rotation_period_days` (None for never).
 
-        If the alias is in use, no key is created. If a later step fails, the key exists: the error
-        names it, and the hint tells how to finish it.
+        If the alias is in use, no key is created. If a later step fails, the key exists. The error
+        then contains its ARN, and the hint says how to complete it.
 
         Args:
-            alias: The alias of the key, with or without `alias/`; without one, the key has only its
-                id.
-            description: A text for people.
+            alias: The alias of the key, with or without `alias/`. None for a key without an alias.
+            description: The description of the key.
             tags: The tags of the key.
             policy: The key policy as JSON text or as a mapping. KMS's default policy lets IAM
                 policies of the account decide.
-            multi_region: Create a primary key that `replicate` can copy to other Regions.
+            multi_region: Whether to create a primary key that `replicate` can copy to other
+                Regions.
             rotation_period_days: The period of the automatic rotation, 90 to 2560 days, or None.
-            imported_material: Create a key without material. It is `PendingImport` until
-                `import_material`, and never rotates itself.
+            imported_material: Whether to create a key without material. It has the state
+                `PendingImport` until `import_material` is called. KMS never rotates it
+                automatically.
         """
         request = creation(description, tags, policy, multi_region=multi_region)
         if imported_material:

@@ -131,7 +131,7 @@ def delete_source(
 
 
 def may_be_same(one: Location, other: Location) -> bool:
-    """Return whether two locations may be one object, by two names of its bucket.
+    """Return whether two locations may be the same object, with two names of its bucket.
 
     S3 does not say which bucket is behind an access point.
     """
@@ -147,16 +147,17 @@ def check_is_other(
     *,
     source_mode: Mode | None,
 ) -> None:
-    """Refuse to delete the source of a move if it is the target, which is written already.
+    """Raise an error if the source of a move is the same object as the target.
 
-    The ETags do not show it: in mode sse-s3 a copy has the ETag of its source. If both are one
-    object, a HEAD by either name shows what was written.
+    The target was already written, so deleting the source would delete the only copy. Equal ETags
+    do not prove that it is the same object: in mode sse-s3, a copy has the ETag of its source. If
+    both names lead to one object, the replies to a HEAD of each name describe the same write.
 
     Args:
         client: The S3 client.
         source, target: The locations.
         mode: The mode of the target.
-        source_mode: The mode of the source; None if it is not known.
+        source_mode: The mode of the source. None if it is not known.
 
     Raises:
         ConflictError: Both are one object, as far as two replies show.
@@ -170,7 +171,8 @@ def check_is_other(
     except ObjectNotFoundError:
         return
     except StorageError as error:
-        # The target's customer key, or the lack of one, would fit if both were one object.
+        # If both were one object, S3 would not refuse a request with the arguments of the target's
+        # mode.
         is_refused = http_status(error) in (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN)
         if is_refused and (isinstance(mode, SSEC) or isinstance(source_mode, SSEC)):
             return

@@ -76,7 +76,7 @@ def refuse_move_of_instruction_file(client: "S3Client", location: Location) -> N
 def may_be_instruction_file(client: "S3Client", location: Location) -> bool:
     """Return whether an object is an instruction file, by its name and its content.
 
-    An object of such a name that the caller may not read counts as one.
+    The result is also True if the caller may not read an object with such a name.
 
     Raises:
         StorageError: S3 failed.

@@ -145,7 +145,8 @@ def _refuse_client_side_prefix(objects: Objects, location: Location) -> None:
 def _beside(objects: Objects, location: Location) -> str | None:
     """Return the URI of the first object of the same prefix, or None if there is none.
 
-    If the prefix has no object, the next prefix above that has any counts, except for the bucket.
+    If the prefix has no object, the nearest prefix above it that has one is used, but not the whole
+    bucket.
     """
     parent = _above(location.name)
     level = islice(objects.list_level(Location(location.bucket, parent)), _LEVEL)

@@ -139,7 +139,7 @@ class ObjectReader(io.BufferedReader):
         self.info = info
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return the next `size` bytes, or fewer at the end; all of them for -1 or None."""
+        """Return the next `size` bytes, or fewer at the end. Return the rest for -1 or None."""
         with self._moving_here():
             self._go()
             if size is None or size <= self._buffered:

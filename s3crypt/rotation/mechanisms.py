@@ -114,8 +114,10 @@ def _copy(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Done, tuple
     written = entries.without_token(step.written_metadata)
     metadata = {**written, **_annotations_of(step, annotated)}
     # A token identifies the new object after a lost reply. Without a condition on the target, the
-    # copy can simply be repeated, so it needs no token.
-    token = entries.new_token(metadata) if _conditions(step) else {}
+    # copy can be repeated, so it needs no token. If the target may be the source itself, the token
+    # shows whether it is. See `check_is_other`.
+    needs_token = _conditions(step) or may_be_same(step.location, step.target)
+    token = entries.new_token(metadata) if needs_token else {}
     encryption = {} if step.is_client_side else job.to.write_arguments()
     try:
         reply = _copy_inside_s3(job, step, encryption, {**metadata, **token}, token)

@@ -76,10 +76,11 @@ def completed(
     target: str | Path,
     on_outcome: Callable[[SyncOutcome], None] | None,
 ) -> tuple[SyncOutcome, ...]:
-    """Run a synchronisation to its end; return the outcomes of names that were not unchanged.
+    """Run a synchronisation to its end. Return the outcomes of all names except unchanged names.
 
     Raises:
-        SyncError: A name failed, or nothing was deleted.
+        SyncError: Some names failed, or no target was deleted because the source was not read
+            completely.
     """
     told: list[SyncOutcome] = []
     try:

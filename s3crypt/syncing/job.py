@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One synchronisation: compare and transfer pairs, then delete targets without a source.
 
-Targets without a source are deleted only if the whole source was walked without an error. Otherwise
-a source that is partly unreadable, is missing, or is empty because nothing is mounted there, would
-show too few names, and targets would be deleted by mistake.
+Targets without a source are deleted only if the whole source was walked without an error, and if
+everything that differs was copied. Otherwise targets could be deleted by mistake: a source that is
+partly unreadable, missing, or empty because nothing is mounted there has too few names. If a file
+was renamed in the source, the object with the old name is the target's only copy of the file until
+the new name is stored.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -113,7 +115,7 @@ class Sync:
         # The first error of the source or of a name. If there is one, no target is deleted.
         self._fault: S3CryptError | None = None
         self._failed = 0
-        # Names of possible instruction files of targets that are not copied.
+        # The names of the instruction files that targets may have, if the targets are not copied.
         self._instruction_files: set[str] = set()
 
     def outcomes(
@@ -178,15 +180,16 @@ class Sync:
                 self._note_instruction_file(name, target)
 
     def _note_instruction_file(self, name: str, target: Item | None) -> None:
-        """Note the name of the instruction file of a target that stays, if one is listed."""
+        """Record which name the instruction file of a listed target would have."""
         is_listed = isinstance(target, tuple) and target[1] is not None and target[1].is_there
         if is_listed and self._extras is not None:
             self._instruction_files.add(name + SUFFIX)
 
     def _is_instruction_file(self, name: str, item: FoundFile | ListedObject) -> bool:
-        """Return whether an object must stay, because an object that stays is unreadable without.
+        """Return whether an object is the instruction file of an object that is not deleted.
 
-        A name that the source's walk skipped stays, too.
+        Without its instruction file, that object would be unreadable. Objects whose names were
+        skipped in the source are not deleted either.
         """
         may_be = name in self._instruction_files or (
             name.endswith(SUFFIX) and self._source.has_skipped(name.removesuffix(SUFFIX))
@@ -266,8 +269,11 @@ class Sync:
             outcome.seconds,
         )
 
-    def _check_whole(self) -> None:
-        """Raise a SyncError if the source may contain more names than the walk has shown."""
+    def _check_whole(self, extras: Extras) -> None:
+        """Raise a SyncError if the walk may have missed names, or if a name was not copied.
+
+        A failed copy raises the error only if there are targets to delete.
+        """
         if self._is_empty and self._fault is None:
             self._fault = StorageError(
                 f"{self._source} has no file or object.",

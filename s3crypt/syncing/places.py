@@ -215,7 +215,7 @@ class Prefix:
         return False
 
     def must_keep(self, item: FoundFile | ListedObject) -> bool:
-        """Return whether an object is an instruction file, without which another is unreadable."""
+        """Return whether an object is an instruction file, which another object needs."""
         if isinstance(item, FoundFile):
             raise AssertionError("unreachable: a prefix has objects")  # noqa: TRY004
         return may_be_instruction_file(self.objects.client, Location.parse(item.uri))
