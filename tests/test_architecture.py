@@ -56,7 +56,7 @@ def test_the_table_of_options_is_that_of_the_library(mode: str) -> None:
 
 
 def test_no_module_is_too_long() -> None:
-    """A module has at most 470 lines of code: a longer module does more than one thing.
+    """A module has at most 500 lines of code: a longer module does more than one thing.
 
     Docstrings and comments are not counted, so a module is never shortened by leaving them out.
     """
@@ -64,7 +64,7 @@ def test_no_module_is_too_long() -> None:
         str(path.relative_to(PACKAGE)): _lines_of_code(path.read_text(encoding="utf-8"))
         for path in PACKAGE.rglob("*.py")
     }
-    assert {name: lines for name, lines in lengths.items() if lines > 470} == {}
+    assert {name: lines for name, lines in lengths.items() if lines > 500} == {}
 
 
 def _lines_of_code(source: str) -> int:
