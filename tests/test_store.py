@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects through every mode: sizes, sources and targets."""
+"""Objects of every size in every mode, from every kind of source to every kind of target."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SIZES = (0, 1, FRAME, FRAME + 1, PART - 1, PART, PART + 1, LARGE)
 def test_every_mode_gives_back_every_size(
     name: str, size: int, bucket: str, kms_key: str, s3: Any, tmp_path: Path
 ) -> None:
-    """The object read equals the object put, by file and in memory; both infos give its size."""
+    """In every mode, `get` and `read` return what `put` stored, and each info has its size."""
     store = connect(make_mode(name, kms_key))
     uri, target = f"s3://{bucket}/a name/x", tmp_path / "out"
     put = store.put(payload(size), uri)
@@ -134,7 +134,7 @@ def _as_fifo_path(data: bytes, folder: Path) -> Path:
 
 
 class _Dribble(io.RawIOBase):
-    """A stream that returns pieces of odd lengths, as sockets do."""
+    """A stream that returns pieces of odd lengths, as a socket does."""
 
     def __init__(self, data: bytes) -> None:
         self._rest = memoryview(data)
@@ -171,7 +171,7 @@ SOURCES: dict[str, Callable[[bytes, Path], Any]] = {
 def test_every_source_is_read_from_its_position_to_its_end(
     kind: str, size: int, bucket: str, tmp_path: Path
 ) -> None:
-    """All bytes from a source's position to its end arrive, for every kind of source."""
+    """`put` reads every kind of source from its position to its end."""
     store = connect(ClientSide(aes()))
     source = SOURCES[kind](payload(size), tmp_path)
     try:
@@ -188,7 +188,7 @@ def test_every_source_is_read_from_its_position_to_its_end(
 def test_a_long_pipe_in_any_frame_length(
     frame_length: int, bucket: str, tmp_path: Path, *, signed: bool
 ) -> None:
-    """A stream of unknown length is uploaded in parts, for any frame length, signed or not.
+    """A pipe, whose length is unknown, is uploaded in parts, for any frame length.
 
     9 * 2**19 is the frame length whose single frame is less than S3's smallest part.
     """
@@ -208,7 +208,7 @@ def test_a_long_pipe_in_any_frame_length(
 def test_a_file_that_claims_a_wrong_size_is_read_to_its_end(
     source: str, name: str, bucket: str, key: str
 ) -> None:
-    """Files of /proc report a size of 0 bytes, and files of /sys a size of 4,096 bytes."""
+    """Files of /proc and /sys are read to their end, although they report a wrong size."""
     assert Path(source).stat().st_size != len(Path(source).read_bytes())
     store = connect(make_mode(name, key))
     store.put(source, f"s3://{bucket}/x")
@@ -222,7 +222,7 @@ def test_a_file_that_claims_a_wrong_size_is_read_to_its_end(
 def test_an_unreadable_source_is_one_error(
     source: str, said: str, bucket: str, tmp_path: Path, s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A source that cannot be opened or read raises our error, and stores nothing."""
+    """A source that cannot be opened or read raises StorageError, and nothing is stored."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StorageError, match=said):
         connect(SSES3()).put(source, f"s3://{bucket}/x")
@@ -234,7 +234,7 @@ def test_an_unreadable_source_is_one_error(
 
 @pytest.mark.parametrize("name", ["sse-s3", "client-header"])
 def test_a_pipe_gets_every_byte_in_order(name: str, bucket: str, kms_key: str) -> None:
-    """A raw pipe, whose writes may be short, receives every byte."""
+    """`get` writes every byte into a raw pipe, which may accept only a part of a write."""
     store = connect(make_mode(name, kms_key))
     store.put(payload(LARGE), f"s3://{bucket}/x")
     reading, writing = os.pipe()
@@ -267,7 +267,7 @@ class _Reluctant(io.RawIOBase):
 
 
 def test_a_target_that_takes_little_gets_all(bucket: str) -> None:
-    """After a short write the rest is written."""
+    """After a write that was only partly accepted, `get` writes the rest."""
     store = connect(ClientSide(aes()))
     store.put(payload(FRAME + 1), f"s3://{bucket}/x")
     target = _Reluctant()
@@ -277,7 +277,7 @@ def test_a_target_that_takes_little_gets_all(bucket: str) -> None:
 
 @pytest.mark.parametrize("name", ["sse-s3", "client-header"])
 def test_a_fifo_is_written_in_place(name: str, bucket: str, kms_key: str, tmp_path: Path) -> None:
-    """A target that is not a regular file is written in place, not replaced."""
+    """`get` writes into a named pipe, instead of replacing it by a file."""
     store = connect(make_mode(name, kms_key))
     store.put(payload(PART + 1), f"s3://{bucket}/x")
     fifo = tmp_path / "fifo"
@@ -292,7 +292,7 @@ def test_a_fifo_is_written_in_place(name: str, bucket: str, kms_key: str, tmp_pa
 
 
 def test_a_replaced_file_keeps_its_mode_and_its_link(bucket: str, tmp_path: Path) -> None:
-    """An existing file keeps its permissions, and a symbolic link stays a link."""
+    """If `get` replaces a file through a symbolic link, the link and the file's mode stay."""
     store = connect(SSES3())
     store.put(b"new", f"s3://{bucket}/x")
     (tmp_path / "real").write_bytes(b"old")
@@ -306,7 +306,7 @@ def test_a_replaced_file_keeps_its_mode_and_its_link(bucket: str, tmp_path: Path
 
 @pytest.mark.parametrize("target", ["folder", "missing/out"])
 def test_an_impossible_target_is_one_error(target: str, bucket: str, tmp_path: Path) -> None:
-    """A directory as target, or a missing folder, raises our error."""
+    """`get` to a directory, or into a folder that does not exist, raises StorageError."""
     store = connect(SSES3())
     store.put(b"new", f"s3://{bucket}/x")
     (tmp_path / "folder").mkdir()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A failure leaves no file, no upload and no unencrypted object behind."""
+"""A put or get that fails leaves no file, no upload and no unencrypted object."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _flip(position: int) -> Callable[[bytes], bytes]:
 
 
 def _swap(body: bytes) -> bytes:
-    """Swap two whole frames."""
+    """Return the body with its last two whole frames swapped."""
     end = len(body) - (len(body) - 3 * STRIDE) % STRIDE
     one, two = body[end - 2 * STRIDE : end - STRIDE], body[end - STRIDE : end]
     return body[: end - 2 * STRIDE] + two + one + body[end:]
@@ -98,7 +98,7 @@ def _header_length(body: bytes) -> int:
 
 
 def _final(body: bytes) -> int:
-    """Return the offset of the final frame."""
+    """Return the offset of the final frame in a body."""
     header = _header_length(body)
     return header + (len(body) - header - 40) // STRIDE * STRIDE
 
@@ -108,7 +108,7 @@ def _final(body: bytes) -> int:
 def test_a_changed_body_leaves_nothing(
     how: str, size: int, bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """A changed body raises IntegrityError or FormatError; the old file stays, with no new file."""
+    """`get` of a changed body fails, keeps the old file and leaves no other file."""
     store, uri = connect(ClientSide(aes(), frame_length=FRAME)), f"s3://{bucket}/x"
     store.put(payload(size), uri)
     body = stored(s3, bucket, "x")
@@ -127,7 +127,7 @@ def test_a_changed_body_leaves_nothing(
 
 
 def test_a_stream_gets_no_unverified_byte(bucket: str, s3: Any) -> None:
-    """A stream receives only verified bytes before the changed frame."""
+    """If a frame was changed, `get` writes to a stream only bytes before this frame."""
     store, uri = connect(ClientSide(aes(), frame_length=FRAME)), f"s3://{bucket}/x"
     size = 4 * 2**20
     store.put(payload(size), uri)
@@ -143,7 +143,7 @@ def test_a_stream_gets_no_unverified_byte(bucket: str, s3: Any) -> None:
 def test_a_signed_object_releases_no_file_before_its_signature(
     changed: int, bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """A changed signature, or a byte after it, raises IntegrityError and leaves no file."""
+    """If the signature was changed or is followed by a byte, `get` fails and leaves no file."""
     store, uri = connect(ClientSide(aes(), signed=True)), f"s3://{bucket}/x"
     store.put(payload(100_000), uri)
     body = stored(s3, bucket, "x")
@@ -160,7 +160,7 @@ def test_a_signed_object_releases_no_file_before_its_signature(
 def test_an_object_replaced_meanwhile_is_a_conflict(
     name: str, bucket: str, kms_key: str, tmp_path: Path
 ) -> None:
-    """Bytes of two objects are never mixed; the other writer acts after the first part."""
+    """If the object is replaced during a `get`, the `get` fails with ConflictError."""
     store, uri = connect(make_mode(name, kms_key), workers=1), f"s3://{bucket}/x"
     store.put(payload(LARGE), uri)
     replaced: list[int] = []
@@ -177,7 +177,7 @@ def test_an_object_replaced_meanwhile_is_a_conflict(
 
 
 def test_a_version_is_read_on_when_another_is_put(versioned_bucket: str, tmp_path: Path) -> None:
-    """With versioning there is no conflict: the first version is read to its end."""
+    """In a versioned bucket, a `get` reads its version to the end even if a new one is put."""
     store, uri = connect(ClientSide(aes())), f"s3://{versioned_bucket}/x"
     store.put(payload(LARGE), uri)
     replaced: list[int] = []
@@ -196,7 +196,7 @@ def test_a_version_is_read_on_when_another_is_put(versioned_bucket: str, tmp_pat
 
 
 class _Failing(io.RawIOBase):
-    """A stream that raises an error after some bytes."""
+    """A stream that raises an error after it has returned some bytes."""
 
     def __init__(self, size: int, error: BaseException) -> None:
         self._left = size
@@ -218,7 +218,10 @@ class _Failing(io.RawIOBase):
 def test_a_source_that_fails_stores_nothing(
     size: int, bucket: str, s3: Any, *, signed: bool
 ) -> None:
-    """The source's error is raised, an OSError as ours; the existing object stays."""
+    """If the source fails, the put raises its error, and the old object stays.
+
+    An OSError is raised as StorageError.
+    """
     store, uri = connect(ClientSide(aes(), signed=signed)), f"s3://{bucket}/x"
     store.put(OLD, uri)
     with pytest.raises(StorageError, match="went away") as caught:
@@ -235,7 +238,7 @@ def test_a_source_that_fails_stores_nothing(
 def test_a_file_that_changes_while_it_is_put_stores_nothing(
     how: str, name: str, bucket: str, kms_key: str, s3: Any, tmp_path: Path
 ) -> None:
-    """A file changed during the put would be stored as a mix of two states, so it is refused."""
+    """If the source file changes during a put, the put fails and stores nothing."""
     source = tmp_path / "source"
     source.write_bytes(payload(LARGE))
     os.utime(source, (0, 0))
@@ -257,7 +260,7 @@ def test_a_file_that_changes_while_it_is_put_stores_nothing(
 
 
 def test_a_key_disabled_midway_stores_nothing(bucket: str, kms_key: str, kms: Any, s3: Any) -> None:
-    """S3 refuses the next part; the upload is aborted, and a KeyUnavailableError is raised."""
+    """If the KMS key is disabled during a put, the put fails and leaves no upload."""
     store = connect(SSEKMS(kms_key), workers=1)
     with pytest.raises(KeyUnavailableError, match="disabled"):
         store.put(
@@ -274,7 +277,7 @@ def test_a_key_disabled_midway_stores_nothing(bucket: str, kms_key: str, kms: An
 def test_a_disabled_key_stores_nothing(
     name: str, size: int, bucket: str, kms_key: str, kms: Any, s3: Any
 ) -> None:
-    """A disabled key is refused for a single put and for an upload in parts."""
+    """A put under a disabled KMS key fails and leaves no upload."""
     kms.disable_key(KeyId=kms_key)
     with pytest.raises(KeyUnavailableError, match="disabled"):
         connect(make_mode(name, kms_key)).put(payload(size), f"s3://{bucket}/x")
@@ -283,7 +286,7 @@ def test_a_disabled_key_stores_nothing(
 
 
 def test_a_progress_that_fails_stores_nothing(bucket: str, s3: Any, tmp_path: Path) -> None:
-    """A callback's error in a worker reaches the caller; no upload and no file is left."""
+    """An error of the progress callback ends the put or get, which leaves no upload and no file."""
     store, uri = connect(ClientSide(aes())), f"s3://{bucket}/x"
 
     def fail(_: int) -> None:
@@ -301,7 +304,7 @@ def test_a_progress_that_fails_stores_nothing(bucket: str, s3: Any, tmp_path: Pa
 def test_an_upload_that_cannot_be_aborted_is_named(
     sandbox: Running, session: Any, bucket: str
 ) -> None:
-    """The first error is raised, with a note that names the remaining upload."""
+    """If a failed put cannot abort its upload, a note at its error names the upload."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == "DELETE" or asked.is_part:
@@ -315,8 +318,8 @@ def test_an_upload_that_cannot_be_aborted_is_named(
     assert "could not be aborted" in caught.value.__notes__[0]
 
 
-# Where the connection breaks within a reply's headers: the last header that arrives, and how much
-# of its value. Python takes the received headers as complete.
+# The places within the headers at which a reply breaks off: the last header that arrives, and how
+# much of its value. Python takes the headers that arrived as complete.
 HEAD_CUTS = (
     ("content-range", 0),
     ("content-range", len("bytes 0-8388607/2")),
@@ -355,7 +358,10 @@ def test_a_reply_that_breaks_within_its_headers_is_asked_for_again(
     kms_key: str,
     tmp_path: Path,
 ) -> None:
-    """A reply cut within its headers is requested again, since a cut length would be wrong."""
+    """A reply that breaks off within its headers is requested again.
+
+    Its Content-Length may have lost digits.
+    """
     uri, size, was_cut = f"s3://{bucket}/x", PART + 70_000, set()
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -379,7 +385,7 @@ def test_a_reply_that_breaks_within_its_headers_is_asked_for_again(
 def test_replies_that_always_break_within_their_headers(
     place: tuple[str, int], sandbox: Running, session: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """The error names the service's broken replies, and no file is left."""
+    """If every reply breaks off within its headers, `get` fails and leaves no file."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(LARGE), uri)
 

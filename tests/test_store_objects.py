@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The properties of an object: description, conditions, versions, progress, listing."""
+"""Objects' metadata and tags, conditions, versions, progress, inspection and listing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("size", [10, PART + 1])
 @pytest.mark.parametrize("name", MODES)
 def test_the_description_is_kept(name: str, size: int, bucket: str, kms_key: str, s3: Any) -> None:
-    """Metadata, tags, content type and storage class are stored, for single puts and parts."""
+    """A put stores metadata, tags, content type and storage class, also by parts."""
     store = connect(make_mode(name, kms_key))
     uri = f"s3://{bucket}/x"
     put = store.put(
@@ -69,7 +69,7 @@ class _Nowhere:
 def test_if_absent_keeps_the_object_that_is_there(
     name: str, size: int, bucket: str, kms_key: str, s3: Any
 ) -> None:
-    """The second put is a conflict; the first object stays, and no upload is left."""
+    """A put with if_absent over an object is a conflict; the object stays."""
     store = connect(make_mode(name, kms_key))
     uri = f"s3://{bucket}/x"
     store.put(payload(size), uri, if_absent=True)
@@ -81,7 +81,7 @@ def test_if_absent_keeps_the_object_that_is_there(
 
 @pytest.mark.parametrize("name", MODES)
 def test_versions_are_told_apart(name: str, versioned_bucket: str, kms_key: str) -> None:
-    """Each put returns its version, which can be read, inspected and deleted by its id."""
+    """Each put returns its version id, by which the version is read, inspected and deleted."""
     store = connect(make_mode(name, kms_key))
     uri = f"s3://{versioned_bucket}/x"
     first, second = store.put(b"first", uri), store.put(payload(PART + 1), uri)
@@ -102,7 +102,7 @@ def test_versions_are_told_apart(name: str, versioned_bucket: str, kms_key: str)
 def test_progress_sums_to_the_size(
     name: str, size: int, bucket: str, kms_key: str, tmp_path: Path
 ) -> None:
-    """Put, get to a file and get to a stream each report every plaintext byte exactly once."""
+    """In every put and get, the progress reports sum to the size of the plaintext."""
     store = connect(make_mode(name, kms_key))
     uri = f"s3://{bucket}/x"
     transfers: tuple[Callable[[Any], Any], ...] = (
@@ -117,7 +117,7 @@ def test_progress_sums_to_the_size(
 
 
 def test_inspect_says_all_of_a_client_side_object(bucket: str, kms_key: str) -> None:
-    """Suite, frames, context, keys and the key's location are shown, without a decryption key."""
+    """`inspect` shows the suite, frames, context and keys of an object, without any of its keys."""
     mode = ClientSide(
         MultiKeyring(kms_keyring(kms_key), aes()),
         context={"team": "häme"},
@@ -138,7 +138,7 @@ def test_inspect_says_all_of_a_client_side_object(bucket: str, kms_key: str) -> 
 
 
 def test_inspect_says_who_holds_the_key_of_a_server_side_object(bucket: str, kms_key: str) -> None:
-    """Mode, KMS key and bucket key are as S3 reports them."""
+    """`inspect` shows mode, KMS key and bucket key of a server-side object as S3 reports them."""
     connect(SSEKMS(kms_key)).put(b"x", f"s3://{bucket}/x")
     seen = connect().inspect(f"s3://{bucket}/x")
     assert (seen.mode, seen.kms_key, seen.bucket_key) == ("sse-kms", kms_key, True)
@@ -147,7 +147,7 @@ def test_inspect_says_who_holds_the_key_of_a_server_side_object(bucket: str, kms
 
 
 def test_inspect_calls_no_key(bucket: str, kms_key: str, requests_log: Any) -> None:
-    """Inspecting a client-side object makes no request to KMS."""
+    """`inspect` of a client-side object makes no request to KMS."""
     connect(make_mode("client-metadata", kms_key)).put(b"x", f"s3://{bucket}/x")
     requests_log.clear()
     connect().inspect(f"s3://{bucket}/x")
@@ -156,7 +156,7 @@ def test_inspect_calls_no_key(bucket: str, kms_key: str, requests_log: Any) -> N
 
 @pytest.mark.parametrize("name", ["ü/ä ö", "a+b%20c", "a?b#c", "a//b", " lead and trail ", "100%"])
 def test_names_are_taken_as_they_are(name: str, bucket: str, s3: Any) -> None:
-    """A name is used without escaping, and listed unchanged."""
+    """An object is stored and listed under exactly the given name, whatever its characters."""
     store = connect(ClientSide(aes()))
     store.put(b"x", f"s3://{bucket}/{name}")
     assert names(s3, bucket) == [name]
@@ -165,7 +165,7 @@ def test_names_are_taken_as_they_are(name: str, bucket: str, s3: Any) -> None:
 
 
 def test_list_gives_what_begins_with_the_prefix(bucket: str) -> None:
-    """Only objects with the prefix are listed, with stored sizes; a bucket lists all objects."""
+    """`list` returns the objects with the prefix, with their stored sizes."""
     store = connect(SSES3())
     for name in ("a/1", "a/2", "b"):
         store.put(b"xyz", f"s3://{bucket}/{name}")
@@ -179,7 +179,7 @@ def test_list_gives_what_begins_with_the_prefix(bucket: str) -> None:
 
 
 def test_list_goes_over_pages(bucket: str, session: Any) -> None:
-    """All pages are listed; here a page has two objects."""
+    """`list` follows all pages; here a page has two objects."""
     client = session.client("s3")
     client.meta.events.register(
         "provide-client-params.s3.ListObjectsV2", lambda params, **_: {**params, "MaxKeys": 2}
@@ -213,13 +213,13 @@ def test_delete_is_idempotent(bucket: str, s3: Any) -> None:
     ],
 )
 def test_a_missing_bucket_is_a_storage_error(call: Callable[[S3Crypt], Any]) -> None:
-    """Every method raises the same error."""
+    """If the bucket does not exist, every method raises StorageError with its name."""
     with pytest.raises(StorageError, match="nowhere-at-all"):
         call(connect(SSES3()))
 
 
 def test_a_missing_object_is_a_file_not_found(bucket: str, tmp_path: Path) -> None:
-    """The error is also Python's FileNotFoundError; no file is created."""
+    """If the object does not exist, methods raise an error that is also a FileNotFoundError."""
     store = connect(SSES3())
     for call in (
         lambda: store.get(f"s3://{bucket}/none", tmp_path / "out"),
@@ -253,7 +253,7 @@ def test_a_missing_object_is_a_file_not_found(bucket: str, tmp_path: Path) -> No
 def test_a_wrong_call_is_refused_before_any_request(
     call: Callable[[], Any], requests_log: Any
 ) -> None:
-    """A ConfigError, which is also a ValueError, is raised without a request."""
+    """A wrong argument raises ConfigError, which is also a ValueError, before any request."""
     with pytest.raises(ConfigError) as caught:
         call()
     assert isinstance(caught.value, ValueError)
@@ -261,7 +261,7 @@ def test_a_wrong_call_is_refused_before_any_request(
 
 
 def test_too_many_keys_for_the_metadata_are_refused(bucket: str, s3: Any) -> None:
-    """The wrapped keys and the user's metadata must fit into 2 KB, or nothing is sent."""
+    """If wrapped keys and metadata together exceed 2 KB, the put fails before any request."""
     keyring = MultiKeyring(
         *(AESKeyring("n" * 200, f"k{i}" + "x" * 200, bytes(32)) for i in range(4))
     )
@@ -273,7 +273,7 @@ def test_too_many_keys_for_the_metadata_are_refused(bucket: str, s3: Any) -> Non
 
 
 def test_progress_may_come_from_any_thread(bucket: str) -> None:
-    """Workers report progress from their threads, and no report is lost."""
+    """Workers call the progress callback from their own threads, and no report is lost."""
     threads: set[str] = set()
     lock = threading.Lock()
     total = [0]
@@ -289,7 +289,7 @@ def test_progress_may_come_from_any_thread(bucket: str) -> None:
 
 
 def test_a_file_that_is_also_written_is_put_as_it_reads(bucket: str, tmp_path: Path) -> None:
-    """Bytes still in the file's write buffer are included."""
+    """A put of an open file includes the bytes that are still in the file's write buffer."""
     path = tmp_path / "x"
     path.write_bytes(b"0123456789")
     with path.open("r+b") as file:
@@ -301,7 +301,7 @@ def test_a_file_that_is_also_written_is_put_as_it_reads(bucket: str, tmp_path: P
 
 
 def test_files_open_as_text_are_refused(bucket: str, tmp_path: Path) -> None:
-    """A file opened as text is refused; nothing is read or sent."""
+    """A put of a file that is open as text is refused."""
     path = tmp_path / "x"
     path.write_text("text")
     with path.open() as file, pytest.raises(ConfigError, match="text"):
@@ -309,7 +309,7 @@ def test_files_open_as_text_are_refused(bucket: str, tmp_path: Path) -> None:
 
 
 def test_metadata_that_is_not_ascii_is_refused(bucket: str, requests_log: Any) -> None:
-    """S3 would not return non-ASCII metadata unchanged, so nothing is sent."""
+    """Metadata beyond ASCII is refused before any request: S3 would not return it unchanged."""
     requests_log.clear()
     with pytest.raises(ConfigError, match="ASCII"):
         connect(SSES3()).put(b"", f"s3://{bucket}/x", metadata={"a": "\u00fc"})

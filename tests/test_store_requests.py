@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The encryption headers that each operation sends, as logged by the sandbox."""
+"""The encryption headers and conditions of each operation's requests, from the sandbox's log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SSE_C_MD5 = f"{SSE}-customer-key-md5"
 
 
 def _all_operations(store: Any, bucket: str, folder: Path) -> None:
-    """Put in one piece and in parts, inspect, get to a file and in memory, list, delete."""
+    """Put a small and a large object, inspect them, read them, and list and delete them."""
     for name, size in (("small", 10), ("large", LARGE)):
         uri = f"s3://{bucket}/{name}"
         store.put(payload(size), uri, if_absent=True)
@@ -33,7 +33,7 @@ def _all_operations(store: Any, bucket: str, folder: Path) -> None:
 
 
 def _kind(entry: dict[str, Any]) -> str:
-    """Return the S3 operation of a logged request."""
+    """Return the name of the S3 operation of a logged request."""
     query = entry["query"]
     special = {
         ("POST", "uploads"): "create",
@@ -49,10 +49,10 @@ def _kind(entry: dict[str, Any]) -> str:
 
 
 def _by_kind(log: RequestsLog) -> dict[str, list[dict[str, str]]]:
-    """Return the headers of every S3 request, by operation."""
+    """Return the headers of all S3 requests, by the operation's name."""
     found: dict[str, list[dict[str, str]]] = {}
     for entry in log.list():
-        # A conditional write to a service other than AWS first sends a HEAD.
+        # The sandbox is not AWS, so a conditional write first sends a HEAD, which gets 404.
         is_absent = (entry["method"], entry["status"]) == ("HEAD", 404)
         assert entry["status"] < 300 or is_absent, entry
         if "x-amz-target" not in entry["headers"]:
@@ -63,7 +63,7 @@ def _by_kind(log: RequestsLog) -> dict[str, list[dict[str, str]]]:
 def test_a_customer_key_goes_with_every_request_about_the_object(
     bucket: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """Requests about the object have the key, also HEAD and each part; list and delete do not."""
+    """All requests about an SSE-C object have its key, except lists and deletions."""
     mode = SSEC(CUSTOMER_KEY)
     _all_operations(connect(mode), bucket, tmp_path)
     found = _by_kind(requests_log)
@@ -79,7 +79,10 @@ def test_a_customer_key_goes_with_every_request_about_the_object(
 def test_other_encryption_headers_go_with_writes_only(
     name: str, bucket: str, kms_key: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """S3 refuses these headers on GET and HEAD, and each part inherits them from its upload."""
+    """Other encryption headers are only in requests that create an object or an upload.
+
+    S3 refuses them on GET and HEAD, and a part has its upload's encryption.
+    """
     _all_operations(connect(make_mode(name, kms_key)), bucket, tmp_path)
     for kind, many in _by_kind(requests_log).items():
         for headers in many:
@@ -117,7 +120,7 @@ def test_what_a_write_asks_for(
     kms_key: str,
     requests_log: RequestsLog,
 ) -> None:
-    """The request that creates the object has exactly these headers."""
+    """The request that creates an object has exactly the expected encryption headers."""
     connect(mode(kms_key)).put(payload(size), f"s3://{bucket}/x")
     found = _by_kind(requests_log)
     (headers,) = found["put" if size == 1 else "create"]
@@ -129,7 +132,7 @@ def test_what_a_write_asks_for(
 def test_every_later_get_is_pinned_and_ranged(
     name: str, bucket: str, kms_key: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """Each GET after the first has its ETag as condition, and fetches different bytes."""
+    """Each GET after the first has the first one's ETag as condition, and its own range."""
     store, uri = connect(make_mode(name, kms_key)), f"s3://{bucket}/x"
     etag = store.put(payload(LARGE), uri).etag
     requests_log.clear()
@@ -140,13 +143,13 @@ def test_every_later_get_is_pinned_and_ranged(
     assert later
     assert all(headers["if-match"] == f'"{etag}"' for headers in later)
     moved = sum(e["response_bytes"] for e in requests_log.list() if e["method"] == "GET")
-    # The first request may fetch bytes that are then fetched again, but no more than a part.
+    # At most the bytes of one part are fetched twice: those of the first request.
     assert moved <= store.inspect(uri).stored_size + PART
 
 
 @pytest.mark.parametrize("size", [1, PART + 1])
 def test_if_absent_is_s3s_own_condition(size: int, bucket: str, requests_log: RequestsLog) -> None:
-    """Only the request that creates the object has the condition."""
+    """With if_absent, only the request that creates the object has the condition."""
     connect(SSES3()).put(payload(size), f"s3://{bucket}/x", if_absent=True)
     for kind, many in _by_kind(requests_log).items():
         expected = "*" if kind in ("put", "complete") else None
@@ -156,9 +159,10 @@ def test_if_absent_is_s3s_own_condition(size: int, bucket: str, requests_log: Re
 def test_a_small_object_takes_one_request(
     bucket: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """A put takes one request, and so does a get; in SSE modes a HEAD then fetches the checksum.
+    """A small object is put by one request, and read by a GET; in SSE modes a HEAD follows.
 
-    S3 does not promise a checksum in the reply to a range, and the sandbox never sends one there.
+    The HEAD fetches the checksum: S3 does not promise it in the reply to a range, and the sandbox
+    never sends it there.
     """
     for mode in (SSES3(), SSEC(CUSTOMER_KEY), ClientSide(aes())):
         store, uri = connect(mode), f"s3://{bucket}/x"
@@ -172,7 +176,7 @@ def test_a_small_object_takes_one_request(
 
 
 def test_no_customer_key_is_logged(bucket: str, requests_log: RequestsLog) -> None:
-    """The log identifies a customer key by its MD5, as S3 does."""
+    """The log shows the MD5 of a customer key, not the key."""
     mode = SSEC(CUSTOMER_KEY)
     connect(mode).put(b"x", f"s3://{bucket}/x")
     assert str(mode.write_arguments()["SSECustomerKey"]) not in str(requests_log.list())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Servers that do not follow their instructions: their data and replies are not trusted."""
+"""Servers that do not do what they are asked: their data and replies are not trusted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ OLD = b"what was there before"
 
 
 def _deaf(asked: Asked, forward: Callable[[], Answer]) -> Answer:
-    """Answer as a server that ignores server-side encryption."""
+    """Reply as a server that ignores requests for encryption."""
     for name in [name for name in asked.headers if name.startswith("x-amz-server-side-enc")]:
         del asked.headers[name]
     answer = forward()
@@ -60,7 +60,7 @@ def _deaf(asked: Asked, forward: Callable[[], Answer]) -> Answer:
 def test_a_server_that_does_not_encrypt_is_noticed(
     name: str, size: int, sandbox: Running, bucket: str, kms_key: str, s3: Any
 ) -> None:
-    """If the server answers 200 but stores plaintext, the object is removed again."""
+    """If the server replies 200 but does not encrypt, the put fails and removes the object."""
     with relaying(sandbox.endpoint_url, _deaf) as relay:
         client = boto3.client("s3", endpoint_url=relay.url)
         store = S3Crypt(make_mode(name, kms_key), client=client)
@@ -73,7 +73,7 @@ def test_a_server_that_does_not_encrypt_is_noticed(
 def test_bytes_that_changed_on_the_way_are_noticed(
     sandbox: Running, session: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """The checksum of a server-side encrypted object is compared after its last byte."""
+    """If the bytes differ from S3's checksum, a get fails and leaves no file."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(1000), uri)
 
@@ -91,7 +91,7 @@ def test_bytes_that_changed_on_the_way_are_noticed(
 
 
 def test_a_reply_without_an_etag_is_completed(sandbox: Running, session: Any, bucket: str) -> None:
-    """Some services omit the ETag when they complete an upload; it is then fetched."""
+    """If the reply that completes an upload has no ETag, the ETag is fetched."""
 
     def forget(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         answer = forward()
@@ -109,7 +109,7 @@ def test_a_reply_without_an_etag_is_completed(sandbox: Running, session: Any, bu
 def test_the_version_before_comes_back_when_unencrypted_bytes_are_removed(
     sandbox: Running, session: Any, versioned_bucket: str
 ) -> None:
-    """Only the new, unencrypted version is removed."""
+    """In a versioned bucket, only the new, unencrypted version is removed."""
     uri = f"s3://{versioned_bucket}/x"
     connect(SSES3()).put(OLD, uri)
     with relaying(sandbox.endpoint_url, _deaf) as relay:
@@ -122,7 +122,7 @@ def test_the_version_before_comes_back_when_unencrypted_bytes_are_removed(
 def test_unencrypted_bytes_that_cannot_be_removed_are_still_a_policy_error(
     sandbox: Running, session: Any, bucket: str
 ) -> None:
-    """The error reports the missing encryption first, then the failed removal."""
+    """If an unencrypted object cannot be removed, the error says both."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == "DELETE":
@@ -138,7 +138,7 @@ def test_unencrypted_bytes_that_cannot_be_removed_are_still_a_policy_error(
 def test_the_case_of_metadata_names_does_not_matter(
     sandbox: Running, session: Any, bucket: str
 ) -> None:
-    """Servers written in Go capitalise header names, and botocore passes them on."""
+    """Metadata is read even if the server capitalises the names, as servers in Go do."""
 
     def spoil(_: Asked, forward: Callable[[], Answer]) -> Answer:
         answer = forward()
@@ -166,7 +166,7 @@ def test_the_case_of_metadata_names_does_not_matter(
 def test_what_is_not_reported_as_encrypted_is_not_read(
     mode: Mode, sandbox: Running, session: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """A store with a mode refuses an object that the server does not report as encrypted."""
+    """A store with a mode does not read an object that the server does not report as encrypted."""
     connect(SSES3()).put(b"plain", f"s3://{bucket}/x")
     with relaying(sandbox.endpoint_url, _deaf) as relay:
         client = session.client("s3", endpoint_url=relay.url)
@@ -179,7 +179,7 @@ def test_what_is_not_reported_as_encrypted_is_not_read(
 
 
 def _shifted(asked: Asked, forward: Callable[[], Answer]) -> Answer:
-    """Answer with another range than requested, and report that range."""
+    """Reply with another range than the requested one, and say so in Content-Range."""
     asked.headers["range"] = "bytes=100-65635"
     return forward()
 
@@ -211,7 +211,7 @@ READS: tuple[Callable[[S3Crypt, str], bytes], ...] = (
 
 
 def _check_never_wrong(store: S3Crypt, uri: str, data: bytes) -> list[type[Exception]]:
-    """Return the errors raised by each way to read; check that returned bytes are right."""
+    """Read the object in each way. Check that returned bytes are right; return all errors."""
     raised: list[type[Exception]] = []
     for read in READS:
         try:
@@ -228,7 +228,7 @@ def _check_never_wrong(store: S3Crypt, uri: str, data: bytes) -> list[type[Excep
 def test_a_first_reply_of_other_bytes_is_refused(
     spoil: Any, mode: Mode | None, sandbox: Running, session: Any, bucket: str
 ) -> None:
-    """A reply with another range, without a length or without an ETag is refused."""
+    """A first reply with another range, or without a length or an ETag, is refused."""
     uri = f"s3://{bucket}/x"
     connect(mode or SSES3()).put(payload(LONGER), uri)
     with relaying(sandbox.endpoint_url, spoil) as relay:
@@ -241,13 +241,13 @@ def test_a_first_reply_of_other_bytes_is_refused(
 def test_a_first_reply_of_another_length_is_refused(
     total: str, sandbox: Running, session: Any, bucket: str
 ) -> None:
-    """A reply with a wrong length is refused, because the final frame proves the length."""
+    """A first reply that reports a wrong length is refused: the final frame proves the length."""
     mode, uri = ClientSide(aes()), f"s3://{bucket}/x"
     connect(mode).put(payload(LONGER), uri)
     with relaying(sandbox.endpoint_url, _of_total(total)) as relay:
         client = session.client("s3", endpoint_url=relay.url)
         raised = _check_never_wrong(S3Crypt(mode, client=client), uri, payload(LONGER))
-    # A GET of the whole object may succeed, as it then needs no second request.
+    # A GET of the whole object needs no second request, so it may succeed.
     assert len(raised) >= 3
     assert set(raised) <= {FormatError, IntegrityError, StorageError}
 
@@ -256,7 +256,7 @@ def test_a_first_reply_of_another_length_is_refused(
 def test_a_server_without_ranges_never_gives_other_bytes(
     mode: Mode | None, sandbox: Running, session: Any, bucket: str
 ) -> None:
-    """From a reply with the whole object, the requested bytes are used, or it is refused."""
+    """If a server ignores ranges and sends the whole object, reads are right or refused."""
 
     def whole(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         asked.headers.pop("range", None)
@@ -273,7 +273,7 @@ def test_a_server_without_ranges_never_gives_other_bytes(
 def test_the_whole_object_in_reply_to_a_range_is_read_to_its_end(
     sandbox: Running, session: Any, bucket: str
 ) -> None:
-    """An object longer than the first range is read from the single reply."""
+    """If the first reply has the whole object, `read` reads it to its end."""
     data, uri = payload(2 * PART + 5), f"s3://{bucket}/x"
     connect(SSES3()).put(data, uri)
 
@@ -290,7 +290,7 @@ def test_the_whole_object_in_reply_to_a_range_is_read_to_its_end(
 
 
 def _object_for_tags(asked: Asked, forward: Callable[..., Answer]) -> Answer:
-    """Answer a request for tags as rclone does: with the object, and the tags in a header."""
+    """Reply to a request for tags as rclone does: with the object, and the tags in a header."""
     if asked.method == "GET" and "tagging" in asked.query:
         whole = Asked("GET", asked.target.partition("?")[0], asked.headers, b"")
         answer = forward(whole)
@@ -303,7 +303,7 @@ def _object_for_tags(asked: Asked, forward: Callable[..., Answer]) -> Answer:
 def test_a_service_that_sends_the_object_for_its_tags_has_none_of_its_own(
     content: bytes, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """The tags are taken from the header, with one request."""
+    """If a service replies to a request for tags with the object, its header has the tags."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(content, uri)
     with relaying(sandbox.endpoint_url, _object_for_tags) as relay:
@@ -325,7 +325,7 @@ def test_an_empty_reply_about_tags_is_believed_where_none_are_counted(
     sandbox: Running,
     bucket: str,
 ) -> None:
-    """Ceph drops an upload's tags, and its HEAD counts 0: no tags. Any other count is an error."""
+    """An empty reply about tags is believed only if HEAD counts 0 tags, as with Ceph."""
     uri = f"s3://{bucket}/x"
     connect(ClientSide(aes())).put(b"only copy", uri)
 
@@ -356,7 +356,7 @@ def _drops_tags(asked: Asked, forward: Callable[[], Answer]) -> Answer:
 
 
 def test_tags_that_an_upload_by_parts_lost_are_set(sandbox: Running, bucket: str, s3: Any) -> None:
-    """Missing tags are set by a separate request after the upload."""
+    """If the service dropped an upload's tags, they are set by a further request."""
     tags = {"project": "ledger"}
     with relaying(sandbox.endpoint_url, _drops_tags) as relay:
         store = connect(ClientSide(aes()), endpoint_url=relay.url)
@@ -370,7 +370,7 @@ def test_tags_that_an_upload_by_parts_lost_are_set(sandbox: Running, bucket: str
 def test_an_object_of_another_writer_gets_no_tags_of_ours(
     theirs: bytes | None, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """If another writer deletes or replaces the object at once, the put succeeds without tags."""
+    """If another writer replaces the new object at once, its object gets no tags of ours."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == "GET" and "tagging" in asked.query:
@@ -389,7 +389,7 @@ def test_an_object_of_another_writer_gets_no_tags_of_ours(
 
 
 def test_tags_that_may_not_be_set_are_no_success(sandbox: Running, bucket: str) -> None:
-    """If the caller may not set tags, the error says that they are missing."""
+    """If the dropped tags must not be set, the put is an error about its tags."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == "PUT" and "tagging" in asked.query:
@@ -406,7 +406,7 @@ _DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Er
 
 
 def test_a_service_that_knows_no_tags_is_sent_none(sandbox: Running, bucket: str) -> None:
-    """A service like rclone would store the tags as the object's new content."""
+    """A service like rclone gets no request that sets tags: it would overwrite the object."""
     with relaying(sandbox.endpoint_url, _object_for_tags) as relay:
         store = connect(ClientSide(aes()), endpoint_url=relay.url)
         store.put(payload(PART + 1), f"s3://{bucket}/x", tags={"project": "ledger"})
@@ -415,7 +415,7 @@ def test_a_service_that_knows_no_tags_is_sent_none(sandbox: Running, bucket: str
 
 
 class _Chunking(BaseHTTPRequestHandler):
-    """A proxy that ignores ranges, and sends a body without announcing its length."""
+    """A server that ignores ranges, and sends a body without its length."""
 
     protocol_version = "HTTP/1.1"
 
@@ -427,12 +427,12 @@ class _Chunking(BaseHTTPRequestHandler):
         self.wfile.write(b"5\r\nplain\r\n0\r\n\r\n")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-        """Print nothing."""
+        """Print nothing about requests."""
 
 
 @pytest.mark.parametrize("mode", [ClientSide(aes()), None], ids=["client", "none"])
 def test_a_body_of_no_length_is_refused(mode: Mode | None, session: Any) -> None:
-    """Without Content-Range and Content-Length a StorageError is raised, not a KeyError."""
+    """A reply without Content-Range and Content-Length raises StorageError, not KeyError."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Chunking) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()

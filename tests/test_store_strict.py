@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading is strict: a store reads only objects that meet its mode's demands."""
+"""Strict reading: a store reads only objects that meet the demands of its mode."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ OLD = b"what was there before"
 def refused(
     store: S3Crypt, uri: str, folder: Path, kind: type[S3CryptError], **options: Any
 ) -> S3CryptError:
-    """Return the error with which get and read both refuse; an existing file is unchanged."""
+    """Check that get and read refuse, and that the old file stays. Return their error."""
     target = folder / "out"
     target.write_bytes(OLD)
     with pytest.raises(kind) as caught:
@@ -72,7 +72,7 @@ def refused(
 def test_a_client_side_store_refuses_a_plain_object(
     size: int, bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """A plain object put there by anyone who can write to the bucket is refused."""
+    """A client-side store refuses a plain object: any writer to the bucket could have put it."""
     s3.put_object(Bucket=bucket, Key="x", Body=payload(size))
     error = refused(connect(ClientSide(aes())), f"s3://{bucket}/x", tmp_path, FormatError)
     assert f"s3://{bucket}/x" in str(error)
@@ -81,7 +81,7 @@ def test_a_client_side_store_refuses_a_plain_object(
 def test_an_uncommitted_message_is_read_only_where_named(
     bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """A message without key commitment needs `allow_uncommitted`."""
+    """A message without key commitment is read only with `allow_uncommitted`."""
     s3.put_object(Bucket=bucket, Key="x", Body=uncommitted(b"plain", "x"))
     store, uri = connect(ClientSide(aes())), f"s3://{bucket}/x"
     error = refused(store, uri, tmp_path, PolicyError)
@@ -112,7 +112,7 @@ def test_a_demanded_context_must_be_there(
     bucket: str,
     tmp_path: Path,
 ) -> None:
-    """The object's context must contain the reader's pairs, and may contain more."""
+    """An object is read only if its context contains all pairs of the reader's context."""
     uri = f"s3://{bucket}/x"
     connect(ClientSide(aes(), context=written, key_location=key_location)).put(b"plain", uri)
     store = connect(ClientSide(aes(), context=demanded))
@@ -126,7 +126,7 @@ def test_a_demanded_context_must_be_there(
 def test_a_moved_object_is_read_by_its_old_name(
     name: str, bucket: str, kms_key: str, s3: Any, tmp_path: Path
 ) -> None:
-    """A copy under another name opens with `written_as`, or in a mode that binds no names."""
+    """An object that was copied to a new name is read with `written_as`, or by an unbound mode."""
     mode = make_mode(name, kms_key)
     store = connect(mode)
     store.put(b"plain", f"s3://{bucket}/old name")
@@ -143,7 +143,7 @@ def test_a_moved_object_is_read_by_its_old_name(
 def test_swapped_objects_are_noticed(
     name: str, bucket: str, kms_key: str, s3: Any, tmp_path: Path
 ) -> None:
-    """Two objects whose bodies and metadata were swapped are both refused."""
+    """If two objects were swapped, with their metadata, both are refused."""
     store = connect(make_mode(name, kms_key))
     found = {}
     for at in ("a", "b"):
@@ -157,7 +157,7 @@ def test_swapped_objects_are_noticed(
 
 
 def test_an_unbound_object_is_read_only_by_an_unbound_mode(bucket: str, tmp_path: Path) -> None:
-    """A message without a bound name is refused by a mode that binds names."""
+    """A mode that binds names refuses an object without a bound name."""
     uri = f"s3://{bucket}/x"
     unbound = connect(ClientSide(aes(), bind_name=False))
     unbound.put(b"plain", uri)
@@ -167,7 +167,10 @@ def test_an_unbound_object_is_read_only_by_an_unbound_mode(bucket: str, tmp_path
 
 @pytest.mark.parametrize("key_location", ["header", "metadata"])
 def test_another_key_opens_nothing(key_location: Any, bucket: str, tmp_path: Path) -> None:
-    """A KeyUnavailableError names the object's keys; wrong bytes of a key are an IntegrityError."""
+    """With another key, an object is refused; the hint names the object's keys.
+
+    A key of the same name with other bytes is an IntegrityError.
+    """
     uri = f"s3://{bucket}/x"
     connect(ClientSide(aes("one"), key_location=key_location)).put(b"plain", uri)
     error = refused(connect(ClientSide(aes("two"))), uri, tmp_path, KeyUnavailableError)
@@ -178,7 +181,7 @@ def test_another_key_opens_nothing(key_location: Any, bucket: str, tmp_path: Pat
 
 
 def _other(mode: str, kms_key: str, other_key: str) -> list[Mode]:
-    """Return all modes that must not read an object in this mode."""
+    """Return all modes that must not read an object that was put in this mode."""
     others: list[Mode] = [
         make_mode(name, kms_key) for name in (*SERVER_SIDE, "client-header") if name != mode
     ]
@@ -194,7 +197,7 @@ def _other(mode: str, kms_key: str, other_key: str) -> list[Mode]:
 def test_an_sse_store_refuses_another_mode_or_key(
     name: str, bucket: str, kms_key: str, kms: Any, tmp_path: Path
 ) -> None:
-    """The mode and key that S3 reports must be the store's mode and key."""
+    """A store in an SSE mode refuses objects that S3 reports in another mode or key."""
     other_key = kms.create_key()["KeyMetadata"]["Arn"]
     uri = f"s3://{bucket}/x"
     connect(make_mode(name, kms_key)).put(b"plain", uri)
@@ -208,7 +211,7 @@ def test_an_sse_store_refuses_another_mode_or_key(
 def test_a_kms_key_may_be_named_by_arn_id_or_alias(
     name: str, bucket: str, kms_key: str, kms: Any
 ) -> None:
-    """An id or alias of the same key is accepted, another alias is refused."""
+    """A store accepts an object's KMS key by its ARN, id or alias, but not another key's alias."""
     alias, other = f"alias/{bucket}", f"alias/other-{bucket}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
     kms.create_alias(AliasName=other, TargetKeyId=kms.create_key()["KeyMetadata"]["Arn"])
@@ -225,7 +228,7 @@ KEY_HEADER = "x-amz-server-side-encryption-aws-kms-key-id"
 
 @contextmanager
 def reporting(sandbox: Running, arn: str) -> Iterator[str]:
-    """Run an S3 that reports this key for every object; yield its URL."""
+    """Run a relay that reports this KMS key for every object. Yield its URL."""
 
     def spoil(_: Asked, forward: Callable[[], Answer]) -> Answer:
         answer = forward()
@@ -241,7 +244,7 @@ def reporting(sandbox: Running, arn: str) -> Iterator[str]:
 def test_an_equal_id_in_another_account_is_another_key(
     name: str, bucket: str, kms_key: str, sandbox: Running
 ) -> None:
-    """A key id is resolved to one ARN, as an alias is, so another account's ARN is refused."""
+    """A key id means the key of the caller's account: another account's ARN is refused."""
     mode = make_mode(name, kms_key.rpartition("/")[2])
     connect(mode).put(b"plain", f"s3://{bucket}/x")
     foreign = kms_key.replace(kms_key.split(":")[4], "999999999999")
@@ -259,7 +262,7 @@ def test_an_equal_id_in_another_account_is_another_key(
 def test_a_write_under_another_key_is_refused(
     by: str, bucket: str, kms_key: str, new_key: str, kms: Any, sandbox: Running
 ) -> None:
-    """The key in the reply must match the id, or the key that the alias last named."""
+    """If a put's reply reports another key than the requested one, the put is refused."""
     alias = f"alias/{bucket}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
     mode = SSEKMS(alias if by == "alias" else kms_key.rpartition("/")[2])
@@ -276,7 +279,7 @@ def test_a_write_under_another_key_is_refused(
 def test_a_reply_does_not_choose_the_host_of_kms(
     region: str, bucket: str, kms_key: str, sandbox: Running
 ) -> None:
-    """A key's ARN in a reply with a Region unknown to botocore leads to no request to KMS."""
+    """No request to KMS goes to a Region that only a reply named."""
     mode = SSEKMS(kms_key.rpartition("/")[2])
     connect(mode).put(b"plain", f"s3://{bucket}/x")
     with reporting(sandbox, kms_key.replace("us-east-1", region)) as url:
@@ -291,7 +294,7 @@ def test_a_reply_does_not_choose_the_host_of_kms(
 def test_a_store_without_a_mode_reads_what_s3_opens(
     name: str, size: int, bucket: str, kms_key: str, tmp_path: Path
 ) -> None:
-    """Objects in any server-side mode are read, and the mode is reported."""
+    """A store without a mode reads objects in any server-side mode, and reports the mode."""
     uri = f"s3://{bucket}/x"
     connect(make_mode(name, kms_key)).put(payload(size), uri)
     info = connect().get(uri, tmp_path / "out")
@@ -303,7 +306,7 @@ def test_a_store_without_a_mode_reads_what_s3_opens(
 def test_a_store_without_a_mode_says_that_a_customer_key_is_needed(
     bucket: str, tmp_path: Path
 ) -> None:
-    """S3's 400 gets a hint that names SSE-C, from inspect and from get."""
+    """If a store without a mode reads an SSE-C object, the hint names the mode."""
     uri = f"s3://{bucket}/x"
     connect(SSEC(CUSTOMER_KEY)).put(b"plain", uri)
     assert "sse-c" in str(refused(connect(), uri, tmp_path, StorageError).hint)
@@ -317,7 +320,7 @@ def test_a_store_without_a_mode_says_that_a_customer_key_is_needed(
 def test_a_store_without_a_mode_names_the_keys_of_a_client_side_object(
     name: str, bucket: str, kms_key: str, tmp_path: Path
 ) -> None:
-    """Ciphertext is refused, and the hint names the keys."""
+    """A store without a mode refuses a client-side object; the hint names the object's keys."""
     uri = f"s3://{bucket}/x"
     connect(make_mode(name, kms_key)).put(b"plain", uri)
     error = refused(connect(), uri, tmp_path, PolicyError)
@@ -329,7 +332,7 @@ def test_a_store_without_a_mode_names_the_keys_of_a_client_side_object(
 def test_a_store_of_server_side_objects_hands_out_no_ciphertext(
     name: str, size: int, bucket: str, kms_key: str, tmp_path: Path
 ) -> None:
-    """S3 reports a client-side object as SSE-S3, so its metadata is checked."""
+    """A store in mode SSE-S3 refuses a client-side object, although S3 reports SSE-S3 for it."""
     uri = f"s3://{bucket}/x"
     connect(make_mode(name, kms_key)).put(payload(size), uri)
     error = refused(connect(SSES3()), uri, tmp_path, PolicyError)
@@ -337,7 +340,7 @@ def test_a_store_of_server_side_objects_hands_out_no_ciphertext(
 
 
 def test_a_mode_given_to_the_call_overrides_the_store(bucket: str) -> None:
-    """The mode of a call takes precedence over the store's."""
+    """A mode that is given to a call is used instead of the store's mode."""
     store, uri = connect(SSES3()), f"s3://{bucket}/x"
     store.put(b"plain", uri, mode=SSEC(CUSTOMER_KEY))
     assert store.read(uri, mode=SSEC(CUSTOMER_KEY)) == b"plain"
@@ -349,7 +352,7 @@ def test_a_mode_given_to_the_call_overrides_the_store(bucket: str) -> None:
 def test_a_disabled_key_opens_nothing(
     name: str, bucket: str, kms_key: str, kms: Any, tmp_path: Path
 ) -> None:
-    """A disabled key is a KeyUnavailableError, not an IntegrityError."""
+    """Reading under a disabled key raises KeyUnavailableError, not IntegrityError."""
     uri = f"s3://{bucket}/x"
     store = connect(make_mode(name, kms_key))
     store.put(b"plain", uri)
@@ -361,7 +364,7 @@ def test_a_disabled_key_opens_nothing(
 
 
 def test_a_wrong_customer_key_is_explained(bucket: str) -> None:
-    """S3 answers a wrong key with a bare 403, to which a hint is added."""
+    """The error for a wrong customer key has a hint; S3's own reply is a bare 403."""
     connect(SSEC(CUSTOMER_KEY)).put(b"plain", f"s3://{bucket}/x")
     with pytest.raises(StorageError) as caught:
         connect(SSEC(bytes(32))).read(f"s3://{bucket}/x")
@@ -370,7 +373,7 @@ def test_a_wrong_customer_key_is_explained(bucket: str) -> None:
 
 @pytest.mark.parametrize("size", [1, PART + 1])
 def test_a_bucket_that_blocks_sse_c_is_explained(size: int, blocked_bucket: str) -> None:
-    """The hint names the setting that allows SSE-C, for a single put and for parts."""
+    """If the bucket blocks SSE-C, the hint of a put names the setting that blocks it."""
     with pytest.raises(StorageError, match="denied") as caught:
         connect(SSEC(CUSTOMER_KEY)).put(payload(size), f"s3://{blocked_bucket}/x")
     assert "BlockedEncryptionTypes" in str(caught.value.hint)

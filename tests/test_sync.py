@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synchronisation in every mode: copied objects, the number of requests, and deletions."""
+"""Sync in every mode: what it copies and deletes, and how many requests it makes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ OLD = 1_600_000_000_123_456_789
 
 
 def make(root: Path, **contents: str) -> Path:
-    """Make files with an old time below a folder; `__` in a name stands for a slash."""
+    """Write files with an old time below a folder. `__` in a name stands for a slash."""
     for name, content in contents.items():
         path = root / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def make(root: Path, **contents: str) -> Path:
 
 
 def actions(store: S3Crypt, source: object, target: object, **options: Any) -> dict[str, str]:
-    """Synchronise; return the action of each name."""
+    """Run sync, and return the action for each name."""
     done: dict[str, str] = {}
     for outcome in store.many.sync(source, target, **options):  # type: ignore[arg-type]  # a path or text
         assert outcome.error is None, outcome.error
@@ -69,7 +69,7 @@ def actions(store: S3Crypt, source: object, target: object, **options: Any) -> d
 
 @pytest.mark.parametrize("name", MODES)
 def test_it_works_in_every_mode(name: str, key: str, bucket: str, tmp_path: Path) -> None:
-    """Sync uploads, copies and downloads; a second run finds only changes and deletions."""
+    """In every mode, sync uploads, copies and downloads; a second run finds only the changes."""
     store, uri = connect(make_mode(name, key)), f"s3://{bucket}/t/"
     source, back = make(tmp_path / "tree", a="a", sub__b="bb", sub__c=""), tmp_path / "back"
     everything = dict.fromkeys(["a", "sub/b", "sub/c"], "copied")
@@ -89,7 +89,7 @@ def test_it_works_in_every_mode(name: str, key: str, bucket: str, tmp_path: Path
 
 
 def test_objects_become_another_mode(key: str, bucket: str, tmp_path: Path) -> None:
-    """Objects are copied to another mode and key, and keep the modification time."""
+    """Sync copies objects into another mode with `to`, and keeps the modification time."""
     client = connect(ClientSide(aes()))
     actions(client, make(tmp_path / "tree", a="aa"), f"s3://{bucket}/t/")
     to = make_mode("sse-kms", key)
@@ -100,7 +100,7 @@ def test_objects_become_another_mode(key: str, bucket: str, tmp_path: Path) -> N
 
 
 def test_the_time_survives_every_rotation(key: str, bucket: str, tmp_path: Path) -> None:
-    """A rewrap, a re-encryption and a copy in S3 keep the time, so that nothing is copied again."""
+    """The modification time survives every rotation, so sync copies nothing again."""
     uri, source = f"s3://{bucket}/t/", make(tmp_path / "tree", a="aa")
     chain: list[Mode] = [
         ClientSide(aes(), key_location="metadata"),
@@ -122,7 +122,7 @@ def test_the_time_survives_every_rotation(key: str, bucket: str, tmp_path: Path)
 def test_what_a_comparison_costs(
     mode: Any, each: int, bucket: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """Server-side objects need only the listing, client-side objects a HEAD each."""
+    """For server-side objects sync needs only the listing; client-side objects need a HEAD each."""
     source = make(tmp_path / "tree", a="a", b="b", c="c")
     actions(connect(mode), source, f"s3://{bucket}/")
     requests_log.clear()
@@ -132,7 +132,7 @@ def test_what_a_comparison_costs(
 
 
 def test_a_file_written_in_the_second_of_its_object(bucket: str, tmp_path: Path) -> None:
-    """The file looks newer than the listing's whole seconds; its mtime entry shows otherwise."""
+    """A file written in the same second as its object is unchanged, by the object's mtime entry."""
     source, store = tmp_path / "tree", connect(SSES3())
     make(source, a="a")
     os.utime(source / "a", ns=(2 * 10**18, 2 * 10**18))
@@ -141,7 +141,7 @@ def test_a_file_written_in_the_second_of_its_object(bucket: str, tmp_path: Path)
 
 
 def test_a_plain_object_is_no_client_side_one(bucket: str, s3: Any, tmp_path: Path) -> None:
-    """A plain object of equal size and later time is replaced as a target, refused as a source."""
+    """With a client-side mode, sync overwrites a plain target, and refuses a plain source."""
     store, uri = connect(ClientSide(aes())), f"s3://{bucket}/t/"
     s3.put_object(Bucket=bucket, Key="t/a", Body=b"x")
     (outcome,) = store.many.sync(uri, tmp_path / "back")
@@ -151,7 +151,7 @@ def test_a_plain_object_is_no_client_side_one(bucket: str, s3: Any, tmp_path: Pa
 
 
 def test_options(bucket: str, s3: Any, tmp_path: Path) -> None:
-    """Size only, no overwriting, filters on both sides, new objects' headers, and a dry run."""
+    """Sync with each option: size_only, no_overwrite, filters, headers and dry_run."""
     store, uri, source = connect(SSES3()), f"s3://{bucket}/", make(tmp_path / "tree", a="a", b="b")
     assert actions(store, source, uri, dry_run=True) == {"a": "copied", "b": "copied"}
     assert names(s3, bucket) == []
@@ -176,7 +176,7 @@ def test_options(bucket: str, s3: Any, tmp_path: Path) -> None:
 def test_a_journal_skips_what_was_compared(
     bucket: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """An object in the journal needs no HEAD until it or its file changes."""
+    """An object in the journal needs no HEAD, until the object or its file changes."""
     store, source = connect(ClientSide(aes())), make(tmp_path / "tree", a="a", b="b")
     for wanted, heads in (
         ({"a": "copied", "b": "copied"}, 0),
@@ -199,7 +199,7 @@ def test_a_journal_skips_what_was_compared(
 def test_contents_are_compared_in_every_mode(
     name: str, key: str, bucket: str, tmp_path: Path
 ) -> None:
-    """In both directions a change of equal size and time is found, and a new time is no change."""
+    """With `checksum`, sync finds a change of equal size and time; a new time is no change."""
     store, uri = connect(make_mode(name, key)), f"s3://{bucket}/t/"
     source, back = make(tmp_path / "tree", a="aa", b="bb", c=""), tmp_path / "back"
     copied = dict.fromkeys(["a", "b", "c"], "copied")
@@ -216,7 +216,10 @@ def test_contents_are_compared_in_every_mode(
 
 
 def test_a_digest_survives_a_rewrap_and_no_re_encryption(bucket: str, tmp_path: Path) -> None:
-    """The digest's key is the data key, so a re-encryption with a new data key drops the digest."""
+    """An object keeps its digest in a rewrap, but not in a re-encryption.
+
+    The digest's key is the data key.
+    """
     uri, source = f"s3://{bucket}/t/", make(tmp_path / "tree", a="aa")
     modes = [ClientSide(aes(name), key_location="metadata") for name in ("one", "two")]
     actions(connect(modes[0]), source, uri, checksum=True)
@@ -228,7 +231,7 @@ def test_a_digest_survives_a_rewrap_and_no_re_encryption(bucket: str, tmp_path: 
 
 
 def test_equal_contents_have_different_digests(bucket: str, s3: Any, tmp_path: Path) -> None:
-    """The digest reveals nothing about the plaintext, not even that two files are equal."""
+    """Two objects with equal contents have different digests."""
     store = connect(ClientSide(aes()))
     actions(store, make(tmp_path / "tree", a="same", b="same"), f"s3://{bucket}/", checksum=True)
     heads = [s3.head_object(Bucket=bucket, Key=name)["Metadata"] for name in ("a", "b")]
@@ -246,7 +249,7 @@ def test_equal_contents_have_different_digests(bucket: str, s3: Any, tmp_path: P
 def test_comparing_contents_costs_one_request(
     mode: Any, bucket: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """Comparing contents takes the listing, and one request per object."""
+    """With `checksum`, sync makes the listing and one request per object."""
     source = make(tmp_path / "tree", a="a", b="b", c="c")
     actions(connect(mode), source, f"s3://{bucket}/", checksum=True)
     requests_log.clear()
@@ -258,7 +261,7 @@ def test_comparing_contents_costs_one_request(
 def test_a_digest_that_is_none_counts_as_none(
     text: str, bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """A malformed digest, and the digest of other content, count as a difference."""
+    """An object whose digest is malformed or of other content is copied again."""
     store, source = connect(ClientSide(aes())), make(tmp_path / "tree", a="a")
     actions(store, source, f"s3://{bucket}/", checksum=True)
     kept = s3.get_object(Bucket=bucket, Key="a")
@@ -274,7 +277,7 @@ def test_a_digest_that_is_none_counts_as_none(
 def test_a_file_that_changes_between_its_readings_is_refused(
     size: int, bucket: str, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The digest would not match the uploaded content."""
+    """A file that changes between its digest and its upload is refused."""
     path = make(tmp_path / "tree", a="a" * size) / "a"
     hashed = contents.hmac_of
 
@@ -294,11 +297,11 @@ def test_a_file_that_changes_between_its_readings_is_refused(
     assert names(s3, bucket) == []
 
 
-# No deletion
+# Cases in which nothing is deleted
 
 
 def nothing_is_deleted(store: S3Crypt, source: object, bucket: str, s3: Any, **options: Any) -> str:
-    """Check that no object is deleted although only one has a source; return the error."""
+    """Check that a sync with `delete` fails and deletes nothing. Return its error text."""
     before = names(s3, bucket)
     with pytest.raises(SyncError, match=f"Nothing below s3://{bucket}/ was deleted") as caught:
         list(store.many.sync(source, f"s3://{bucket}/", delete=True, **options))  # type: ignore[arg-type]  # a path or text
@@ -308,7 +311,7 @@ def nothing_is_deleted(store: S3Crypt, source: object, bucket: str, s3: Any, **o
 
 @pytest.fixture
 def extra(bucket: str, s3: Any) -> str:
-    """Put an object that has no source; return its name."""
+    """Put an object that has no source. Return its name."""
     s3.put_object(Bucket=bucket, Key="extra", Body=b"extra")
     return "extra"
 
@@ -330,7 +333,7 @@ def extra(bucket: str, s3: Any) -> str:
 def test_an_incomplete_source_deletes_nothing(
     source: str, options: dict[str, Any], why: str, bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """A source that is missing, empty, filtered or partly unreadable is named in the error."""
+    """If the source is missing, empty, filtered or partly unreadable, nothing is deleted."""
     make(tmp_path / "tree", a="a")
     (tmp_path / "empty").mkdir()
     make(tmp_path / "broken", a="a")
@@ -359,7 +362,7 @@ except SyncError as error:
 
 @pytest.mark.usefixtures("extra")
 def test_an_unreadable_folder_deletes_nothing(bucket: str, s3: Any) -> None:
-    """The folder's files are unknown, so nothing is deleted; readable files are copied."""
+    """If a folder of the source is unreadable, nothing is deleted; other files are copied."""
     with tempfile.TemporaryDirectory() as name:
         folder = make(Path(name), a="a", closed__b="b")
         folder.chmod(0o755)
@@ -380,7 +383,7 @@ def test_an_unreadable_folder_deletes_nothing(bucket: str, s3: Any) -> None:
 def test_a_broken_listing_deletes_nothing(
     breaks: str, bucket: str, s3: Any, sandbox: Running
 ) -> None:
-    """If the second page of either side's listing fails, nothing is deleted."""
+    """If a further page of a listing fails, on either side, nothing is deleted."""
     for number in range(3):
         s3.put_object(Bucket=bucket, Key=f"source/{number}", Body=b"")
         s3.put_object(Bucket=bucket, Key=f"target/{number}x", Body=b"")
@@ -401,7 +404,7 @@ def test_a_broken_listing_deletes_nothing(
 
 
 def test_an_unsorted_listing_is_refused() -> None:
-    """In an unsorted listing, targets would seem to have no source."""
+    """An unsorted listing is refused: objects could seem to have no source."""
     unsorted: Any = iter([("b", None), ("a", None)])
     with pytest.raises(StorageError, match="'a' was listed after 'b'"):
         list(pairs.merged(unsorted, iter([]), None))
@@ -410,7 +413,7 @@ def test_an_unsorted_listing_is_refused() -> None:
 
 
 def test_names_that_are_no_paths_delete_nothing(bucket: str, s3: Any, tmp_path: Path) -> None:
-    """Names that are not valid paths fail one by one, and nothing is deleted."""
+    """Object names that are no valid paths fail one by one, and nothing is deleted."""
     for name in ("t/a//b", "t/../c", "t/./d", "t/e"):
         s3.put_object(Bucket=bucket, Key=name, Body=b"x")
     folder, store = make(tmp_path / "tree", a__b="kept", extra="kept"), connect(SSES3())
@@ -428,7 +431,7 @@ def test_names_that_are_no_paths_delete_nothing(bucket: str, s3: Any, tmp_path: 
 def test_a_failed_copy_deletes_nothing(
     *, dry_run: bool, bucket: str, s3: Any, sandbox: Running, tmp_path: Path
 ) -> None:
-    """The target has the only copy of a file that was renamed, until it is stored once more."""
+    """If a copy fails, nothing is deleted: the target may have the only copy of a renamed file."""
     source = make(tmp_path / "tree", a="a", new="content", other="b")
     s3.put_object(Bucket=bucket, Key="old", Body=b"content")
 
@@ -456,7 +459,7 @@ def test_a_failed_copy_deletes_nothing(
 def test_the_instruction_file_of_an_object_that_stays_is_not_deleted(
     *, excluded: bool, bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """It holds the key; an object of such a name with other content is deleted."""
+    """The instruction file of an object that stays is not deleted: it contains the object's key."""
     entry = {"x-amz-key-v2": "k", "x-amz-iv": "i"}
     for name in ("x", "y"):
         s3.put_object(Bucket=bucket, Key=name, Body=b"ciphertext")
@@ -474,7 +477,7 @@ def test_the_instruction_file_of_an_object_that_stays_is_not_deleted(
 
 
 def test_what_the_walk_skips_is_not_deleted(bucket: str, s3: Any, tmp_path: Path) -> None:
-    """Objects named like a skipped link, or below it, may be another tool's, and are kept."""
+    """Objects under the name of a link that the walk skipped are not deleted."""
     source = make(tmp_path / "tree", a="a")
     (source / "link").symlink_to(tmp_path)
     for name in ("link/x", "link", "linked", "a"):
@@ -487,7 +490,7 @@ def test_what_the_walk_skips_is_not_deleted(bucket: str, s3: Any, tmp_path: Path
 def test_objects_that_changed_meanwhile_are_kept(
     bucket: str, s3: Any, sandbox: Running, tmp_path: Path
 ) -> None:
-    """A deletion is conditional on the listed ETag."""
+    """An object that another writer replaced after the listing is not deleted."""
     s3.put_object(Bucket=bucket, Key="extra", Body=b"listed")
 
     def spoil(asked: Any, forward: Callable[..., Answer]) -> Answer:
@@ -505,7 +508,7 @@ def test_objects_that_changed_meanwhile_are_kept(
 
 
 def test_files_that_changed_meanwhile_are_kept(tmp_path: Path) -> None:
-    """A file is deleted only if its size and time are unchanged since the walk."""
+    """A file is not deleted if its size or time has changed since the walk."""
     make(tmp_path, a="a")
     (found,) = files_below(tmp_path, report=lambda *_: None)
     assert isinstance(found, FoundFile)
@@ -519,7 +522,7 @@ def test_files_that_changed_meanwhile_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_target_folder_keeps_what_is_in_use(bucket: str, tmp_path: Path) -> None:
-    """The journal, and temporary files of other processes, are kept."""
+    """The journal, and temporary files of other processes, are not deleted in a target folder."""
     store, folder = connect(SSES3()), tmp_path / "out"
     actions(store, make(tmp_path / "tree", a="a"), f"s3://{bucket}/")
     make(folder, **{".a.0123456789ab.s3crypt": "another process", "extra": "x"})
@@ -532,7 +535,7 @@ def test_a_target_folder_keeps_what_is_in_use(bucket: str, tmp_path: Path) -> No
 def test_many_extras_wait_in_a_file(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Many names are held in a file, with every character they contain."""
+    """If there are many names to delete, they wait in a file, whatever characters they contain."""
     monkeypatch.setattr(pairs, "_IN_MEMORY", 100)
     folder = make(tmp_path / "out", **{f"{n} é\n\u2028": "x" for n in range(20)})
     store = connect(SSES3())
@@ -541,11 +544,11 @@ def test_many_extras_wait_in_a_file(
     assert files(folder) == ["a"]
 
 
-# As one call
+# Sync as one call
 
 
 def test_a_synchronisation_in_one_call(bucket: str, tmp_path: Path) -> None:
-    """It returns what was done; what was unchanged is told on the way only."""
+    """`sync` returns what was copied or deleted; `on_outcome` also gets what was unchanged."""
     store, uri, told = connect(SSES3()), f"s3://{bucket}/t/", list[str]()
     source = make(tmp_path / "tree", b="b", a="a")
     done = store.sync(source, uri)
@@ -562,7 +565,7 @@ def test_a_synchronisation_in_one_call(bucket: str, tmp_path: Path) -> None:
 def test_a_synchronisation_in_one_call_fails_at_its_end(
     bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """The error has the outcomes, whether or not something was to be deleted."""
+    """The error of `sync` has the outcomes of all names."""
     store, folder = connect(SSES3()), make(tmp_path / "out", a__x="in the way", extra="x")
     for name in ("t/a", "t/b"):
         s3.put_object(Bucket=bucket, Key=name, Body=b"x")
@@ -605,7 +608,7 @@ def test_bad_input_changes_nothing(
     *, source: str, target: str, options: Any, error: type[Exception], bucket: str, s3: Any,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """The error is raised before anything is written."""
+    """Bad arguments of sync raise an error before anything is written."""
     monkeypatch.chdir(tmp_path)
     make(tmp_path / "one", a="a")
     s3.put_object(Bucket=bucket, Key="t/x", Body=b"x")
@@ -628,14 +631,14 @@ def test_bad_input_changes_nothing(
     ],
 )
 def test_times_are_written_as_rclone_writes_them(text: str, time: int) -> None:
-    """A time is in seconds, with as many decimals as it needs."""
+    """A modification time is stored in seconds, with as many decimals as needed, as by rclone."""
     assert of_time(time) == {"mtime": text}
     assert time_of({"mtime": text}) == time
 
 
 @pytest.mark.parametrize("text", ["", "x", "1e9", "1.", ".5", "9" * 12, "1_0", "\u0661", "1.5\n"])
 def test_other_texts_are_no_times(text: str) -> None:
-    """Such an entry may be another tool's, and counts as no time."""
+    """An mtime entry of another form counts as no time: another tool may have written it."""
     assert time_of({"mtime": text}) is None
 
 
@@ -651,5 +654,5 @@ def test_other_texts_are_no_times(text: str) -> None:
     ],
 )
 def test_times_are_compared_at_the_coarser_resolution(one: int, other: int, *, same: bool) -> None:
-    """Times are compared in seconds, microseconds or 100 ns, if one side has only these."""
+    """Two times are compared at the coarser resolution of both sides."""
     assert rules.is_same_time(one, other) is rules.is_same_time(other, one) is same

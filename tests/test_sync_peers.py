@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rule by which sync treats each name of generated trees, compared with other tools.
+"""The rule by which sync treats each name, compared with other tools on generated trees.
 
 `python tests/sync_peers/compare.py 500` compares more trees, and prints where the tools differ.
 """
@@ -19,7 +19,7 @@ _MISSING = [name for name in ("aws", "rclone") if tools.path_of(name) is None]
 
 
 def test_each_name_is_decided_by_the_rule(bucket: str, s3: Any, tmp_path: Path) -> None:
-    """In 40 trees per direction, with and without filters, each name is treated by the rule."""
+    """In 40 trees per direction, sync treats each name by the rule, with and without filters."""
     found = compare(s3, bucket, tmp_path, count=40, variants=tools.VARIANTS, chosen=["ours"])
     assert (found.trees, found.off_rule) == (40, [])
     assert found.names > 200
@@ -31,5 +31,5 @@ def test_what_both_peers_do_is_done(bucket: str, s3: Any, tmp_path: Path) -> Non
     found = compare(s3, bucket, tmp_path, count=40, variants=tools.VARIANTS[:2])
     assert (found.trees, found.against) == (40, [])
     assert found.agreed > 200
-    # The trees also contain names that the tools treat differently.
+    # The comparison must also have met names that the tools treat differently.
     assert found.table

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CloudTrail's records: every kind of caller, event and carrier, and bad files."""
+"""CloudTrail's records: kinds of callers and events, where records come from, and bad files."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ Found = tuple[list[Access], Search]
 
 
 def answers(search: Search) -> Found:
-    """Return the accesses that a search finds, and the finished search."""
+    """Run a search to its end. Return its accesses and the search."""
     return list(search), search
 
 
@@ -66,10 +66,10 @@ def answers(search: Search) -> Found:
 
 
 class _Served(BaseHTTPRequestHandler):
-    """Answers LookupEvents with the server's records, 50 a page, newest first."""
+    """A server that replies to LookupEvents with its records, 50 per page, newest first."""
 
     def do_POST(self) -> None:
-        """Answer one page."""
+        """Reply with one page of events."""
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         records: list[samples.Record] = getattr(self.server, "records", [])
         start = int(asked.get("NextToken", 0))
@@ -93,12 +93,12 @@ class _Served(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Log nothing."""
+        """Log nothing about requests."""
 
 
 @pytest.fixture
 def cloudtrail(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
-    """Serve LookupEvents with given records, of any age."""
+    """Yield a LookupEvents server whose records the test sets, of any age."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Served)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -120,7 +120,7 @@ def cloudtrail(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]
 def carried(
     request: pytest.FixtureRequest, tmp_path: Path, bucket: str, s3: Any, cloudtrail: Any
 ) -> Any:
-    """Return a function that searches records delivered by one carrier."""
+    """Return a function that searches records, which come by one of the supported ways."""
 
     def search(records: Sequence[samples.Record], question: Question) -> Found:
         carrier = str(request.param)
@@ -158,7 +158,7 @@ def _content(carrier: str, records: Sequence[samples.Record]) -> bytes:
 
 
 def test_every_carrier_brings_the_same(carried: Any) -> None:
-    """A client-side object's KMS record is read from every carrier with all its fields."""
+    """A KMS record of a client-side object is found with all its fields, however it comes."""
     record = ours(bucket=BUCKET)
     records = [samples.AGGREGATED, record, samples.INSIGHT, record, kms(keys=[NEW_KEY])]
     found, search = carried(records, ABOUT_KEY)
@@ -177,7 +177,7 @@ def test_every_carrier_brings_the_same(carried: Any) -> None:
 
 
 def searched(folder: Path, records: Sequence[Any], question: Question = ABOUT_KEY) -> Found:
-    """Return the result of a search in one trail file with these records."""
+    """Write the records into one trail file, search it, and return the result."""
     return answers(Trails().search(question, [deliver(folder, records)]))
 
 
@@ -204,7 +204,7 @@ WHO: list[tuple[str, samples.Record, str, str | None]] = [
 def test_a_caller_of_each_kind(
     tmp_path: Path, who: samples.Record, name: str, issuer: str | None
 ) -> None:
-    """A caller is named by its ARN, or by the record's other fields if it has no ARN."""
+    """A caller is named by its ARN, or by other fields of the record if it has no ARN."""
     (access,), _ = searched(tmp_path, [kms(who=who)])
     assert (access.principal.name, access.principal.issuer) == (name, issuer)
 
@@ -221,7 +221,7 @@ ERRORS = [
 
 @pytest.mark.parametrize(("code", "outcome"), ERRORS)
 def test_an_outcome(tmp_path: Path, code: str | None, outcome: str) -> None:
-    """An access without an error is allowed; a denial differs from other failures."""
+    """The outcome is allowed without an error, denied for a denial, and else failed."""
     more: samples.Record = {"errorCode": code, "errorMessage": "..."} if code else {}
     (access,), _ = searched(tmp_path, [kms(**more)])
     assert (access.outcome, access.error) == (outcome, code)
@@ -230,7 +230,7 @@ def test_an_outcome(tmp_path: Path, code: str | None, outcome: str) -> None:
 @pytest.mark.parametrize("told", [{"errorCode": 403}, {"errorCode": ["a", "b"]},
                                   {"errorMessage": "no"}])  # fmt: skip
 def test_an_error_of_another_form_is_no_success(tmp_path: Path, told: samples.Record) -> None:
-    """An error in an unexpected form never counts as an allowed access."""
+    """An error in an unexpected form counts as failed, never as allowed."""
     ((access,), _) = searched(tmp_path, [kms(**told)])
     assert access.outcome == "failed"
 
@@ -246,13 +246,13 @@ ODD: list[samples.Record] = [
 
 @pytest.mark.parametrize("told", ODD)
 def test_fields_of_unexpected_types_count_as_absent(tmp_path: Path, told: samples.Record) -> None:
-    """The access is found by the record's other fields."""
+    """A field of an unexpected type counts as absent; the record's other fields suffice."""
     found, _ = searched(tmp_path, [kms(**told), kms(**told)])
     assert [access.keys for access in found] == [(KEY,)] * 2
 
 
 def test_a_denied_use_names_its_key_in_the_message(tmp_path: Path) -> None:
-    """A denied request may have no parameters and no resources."""
+    """A denied KMS call is found by the key in its error message, if it has no other fields."""
     said = f"User: {SESSION} is not authorized to perform: kms:Decrypt on resource: {KEY} because"
     record = kms(
         keys=(), requestParameters=None, resources=None,
@@ -263,7 +263,7 @@ def test_a_denied_use_names_its_key_in_the_message(tmp_path: Path) -> None:
 
 
 def test_a_reencryption_has_two_keys(tmp_path: Path) -> None:
-    """The source key comes first, and a search for either key finds the record."""
+    """A ReEncrypt has two keys, the source's first; a search for either one finds it."""
     asked = {
         "sourceEncryptionContext": {"s3crypt:key": NAME},
         "destinationEncryptionContext": {"s3crypt:key": NAME},
@@ -276,13 +276,13 @@ def test_a_reencryption_has_two_keys(tmp_path: Path) -> None:
 
 
 def test_lower_case_arns_of_resources(tmp_path: Path) -> None:
-    """Older records name the field `arn`."""
+    """A resource whose ARN is in the field `arn`, as in older records, is found."""
     record = kms(resources=[{"arn": KEY, "accountId": ACCOUNT}])
     assert len(searched(tmp_path, [record])[0]) == 1
 
 
 def test_a_change_of_the_key_is_told_and_a_look_at_it_is_not(tmp_path: Path) -> None:
-    """DisableKey changes the key, so it is reported; DescribeKey only reads."""
+    """A search by key returns DisableKey, which changes the key, but not DescribeKey."""
     records = [kms("DisableKey", readOnly=False), kms("DescribeKey", readOnly="true")]
     found, _ = searched(tmp_path, records)
     assert [access.actions for access in found] == [("kms:DisableKey",)]
@@ -304,7 +304,7 @@ CONTEXTS = [
 def test_a_context_says_what_was_opened(
     tmp_path: Path, record: samples.Record, expected: tuple[str | None, ...]
 ) -> None:
-    """S3's context names an object, or the bucket with a Bucket Key; ours names the object."""
+    """The encryption context of a KMS record names the object or, with a bucket key, the bucket."""
     (access,), _ = searched(tmp_path, [record])
     assert (access.bucket, access.name, access.level) == expected
 
@@ -339,14 +339,14 @@ NOT_OF_OBJECT = [
 def test_an_event_about_the_object(
     tmp_path: Path, record: samples.Record, expected: tuple[str | None, ...]
 ) -> None:
-    """Records of S3 and KMS match an object, a copy's source, or only the bucket."""
+    """A search by object finds records of the object, of copies from it, and of its bucket."""
     (access,), _ = searched(tmp_path, [record], ABOUT_OBJECT)
     assert (access.actions[0], access.name, access.level) == expected
 
 
 @pytest.mark.parametrize("record", NOT_OF_OBJECT)
 def test_an_event_about_another_object(tmp_path: Path, record: samples.Record) -> None:
-    """A record about another object is not reported."""
+    """A search by object does not return a record about another object."""
     assert searched(tmp_path, [record], ABOUT_OBJECT)[0] == []
 
 
@@ -358,7 +358,7 @@ PRINCIPALS = [
 
 @pytest.mark.parametrize(("asked", "expected"), PRINCIPALS)
 def test_what_a_principal_did(tmp_path: Path, asked: str, expected: set[str]) -> None:
-    """A role's ARN matches all its sessions, a session's ARN only that session."""
+    """A search by a role's ARN finds all its sessions, by a session's ARN only this session."""
     records = [s3(who=ALICE), kms(who=BOB), by_s3(SERVICE, OBJECT), kms(who=SERVICE)]
     records[2]["userIdentity"] = ROOT
     found, _ = searched(tmp_path, records, Question(principal=asked))
@@ -367,14 +367,14 @@ def test_what_a_principal_did(tmp_path: Path, asked: str, expected: set[str]) ->
 
 
 def test_a_foreign_caller_is_hidden_in_the_owners_record(tmp_path: Path) -> None:
-    """A record that may be the foreign caller's is counted, and the limits mention it."""
+    """A record without a foreign caller's ARN may belong to the answer: the limits say so."""
     found, search = searched(tmp_path, [kms(who=FOREIGN)], Question(principal=DAVE))
     assert (found, search.tally.nameless) == ([], 1)
     assert any("may belong to the answer" in line for line in search.limits)
 
 
 def test_one_request_in_the_records_of_two_accounts(tmp_path: Path) -> None:
-    """Two accounts record a request under different event ids; only the caller's record is kept."""
+    """If two accounts recorded one request, only the record of the caller's account counts."""
     owner = {**by_s3(FOREIGN, OBJECT), "sharedEventID": "one"}
     caller = {
         **by_s3(AT_HOME, OBJECT),
@@ -387,7 +387,7 @@ def test_one_request_in_the_records_of_two_accounts(tmp_path: Path) -> None:
 
 
 def test_the_time_that_is_asked_for(tmp_path: Path) -> None:
-    """Both ends are included, and times with a UTC offset are converted."""
+    """The period of a search includes both ends; times with an offset are converted to UTC."""
     records = [kms(time=f"10:0{minute}:00") for minute in range(6)]
     question = Question(
         key=KEY,
@@ -399,7 +399,7 @@ def test_the_time_that_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_the_ends_of_the_calendar_are_no_bounds(tmp_path: Path) -> None:
-    """A file with an invalid time in its name is read, for any period."""
+    """A file with an impossible time in its name is read for any period."""
     (tmp_path / samples.event_name("20261399T9999")).write_bytes(packed([kms()]))
     for since in (1, 999):
         ends = (datetime(since, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
@@ -408,14 +408,14 @@ def test_the_ends_of_the_calendar_are_no_bounds(tmp_path: Path) -> None:
 
 
 def test_a_bucket_narrows_a_key(tmp_path: Path) -> None:
-    """Records known to be about another bucket are left out, unknown ones are kept."""
+    """A search by key and bucket omits records of another bucket, not those of an unknown one."""
     records = [by_s3(ALICE, OBJECT), ours(), by_s3(ALICE, "arn:aws:s3:::acme-other/x")]
     found, _ = searched(tmp_path, records, Question(key=KEY, bucket=BUCKET))
     assert [access.bucket for access in found] == [BUCKET, None]
 
 
 def test_a_question_is_one() -> None:
-    """A question names exactly one object, key or principal."""
+    """A question must name exactly one of object, key and principal."""
     for given in ({}, {"key": KEY, "principal": ROLE}, {"location": Location(BUCKET, "")}):
         with pytest.raises(ConfigError):
             Question(**given)
@@ -429,7 +429,7 @@ def test_a_question_is_one() -> None:
 
 
 def test_the_bucket_of_a_client_side_object_comes_from_s3(tmp_path: Path) -> None:
-    """The joined access has both actions, the key from KMS and the bucket from S3."""
+    """A KMS record and S3's record of one request are joined: the bucket comes from S3."""
     found, search = searched(tmp_path, [ours(time="10:00:01"), s3(time="10:00:00")])
     (access,) = found
     assert access.actions == ("s3:GetObject", "kms:Decrypt")
@@ -447,14 +447,14 @@ NOT_JOINED = [
 
 @pytest.mark.parametrize(("_", "record"), NOT_JOINED, ids=[each[0] for each in NOT_JOINED])
 def test_what_is_not_joined(tmp_path: Path, _: str, record: samples.Record) -> None:
-    """The bucket then stays unknown, and is counted."""
+    """A KMS record without a fitting record of S3 is not joined, so its bucket is unknown."""
     found, search = searched(tmp_path, [record, ours()])
     assert [(access.bucket, access.is_joined) for access in found] == [(None, False)]
     assert search.tally.joined.without_bucket == 1
 
 
 def test_two_buckets_with_the_same_name_are_not_guessed_between(tmp_path: Path) -> None:
-    """If reads in two buckets match, the bucket stays unknown, and both reads are reported."""
+    """If S3's records of two buckets fit, the bucket stays unknown, and both reads are returned."""
     records = [s3(), s3(bucket="acme-other"), ours()]
     found, search = searched(tmp_path, records, ABOUT_OBJECT)
     assert [(access.bucket, access.is_joined) for access in found] == [
@@ -465,7 +465,10 @@ def test_two_buckets_with_the_same_name_are_not_guessed_between(tmp_path: Path) 
 
 
 def test_a_second_use_is_not_joined_with_the_same_request(tmp_path: Path) -> None:
-    """A second KMS call may belong to an unrecorded request in another bucket."""
+    """Of two KMS records, only one is joined with one request.
+
+    The other may be of another bucket.
+    """
     found, search = searched(tmp_path, [s3(), ours(time="10:00:01"), ours(time="10:00:02")])
     assert [(access.bucket, access.is_joined) for access in found] == [
         (BUCKET, True), (None, False),
@@ -474,14 +477,14 @@ def test_a_second_use_is_not_joined_with_the_same_request(tmp_path: Path) -> Non
 
 
 def test_keys_of_one_write_are_joined_with_it(tmp_path: Path) -> None:
-    """One keyring generates the data key and the rest encrypt it; all calls join the write."""
+    """All KMS records of one write under several keys are joined with the write."""
     uses = [ours(name="GenerateDataKey"), ours(name="Encrypt")]
     found, _ = searched(tmp_path, [s3("PutObject"), *uses])
     assert [(access.bucket, access.is_joined) for access in found] == [(BUCKET, True)] * 2
 
 
 def test_a_dry_run_is_not_joined(tmp_path: Path) -> None:
-    """A dry run decrypts nothing, and is not joined with another call's request."""
+    """The KMS record of a dry run is not joined, because it decrypted nothing."""
     dry = {**ours(), "errorCode": "DryRunOperationException"}
     found, _ = searched(tmp_path, [dry, s3(), ours(time="10:00:03")])
     assert [(access.outcome, access.error, access.is_joined) for access in found] == [
@@ -503,9 +506,9 @@ DENIED: samples.Record = {"errorCode": "AccessDenied"}
 def test_a_refusal_is_not_joined_with_a_success(
     tmp_path: Path, first: samples.Record, second: samples.Record
 ) -> None:
-    """A failed read and its retry in the same seconds keep their own outcomes."""
+    """A failed read and its retry are joined separately, each with its own outcome."""
     of_client = "invokedBy" not in first["userIdentity"]
-    # S3 refuses the first request itself, or because KMS refused S3.
+    # If the client called KMS itself, S3's record is a success; if S3 called KMS, S3 refused too.
     records = [s3(time="10:00:01", **({} if of_client else DENIED)), s3(time="10:00:01")]
     refused = [s3(time="10:00:02", **DENIED)] if of_client else []
     found, _ = searched(tmp_path, [{**first, **DENIED}, second, *records, *refused])
@@ -514,7 +517,7 @@ def test_a_refusal_is_not_joined_with_a_success(
 
 
 def test_a_bucket_key_names_no_object(tmp_path: Path) -> None:
-    """The KMS record stays at bucket level; the S3 record names the object."""
+    """With a bucket key, the KMS record has the level "bucket"; S3's record names the object."""
     found, _ = searched(tmp_path, [s3(), by_s3(ALICE, OF_BUCKET)], ABOUT_OBJECT)
     assert [(access.level, access.is_joined) for access in found] == [
         ("bucket", False), ("object", False),
@@ -522,14 +525,14 @@ def test_a_bucket_key_names_no_object(tmp_path: Path) -> None:
 
 
 def test_ranges_of_one_read_are_accesses_of_their_own(tmp_path: Path) -> None:
-    """Of three requests that share a data key, one is joined, and all are reported."""
+    """Of three ranges of one object that needed one KMS call, one is joined, all are returned."""
     records = [s3(time=f"10:00:0{second}") for second in range(3)]
     found, _ = searched(tmp_path, [*records, ours()], ABOUT_OBJECT)
     assert sorted(access.is_joined for access in found) == [False, False, True]
 
 
 def test_a_copy_reads_and_writes(tmp_path: Path) -> None:
-    """Both KMS calls of a copy are joined with it, for the source and for the target."""
+    """The KMS records of a copy's source and of its target are both joined with the copy."""
     copy = s3("CopyObject", key="copy", asked={"x-amz-copy-source": f"/{BUCKET}/a?versionId=1"})
     uses = [
         by_s3(ALICE, f"arn:aws:s3:::{BUCKET}/a"),
@@ -540,7 +543,7 @@ def test_a_copy_reads_and_writes(tmp_path: Path) -> None:
 
 
 def test_records_that_are_too_far_apart_in_the_files(tmp_path: Path) -> None:
-    """The number of records held in memory is bounded; records further apart are not joined."""
+    """Records that are too far apart in the files are not joined: few records stay in memory."""
     between = [kms(time="09:00:00") for _ in range(30)]
     records = [ours(), *between, s3()]
     path = deliver(tmp_path, records)
@@ -556,7 +559,7 @@ def test_records_that_are_too_far_apart_in_the_files(tmp_path: Path) -> None:
 
 
 def test_shuffled_records_are_joined_alike(tmp_path: Path) -> None:
-    """The order of records, within files and among files, does not matter."""
+    """Records are joined whatever their order, within a file and over several files."""
     records = [
         record
         for number in range(200)
@@ -615,7 +618,7 @@ BAD: list[tuple[str, bytes, int, str]] = [
 def test_a_bad_file_is_said_and_its_good_records_are_kept(
     tmp_path: Path, content: bytes, count: int, cause: str
 ) -> None:
-    """The next file is still read."""
+    """From a bad file, the good records before the damage count, and the next file is read."""
     (tmp_path / "a.json").write_bytes(content)
     (tmp_path / "b.json").write_bytes(packed([kms(), kms()]))
     records = Trails().search(ABOUT_KEY, [tmp_path])
@@ -627,7 +630,7 @@ def test_a_bad_file_is_said_and_its_good_records_are_kept(
 
 
 def test_a_file_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unpacked bytes are counted, and records before the limit are kept."""
+    """A file that unpacks to more than the limit is a gap; records before the limit count."""
     monkeypatch.setattr(unpacking, "MAX_UNPACKED", 2**21)
     text = json.dumps({"Records": [kms()]}).encode()
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(text + b" " * 2**22))
@@ -638,7 +641,7 @@ def test_a_file_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_short_members_of_gzip(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Members are combined, so that no value is parsed repeatedly; empty members count too."""
+    """A gzip file of many one-byte members is read as one; too many empty members are refused."""
     content = json.dumps({"Records": [{"a": "x" * 500}]}).encode()
     members = b"".join(gzip.compress(content[at : at + 1]) for at in range(len(content)))
     assert list(unpacking.unpacked(io.BytesIO(members))) == [content]
@@ -649,7 +652,7 @@ def test_short_members_of_gzip(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_bomb(tmp_path: Path) -> None:
-    """1 MB that unpacks to 1 GiB is unpacked in pieces, up to the limit."""
+    """A file of 1 MB that unpacks to 1 GiB is unpacked only up to the limit."""
     packer, path = gzip.compress(b" " * 2**24), tmp_path / "a.json.gz"
     path.write_bytes(gzip.compress(json.dumps({"Records": [kms()]}).encode()) + packer * 64)
     found, search = answers(Trails().search(ABOUT_KEY, [path]))
@@ -658,7 +661,7 @@ def test_a_bomb(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_million_records_in_one_file(tmp_path: Path) -> None:
-    """Records are read one at a time; the file's size is below the limit."""
+    """A file with a million records is read record by record."""
     short = '{"eventVersion":"1.11","eventName":"x","eventSource":"ec2.amazonaws.com"}'
     path = tmp_path / "a.json.gz"
     with gzip.open(path, "wb", 1) as file:
@@ -671,7 +674,7 @@ def test_a_million_records_in_one_file(tmp_path: Path) -> None:
 
 
 def test_many_bad_files_take_no_memory(tmp_path: Path) -> None:
-    """Bad files are counted, and only a few of them are named."""
+    """Of many bad files all are counted, but only three are named."""
     for number in range(50):
         (tmp_path / f"{number}.json").write_bytes(b"{")
     _, search = answers(Trails().search(ABOUT_KEY, [tmp_path]))
@@ -680,7 +683,7 @@ def test_many_bad_files_take_no_memory(tmp_path: Path) -> None:
 
 
 def test_what_is_no_trail_file_is_not_read(tmp_path: Path) -> None:
-    """Digests and files of other kinds are skipped."""
+    """Digest files and files of other kinds are not read."""
     (tmp_path / f"{ACCOUNT}_CloudTrail-Digest_us-east-1_x.json.gz").write_bytes(b"x")
     (tmp_path / "readme.txt").write_bytes(b"x")
     _, search = answers(Trails().search(ABOUT_KEY, [tmp_path]))
@@ -688,13 +691,16 @@ def test_what_is_no_trail_file_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:
-    """A missing path is an error, not an empty answer."""
+    """A path that does not exist is an error, not an empty answer."""
     with pytest.raises(LocalFileNotFoundError):
         list(Trails().search(ABOUT_KEY, [tmp_path / "none"]))
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
-    """An unreadable file is reported; here it is a broken link, since root may read any file."""
+    """A file that cannot be opened is a gap.
+
+    Root may read any file, so the test uses a broken link.
+    """
     (tmp_path / "a.json").symlink_to(tmp_path / "none")
     deliver(tmp_path, [kms()])
     found, search = answers(Trails().search(ABOUT_KEY, [tmp_path]))
@@ -705,7 +711,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
 
 
 def store(s3: Any, bucket: str, day: str, records: Sequence[Any], **of: str) -> str:
-    """Store a trail file under CloudTrail's name for it; return the name."""
+    """Store a trail file under CloudTrail's name for it. Return the name."""
     account, region = of.get("account", ACCOUNT), of.get("region", "us-east-1")
     file = samples.event_name(f"{day.replace('/', '')}T1005", region, account)
     org = f"{of['org']}/" if "org" in of else ""
@@ -717,7 +723,7 @@ def store(s3: Any, bucket: str, day: str, records: Sequence[Any], **of: str) -> 
 def test_only_the_days_that_are_asked_for_are_fetched(
     s3: Any, bucket: str, requests_log: Any
 ) -> None:
-    """Only the days of the question are listed, and the next day, for late files."""
+    """Only files of the days in question, and of the next day for late files, are fetched."""
     days = [f"2026/{month:02}/{day:02}" for month in (10, 11) for day in range(1, 29)]
     for day in days:
         store(s3, bucket, day, [kms()])
@@ -738,7 +744,7 @@ PLACES = ["", "/logs", "/logs/", "/logs/AWSLogs/", f"/logs/AWSLogs/o-abcdefghij/
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_prefix_anywhere_in_the_layout(s3: Any, bucket: str, place: str) -> None:
-    """The prefix may be the trail's, an account's or a day's."""
+    """A search works from the prefix of the trail, of an account or of a day."""
     store(s3, bucket, "2026/11/01", [kms()], org="o-abcdefghij")
     digest = (
         f"{ACCOUNT}/CloudTrail-Digest/us-east-1/2026/11/01/{ACCOUNT}_CloudTrail-Digest_x.json.gz"
@@ -749,7 +755,7 @@ def test_a_prefix_anywhere_in_the_layout(s3: Any, bucket: str, place: str) -> No
 
 
 def test_accounts_and_regions(s3: Any, bucket: str) -> None:
-    """Files of all accounts and Regions are read."""
+    """A search of a bucket reads the files of all accounts and Regions."""
     for account in (ACCOUNT, "210987654321"):
         for region in ("us-east-1", "eu-west-1"):
             store(s3, bucket, "2026/11/01", [kms()], account=account, region=region)
@@ -758,7 +764,7 @@ def test_accounts_and_regions(s3: Any, bucket: str) -> None:
 
 @pytest.mark.usefixtures("far_service")
 def test_a_service_far_away(s3: Any, bucket: str) -> None:
-    """Files are fetched in parallel, and read in order."""
+    """Files are fetched in parallel, but read in order."""
     days = [f"2026/11/{day:02}" for day in range(1, 21)]
     for day in days:
         store(s3, bucket, day, [kms(eventTime=f"{day.replace('/', '-')}T10:00:00Z")])
@@ -767,7 +773,7 @@ def test_a_service_far_away(s3: Any, bucket: str) -> None:
 
 
 def test_a_bucket_that_may_not_be_read() -> None:
-    """The gap names the missing permission; the answer is not silently empty."""
+    """A bucket that cannot be listed is a gap, whose hint names the permission."""
     _, search = answers(Trails().search(ABOUT_KEY, ["s3://no-such-bucket-of-trails"]))
     (gap,) = search.tally.gaps.values()
     assert "could not be read" in gap.cause
@@ -776,7 +782,7 @@ def test_a_bucket_that_may_not_be_read() -> None:
 
 
 def test_a_file_that_s3_does_not_give(s3: Any, bucket: str) -> None:
-    """An archived file is reported, and the next file is read."""
+    """An archived trail file is a gap, and the next file is read."""
     s3.put_object(Bucket=bucket, Key="a.json.gz", Body=GOOD, StorageClass="GLACIER")
     s3.put_object(Bucket=bucket, Key="b.json.gz", Body=GOOD)
     found, search = answers(Trails().search(ABOUT_KEY, [f"s3://{bucket}"]))
@@ -789,7 +795,7 @@ def test_a_file_that_s3_does_not_give(s3: Any, bucket: str) -> None:
 
 
 def test_pages_of_lookup_events(cloudtrail: Any) -> None:
-    """All pages of fifty events are read."""
+    """All pages of LookupEvents are read."""
     cloudtrail.records = [kms() for _ in range(120)]
     found, search = answers(Trails().search(ABOUT_KEY))
     assert len(found) == search.tally.records == 120
@@ -797,7 +803,7 @@ def test_pages_of_lookup_events(cloudtrail: Any) -> None:
 
 
 def test_pages_of_lookup_events_that_do_not_end(cloudtrail: Any) -> None:
-    """Pages that repeat are reported as a gap."""
+    """If LookupEvents repeats a page, the search ends with a gap."""
     cloudtrail.is_stuck, cloudtrail.records = True, [kms() for _ in range(200)]
     found, search = answers(Trails().search(ABOUT_KEY))
     assert len(found) == 100
@@ -806,14 +812,14 @@ def test_pages_of_lookup_events_that_do_not_end(cloudtrail: Any) -> None:
 
 
 def test_data_events_of_other_buckets_are_no_answer(tmp_path: Path) -> None:
-    """Without data events of the bucket, the limits say that the trail may not record them."""
+    """If no data event of the bucket was found, the limits say so."""
     for bucket, is_said in (("acme-other", True), (BUCKET, False)):
         _, search = searched(tmp_path, [s3(bucket=bucket, key="k"), kms()], ABOUT_OBJECT)
         assert any(f"no S3 data events of {BUCKET}" in line for line in search.limits) is is_said
 
 
 def test_two_requests_a_second(cloudtrail: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests are at least half a second apart."""
+    """Requests to LookupEvents are half a second apart."""
     pauses: list[float] = []
     monkeypatch.setattr(lookups, "_SECONDS_BETWEEN", 0.5)
     monkeypatch.setattr(lookups, "pause", pauses.append)
@@ -825,7 +831,7 @@ def test_two_requests_a_second(cloudtrail: Any, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_lookup_events_has_forgotten(cloudtrail: Any) -> None:
-    """A question about more than 90 days ago is reported as a gap."""
+    """A question about more than 90 days ago has a gap: LookupEvents has forgotten them."""
     cloudtrail.records = []
     question = Question(key=KEY, since=datetime(2020, 1, 1, tzinfo=UTC))
     _, search = answers(Trails().search(question))
@@ -833,14 +839,14 @@ def test_what_lookup_events_has_forgotten(cloudtrail: Any) -> None:
 
 
 def test_lookup_events_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failed request to LookupEvents is reported as a gap."""
+    """If LookupEvents cannot be reached, the search has a gap."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDTRAIL", "http://127.0.0.1:1")
     _, search = answers(Trails().search(ABOUT_KEY, []))
     assert search.tally.gaps
 
 
 def test_an_alias_is_resolved(kms_key: str, tmp_path: Path) -> None:
-    """An alias is resolved by DescribeKey, and its key is searched."""
+    """A question about an alias searches for the key that DescribeKey returns."""
     name = f"alias/who-{kms_key[-12:]}"
     boto3.client("kms").create_alias(AliasName=name, TargetKeyId=kms_key)
     found, search = searched(tmp_path, [kms(keys=[kms_key])], Question(key=name))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parts: their arithmetic, retries, connections that break, and copies in parts."""
+"""Parts of uploads and downloads: their lengths, retries, and connections that break."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ FRAME_LENGTHS = some.integers(32, 2**19).map(lambda steps: steps * 128)
 
 
 def _part_length(size: int | None, number: int, unit: int) -> int:
-    """Return the plaintext length of a part, for a message's frames or for plain bytes."""
+    """Return the plaintext length of a part. `unit` is a message's frame length, or 1."""
     return part_length(size, number, unit, unit if unit == 1 else unit + FRAME_OVERHEAD)
 
 
@@ -75,7 +75,7 @@ def _sealed(length: int, unit: int) -> int:
 
 @given(size=some.integers(0, LARGEST))
 def test_every_size_fits_s3s_parts(size: int) -> None:
-    """An object has at most 10,000 parts of 5 MiB to 5 GiB, all of the same length."""
+    """Every size up to S3's limit is split into at most 10,000 parts of 5 MiB to 5 GiB."""
     length = part_length(size, 1)
     assert _parts(size, 1) <= MAX_PARTS
     assert MIN_PART_LENGTH <= length <= MAX_PART_LENGTH
@@ -84,7 +84,7 @@ def test_every_size_fits_s3s_parts(size: int) -> None:
 
 @given(size=some.integers(0, int(48.8 * TIB)), unit=some.just(2**18))
 def test_every_message_fits_s3s_parts(size: int, unit: int) -> None:
-    """With default frames, 48.8 TiB of plaintext fit, and each part has whole frames."""
+    """Every message up to 48.8 TiB is split into parts of whole frames within S3's limits."""
     length = _part_length(size, 1, unit)
     assert length % unit == 0
     assert _parts(size, unit) <= MAX_PARTS
@@ -94,7 +94,7 @@ def test_every_message_fits_s3s_parts(size: int, unit: int) -> None:
 
 @given(size=some.integers(0, 45 * TIB), unit=FRAME_LENGTHS)
 def test_every_frame_length_fits_s3s_parts(size: int, unit: int) -> None:
-    """A part has whole frames, for every frame length."""
+    """Parts have whole frames within S3's limits, for every frame length."""
     length = _part_length(size, 1, unit)
     assert length % unit == 0
     assert _parts(size, unit) <= MAX_PARTS
@@ -104,7 +104,7 @@ def test_every_frame_length_fits_s3s_parts(size: int, unit: int) -> None:
 
 @given(number=some.integers(1, MAX_PARTS), unit=FRAME_LENGTHS | some.just(1))
 def test_a_streams_parts_grow(number: int, unit: int) -> None:
-    """Each part is at least as long as the part before it, and within the limits of S3."""
+    """Parts of a stream of unknown length grow with their number, within S3's limits."""
     length = _part_length(None, number, unit)
     assert length % unit == 0
     assert length >= MIN_PART_LENGTH
@@ -113,7 +113,10 @@ def test_a_streams_parts_grow(number: int, unit: int) -> None:
 
 
 def test_a_stream_has_room_for_terabytes() -> None:
-    """Parts are short up to 9.7 GiB and grow to 2.4 TiB in total; part 10,001 is refused."""
+    """A stream of unknown length has short parts up to 9.7 GiB, and room for 2.4 TiB.
+
+    Part 10,001 is refused.
+    """
     lengths = [part_length(None, number) for number in range(1, MAX_PARTS + 1)]
     assert {part_length(None, number) for number in range(1, 1251)} == {PART}
     assert sum(lengths) > 2.4 * TIB
@@ -135,13 +138,13 @@ def test_a_stream_has_room_for_terabytes() -> None:
     ],
 )
 def test_part_lengths_at_the_edges(size: int, unit: int, length: int) -> None:
-    """The expected lengths were computed by hand."""
+    """Part lengths at the limits are those that were computed by hand."""
     assert _part_length(size, 1, unit) == length
 
 
 @pytest.mark.parametrize(("size", "unit"), [(LARGEST + 1, 1), (LARGEST, 2**18), (60 * TIB, 4096)])
 def test_what_s3_does_not_take_is_refused_at_once(size: int, unit: int) -> None:
-    """A size above the limit is refused before anything is sent."""
+    """A size above S3's limit is refused before anything is sent."""
     with pytest.raises(StorageError, match=str(size)):
         _part_length(size, 1, unit)
 
@@ -151,7 +154,7 @@ def test_what_s3_does_not_take_is_refused_at_once(size: int, unit: int) -> None:
 def test_parts_are_whole_frames(
     workers: int, frame_length: int, sandbox: Running, bucket: str
 ) -> None:
-    """Each part but the last ends at a frame boundary; the first part also has the header."""
+    """Each part ends with a whole frame, and the frames of all parts are in order."""
     mode = ClientSide(aes(), frame_length=frame_length)
     with relaying(sandbox.endpoint_url) as relay:
         client = boto3.client("s3", endpoint_url=relay.url)
@@ -179,7 +182,7 @@ class Unsized:
 def test_whole_parts_end_with_an_empty_final_frame(
     parts: int, kind: str, sandbox: Running, bucket: str, *, signed: bool
 ) -> None:
-    """The empty final frame is sent with the last full part; a single part is a single PUT."""
+    """If parts are full, the empty final frame is sent with the last part, not alone."""
     size, uri = parts * PART, f"s3://{bucket}/x"
     mode = ClientSide(aes(), frame_length=2**20, signed=signed)
     with relaying(sandbox.endpoint_url) as relay:
@@ -204,7 +207,7 @@ def test_whole_parts_end_with_an_empty_final_frame(
 def test_a_last_part_of_an_empty_final_frame_alone(
     size: int, bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """Objects of writers that send the final 40 bytes as a part of their own are readable."""
+    """An object whose last part is only the final frame, as others write it, is readable."""
     body = encrypt(payload(size), aes(), frame_length=2**20)
     cut = len(body) - FINAL_FRAME_OVERHEAD
     upload = {"Bucket": bucket, "Key": "x"}
@@ -248,7 +251,7 @@ def _client(relay: Relay) -> Any:
 
 
 def _failing_once(of: Callable[[Asked], bool]) -> Callable[[Asked, Callable[[], Answer]], Answer]:
-    """Answer 500 once to each matching request, without forwarding it."""
+    """Return a relay function that replies 500 once to each matching request."""
     failed: set[str] = set()
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -266,7 +269,7 @@ def _failing_once(of: Callable[[Asked], bool]) -> Callable[[Asked, Callable[[], 
 def test_a_part_is_sent_again_as_it_was(
     size: int, sandbox: Running, bucket: str, *, signed: bool
 ) -> None:
-    """A retry sends the same bytes: sealing again with the same nonce would break GCM."""
+    """A retry sends exactly the same bytes: sealing them again under one nonce would break GCM."""
     with relaying(sandbox.endpoint_url, _failing_once(lambda a: a.method == "PUT")) as relay:
         store = S3Crypt(ClientSide(aes(), signed=signed), client=_client(relay))
         store.put(payload(size), f"s3://{bucket}/x")
@@ -282,7 +285,7 @@ def test_a_part_is_sent_again_as_it_was(
 
 
 def _losing_replies(of: Callable[[Asked], bool]) -> Callable[[Asked, Callable[[], Answer]], Answer]:
-    """Forward the first matching request, but answer 500."""
+    """Return a relay function that forwards the first matching request, but replies 500."""
     lost: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -296,7 +299,7 @@ def _losing_replies(of: Callable[[Asked], bool]) -> Callable[[Asked, Callable[[]
 
 
 def test_a_lost_reply_to_a_completion_is_no_failure(sandbox: Running, bucket: str) -> None:
-    """S3 answers a repeated completion like the first one."""
+    """If the reply that completes an upload is lost, the repeated request succeeds."""
     spoil = _losing_replies(lambda a: a.method == "POST" and "uploadId" in a.query)
     with relaying(sandbox.endpoint_url, spoil) as relay:
         store = S3Crypt(ClientSide(aes()), client=_client(relay))
@@ -305,7 +308,7 @@ def test_a_lost_reply_to_a_completion_is_no_failure(sandbox: Running, bucket: st
 
 
 def test_a_lost_reply_to_a_conditional_put_is_no_failure(sandbox: Running, bucket: str) -> None:
-    """The retry finds the object of the first attempt, and recognises it by its header."""
+    """If a conditional put's reply is lost, the retry recognises the stored object as its own."""
     with relaying(sandbox.endpoint_url, _losing_replies(lambda a: a.method == "PUT")) as relay:
         store = S3Crypt(ClientSide(aes()), client=_client(relay))
         store.put(b"plain", f"s3://{bucket}/x", if_absent=True)
@@ -315,7 +318,7 @@ def test_a_lost_reply_to_a_conditional_put_is_no_failure(sandbox: Running, bucke
 def test_a_part_that_never_arrives_aborts_the_upload(
     sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """When the retries end, the put fails and leaves no upload."""
+    """If a part fails in all attempts, the put fails and leaves no upload."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.query.get("partNumber") == "2":
@@ -335,7 +338,7 @@ def test_a_part_that_never_arrives_aborts_the_upload(
 
 
 def _breaking(every: int, times: int) -> Callable[[Asked, Callable[[], Answer]], Answer]:
-    """Break the first `times` replies to a GET after `every` bytes."""
+    """Return a relay function that breaks the first `times` GET replies after `every` bytes."""
     left = [times]
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -353,7 +356,7 @@ def _breaking(every: int, times: int) -> Callable[[Asked, Callable[[], Answer]],
 def test_a_broken_connection_is_taken_up_where_it_broke(
     name: str, sandbox: Running, bucket: str, kms_key: str, tmp_path: Path, *, to_file: bool
 ) -> None:
-    """No byte is fetched twice or missing, and each request has the ETag as condition."""
+    """After a broken connection, the get continues at the byte that is missing."""
     mode, uri = make_mode(name, kms_key), f"s3://{bucket}/x"
     connect(mode).put(payload(LARGE), uri)
     with relaying(sandbox.endpoint_url, _breaking(3_000_000, 5)) as relay:
@@ -372,7 +375,7 @@ def test_a_broken_connection_is_taken_up_where_it_broke(
 def test_a_connection_that_always_breaks_is_an_error(
     sandbox: Running, bucket: str, tmp_path: Path
 ) -> None:
-    """A connection without progress is given up, and no file is left."""
+    """If every reply breaks off before its first byte, the get fails and leaves no file."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(PART), uri)
 
@@ -391,7 +394,7 @@ def test_a_connection_that_always_breaks_is_an_error(
 def test_an_object_replaced_while_the_connection_is_broken_is_a_conflict(
     sandbox: Running, bucket: str, tmp_path: Path
 ) -> None:
-    """After a break, the download continues only if the object is unchanged."""
+    """If the object is replaced while the connection is broken, the get is a conflict."""
     store, uri = connect(SSES3()), f"s3://{bucket}/x"
     store.put(payload(PART), uri)
     replaced: list[bool] = []
@@ -414,7 +417,7 @@ def test_an_object_replaced_while_the_connection_is_broken_is_a_conflict(
 def test_a_service_that_ignores_what_a_get_demands_is_noticed(
     header: str, name: str, sandbox: Running, bucket: str, kms_key: str, tmp_path: Path
 ) -> None:
-    """Bytes of another range or another version are refused."""
+    """If a service ignores the range or the condition of a GET, the get fails."""
     mode, uri = make_mode(name, kms_key), f"s3://{bucket}/x"
     connect(mode).put(payload(LARGE), uri)
     asked_before: list[Asked] = []
@@ -437,7 +440,7 @@ def test_a_service_that_ignores_what_a_get_demands_is_noticed(
 def test_a_wrong_checksum_of_s3_is_no_raw_error(
     sandbox: Running, bucket: str, tmp_path: Path
 ) -> None:
-    """A body that contradicts S3's checksum raises our IntegrityError."""
+    """A body that differs from S3's checksum raises IntegrityError, not botocore's error."""
     store, uri = connect(ClientSide(aes())), f"s3://{bucket}/x"
     store.put(payload(1000), uri)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copies in parts, for objects larger than the limit of CopyObject."""
+"""Copies in parts, for objects that are larger than CopyObject allows."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _copy(s3: Any, bucket: str, etag: str, **changed: Any) -> Any:
 
 
 def test_a_large_object_is_copied_by_parts(bucket: str, s3: Any, requests_log: Any) -> None:
-    """UploadPartCopy is used, and every argument reaches the new object."""
+    """A large object is copied by UploadPartCopy, and the copy has every given property."""
     info = connect(SSES3()).put(payload(LARGE), f"s3://{bucket}/x")
     requests_log.clear()
     _copy(s3, bucket, info.etag)
@@ -76,7 +76,7 @@ def test_a_large_object_is_copied_by_parts(bucket: str, s3: Any, requests_log: A
 
 
 def test_a_copy_by_parts_yields_to_another_writer(bucket: str, s3: Any) -> None:
-    """A stale ETag of the source or of the target is a conflict, and leaves no upload."""
+    """A copy in parts is a conflict if the source or the target was replaced."""
     store, uri = connect(SSES3()), f"s3://{bucket}/x"
     stale = store.put(payload(LARGE), uri).etag
     current = store.put(payload(LARGE)[::-1], uri).etag
@@ -89,7 +89,7 @@ def test_a_copy_by_parts_yields_to_another_writer(bucket: str, s3: Any) -> None:
 
 
 def test_a_copy_by_parts_that_is_refused_leaves_the_object(bucket: str, s3: Any) -> None:
-    """The reply is checked before the first part is copied."""
+    """If the check of the upload's reply fails, no part is copied and the object stays."""
     store, uri = connect(SSES3()), f"s3://{bucket}/x"
     etag = store.put(payload(LARGE), uri).etag
 
@@ -102,13 +102,13 @@ def test_a_copy_by_parts_that_is_refused_leaves_the_object(bucket: str, s3: Any)
     assert store.inspect(uri).etag == etag
 
 
-# Bytes per second that a slow but acceptable service copies; boto3's read timeout in seconds.
+# The bytes per second of a slow service that must still work, and boto3's read timeout in seconds.
 _SLOW_PACE, _READ_TIMEOUT = 12 * 2**20, 60
 _AT_ONCE = 10
 
 
 def _copying(asked: Asked, _forward: Callable[[], Answer]) -> Answer:
-    """Answer as a service that has made the copy; it stores no object."""
+    """Reply as if the copy had succeeded, without any object."""
     if "x-amz-copy-source" in asked.headers:
         return Answer(200, {}, b'<CopyPartResult><ETag>"a"</ETag></CopyPartResult>')
     if asked.method == "POST" and "uploads" in asked.query:
@@ -125,7 +125,7 @@ def _copy_far(client: Any, size: int) -> Any:
 
 
 def test_a_slow_service_copies_each_part_in_time(sandbox: Any, session: Any) -> None:
-    """Each of ten parallel parts is copied within boto3's timeout, and no byte is missed."""
+    """Parts are so short that a slow service copies ten at once within boto3's timeout."""
     size = 6 * 10**9 + 1
     with relaying(sandbox.endpoint_url, _copying) as relay:
         client = session.client("s3", endpoint_url=relay.url)
@@ -142,7 +142,7 @@ def test_a_slow_service_copies_each_part_in_time(sandbox: Any, session: Any) -> 
 def test_a_copy_that_takes_too_long_says_how_to_wait_longer(
     size: int, sandbox: Any, session: Any
 ) -> None:
-    """The hint of a read timeout names the setting."""
+    """If a copy takes longer than the read timeout, the hint names the setting."""
 
     def silent(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if "x-amz-copy-source" in asked.headers:

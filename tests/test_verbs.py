@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command's verbs ls, du, stat, mb, rb, keygen, presign and inspect FILE: output and errors."""
+"""The commands ls, du, stat, mb, rb, keygen, presign and inspect FILE: output and errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_version_and_the_module(module: str, option: str) -> None:
 
 @pytest.mark.parametrize(("verb", "meant"), _HABITS.items())
 def test_another_tools_verb(verb: str, meant: str, capsys: Captured) -> None:
-    """The error suggests our command, if there is one for the verb."""
+    """For another tool's verb, the error suggests our verb, if there is one."""
     assert verb not in _COMMANDS
     assert run([verb, "x"]) == 2
     is_there = meant in (*_COMMANDS, "--version")
@@ -59,12 +59,12 @@ def test_another_tools_verb(verb: str, meant: str, capsys: Captured) -> None:
     ],
 )
 def test_sizes(text: str, size: int) -> None:
-    """All units are powers of two, as in aws-cli."""
+    """Units of sizes on the command line are powers of two, as in aws-cli."""
     assert parse_size(text) == size
 
 
 def test_a_local_message_names_who_can_open_it(tmp_path: Path, capsys: Captured) -> None:
-    """Every key, the size and the context are shown, without using a key."""
+    """`inspect` of an encrypted file shows its keys, size and context, without using a key."""
     plain, sealed = tmp_path / "plain", tmp_path / "sealed"
     plain.write_bytes(bytes(300_000))
     keyring = MultiKeyring(aes("one"), aes("two"))
@@ -79,15 +79,15 @@ def test_a_local_message_names_who_can_open_it(tmp_path: Path, capsys: Captured)
 
 
 def test_a_local_file_that_is_no_message(tmp_path: Path) -> None:
-    """The error names the file."""
+    """`inspect_file` of a file that is no message fails with the file's name."""
     (tmp_path / "x").write_bytes(b"plain text")
     with pytest.raises(FormatError, match=str(tmp_path / "x")):
         inspect_file(tmp_path / "x")
 
 
 LONG = "n" * 1024
-# The command, its exit code, and the object that the error names. {b} is a bucket with the objects
-# `a`, `a/b` (server-side) and `c` (client-side); {no} is a bucket that does not exist.
+# For each mistake: the command, its exit code, and what the error names. {b} is a bucket with the
+# objects `a`, `a/b` (server-side) and `c` (client-side); {no} is a bucket that does not exist.
 MISTAKES: list[tuple[list[str], int, str]] = [
     (["ls", "acme"], 2, "acme"),
     (["ls", "s3://"], 2, "s3://"),
@@ -149,13 +149,13 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["inspect", "--versions", "--version-id", "1", "s3://{b}/a"], 2, "--versions"),
 ]
 if os.geteuid() == 0:
-    # Root may write anywhere.
+    # Root may write into a read-only directory, so this mistake is left out.
     MISTAKES = [row for row in MISTAKES if "readonly/key" not in row[0]]
 
 
 @pytest.fixture(scope="module")
 def filled(s3: Any) -> str:
-    """Return a bucket with an object whose name is also a prefix, and a client-side object."""
+    """Make a bucket with an object whose name is also a prefix, and a client-side object."""
     bucket = f"bucket-{uuid.uuid4()}"
     s3.create_bucket(Bucket=bucket)
     for name in ("a", "a/b"):
@@ -183,8 +183,8 @@ def test_a_mistake_is_one_line(  # noqa: PLR0917 - fixtures
     folder: Path,
     capsys: Captured,
 ) -> None:
-    """The error has at most 160 columns and names the object; nothing is changed."""
-    # Names of buckets in the sandbox have 43 characters; here they count as 8.
+    """A mistake is reported in one line of at most 160 columns, and changes nothing."""
+    # The sandbox's bucket names have 43 characters; they count as 8, like a usual name.
     places = {"b": filled, "no": f"{filled}-no"}
     assert run([word.format(**places) for word in words]) == code
     captured = capsys.readouterr()
@@ -200,7 +200,7 @@ def test_a_mistake_is_one_line(  # noqa: PLR0917 - fixtures
 
 @pytest.mark.parametrize("verb", ["ls", "du", "stat", "presign"])
 def test_a_name_of_1024_bytes(verb: str, bucket: str, capsys: Captured) -> None:
-    """A name of the maximum length works like any other name."""
+    """Each verb works with a name of 1,024 bytes, the longest that S3 allows."""
     connect(SSES3()).put(b"x", f"s3://{bucket}/{'n' * 1022}/x")
     uri = f"s3://{bucket}/{'n' * 1022}/"
     assert run([verb, uri if verb in ("ls", "du") else f"{uri}x", "--json"]) == 0
@@ -209,7 +209,7 @@ def test_a_name_of_1024_bytes(verb: str, bucket: str, capsys: Captured) -> None:
 
 @pytest.mark.parametrize("verb", ["mb", "rb", "ls", "du", "stat", "presign"])
 def test_closed_standard_streams(verb: str, bucket: str) -> None:
-    """With closed standard streams the command ends without a traceback."""
+    """With closed standard streams, a verb ends without a traceback."""
     uri = f"s3://{bucket}" if verb in ("mb", "ls", "du") else f"s3://{bucket}/none"
     done = subprocess.run(
         ["sh", "-c", f"exec {sys.executable} -m s3crypt {verb} {uri} >&- 2>&-"],

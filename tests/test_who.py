@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt who`: its output, and its answers about accesses made in the sandbox."""
+"""`s3crypt who`: its output, and whether it finds the accesses made in the sandbox."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def trail(tmp_path: Path) -> Path:
 
 
 def test_a_table(trail: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A row has each field of an access, and shows whether the records were joined."""
+    """In the table, a row has each field of an access, and whether its records were joined."""
     assert run(["who", URI, "--trail", str(trail)]) == 0
     out, err = capsys.readouterr()
     header, row, *rest = out.splitlines()
@@ -69,7 +69,7 @@ def test_a_table(trail: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_a_cached_data_key_hides_is_said(
     trail: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every format says that cached data keys hide accesses, if KMS records are the evidence."""
+    """In every format, the output says that cached data keys hide accesses."""
     for form in ("table", "csv", "jsonl"):
         run(["who", "--key", KEY, "--trail", str(trail), "--format", form])
         out, err = capsys.readouterr()
@@ -77,7 +77,7 @@ def test_what_a_cached_data_key_hides_is_said(
 
 
 def test_csv(trail: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Stdout has only a header and a row per access, with all fields."""
+    """With --format csv, stdout has only a header and one row per access."""
     assert run(["who", "--key", KEY, "--trail", str(trail), "--format", "csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     first, second = sorted(rows, key=lambda row: row["outcome"])
@@ -87,7 +87,10 @@ def test_csv(trail: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_csv_has_no_formulas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Values that look like formulas are escaped, and so are lone surrogates."""
+    """In CSV, text that a spreadsheet would run as a formula gets an apostrophe.
+
+    Lone surrogates are escaped.
+    """
     who = {**samples.BOB, "arn": "@SUM(1)"}
     deliver(tmp_path, [s3(who=who, key="=cmd|x", sourceIPAddress="\ud800")])
     assert run(["who", "--principal", "@SUM(1)", "--trail", str(tmp_path), "--format", "csv"]) == 0
@@ -96,7 +99,10 @@ def test_csv_has_no_formulas(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_jsonl(trail: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Accesses come first, then the limits, then the counts; --json means the same."""
+    """With --format jsonl, accesses come first, then the limits, then the counts.
+
+    --json means the same.
+    """
     for option in (["--format", "jsonl"], ["--json"]):
         assert run(["who", "--principal", ROLE, "--trail", str(trail), *option]) == 0
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -107,14 +113,14 @@ def test_jsonl(trail: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_name_cannot_forge_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Control characters in a name are shown escaped, since other writers choose the names."""
+    """Control characters in an object's name are escaped, so the name cannot forge a line."""
     deliver(tmp_path, [s3(key="a\nnot known: \x1b[2J")])
     run(["who", "--principal", ROLE, "--trail", str(tmp_path)])
     assert "a\\nnot known: \\x1b[2J" in capsys.readouterr().out
 
 
 def test_a_bad_file_is_exit_code_1(trail: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The unreadable file is reported on stdout, after the accesses."""
+    """If a trail file is damaged, the exit code is 1, and the file is named after the accesses."""
     (trail / "bad.json.gz").write_bytes(b"\x1f\x8bxx")
     assert run(["who", URI, "--trail", str(trail)]) == 1
     out = capsys.readouterr().out
@@ -126,7 +132,7 @@ def test_a_bad_file_is_exit_code_1(trail: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_nothing_is_no_proof(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without data events and KMS events, the output names the limits of the trail's evidence."""
+    """If no access was found, the output says what the trail may not have recorded."""
     deliver(tmp_path, [samples.call("ec2", "RunInstances", samples.BOB)])
     assert run(["who", URI, "--trail", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
@@ -136,7 +142,7 @@ def test_nothing_is_no_proof(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_no_file_is_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder without trail files is reported, without remarks about the records."""
+    """A folder without trail files has exit code 1, and no remark about records."""
     assert run(["who", URI, "--trail", str(tmp_path)]) == 1
     out, _ = capsys.readouterr()
     assert out.startswith(f"not read: {tmp_path} has no trail file")
@@ -146,7 +152,7 @@ def test_no_file_is_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_a_narrow_terminal_has_a_line_per_cell(
     trail: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A table wider than the terminal becomes one line per cell; in a pipe it stays a table."""
+    """In a narrow terminal, the table has one line per cell."""
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
     assert run(["who", URI, "--trail", str(trail)]) == 0
@@ -173,7 +179,7 @@ WRONG = [
 
 @pytest.mark.parametrize("arguments", WRONG)
 def test_a_wrong_question(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """The question is refused with a hint, and stdout stays empty."""
+    """A wrong question is refused with a hint, and stdout stays empty."""
     assert run(["who", *arguments]) in (2, 5)
     out, err = capsys.readouterr()
     assert not out
@@ -181,7 +187,7 @@ def test_a_wrong_question(arguments: list[str], capsys: pytest.CaptureFixture[st
 
 
 def test_a_day_counts_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`--to` with a day includes the whole day; a time without a zone is UTC."""
+    """A day given by --to is included as a whole; a time without a zone is UTC."""
     deliver(tmp_path, [kms(time="00:00:00"), kms(time="23:59:59")])
     for until, count in (("2026-11-01", 2), ("2026-11-01T12:00", 1)):
         asked = ["who", "--key", KEY, "--from", "2026-11-01", "--to", until]
@@ -194,7 +200,7 @@ def test_a_day_counts_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 class Team:
-    """Sessions of roles that use objects in three modes, and a trail that records them."""
+    """Sessions of several roles that use objects in three modes, and a trail that records them."""
 
     def __init__(self, running: sandboxes.Running, bucket: str, key: str) -> None:
         self._running = running
@@ -204,7 +210,7 @@ class Team:
         self._name = f"t{uuid.uuid4().hex[:12]}"
 
     def begin(self, people: int) -> None:
-        """Make the trail and the sessions."""
+        """Make the trail, and a session for each of the people."""
         client = boto3.client("s3")
         client.create_bucket(Bucket=self.trail)
         client.put_bucket_policy(Bucket=self.trail, Policy=_policy(self.trail))
@@ -224,14 +230,14 @@ class Team:
         boto3.client("cloudtrail").delete_trail(Name=self._name)
 
     def use(self, arn: str, name: str, mode: Any, reads: int) -> None:
-        """Put an object, and read it `reads` times."""
+        """Put an object as this principal, and read it `reads` times."""
         store = self.stores[arn]
         store.put(b"x" * 64, f"s3://{self.bucket}/{name}", mode=mode)
         for _ in range(reads):
             assert store.read(f"s3://{self.bucket}/{name}", mode=mode) == b"x" * 64
 
     def deliver(self) -> list[str]:
-        """Have the trail's files written."""
+        """Let the trail write its files."""
         return sandboxes.deliver_trails(self._running)
 
 
@@ -273,7 +279,7 @@ def team(sandbox: sandboxes.Running, bucket: str, kms_key: str) -> Iterator[Team
 
 
 def modes_of(key: str) -> dict[str, Any]:
-    """Return the three modes between which `check` distinguishes."""
+    """Return the three modes whose accesses `check` compares."""
     return {
         "client": ClientSide(KMSKeyring(key)),
         "sse-kms": SSEKMS(key, bucket_key=False),
@@ -282,7 +288,11 @@ def modes_of(key: str) -> dict[str, Any]:
 
 
 def check(team: Team, people: int, objects: int, reads: int) -> int:
-    """Use objects in each mode, and compare the accesses that `who` finds with these uses."""
+    """Use objects in each mode, and check that `who` finds exactly these accesses.
+
+    Returns:
+        The number of records.
+    """
     team.begin(people)
     done: dict[str, Counter[tuple[str, str]]] = {}
     arns = list(team.stores)
@@ -297,7 +307,7 @@ def check(team: Team, people: int, objects: int, reads: int) -> int:
     found = list(Trails().search(Question(key=team.key), [f"s3://{team.trail}"]))
     for mode in ("client", "sse-kms"):
         of_mode = [each for each in found if (each.name or "").startswith(f"{mode}/")]
-        # Precision and recall are 1: the same principals, objects and counts.
+        # No access is missing and none is superfluous: principals, objects and counts are equal.
         assert Counter((each.principal.name, each.name) for each in of_mode) == done[mode]
         assert {each.bucket for each in of_mode} == {team.bucket}
         assert all(each.level == "object" and each.is_joined for each in of_mode)
@@ -309,7 +319,7 @@ def check(team: Team, people: int, objects: int, reads: int) -> int:
 
 
 def _check_bucket_key(team: Team, found: list[Access], done: Counter[tuple[str, str]]) -> None:
-    """KMS records show only the bucket, and are labelled so; S3's records show the objects."""
+    """Check the accesses with a bucket key: KMS's records show the bucket, S3's the objects."""
     uses = [each for each in found if each.level == "bucket"]
     assert uses
     assert {each.bucket for each in uses} == {team.bucket}
@@ -320,7 +330,7 @@ def _check_bucket_key(team: Team, found: list[Access], done: Counter[tuple[str, 
         seen = [
             each
             for each in Trails().search(session, [f"s3://{team.trail}"])
-            # A read also sends a HEAD for S3's checksum.
+            # A read also sends a HEAD for S3's checksum, which is no use of the object's data.
             if (each.name or "").startswith("bucket-key/") and each.actions != ("s3:HeadObject",)
         ]
         expected = {name: count for (who, name), count in done.items() if who == arn}
@@ -329,23 +339,27 @@ def _check_bucket_key(team: Team, found: list[Access], done: Counter[tuple[str, 
 
 
 def test_the_sandboxs_own_truth(team: Team) -> None:
-    """The accesses of five principals in three modes are found exactly."""
+    """`who` finds exactly the accesses of five principals in three modes."""
     assert check(team, people=5, objects=5, reads=2) > 75
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_ten_thousand_events(team: Team) -> None:
-    """The accesses are found exactly among 10,000 events of S3 and KMS."""
+    """`who` finds exactly the accesses among 10,000 events of S3 and KMS."""
     assert check(team, people=5, objects=400, reads=3) >= 10_000
 
 
 def test_lookup_events_shows_uses_of_keys_alone(
     team: Team, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A client-side object's bucket is unknown; the output names the modes that do not use KMS."""
+    """LookupEvents shows only uses of keys, so a client-side object's bucket is unknown.
+
+    The output names the modes that do not use KMS.
+    """
     monkeypatch.setattr(lookups, "_SECONDS_BETWEEN", 0.6)
-    # The sandbox still has the events of all earlier tests, and a page has only fifty.
+    # The sandbox still has the events of all earlier tests, so the question begins here: a page has
+    # only fifty events.
     since = datetime.now(UTC) - timedelta(seconds=2)
     team.begin(1)
     (arn,) = team.stores
@@ -361,7 +375,7 @@ def test_lookup_events_shows_uses_of_keys_alone(
 
 
 def test_an_empty_trail(team: Team, capsys: pytest.CaptureFixture[str]) -> None:
-    """A trail without files, as with a wrong prefix, is exit code 1."""
+    """For a trail without files, as with a wrong prefix, the exit code is 1."""
     team.begin(1)
     assert run(["who", "--key", team.key, "--trail", f"s3://{team.trail}"]) == 1
     assert "0 accesses found in 0 records" in capsys.readouterr().err

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects decrypted by S3 are compared with S3's checksum when they are read whole."""
+"""Whole objects that S3 decrypts are compared with S3's checksum."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     from conftest import RequestsLog
 
 SIZE = 2 * PART + 12_345
-# In the first reply, at the edges and in the middle of sections, and at the end.
+# Places in the first reply, at the edges and in the middle of sections, and at the end.
 POSITIONS = (0, 5000, PART - 1, PART, PART + PART // 2, 2 * PART, SIZE - 1)
 SMALL = 1000
-# More than the first read of an open file fetches.
+# More bytes than the first read of an open file fetches.
 LONGER = 2**20 + 7
 
 
 def _flipping(position: int) -> Callable[[Asked, Callable[[], Answer]], Answer]:
-    """Return a function that flips a bit of the object's byte at `position` in the replies."""
+    """Return a relay function that flips a bit of this byte of the object in GET replies."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         answer = forward()
@@ -66,7 +66,7 @@ def _flipping(position: int) -> Callable[[Asked, Callable[[], Answer]], Answer]:
 def test_a_changed_bit_is_refused_wherever_it_is(
     mode: str | None, bucket: str, kms_key: str, sandbox: Any, tmp_path: Path
 ) -> None:
-    """In every mode, a get to a file or to a stream fails, and no file appears."""
+    """If a bit changes anywhere on the way, a get fails in every mode, and leaves no file."""
     chosen = make_mode(mode, kms_key) if mode else None
     uri = f"s3://{bucket}/x"
     for size, positions in ((SIZE, POSITIONS), (SMALL, (0, SMALL - 1))):
@@ -88,7 +88,7 @@ def test_a_changed_bit_is_refused_wherever_it_is(
 def test_a_pipe_learns_it_at_the_end(
     bucket: str, sandbox: Any, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
 ) -> None:
-    """`cat` and `get -` write all bytes, and then end with exit code 3."""
+    """If a bit changes on the way, `cat` and `get -` write all bytes and exit with 3."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(SIZE), uri)
     with relaying(sandbox.endpoint_url, _flipping(PART + 7)) as relay:
@@ -102,7 +102,7 @@ def test_a_pipe_learns_it_at_the_end(
 
 @pytest.mark.parametrize("size", [SMALL, SIZE])
 def test_a_changed_source_is_not_stored_anew(size: int, bucket: str, sandbox: Any) -> None:
-    """A copy stores nothing; a rotation leaves the object and no open upload."""
+    """If a bit of the source changes on the way, a rotation or copy fails and stores nothing."""
     uri, old = f"s3://{bucket}/x", SSES3()
     connect(old).put(payload(size), uri)
     with relaying(sandbox.endpoint_url, _flipping(size - 5)) as relay:
@@ -122,7 +122,7 @@ def _heads(log: RequestsLog) -> list[dict[str, str]]:
 
 
 def test_one_head_asks_for_the_checksum(bucket: str, sandbox: Any) -> None:
-    """The HEAD has the bytes' ETag as condition, and the customer key."""
+    """The checksum is fetched by one HEAD, with the object's ETag and customer key."""
     mode, uri = SSEC(CUSTOMER_KEY), f"s3://{bucket}/x"
     etag = connect(mode).put(payload(SIZE), uri).etag
     with relaying(sandbox.endpoint_url) as relay:
@@ -134,7 +134,7 @@ def test_one_head_asks_for_the_checksum(bucket: str, sandbox: Any) -> None:
 
 
 def test_a_message_needs_no_checksum(bucket: str, requests_log: RequestsLog) -> None:
-    """The tags of a message prove its bytes, so that no HEAD is sent."""
+    """Reading a message sends no HEAD: its tags prove its bytes."""
     store, uri = connect(ClientSide(aes())), f"s3://{bucket}/x"
     store.put(payload(SIZE), uri)
     requests_log.clear()
@@ -145,7 +145,7 @@ def test_a_message_needs_no_checksum(bucket: str, requests_log: RequestsLog) -> 
 def test_checksums_may_be_turned_off(
     bucket: str, requests_log: RequestsLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With AWS_RESPONSE_CHECKSUM_VALIDATION=when_required no HEAD is sent."""
+    """With AWS_RESPONSE_CHECKSUM_VALIDATION=when_required, no HEAD is sent."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(SIZE), uri)
     requests_log.clear()
@@ -197,7 +197,7 @@ def _with(name: str, value: str) -> Callable[[Answer], Answer]:
 def test_without_s3s_word_an_object_is_read_as_before(
     change: Callable[[Answer], Answer], size: int, bucket: str, sandbox: Any, tmp_path: Path
 ) -> None:
-    """A refused HEAD, or a checksum that is missing, composite or malformed, is ignored."""
+    """If the HEAD is refused, or its checksum is missing or unusable, the object is still read."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(size), uri)
     with relaying(sandbox.endpoint_url, _answering_heads(change)) as relay:
@@ -208,7 +208,7 @@ def test_without_s3s_word_an_object_is_read_as_before(
 
 
 def test_a_broken_head_is_asked_again(bucket: str, sandbox: Any) -> None:
-    """A HEAD whose headers were cut is repeated, not taken for one without a checksum."""
+    """A HEAD reply that lost its headers is requested again, so the checksum is compared."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(SIZE), uri)
     flip, heads = _flipping(PART + 7), [0]
@@ -228,7 +228,7 @@ def test_a_broken_head_is_asked_again(bucket: str, sandbox: Any) -> None:
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "SHA256"])
 def test_other_checksums_refuse_nothing(algorithm: str, bucket: str, s3: Any) -> None:
-    """An object that has only another checksum is read without comparison."""
+    """An object whose only checksum is of another algorithm is read without a comparison."""
     s3.put_object(Bucket=bucket, Key="x", Body=payload(SIZE), ChecksumAlgorithm=algorithm)
     assert connect(SSES3()).read(f"s3://{bucket}/x") == payload(SIZE)
 
@@ -245,7 +245,7 @@ def test_other_checksums_refuse_nothing(algorithm: str, bucket: str, s3: Any) ->
 def test_a_whole_checksum_on_a_range_is_not_the_ranges(
     name: str, checksum: Callable[[bytes], bytes], kind: str | None, bucket: str, sandbox: Any
 ) -> None:
-    """A whole object's checksum in the reply to a range is compared only with a whole body."""
+    """If a reply to a range has the whole object's checksum, it is not compared with the range."""
     uri, data = f"s3://{bucket}/x", payload(LONGER)
     connect(SSES3()).put(data, uri)
     repeated = {f"x-amz-checksum-{name}": b64encode(checksum(data)).decode()}
@@ -274,7 +274,7 @@ def test_a_whole_checksum_on_a_range_is_not_the_ranges(
 def test_a_checksum_of_no_type_is_compared_with_a_whole_body(
     name: str, bucket: str, sandbox: Any
 ) -> None:
-    """A changed byte in a reply with the whole object is refused."""
+    """A checksum without a type is compared if the reply has the whole object."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(SMALL), uri)
     wrong = b64encode(bytes(8 if name == "crc64nvme" else 4)).decode()
@@ -292,7 +292,7 @@ def test_a_checksum_of_no_type_is_compared_with_a_whole_body(
 def test_a_checksum_that_is_no_base64_is_our_error(
     size: int, bucket: str, sandbox: Any, tmp_path: Path
 ) -> None:
-    """A malformed checksum in a GET, even beyond ASCII, raises no ValueError."""
+    """A malformed checksum in a GET reply never raises ValueError."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(size), uri)
 
@@ -323,7 +323,7 @@ def test_a_checksum_that_is_no_base64_is_our_error(
 def test_a_question_for_the_checksum_that_fails_ends_the_read(
     way: str, bucket: str, session: Any, tmp_path: Path
 ) -> None:
-    """An error of the caller's event handler, raised in the HEAD's thread, reaches the caller."""
+    """An error of the caller's event handler for the HEAD, in its own thread, ends the read."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(SIZE), uri)
     client = session.client("s3")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The number of workers, by the distance of the service, the rate and the memory."""
+"""The number of workers, by the service's distance, the rate and the memory."""
 
 from __future__ import annotations
 
@@ -34,9 +34,13 @@ KEYRING = AESKeyring("tests", "width", bytes(range(32)))
 def widths(
     most: int, rate: dict[int, float], *, is_far: bool = True, cpu_each: float = 0.0
 ) -> list[int]:
-    """Return the successive widths, given the rate for each number of workers.
+    """Return the numbers of workers that `Width` wants, one after another.
 
-    Each piece of work takes `cpu_each` CPU seconds.
+    Args:
+        most: The largest number that is allowed.
+        rate: The pieces of work per second for each number of workers.
+        is_far: Whether the service is far.
+        cpu_each: The CPU seconds of one piece.
     """
     width, now, done, seen = Width(most), 0.0, 0.0, list[int]()
     for _ in range(2000):
@@ -49,27 +53,27 @@ def widths(
 
 
 def test_near_is_as_wide_as_the_cores() -> None:
-    """For a near service the width does not depend on the rate."""
+    """For a near service the number of workers is fixed, whatever the rate."""
     assert widths(64, {NEAR: 1000.0}, is_far=False) == [NEAR]
     assert widths(1, {1: 10.0}, is_far=False) == [1]
 
 
 def test_far_doubles_while_the_rate_grows() -> None:
-    """The width starts at 16 and doubles up to the limit."""
+    """For a far service the number starts at 16, and doubles while the rate grows."""
     each_ten = {workers: 10.0 * workers for workers in (16, 32, 64, 128, 200)}
     assert widths(200, each_ten) == [16, 32, 64, 128, 200]
     assert widths(10, {10: 100.0}) == [10]
 
 
 def test_far_goes_back_where_twice_the_workers_bring_nothing() -> None:
-    """A gain of less than a tenth does not count."""
+    """If twice the workers raise the rate by less than a tenth, the number goes back."""
     assert widths(64, {16: 160.0, 32: 320.0, 64: 330.0}) == [16, 32, 64, 32]
     assert widths(200, {16: 160.0, 32: 320.0, 64: 330.0}) == [16, 32, 64, 32]
     assert widths(200, {16: 160.0, 32: 165.0}) == [16, 32, 16]
 
 
 def test_far_stays_where_a_core_has_no_time_left() -> None:
-    """The width does not grow while the CPU is busy, even if the rate grows."""
+    """If the CPU is busy, the number does not grow, even if the rate does."""
     rate = {16: 160.0, 32: 320.0, 64: 640.0}
     assert widths(64, rate, cpu_each=0.001) == [16, 32, 64]
     assert widths(64, rate, cpu_each=0.003) == [16, 32]
@@ -77,17 +81,17 @@ def test_far_stays_where_a_core_has_no_time_left() -> None:
 
 
 def test_far_grows_once_a_core_has_time_left() -> None:
-    """A core that is busy at the start of a job, by a listing say, does not decide the width."""
+    """If the CPU is busy only at the start, by a listing for example, the number grows later."""
     width = Width(64)
     assert width.wanted(0.0, 0, is_far=True, cpu=0.0) == FAR
     assert width.wanted(1.0, 16, is_far=True, cpu=1.0) == FAR
     assert width.wanted(2.0, 32, is_far=True, cpu=1.2) == 2 * FAR
-    # The busy sample is no measure for the gain: the first rate without it is.
+    # The rate while the CPU was busy is not used: the next rate is the basis of the gain.
     assert width.wanted(3.0, 96, is_far=True, cpu=1.4) == 4 * FAR
 
 
 def test_a_rate_is_not_measured_by_a_moment() -> None:
-    """The first replies of new workers, which open connections, do not decide."""
+    """The first moments after a change do not count: new workers still open connections."""
     width = Width(64)
     assert width.wanted(0.0, 0, is_far=True) == FAR
     assert width.wanted(0.3, 160, is_far=True) == 2 * FAR
@@ -96,7 +100,7 @@ def test_a_rate_is_not_measured_by_a_moment() -> None:
 
 
 def test_width_grows_once_the_distance_is_known() -> None:
-    """The first request may reveal only later that the service is far."""
+    """If the service turns out to be far only later, the number grows then."""
     width = Width(64)
     assert width.wanted(0.0, 0, is_far=False) == NEAR
     assert width.wanted(0.1, 1, is_far=True) == FAR
@@ -106,7 +110,7 @@ def test_width_grows_once_the_distance_is_known() -> None:
 
 
 def test_a_service_that_answers_late_is_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The distance is the time of the quickest reply."""
+    """A service is far if even its quickest reply takes longer than the limit."""
     monkeypatch.setattr(distances, "FAR_SECONDS", 0.005)
     distance = Distance()
     assert not distance.is_far
@@ -119,7 +123,7 @@ def test_a_service_that_answers_late_is_far(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_failed_request_says_nothing() -> None:
-    """Failed requests are not measured: a refused connection is quick, and a timeout slow."""
+    """A failed request does not change the distance: refusals are quick, and timeouts slow."""
     distance = Distance()
 
     def fail() -> None:
@@ -133,7 +137,7 @@ def test_a_failed_request_says_nothing() -> None:
 
 
 def test_work_is_no_distance() -> None:
-    """CPU time does not count, such as the setup of a client in its first request."""
+    """CPU time, as for making a client in the first request, does not count as distance."""
     distance = Distance()
     with distance.measured():
         until = time.thread_time() + 0.03
@@ -167,7 +171,7 @@ finally:
     reason="only Linux tells how long a thread waited for a core",
 )
 def test_waiting_for_a_core_is_no_distance() -> None:
-    """Time spent waiting for a core does not count, on a machine whose cores are busy."""
+    """Waiting for a core on a busy machine does not count as distance."""
     done = subprocess.run(
         [sys.executable, "-c", _STARVED], capture_output=True, text=True, check=True
     )
@@ -180,7 +184,7 @@ def test_waiting_for_a_core_is_no_distance() -> None:
 
 
 def test_the_default_is_a_quarter_of_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit is also at most 192 MiB."""
+    """By default, the memory limit is a quarter of the machine's memory, and at most 192 MiB."""
     assert 0 < default_limit() <= 192 * MIB
     monkeypatch.setattr(module, "_machine", lambda: 400 * MIB)
     assert default_limit() == 100 * MIB
@@ -189,7 +193,7 @@ def test_the_default_is_a_quarter_of_what_there_is(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_cgroup_limits_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit file of either cgroup version is read."""
+    """A cgroup's limit counts as the machine's memory, in either cgroup version."""
     limit = tmp_path / "limit"
     monkeypatch.setattr(module, "_CGROUP_LIMITS", (str(limit), str(tmp_path / "other")))
     limit.write_text("134217728\n")
@@ -199,7 +203,7 @@ def test_a_cgroup_limits_what_there_is(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_share_waits_for_others() -> None:
-    """All shares together never exceed the limit."""
+    """A share waits until the sum of all shares is within the limit."""
     length = 3 * MIB
     memory, held, most = Memory(16 * MIB), [0], [0]
     lock = threading.Lock()
@@ -222,14 +226,14 @@ def test_a_share_waits_for_others() -> None:
 
 
 def test_short_buffers_are_not_counted() -> None:
-    """Short buffers do not count, as there are at most as many as threads."""
+    """Short buffers do not count: there are no more of them than threads."""
     memory = Memory(MIB)
     with memory.share(UNCOUNTED - 1):
         assert [memory.spare(UNCOUNTED) for _ in range(4)] == [True, True, True, False]
 
 
 def test_further_workers_leave_room_for_a_first_one() -> None:
-    """Further workers leave a quarter free; a first worker gets a share of any length."""
+    """Further workers leave a quarter of the memory free; a first worker gets any share."""
     memory = Memory(8 * MIB)
     assert [memory.spare(2 * MIB) for _ in range(4)] == [True, True, True, False]
     with memory.share(20 * MIB):
@@ -248,7 +252,7 @@ def test_further_workers_leave_room_for_a_first_one() -> None:
 def test_a_far_service_gets_short_parts(
     mode: Mode, size: int, tmp_path: Path, sandbox: Running, bucket: str
 ) -> None:
-    """Short parts allow more parallel requests; the object read equals the object put."""
+    """A far service gets short parts, so more requests can run in parallel."""
     source, uri = tmp_path / "source", f"s3://{bucket}/x"
     source.write_bytes(random.Random(size).randbytes(size))
     with relaying(sandbox.endpoint_url) as relay:
@@ -268,7 +272,7 @@ def test_a_far_service_gets_short_parts(
 def test_a_stream_has_parts_of_one_length_near_and_far(
     sandbox: Running, bucket: str, tmp_path: Path
 ) -> None:
-    """The first part is made before any request has shown the distance."""
+    """A stream has parts of 8 MiB near and far: the first part precedes any request."""
     data = random.Random(1).randbytes(20 * MIB)
     with relaying(sandbox.endpoint_url) as relay:
         store = S3Crypt(SSES3(), client=boto3.client("s3", endpoint_url=relay.url))
@@ -281,7 +285,7 @@ def test_a_stream_has_parts_of_one_length_near_and_far(
 
 
 def test_a_store_takes_little_memory_if_it_is_told(bucket: str, tmp_path: Path) -> None:
-    """With little memory the store works with a single worker."""
+    """With max_memory of one byte, the store still works; with 0 bytes it is refused."""
     store = S3Crypt(ClientSide(KEYRING), max_memory=1)
     data = random.Random(2).randbytes(20 * MIB)
     store.put(data, f"s3://{bucket}/x")

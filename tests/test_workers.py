@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Crews and pools: how many threads they use, and how they end."""
+"""Crews and pools of threads: how many threads they use, and how they end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MIB = 2**20
 
 
 def threads_of(work: Callable[[], None], *, items: int, most: int, **about: Any) -> set[str]:
-    """Return the names of the threads that worked on this many items."""
+    """Run `work` once per item. Return the names of the threads that ran it."""
     names: set[str] = set()
 
     def one(_: int, __: Buffers) -> None:
@@ -38,22 +38,22 @@ def threads_of(work: Callable[[], None], *, items: int, most: int, **about: Any)
 
 
 def far() -> bool:
-    """Return that the service is far away."""
+    """Return True: the service is far away."""
     return True
 
 
 def test_a_crew_of_a_service_far_away_grows() -> None:
-    """It begins with 16 threads, and doubles while that is faster, up to the limit."""
+    """For a far service, a crew begins with 16 threads and grows up to the limit."""
     assert len(threads_of(lambda: time.sleep(0.1), items=200, most=20, is_far=far)) == 20
 
 
 def test_a_crew_of_a_near_service_does_not_grow() -> None:
-    """The crew does not grow, however slow the work is: more threads would compete for cores."""
+    """For a near service a crew does not grow, because more threads would compete for cores."""
     assert len(threads_of(lambda: time.sleep(0.06), items=20, most=10)) <= width.NEAR
 
 
 def test_a_crew_that_more_would_not_help_does_not_grow() -> None:
-    """A stream is read by one thread at a time, so that more threads would not help."""
+    """If `may_grow` is false, as for a stream, a crew stays at one thread."""
     names: set[str] = set()
     left = iter(range(20))
 
@@ -68,7 +68,7 @@ def test_a_crew_that_more_would_not_help_does_not_grow() -> None:
 
 
 def test_a_crew_takes_no_more_memory_than_there_is() -> None:
-    """Each further thread takes a share while a quarter is left, and returns it at the end."""
+    """A crew starts further threads only while a quarter of the memory stays free."""
     memory = Memory(8 * MIB)
     with memory.share(MIB):
         names = threads_of(
@@ -81,7 +81,7 @@ def test_a_crew_takes_no_more_memory_than_there_is() -> None:
 def test_a_crew_that_grew_in_vain_shrinks(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Threads that brought no gain end, and the earlier threads finish the work.
+    """If more threads brought no gain, a crew ends them again.
 
     A piece of work takes 5 ms by the clock, with any number of threads.
     """
@@ -112,7 +112,7 @@ def test_a_crew_is_never_more_than_it_may_be() -> None:
 
 
 def test_a_failure_ends_a_crew_that_grows() -> None:
-    """The first failure is raised after every thread has ended."""
+    """If the work fails, all threads end, and then the first error is raised."""
     done: list[int] = []
 
     def one(item: int, _: Buffers) -> None:
@@ -128,7 +128,7 @@ def test_a_failure_ends_a_crew_that_grows() -> None:
 
 
 def test_leaving_early_waits_for_what_is_under_way() -> None:
-    """An exception in the block is raised only after running work has ended."""
+    """Leaving a crew's block by an exception waits for the work that is running."""
     begun, ended = threading.Event(), threading.Event()
 
     def work(_: Buffers) -> bool:
@@ -171,7 +171,7 @@ def no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_pool_does_all_work_before_its_threads_end() -> None:
-    """Submitted work is done although the pool is closed at once; then no thread is left."""
+    """A pool that is closed at once still does all submitted work, and then its threads end."""
     pool, done = Pool(3), list[int]()
     ends = [pool.submit(partial(done.append, number)) for number in range(100)]
     pool.close()
@@ -184,7 +184,7 @@ def test_a_pool_does_all_work_before_its_threads_end() -> None:
 
 
 def test_a_pool_closed_while_work_is_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Accepted work is done, and the thread started for it ends."""
+    """If a pool is closed during `submit`, the work is done, and the new thread ends."""
     pool, start = Pool(3), threading.Thread.start
     closer = threading.Thread(target=pool.close, daemon=True)
 
@@ -207,7 +207,7 @@ def test_a_pool_closed_while_work_is_submitted(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_pool_of_one_works_in_order() -> None:
-    """Work is done in the order of submission."""
+    """A pool of one thread does the work in the order of its submission."""
     pool, done = Pool(1), list[int]()
     ends = [pool.submit(partial(done.append, number)) for number in range(100)]
     for end in ends:
@@ -217,7 +217,7 @@ def test_a_pool_of_one_works_in_order() -> None:
 
 
 def test_a_pool_has_no_more_threads_than_it_may_have() -> None:
-    """Threads start with the first work, and a further one only if no thread is idle."""
+    """A pool starts a thread only if no thread is idle, up to its limit."""
     pool, go = Pool(3), threading.Event()
     before = len(_pool_threads())
     for _ in range(5):
@@ -233,7 +233,7 @@ def test_a_pool_has_no_more_threads_than_it_may_have() -> None:
 
 
 def test_a_failure_is_for_who_waits() -> None:
-    """An error is raised by `result`, even an interrupt or exit, and the thread continues."""
+    """An error of the work, even SystemExit, is raised by `result`, and the thread works on."""
     pool = Pool(1)
     for error in (ValueError, StorageError, SystemExit, KeyboardInterrupt):
 
@@ -248,7 +248,7 @@ def test_a_failure_is_for_who_waits() -> None:
 
 @pytest.mark.usefixtures("no_thread")
 def test_without_a_thread_the_caller_works() -> None:
-    """Without a thread, `submit` does the work at once, and reports errors in the same way."""
+    """If no thread can be started, `submit` does the work itself."""
     pool, done = Pool(3), list[object]()
     end = pool.submit(lambda: done.append(threading.current_thread()))
     assert end.done()
@@ -262,7 +262,7 @@ def test_without_a_thread_the_caller_works() -> None:
 
 
 def test_without_another_thread_the_first_one_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If no further thread can be started, the work waits for the first thread."""
+    """If no further thread can be started, the work waits for the existing thread."""
     pool, go, done = Pool(3), threading.Event(), []
     first = pool.submit(partial(_wait, go))
 
@@ -281,7 +281,7 @@ def test_without_another_thread_the_first_one_works(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_pool_never_used_is_closed() -> None:
-    """An unused pool can be closed, even twice."""
+    """A pool that was never used can be closed, even twice."""
     pool = Pool(3)
     pool.close()
     pool.close()

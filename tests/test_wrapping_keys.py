@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wrapping keys do not depend on a wire form: formats other than EDKs can store their bytes.
+"""Wrapping keys return bytes that another format than the EDK can store.
 
 The other format here is the Amazon S3 Encryption Client's, which keeps one wrapped key in metadata.
 """
@@ -23,7 +23,7 @@ CONTENT_ALGORITHM = "AES/GCM/NoPadding"
 
 
 def test_an_aes_key_wraps_as_iv_ciphertext_and_tag() -> None:
-    """The key authenticates the format's additional data; its errors name the key."""
+    """An AES key wraps with the given additional data; its errors have the key's name."""
     key = AESKey("aes:tests/one", KEY_BYTES)
     aad = CONTENT_ALGORITHM.encode()
     iv, wrapped = key.wrap(DATA_KEY, aad)
@@ -39,7 +39,7 @@ def test_an_aes_key_wraps_as_iv_ciphertext_and_tag() -> None:
 
 
 def test_an_rsa_key_wraps_any_bytes() -> None:
-    """The S3 Encryption Client adds a length before the data key and an algorithm after it."""
+    """An RSA key wraps any bytes, such as the S3 Encryption Client's framed data key."""
     pair = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = pair.private_bytes(
         serialization.Encoding.PEM,
@@ -62,7 +62,7 @@ def test_an_rsa_key_wraps_any_bytes() -> None:
 
 
 def test_a_kms_key_wraps_as_a_blob(kms: Any, kms_key: str) -> None:
-    """The context is the format's, and KMS itself decrypts the blob."""
+    """A KMS key wraps under the given context, and KMS itself can decrypt the result."""
     key = KMSKey(kms_key, Clients("kms", client=kms))
     context = {"aws:x-amz-cek-alg": CONTENT_ALGORITHM}
     data_key, generated = key.generate(32, context)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects written as files are stored whole when closed, and not before."""
+"""Objects written through `open`: stored as a whole when the file is closed, and not before."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def store() -> S3Crypt:
-    """Return a store that needs no KMS."""
+    """Return a client-side store that needs no KMS."""
     return connect_shared(ClientSide(aes()))
 
 
@@ -56,7 +56,7 @@ def uri(bucket: str) -> str:
 
 @pytest.mark.parametrize("name", MODES)
 def test_what_is_written_is_stored(name: str, uri: str, bucket: str, key: str, s3: Any) -> None:
-    """In every mode the object has the written bytes, and `info` describes it."""
+    """In every mode, a closed file is stored with the written bytes, and `info` describes it."""
     store = connect(make_mode(name, key))
     for size in (0, 1, FRAME - 1, FRAME, FRAME + 1, LONG):
         with store.open(uri, "xb") as file:
@@ -74,7 +74,7 @@ def test_what_is_written_is_stored(name: str, uri: str, bucket: str, key: str, s
 
 @pytest.mark.parametrize("name", CLIENT_SIDE)
 def test_no_plaintext_is_stored(name: str, uri: str, bucket: str, key: str, s3: Any) -> None:
-    """S3 receives ciphertext, as from a put."""
+    """S3 receives only ciphertext of a client-side file."""
     with connect_shared(make_mode(name, key)).open(uri, "wb") as file:
         file.write(b"plain text " * 10_000)
     assert b"plain text" not in stored(s3, bucket, "x")
@@ -82,7 +82,7 @@ def test_no_plaintext_is_stored(name: str, uri: str, bucket: str, key: str, s3: 
 
 @pytest.mark.parametrize("size", [0, FRAME, 2 * FRAME + 1, LONG])
 def test_a_signed_object_is_written(size: int, uri: str) -> None:
-    """The object has a signature, which a full read verifies."""
+    """With `signed`, a written object has a signature, which a read verifies."""
     store = connect_shared(ClientSide(aes(), signed=True))
     with store.open(uri, "wb") as file:
         write_in_pieces(file, payload(size))
@@ -92,7 +92,7 @@ def test_a_signed_object_is_written(size: int, uri: str) -> None:
 
 @pytest.mark.parametrize("size", [5, LONG])
 def test_what_goes_along(size: int, uri: str, bucket: str, s3: Any) -> None:
-    """Metadata, tags, content type and storage class are stored, for one request and for parts."""
+    """Metadata, tags, content type and storage class given to `open` are stored."""
     with connect_shared(ClientSide(aes())).open(
         uri,
         "wb",
@@ -113,7 +113,7 @@ def test_what_goes_along(size: int, uri: str, bucket: str, s3: Any) -> None:
 
 @pytest.mark.parametrize("size", [10, LONG])
 def test_what_was_there_is_replaced_at_the_end(store: S3Crypt, size: int, uri: str) -> None:
-    """Until `close`, a read returns the old object."""
+    """Until the file is closed, reads return the old object."""
     store.put(OLD, uri)
     file = store.open(uri, "wb")
     write_in_pieces(file, payload(size))
@@ -125,7 +125,7 @@ def test_what_was_there_is_replaced_at_the_end(store: S3Crypt, size: int, uri: s
 
 
 def test_what_may_be_written(store: S3Crypt, uri: str) -> None:
-    """Any contiguous buffer can be written; text and numbers are refused."""
+    """`write` accepts any contiguous buffer, and refuses text and numbers."""
     numbers = array.array("I", range(1000))
     grid = memoryview(bytes(range(24))).cast("B", (4, 6))
     file: Any
@@ -145,7 +145,7 @@ def test_what_may_be_written(store: S3Crypt, uri: str) -> None:
 
 
 def test_a_buffer_may_be_used_again(store: S3Crypt, uri: str) -> None:
-    """`write` copies its argument, so that the caller can reuse the buffer."""
+    """`write` copies its argument, so the caller can reuse the buffer."""
     buffer = bytearray(300_000)
     with store.open(uri, "wb") as file:
         for number in range(40):
@@ -157,7 +157,7 @@ def test_a_buffer_may_be_used_again(store: S3Crypt, uri: str) -> None:
 
 @pytest.mark.parametrize("step", [1, 13])
 def test_many_small_writes(store: S3Crypt, step: int, uri: str) -> None:
-    """Many small writes make one object."""
+    """Many small writes make one object with all their bytes."""
     data = payload(30_000)
     with store.open(uri, "wb") as file:
         for start in range(0, len(data), step):
@@ -169,11 +169,11 @@ def test_many_small_writes(store: S3Crypt, step: int, uri: str) -> None:
 
 
 def test_what_a_file_is(store: S3Crypt, uri: str) -> None:
-    """The file is written in order, and cannot be read or sought in."""
+    """The file is writable and reports its position, but it cannot be read or sought in."""
     with store.open(uri, "wb") as file:
         assert isinstance(file, io.BufferedIOBase)
-        # TextIOWrapper tracks its position and writes a byte order mark only if the file is
-        # seekable.
+        # The file calls itself seekable: otherwise TextIOWrapper would not track its position, and
+        # would write a byte order mark in the middle.
         assert (file.readable(), file.seekable(), file.writable()) == (False, True, True)
         assert not file.isatty()
         assert file.tell() == 0
@@ -198,7 +198,7 @@ def test_what_a_file_is(store: S3Crypt, uri: str) -> None:
 
 @pytest.mark.parametrize("how", ["close", "abort"])
 def test_a_closed_file_takes_nothing(store: S3Crypt, how: str, uri: str) -> None:
-    """A closed file raises ValueError, as every Python file does."""
+    """All methods of a closed or aborted file raise ValueError, except a further close."""
     file = store.open(uri, "wb")
     file.write(b"x")
     getattr(file, how)()
@@ -218,7 +218,7 @@ def test_a_closed_file_takes_nothing(store: S3Crypt, how: str, uri: str) -> None
 
 
 def test_an_abort_after_close_takes_nothing_back(store: S3Crypt, uri: str) -> None:
-    """The stored object stays."""
+    """An abort after the close does not remove the object."""
     with store.open(uri, "wb") as file:
         file.write(b"kept")
     file.abort()
@@ -227,7 +227,7 @@ def test_an_abort_after_close_takes_nothing_back(store: S3Crypt, uri: str) -> No
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
 def test_text_has_its_mark_once_and_its_position(store: S3Crypt, encoding: str, uri: str) -> None:
-    """A text wrapper writes one byte order mark and knows its position, as for a local file."""
+    """A TextIOWrapper on the file writes one byte order mark, and knows its position."""
     with io.TextIOWrapper(store.open(uri, "wb"), encoding=encoding) as text:
         assert text.tell() == 0
         text.write("one ä\n")
@@ -240,7 +240,7 @@ def test_text_has_its_mark_once_and_its_position(store: S3Crypt, encoding: str, 
 
 
 def test_text_after_other_bytes_has_no_mark(store: S3Crypt, uri: str) -> None:
-    """A byte order mark is written only at the beginning of the object."""
+    """A TextIOWrapper writes no byte order mark after other bytes."""
     with store.open(uri, "wb") as file:
         file.write(b"head")
         text = io.TextIOWrapper(file, encoding="utf-16")
@@ -283,7 +283,7 @@ def test_text_csv_and_archives_on_top(store: S3Crypt, bucket: str) -> None:
 def test_what_is_wrong_with_the_call_is_told_at_open(
     how: Any, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """A wrong argument is refused before any request and any write."""
+    """`open` for writing refuses a wrong argument before any request."""
     store, uri = connect_shared(ClientSide(aes())), f"s3://{bucket}/x"
     with pytest.raises(ConfigError, match="mode"):
         connect_shared().open(uri, how)
@@ -300,7 +300,7 @@ def test_what_is_wrong_with_the_call_is_told_at_open(
 
 @pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_a_file_is_not_copied(how: Callable[[Any], object], store: S3Crypt, uri: str) -> None:
-    """A dropped copy would abort the first file's upload."""
+    """Copying the file is refused: a dropped copy would abort the file's upload."""
     with store.open(uri, "wb") as file:
         file.write(b"kept")
         with pytest.raises(TypeError, match="not copied"):
@@ -316,12 +316,12 @@ def test_a_file_is_not_copied(how: Callable[[Any], object], store: S3Crypt, uri:
 def test_x_stores_only_where_nothing_is(
     name: str, size: int, uri: str, bucket: str, key: str, s3: Any
 ) -> None:
-    """The existing object stays, the new file is a conflict, and no upload is left."""
+    """With "xb", an existing object stays, and the file fails with a conflict."""
     store = connect_shared(make_mode(name, key))
     with store.open(uri, "xb") as file:
         file.write(OLD)
     again = store.open(uri, "xb")
-    # Before it sends parts, the store checks for the object, so that `write` raises the conflict.
+    # A file that needs parts looks for the object before it sends them, so already `write` fails.
     with pytest.raises(ConflictError, match=uri), again:
         write_in_pieces(again, payload(size))
     assert again.closed
@@ -330,7 +330,7 @@ def test_x_stores_only_where_nothing_is(
 
 
 def test_of_two_who_race_one_wins(store: S3Crypt, uri: str, bucket: str, s3: Any) -> None:
-    """The file that is closed first is stored."""
+    """Of two files that were opened with "xb", the one closed first is stored."""
     one, two = store.open(uri, "xb"), store.open(uri, "xb")
     one.write(payload(PART + 5))
     two.write(b"two")
@@ -355,7 +355,7 @@ def _kinds(log: RequestsLog) -> list[str]:
 def test_a_small_object_is_one_request(
     store: S3Crypt, size: int, uri: str, requests_log: RequestsLog
 ) -> None:
-    """A small object takes one request, however many writes it has."""
+    """A small file is stored by one request, however many writes it had."""
     with store.open(uri, "wb") as file:
         for start in range(0, size, 100_000):
             file.write(payload(size)[start : start + 100_000])
@@ -366,7 +366,7 @@ def test_a_small_object_is_one_request(
 def test_a_large_object_is_sent_while_it_is_written(
     store: S3Crypt, uri: str, requests_log: RequestsLog
 ) -> None:
-    """Parts are sent before the file is closed."""
+    """Parts of a large file are sent while it is written."""
     with store.open(uri, "wb") as file:
         for start in range(0, 8 * PART, MIB):
             file.write(payload(8 * PART)[start : start + MIB])
@@ -391,7 +391,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
 def test_a_large_object_takes_bounded_memory(bucket: str) -> None:
-    """Memory use does not grow with the object's length."""
+    """The memory of a writing process does not grow with the length of the object."""
     peaks = []
     for mib in (32, 96):
         done = run_script(_PEAK, bucket, str(mib))
@@ -402,7 +402,7 @@ def test_a_large_object_takes_bounded_memory(bucket: str) -> None:
 
 @pytest.mark.parametrize("name", CLIENT_SIDE)
 def test_one_data_key_a_file(name: str, uri: str, key: str, requests_log: RequestsLog) -> None:
-    """One file takes one call to KMS."""
+    """A file makes one request to KMS."""
     with connect_shared(make_mode(name, key)).open(uri, "wb") as file:
         write_in_pieces(file, payload(PART + 1))
     targets = [entry["headers"].get("x-amz-target") for entry in requests_log.list()]
@@ -413,7 +413,7 @@ def test_one_data_key_a_file(name: str, uri: str, key: str, requests_log: Reques
 
 
 def test_two_files_are_written_in_turns(store: S3Crypt, bucket: str) -> None:
-    """Each object has its own bytes."""
+    """Two files that are written in turns get their own bytes."""
     one, two = (store.open(f"s3://{bucket}/{name}", "wb") for name in ("one", "two"))
     with one, two:
         for start in range(0, PART + MIB, MIB):
@@ -424,7 +424,7 @@ def test_two_files_are_written_in_turns(store: S3Crypt, bucket: str) -> None:
 
 
 def test_two_files_of_one_name(store: S3Crypt, uri: str) -> None:
-    """The file closed last is stored, without a byte of the other."""
+    """If two files of one name are open, the one closed last is stored, unmixed."""
     one, two = store.open(uri, "wb"), store.open(uri, "wb")
     write_in_pieces(one, payload(PART + 1))
     write_in_pieces(two, payload(PART + 2))
@@ -435,7 +435,7 @@ def test_two_files_of_one_name(store: S3Crypt, uri: str) -> None:
 
 
 def test_threads_write_files_of_their_own(store: S3Crypt, bucket: str) -> None:
-    """Threads share one store."""
+    """Threads can write files of one store in parallel."""
 
     def write(number: int) -> None:
         with store.open(f"s3://{bucket}/{number}", "wb") as file:
@@ -452,7 +452,7 @@ def test_threads_write_files_of_their_own(store: S3Crypt, bucket: str) -> None:
 
 @pytest.mark.parametrize("mode", [SSES3(), ClientSide(aes())], ids=["sse-s3", "client"])
 def test_an_object_is_copied_from_file_to_file(mode: Any, bucket: str) -> None:
-    """The copy reads one open file and writes another, and is re-encrypted."""
+    """An object can be copied from an open file to a file in another mode."""
     source, target = connect_shared(mode), connect_shared(ClientSide(aes("two")))
     source.put(payload(LONG), f"s3://{bucket}/a")
     with source.open(f"s3://{bucket}/a") as file, target.open(f"s3://{bucket}/b", "wb") as copy:

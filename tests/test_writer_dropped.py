@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects written as files that are dropped, collected or interrupted are not stored."""
+"""Files opened for writing that are dropped, collected or interrupted store nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def store() -> S3Crypt:
-    """Return a store that needs no KMS."""
+    """Return a client-side store that needs no KMS."""
     return connect_shared(ClientSide(aes()))
 
 
@@ -44,7 +44,7 @@ def uri(bucket: str) -> str:
 def test_a_file_dropped_stores_nothing(
     store: S3Crypt, size: int, uri: str, bucket: str, s3: Any
 ) -> None:
-    """A file collected without `close` is not stored; a warning gives its number of bytes."""
+    """A file dropped without a close is not stored; a warning has its number of bytes."""
     held = [store.open(uri, "wb")]
     write_in_pieces(held[0], payload(size))
     with pytest.warns(RuntimeWarning, match=f"{uri}: nothing is stored of the {size} bytes"):
@@ -54,7 +54,7 @@ def test_a_file_dropped_stores_nothing(
 
 
 def _settle() -> None:
-    """Wait for the threads that discard sent parts."""
+    """Wait for the threads that abort the uploads of dropped files."""
     for thread in threading.enumerate():
         if thread.name.startswith("s3crypt-write"):
             thread.join(10)
@@ -63,7 +63,7 @@ def _settle() -> None:
 def test_a_file_in_a_cycle_is_dropped_as_well(
     store: S3Crypt, uri: str, bucket: str, s3: Any
 ) -> None:
-    """The order in which the collector frees objects does not matter."""
+    """A file in a reference cycle is not stored when the cycle is collected."""
     cycle: list[Any] = [store.open(uri, "wb")]
     cycle[0].write(b"x")
     cycle.append(cycle)
@@ -109,12 +109,12 @@ def _drop(held: list[Any]) -> None:
 def test_a_wrapper_dropped_stores_nothing(
     wrap: Any, store: S3Crypt, size: int, uri: str, bucket: str, s3: Any
 ) -> None:
-    """Python's wrappers close their file when they are collected; this does not store it."""
+    """A file inside a dropped wrapper is not stored, although the wrapper closes it."""
     held = wrap(store.open(uri, "wb"), size)
     with pytest.warns(RuntimeWarning) as caught:
         _drop(held)
     (told,) = [str(each.message) for each in caught if uri in str(each.message)]
-    # A gzip file also has its header and trailer.
+    # A gzip file's own header and trailer also count.
     assert size <= int(told.partition(" bytes")[0].rpartition(" ")[2]) <= size + 2000
     _settle()
     assert is_empty(s3, bucket)
@@ -130,7 +130,7 @@ def _report(store: S3Crypt, uri: str, size: int) -> None:
 
 
 def test_a_file_that_failed_is_not_told_again(store: S3Crypt, bucket: str) -> None:
-    """A file whose error was raised causes no warning when it is dropped."""
+    """If a file's error was already raised, dropping the file causes no warning."""
     file = store.open(f"s3://no-such-{bucket}/x", "wb")
     with pytest.raises(StorageError):
         file.write(payload(LONG))
@@ -144,7 +144,7 @@ def test_a_file_that_failed_is_not_told_again(store: S3Crypt, bucket: str) -> No
 def test_an_error_raised_again_through_a_wrapper_stores_nothing(
     store: S3Crypt, size: int, uri: str, bucket: str, s3: Any
 ) -> None:
-    """An exception that began before the file was opened also prevents storing."""
+    """If an error comes through a wrapper and is raised as another error, nothing is stored."""
     with pytest.raises(StorageError, match=uri) as caught:
         _report(store, uri, size)
     assert isinstance(caught.value.__cause__, ValueError)
@@ -152,7 +152,10 @@ def test_an_error_raised_again_through_a_wrapper_stores_nothing(
 
 
 def test_a_file_closed_at_an_iterators_end(store: S3Crypt, uri: str, bucket: str, s3: Any) -> None:
-    """Nothing is stored; `close` raises StorageError: StopIteration could end a caller's loop."""
+    """A close while StopIteration is handled stores nothing and raises StorageError.
+
+    An error of the type StopIteration could end the caller's loop unnoticed.
+    """
     file, items = store.open(uri, "wb"), iter([b"one", b"two"])
 
     def copy() -> None:
@@ -176,7 +179,7 @@ def test_a_file_closed_at_an_iterators_end(store: S3Crypt, uri: str, bucket: str
 
 @pytest.fixture
 def _no_collection() -> Iterator[None]:
-    """Disable garbage collection, and ignore RuntimeWarnings."""
+    """Disable garbage collection and ignore RuntimeWarnings during the block."""
     gc.disable()
     try:
         with warnings.catch_warnings():
@@ -192,7 +195,7 @@ def _no_collection() -> Iterator[None]:
 def test_a_file_collected_by_a_thread_that_stores_it(
     event: str, how: str, session: Any, uri: str, bucket: str, s3: Any
 ) -> None:
-    """A file in a cycle is collected by any thread, even its own, and its upload is aborted."""
+    """If any thread, even the file's own, collects a file, its upload is aborted."""
     armed, calls = threading.Event(), []
     client = session.client("s3")
 
@@ -209,7 +212,8 @@ def test_a_file_collected_by_a_thread_that_stores_it(
     cycle[0].write(bytes(LONG))
     cycle.append(cycle)
     if event == "AbortMultipartUpload":
-        # The abort of this other file runs `collect`, which drops the first file meanwhile.
+        # The abort of this other file's upload runs `collect`, which collects the first file
+        # meanwhile.
         other = store.open(f"{uri}-other", "wb")
         other.write(bytes(LONG))
         cycle.append(other)
@@ -276,7 +280,7 @@ os._exit(1 if hung or at < 5 else 0)
 
 
 def test_a_file_collected_at_any_line_of_its_own_thread(bucket: str, s3: Any) -> None:
-    """The collector may run in the writer's thread while that thread holds the file's lock."""
+    """If the file is collected in its own thread, which holds the file's lock, nothing hangs."""
     done = run_script(_COLLECTED, bucket)
     assert done.returncode == 0, (done.stdout, done.stderr.decode())
     assert is_empty(s3, bucket)
@@ -286,7 +290,7 @@ def test_a_file_collected_at_any_line_of_its_own_thread(bucket: str, s3: Any) ->
 
 
 class _Interrupt:
-    """Raises KeyboardInterrupt at the n-th line of the writer that this thread runs."""
+    """Raises KeyboardInterrupt at the n-th line of the writer's code that this thread executes."""
 
     def __init__(self, at: int) -> None:
         self.at = at
@@ -305,8 +309,8 @@ class _Interrupt:
 
     def _line(self, frame: FrameType, event: str, _: object) -> Any:
         line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip()
-        # A `with` line is traced again when its block ends; Python handles no signal there. Python
-        # prints an exception raised in a finalizer, and continues.
+        # Two kinds of lines are left out. Python traces a `with` line again when its block ends,
+        # but handles no signal there. An exception in a finalizer is only printed.
         is_finalizer = frame.f_code.co_name == "__del__"
         if event == "line" and not line.startswith("with ") and not is_finalizer:
             self.at -= 1
@@ -318,7 +322,7 @@ class _Interrupt:
 
 @pytest.mark.timeout(60)
 def test_an_interrupted_write_is_not_completed(store: S3Crypt, uri: str, bucket: str) -> None:
-    """A caller who continues from the file's position stores the right bytes, or nothing."""
+    """After an interrupted `write`, a caller that goes on stores the right bytes or nothing."""
     data, tried = payload(300_000), 0
     while True:
         tried += 1
@@ -344,13 +348,14 @@ def test_an_interrupted_write_is_not_completed(store: S3Crypt, uri: str, bucket:
     assert tried > 10
 
 
-# Python 3.13 prints an exception raised in a file's finalizer.
+# The warning is expected: an interrupt can hit the file's finalizer, and Python 3.13 prints this
+# exception.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(60)
 def test_a_block_interrupted_anywhere_stores_nothing_in_part(
     store: S3Crypt, uri: str, bucket: str, s3: Any
 ) -> None:
-    """An interrupt leaves no part of the object, no upload and no waiting thread."""
+    """An interrupt at any line of a block leaves no part, no upload and no waiting thread."""
     data, tried = payload(70_000), -2
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)

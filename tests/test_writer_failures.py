@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects written as files that fail, in the block or at a service, are not stored."""
+"""Files opened for writing that fail, in the block or at a service, store nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from s3crypt import (
 
 @pytest.fixture
 def store() -> S3Crypt:
-    """Return a store that needs no KMS."""
+    """Return a client-side store that needs no KMS."""
     return connect_shared(ClientSide(aes()))
 
 
@@ -38,7 +38,7 @@ class _OwnError(Exception):
 
 
 def _fail(file: Any, data: bytes, error: type[BaseException] = _OwnError) -> None:
-    """Write, and then fail within the block."""
+    """Write the data, and then raise the error within the file's block."""
     with file:
         write_in_pieces(file, data)
         raise error
@@ -49,7 +49,7 @@ def _fail(file: Any, data: bytes, error: type[BaseException] = _OwnError) -> Non
 def test_an_exception_stores_nothing(
     name: str, size: int, uri: str, bucket: str, key: str, s3: Any
 ) -> None:
-    """The exception is raised unchanged, and neither an object nor an upload is left."""
+    """An exception in the block is raised unchanged, and leaves no object and no upload."""
     file = connect_shared(make_mode(name, key)).open(uri, "wb")
     with pytest.raises(_OwnError) as caught:
         _fail(file, payload(size))
@@ -62,7 +62,7 @@ def test_an_exception_stores_nothing(
 def test_an_exception_keeps_what_was_there(
     store: S3Crypt, size: int, uri: str, bucket: str, s3: Any
 ) -> None:
-    """The existing object stays, after an interrupt too."""
+    """After an exception or an interrupt in the block, the old object stays."""
     store.put(OLD, uri)
     for error in (_OwnError, KeyboardInterrupt, SystemExit, GeneratorExit):
         with pytest.raises(error):
@@ -73,7 +73,7 @@ def test_an_exception_keeps_what_was_there(
 
 @pytest.mark.parametrize("size", LENGTHS)
 def test_abort_stores_nothing(store: S3Crypt, size: int, uri: str, bucket: str, s3: Any) -> None:
-    """After an abort within the block, the block ends without an error."""
+    """`abort` in the block stores nothing, and the block ends without an error."""
     with store.open(uri, "wb") as file:
         write_in_pieces(file, payload(size))
         file.abort()
@@ -100,7 +100,7 @@ def _fail_in_both(file: Any, size: int) -> None:
 def test_an_exception_through_a_wrapper_stores_nothing(
     how: Any, store: S3Crypt, size: int, uri: str, bucket: str, s3: Any
 ) -> None:
-    """A wrapper closes its file even after an error, which does not store it."""
+    """An exception through a wrapper stores nothing, although the wrapper closes the file."""
     file = store.open(uri, "wb")
     with pytest.raises(_OwnError):
         how(file, size)
@@ -109,7 +109,7 @@ def test_an_exception_through_a_wrapper_stores_nothing(
 
 
 def test_a_file_written_while_an_error_is_handled(store: S3Crypt, uri: str) -> None:
-    """An earlier error, still being handled, does not prevent storing at the end of the block."""
+    """A file whose block ends while an earlier error is handled is stored."""
     try:
         int("no number")
     except ValueError:
@@ -122,7 +122,10 @@ def test_a_file_written_while_an_error_is_handled(store: S3Crypt, uri: str) -> N
 def test_a_file_closed_while_an_error_is_handled(
     store: S3Crypt, uri: str, bucket: str, s3: Any
 ) -> None:
-    """`close` cannot know whether the error will propagate, so it stores nothing and fails."""
+    """A `close` without a block, while an error is handled, stores nothing and fails.
+
+    `close` cannot know whether the error will be raised further.
+    """
     try:
         int("no number")
     except ValueError:
@@ -139,7 +142,7 @@ def test_a_file_closed_while_an_error_is_handled(
 
 
 def test_an_error_handled_within_the_block_is_no_failure(store: S3Crypt, uri: str) -> None:
-    """An error that the caller caught within the block does not prevent storing."""
+    """An error that the caller handles within the block does not prevent the storing."""
     with store.open(uri, "wb") as file:
         for number in range(3):
             try:
@@ -151,7 +154,7 @@ def test_an_error_handled_within_the_block_is_no_failure(store: S3Crypt, uri: st
 
 @pytest.mark.parametrize("size", LENGTHS)
 def test_a_missing_bucket_is_told(store: S3Crypt, size: int, bucket: str) -> None:
-    """`write` or `close` raises our error."""
+    """If the bucket does not exist, `write` or `close` raises StorageError."""
     uri = f"s3://{bucket}-not/x"
     with pytest.raises(StorageError) as caught, store.open(uri, "wb") as file:
         write_in_pieces(file, payload(size))
@@ -163,7 +166,7 @@ def test_a_missing_bucket_is_told(store: S3Crypt, size: int, bucket: str) -> Non
 def test_a_disabled_key_is_told(
     name: str, uri: str, bucket: str, kms_key: str, kms: Any, s3: Any
 ) -> None:
-    """`open`, `write` or `close` raises the error; nothing is stored."""
+    """If the KMS key is disabled, `open`, `write` or `close` fails and nothing is stored."""
     kms.disable_key(KeyId=kms_key)
     store = connect_shared(make_mode(name, kms_key))
     for size in LENGTHS:
@@ -175,7 +178,7 @@ def test_a_disabled_key_is_told(
 def test_a_key_disabled_midway_is_told(
     uri: str, bucket: str, kms_key: str, kms: Any, s3: Any
 ) -> None:
-    """S3 refuses the next part; the parts sent before are discarded."""
+    """If the key is disabled during the writing, the file fails and its parts are removed."""
     with connect_shared(SSEKMS(kms_key)).open(uri, "wb") as file:
         write_in_pieces(file, payload(LONG))
         kms.disable_key(KeyId=kms_key)
@@ -187,7 +190,7 @@ def test_a_key_disabled_midway_is_told(
 
 
 def test_a_bucket_that_blocks_sse_c_is_told(blocked_bucket: str, s3: Any) -> None:
-    """The error has the same hint as from a put."""
+    """If the bucket blocks SSE-C, the hint names the setting, as for a put."""
     uri = f"s3://{blocked_bucket}/x"
     with (
         pytest.raises(StorageError) as caught,
@@ -202,7 +205,7 @@ def test_a_bucket_that_blocks_sse_c_is_told(blocked_bucket: str, s3: Any) -> Non
 def test_a_failed_file_stays_failed(
     size: int, uri: str, bucket: str, kms_key: str, kms: Any, s3: Any
 ) -> None:
-    """Every later call raises an error, and the rest is not stored."""
+    """After a failure, every later call of the file fails, and nothing more is stored."""
     kms.disable_key(KeyId=kms_key)
     file = connect_shared(SSEKMS(kms_key)).open(uri, "wb")
     failures = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that end, fork or are interrupted while a file is written: no upload is left."""
+"""Processes that end, fork or are interrupted while they write a file leave no upload."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ sys.exit(5)
 
 @pytest.mark.parametrize("how", ["raise", "exit"])
 def test_a_process_that_ends_stores_nothing(how: str, bucket: str, s3: Any) -> None:
-    """Neither object nor upload is left, even of sent parts, and a warning is printed."""
+    """If a process ends with open files, nothing is stored, and a warning is printed."""
     done = run_script(_LEFT, bucket, how)
     told = done.stderr.decode()
     assert done.returncode == 5, told
@@ -79,7 +79,7 @@ run()
 def test_a_process_that_ends_leaves_no_upload(
     how: str, size: int, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """No upload is left after a file was dropped, or after an interrupt of `close` or `abort`."""
+    """If a process ends after a dropped file or an interrupted close, no upload is left."""
     seen = threading.Event()
 
     def slow(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -149,7 +149,7 @@ assert store.read(uri) == bytes(20_000_000) + b"the end"
 
 @pytest.mark.parametrize("how", ["write", "close", "abort", "drop", "exit"])
 def test_a_file_is_not_written_over_a_fork(how: str, bucket: str, s3: Any) -> None:
-    """The child gets an error and does not hang; the parent can continue to write."""
+    """A forked child cannot write the parent's file and does not hang; the parent writes on."""
     done = run_script(_FORKED, bucket, how)
     assert done.returncode == 0, done.stderr.decode()
     assert uploads(s3, bucket) == []
