@@ -29,7 +29,10 @@ from workload import BenchmarkError
 from s3crypt.errors import S3CryptError
 
 # Reasons for missed bounds that lie in the machine or in a limit, and not in this code.
-_COPY = "`cp` of the file takes 0.52 s here (median of 5): the bound asks for less than a copy."
+_COPY = (
+    "On this machine, `cp` of the file takes 0.52 s (median of 5). To keep the promise, s3crypt "
+    "would need about as little time as a plain copy, or less."
+)
 _REMARKS: dict[str, str] = {"age-encrypt": _COPY, "age-decrypt": _COPY}
 
 
@@ -43,22 +46,26 @@ def _promises(found: Results, _page: Page) -> Iterator[str]:
     bound = [row for row in _in_order(found.rows) if row.bound]
     kept, missed = ([row for row in bound if row.met is met] for met in (True, False))
     counted = f"{len(kept)} of {len(kept) + len(missed)} promises are kept"
-    yield f"{counted}. These are missed:" if missed else f"{counted}."
+    yield (
+        "Each promise compares s3crypt with another tool, or with a limit. The name of a promise "
+        "first says what s3crypt does. The part after the last comma is the other side of the "
+        "comparison. A bound with \u2265 is a promise that the other side takes at least that many "
+        "times as long as s3crypt. A bound with \u2264 is a promise that s3crypt uses at most that "
+        "many times as much as the other side, or at most that much memory. In rows that begin with "
+        "*2 columns of 20*, pyarrow reads two of the 20 columns of a Parquet file through "
+        "`S3Crypt.open`. The official SDK is "
+        f"{found.peer('aws-encryption-sdk')}. The other tools are {', '.join(_others(found))}."
+    )
+    yield f"{counted}. These promises are missed:" if missed else f"{counted}."
     if missed:
         yield "\n".join(map(_missed, missed))
-    yield (
-        "The last part of a row's name is the other side of the comparison. A bound with \u2265 "
-        "means that the other side must take at least that many times as long as s3crypt. A bound "
-        "with \u2264 means that s3crypt may use at most that many times as much as the other side, "
-        "or at most that much memory. The official SDK is "
-        f"{found.peer('aws-encryption-sdk')}. The others are {', '.join(_others(found))}."
-    )
+        yield "The table has all promises:"
     heads = ("", "bound", "kept", "median", "middle half", "ours, theirs")
     yield from table(heads, map(_promised, bound))
     yield from _absent(found)
     others = [row for row in _in_order(found.rows) if not row.bound and row.median is not None]
     if others:
-        yield "These rows have no bound. They explain the figures above." + (
+        yield "The rows of the next table have no bound. They explain the figures above." + (
             " The rows of the null server show its speed for a client that only moves bytes. No "
             "client can be faster."
             if any(row.name.startswith("server-") for row in others)
@@ -89,7 +96,9 @@ def _absent(found: Results) -> Iterator[str]:
 def _missed(row: Row) -> str:
     assert row.judged is not None
     reason = f" {_REMARKS[row.name]}" if row.name in _REMARKS else ""
-    return f"- {row.what} (**{_figure(row, row.judged)}**, bound {_bound(row)}).{reason}"
+    return (
+        f"- {row.what} (measured **{_figure(row, row.judged)}**, promised {_bound(row)}).{reason}"
+    )
 
 
 def _promised(row: Row) -> tuple[str, ...]:
@@ -178,12 +187,13 @@ def _machine(found: Results, _page: Page) -> Iterator[str]:
 
 _METHOD = """\
 Both sides of a ratio are measured in turns in the same run. Each ratio compares two neighbouring
-measurements, and the figure is the median of these ratios, with their quartiles. Each transfer and
-each command of the promises is a process of its own. Neither boto3 nor s3crypt hashes the payload
-to sign it, as neither would over TLS. boto3 has its default settings, 10 threads. MB/s and GB/s are
-10^6 and 10^9 bytes of plaintext by wall clock. KiB, MiB and GiB are 2^10, 2^20 and 2^30 bytes. The
-server is nginx. It answers as S3 would, discards the data that it receives, and shares the cores
-with the client. [benchmarks/README.md](../benchmarks/README.md) says what it fakes, and how the
+measurements. The figure is the median of these ratios, and the *middle half* is the range between
+their quartiles. For the promises, each transfer and each command runs in a new process. Neither
+boto3 nor s3crypt hashes the payload to sign it, because neither would do so over TLS. boto3 has its
+default settings, with 10 threads. MB/s and GB/s are 10^6 and 10^9 bytes of plaintext per second of
+wall clock time. KiB, MiB and GiB are 2^10, 2^20 and 2^30 bytes. The *null server* is nginx. It
+answers as S3 would, discards the data that it receives, and shares the cores with the client.
+[benchmarks/README.md](../benchmarks/README.md) says which replies the server fakes, and how the
 comparison is kept fair.
 
 ```sh
@@ -208,8 +218,8 @@ python benchmarks/report.py --ratios ratios.json --workers workers.json --bench 
 ```
 
 To measure on any machine without the repository, run
-[`s3crypt bench`](command.md#measuring-s3crypt-bench). It takes a minute or less, and measures
-transfers to your own bucket if you name one. `--html` makes a page with plots."""
+[`s3crypt bench`](command.md#measuring-s3crypt-bench). The command takes a minute or less. If you
+name a bucket, it also measures transfers to this bucket. `--html` makes a page with plots."""
 
 
 def _method(_found: Results, _page: Page) -> Iterator[str]:
@@ -262,9 +272,9 @@ def _opening(found: Results) -> Iterator[str]:
     )
     yield (
         "**These are loopback figures of one virtual machine, not AWS's figures.** The machine "
-        "shares its processor with others. Client and server run on the same "
-        f"{machine['cores']} cores ({machine['cpu']}). Compare ratios: absolute figures change "
-        f"with the machine and with its other load.{taken} See [the machine](#the-machine) and "
+        "shares its processor with other virtual machines. Client and server run on the same "
+        f"{machine['cores']} cores ({machine['cpu']}). Absolute figures change with the machine "
+        f"and with its other load, so compare ratios.{taken} See [the machine](#the-machine) and "
         "[how to repeat the measurements](#how-it-is-measured-and-how-to-repeat-it)."
     )
 

@@ -77,9 +77,11 @@ def frames(found: Results, page: Page) -> Iterator[str]:
     if not measured:
         return
     yield (
-        "Figures are in GB/s of plaintext. In brackets is the share of the speed of a loop that "
-        "only runs AES-GCM on the same buffers, 8 MiB per thread. In the plots, error bars are "
-        "quartiles."
+        "A frame is a part of the plaintext that is encrypted separately. To *seal* a frame is to "
+        "encrypt it. To *open* a frame is to verify and decrypt it. Figures are in GB/s of "
+        "plaintext. The limit is the speed of a loop that only runs AES-GCM on the same buffers, "
+        "8 MiB per thread. The number in brackets is s3crypt's speed as a share of this limit. In "
+        "the plots, error bars are quartiles."
     )
     if found.bench and found.bench.is_disturbed:
         yield found.bench.remarks()[-1]
@@ -156,7 +158,10 @@ def _beside(found: Results) -> Iterator[str]:
         }
     if rates:
         said = ", ".join(f"{what} {figure(rate)}" for what, rate in rates.items())
-        yield f"Other work on each byte, by one thread, in GB/s: {said}."
+        yield (
+            "For comparison, one thread does other work on each byte at these speeds, in GB/s: "
+            f"{said}."
+        )
 
 
 # --- messages ----------------------------------------------------------------------------------
@@ -166,14 +171,15 @@ def messages(found: Results, _page: Page) -> Iterator[str]:
     """Compare messages, small and large, with those of other libraries."""
     small, large = found.of("bench_small"), found.of("bench_large", "bench_large_peer")
     if small:
-        yield "Small messages under an AES key; the time of one message:"
+        yield "The table has the time for one small message under an AES key:"
         yield from _small(found, small)
     if large:
         size = size_name(large[0].info["bytes"])
         yield (
-            f"{size} in one piece, in MB/s. The official SDK writes and reads the same format as "
-            "s3crypt. The other libraries have formats of their own. pycryptodome has no format: "
-            "it is AES-GCM in one call."
+            f"The next table has the speeds for a message of {size}, in MB/s. Each call gets the "
+            "message in one piece. The official SDK writes and reads the same format as s3crypt. "
+            "Each of the other libraries has its own format. pycryptodome has no format: the row "
+            "shows AES-GCM in one call."
         )
         yield from _large(found, large)
 
@@ -231,7 +237,10 @@ def files(found: Results, _page: Page) -> Iterator[str]:
 
 
 def _against(found: Results, cases: Sequence[Case]) -> Iterator[str]:
-    yield "Whole commands on files in memory, with default options, including their start:"
+    yield (
+        "The times are those of whole commands with default options, including their start. The "
+        "files are in memory."
+    )
     at = {(c.info["program"], c.info["direction"], c.info["bytes"]): c for c in cases}
     sizes = sorted({case.info["bytes"] for case in cases})
     columns = [(verb, size) for size in sizes for verb in ("encrypt", "decrypt")]
@@ -253,8 +262,9 @@ def _alone(found: Results) -> Iterator[str]:
         return
     peaks = {(s.subject.what, s.subject.size): s.spread for s in found.bench.of_group("memory")}
     yield (
-        "Whole commands, `s3crypt encrypt` and `s3crypt decrypt`, including their start. The files "
-        f"are on {found.bench.files_on}, and are read from the page cache and written into it."
+        "The times are those of the whole commands `s3crypt encrypt` and `s3crypt decrypt`, "
+        f"including their start. The files are on {found.bench.files_on}. The commands read them "
+        "from the page cache, and write into the page cache."
     )
     rows = []
     for sample in measured:

@@ -22,13 +22,14 @@ def many(found: Results, _page: Page) -> Iterator[str]:
     if not found.many:
         return
     yield (
-        "Whole commands, including their start. The sides of a row run in turns, and a cell has "
-        "the median of their times. The number in brackets says how many times as long s3crypt "
-        "takes for the same number of objects. The objects of the other tools are plain, and those "
-        "of s3crypt are encrypted. Peak memory is the largest of all rounds. boto3 is "
-        "`benchmarks/plain_boto3.py`: 32 threads that do nothing else. A client that uses botocore "
-        "cannot be faster. `benchmarks/canned.py` answers as S3 and KMS would. If s3crypt's CPU "
-        "time is as long as its time, Python on one core is the limit, and not the distance."
+        "The tables have the times of whole commands, including their start. s3crypt and the other "
+        "tools of a row run in turns, and each cell has a median. The number in brackets is "
+        "s3crypt's time divided by the other tool's time, for the same number of objects. The "
+        "objects of s3crypt are encrypted, and the objects of the other tools are plain. The peak "
+        "memory is the maximum of all rounds. The column boto3 is for `benchmarks/plain_boto3.py`, "
+        "which has 32 threads that only send requests. No client that uses botocore can be faster. "
+        "The server is `benchmarks/canned.py`, which answers as S3 and KMS would. If s3crypt's CPU "
+        "time is as long as its time, one core that runs Python is the limit, and not the distance."
     )
     for run in found.many:
         yield from _run(run)
@@ -36,11 +37,12 @@ def many(found: Results, _page: Page) -> Iterator[str]:
 
 def _run(run: Told) -> Iterator[str]:
     rounds = max((len(side["runs"]) for row in run["rows"] for side in row["sides"]), default=0)
-    busy = f", beside {run['busy']} busy processes" if run["busy"] else ""
+    busy = f" {run['busy']} other processes keep the cores busy." if run["busy"] else ""
     delay = f"{run['delay_milliseconds']:g} ms"
     yield (
-        f"Taken {run['date']}.{_count(run['rows'])} A reply takes {delay}{busy}; {rounds} rounds. "
-        f"Capacity of the servers: {'; '.join(_capacities(run['rows']))}."
+        f"Measured on {run['date']} in {rounds} {'round' if rounds == 1 else 'rounds'}"
+        f"{_count(run['rows'])}. Each reply takes {delay}.{busy} "
+        f"The servers alone have these capacities: {'; '.join(_capacities(run['rows']))}."
     )
     for names, rows in groupby(run["rows"], key=_columns):
         yield from _table(names, list(rows))
@@ -50,7 +52,7 @@ def _count(rows: Sequence[Told]) -> str:
     """Return the number of objects per row in words, if all rows have the same number."""
     ours = [side for row in rows for side in row["sides"] if side["name"] == _OURS]
     counts = {side["items"] for side in ours if side["runs"] and side["runs"][-1]["requests"]}
-    return f" {counts.pop():,} objects." if len(counts) == 1 else ""
+    return f", with {counts.pop():,} objects per row" if len(counts) == 1 else ""
 
 
 def _capacities(rows: Sequence[Told]) -> list[str]:

@@ -56,26 +56,28 @@ def _columns(found: Results, page: Page) -> Iterator[str]:
     of_what = f" of {size_name(max(sizes))}" if sizes else ""
     yield (
         f"pyarrow reads the footer and two columns of the 20 of a Parquet file{of_what}, in "
-        "memory. It reads the encrypted file through `S3Crypt.open`. It reads the plain file "
-        "through boto3, with one HEAD for the size and one GET for each read. Each time includes "
-        "opening the file anew and reading, over http, against the null server. This server is "
-        "near, so a request costs little here. It costs more if the server is farther away, so "
-        "requests are counted too."
+        "memory. pyarrow reads the encrypted file through `S3Crypt.open`. It reads the plain "
+        "file through boto3, with one HEAD for the size and one GET for each read. Each time "
+        "includes opening and reading the file, over http, from the null server. This server is "
+        "near, so a request takes little time here. A request takes more time if the server is "
+        "farther away, so the tables have the number of requests too."
     )
     yield (
-        "The first cell of a pair has the bytes fetched / bytes that pyarrow asked for, then the "
-        "number of requests. Both count everything for an open file: its header, its footer and "
-        "the bytes fetched ahead. The second cell has the median time in ms and, in brackets, its "
-        "ratio to the time of the faster plain reader. These measurements were made one after the "
-        "other. The rows with a bound, among the promises, measure s3crypt and the plain reader in "
-        "turns. [How it is counted](../benchmarks/README.md#ranges)."
+        "The second column has two numbers. The first number is the number of bytes that were "
+        "fetched, divided by the number of bytes that pyarrow asked for. The second number is the "
+        "number of requests. Both numbers include the header and the footer of the file, and the "
+        "bytes that were fetched ahead. The third column has the median time in ms. The number in "
+        "brackets is the ratio of this time to the time of the faster plain reader. The two were "
+        "measured one after the other. The promises above measure s3crypt and the plain reader in "
+        "turns, so they are more exact. See [how the bytes are "
+        "counted](../benchmarks/README.md#ranges)."
     )
     layouts = list(dict.fromkeys(case.info["groups"] for case in cases))
     drawn = [case for case in cases if case.info["call"] == _DRAWN]
     if any(case.info["frame_length"] for case in drawn):
         yield (
             f"The plots show {_CALLS[_DRAWN]}, for the default row groups of each writer. Error "
-            "bars are quartiles, and *plain* is the faster plain reader."
+            "bars are quartiles. *plain* is the faster plain reader."
         )
         yield f"{_bytes_plot(page, layouts, drawn)} {_time_plot(page, layouts, drawn)}"
     for groups in layouts:

@@ -31,10 +31,10 @@ def transfers(found: Results, page: Page) -> Iterator[str]:
     if not cases:
         return
     yield (
-        "Transfers from files and into files, all in memory, against the null server. This server "
-        "encrypts nothing, so the `sse` modes show the cost for a *client* that asks for "
-        "encryption. For s5cmd and rclone, the time is that of the whole process. In the plots, "
-        "error bars are quartiles."
+        "The clients put files into the null server and get objects from it into files. All files "
+        "are in memory. The null server answers as S3 would, but encrypts nothing, so the `sse` "
+        "modes show only the cost for a *client* that asks for encryption. For s5cmd and rclone, "
+        "the time is that of the whole process. In the plots, error bars are quartiles."
     )
     plotted = [case for case in cases if case.info["bytes"] >= _MIB]
     top = {
@@ -169,9 +169,9 @@ def kms(found: Results, _page: Page) -> Iterator[str]:
         return
     count = cases[0].info["objects"]
     yield (
-        f"Requests for {count:,} objects. One store writes them and another store reads them, with "
-        "`KMSKeyring` alone and inside `CachingKeyring`. AWS charges for each request, and answers "
-        "in some milliseconds."
+        f"The table has the number of KMS requests for {count:,} objects. One store writes the "
+        "objects and another store reads them. Both stores use a `KMSKeyring`, alone or inside a "
+        "`CachingKeyring`. Each request to AWS costs money and takes some milliseconds."
     )
     rows = [
         (
@@ -205,9 +205,9 @@ def memory(found: Results, page: Page) -> Iterator[str]:
         return
     base = Spread.of([each["baseline_rss"] for each in found.operations if each["baseline_rss"]])
     yield (
-        "Peak resident memory of a process that does only this operation, in MiB. Python with "
-        f"boto3 and s3crypt imported takes {figure(base.median / _MIB)} MiB of it. The page cache "
-        "is not included."
+        "The table has the peak resident memory, in MiB, of a process that does only this "
+        f"operation. Python with boto3 and s3crypt imported takes {figure(base.median / _MIB)} MiB "
+        "of this memory. The page cache is not included."
     )
     peaks = {(each["operation"], each["size"]): each["peak_rss"] for each in found.operations}
     yield _memory_plot(page, peaks)
@@ -247,12 +247,13 @@ def workers(found: Results, _page: Page) -> Iterator[str]:
     }
     far = " to ".join(map(size_name, sorted({min(sizes["far"]), max(sizes["far"])})))
     yield (
-        "Client-side transfers by number of workers, in MB/s. *Near* is the null server. *Far* is "
-        f"the same server behind a proxy with {speed.replace('MiB', ' MiB')}/s and "
-        f"{latency * 1e3:g} ms per connection, which is about the speed of a connection to S3. "
-        f"Near files are of {size_name(max(sizes['near']))}, and far files of {far}, larger for "
-        "more workers. CPU seconds are those of the client, per GiB, near. `own` is the number "
-        "that s3crypt chooses by itself. boto3 is plain, with its default settings."
+        "The table has the speed of client-side transfers by number of workers, in MB/s. *Near* "
+        "means the null server. *Far* means the null server behind a proxy with "
+        f"{speed.replace('MiB', ' MiB')}/s and {latency * 1e3:g} ms per connection, which is about "
+        f"the speed of a connection to S3. A near file has {size_name(max(sizes['near']))}. A far "
+        f"file has {far}, and is larger for more workers. The CPU seconds are those of the client "
+        "per GiB of near transfers. In the row `own`, s3crypt chooses the number of workers. The "
+        "row boto3 is for plain transfers with boto3's default settings."
     )
     rows = [
         _of_workers([each for each in found.workers if each["case"]["workers"] == number])

@@ -144,7 +144,7 @@ def test_a_missed_promise_is_named_first(tmp_path: Path) -> None:
     """A missed promise is named above the table and marked in it."""
     made = page(tmp_path, row("put"), row("get", met=False, median=1.1))
     assert "1 of 2 promises are kept" in made
-    assert made.index("- get, something else (**1.10x**") < made.index("| put")
+    assert made.index("- get, something else (measured **1.10x**") < made.index("| put")
     assert line(made, "get")[2] == "**missed**"
 
 
@@ -241,7 +241,10 @@ def test_many_objects_are_held_against_others(tmp_path: Path) -> None:
         "rows": [put, peaks],
     }
     made = page(tmp_path, row("put"), many=many)
-    assert "Taken 2026-01-02. 100 objects. A reply takes 30 ms; 3 rounds." in " ".join(made.split())
+    assert (
+        "Measured on 2026-01-02 in 3 rounds, with 100 objects per row. Each reply takes 30 ms."
+        in " ".join(made.split())
+    )
     assert line(made, "put -r |") == [
         "put -r",
         "2.00 s (1.95 to 2.15)",
