@@ -176,7 +176,10 @@ def test_material_that_may_be_older_than_its_date(
 
 
 def test_without_an_id_it_stays_unknown(bucket: str, kms_key: str) -> None:
-    """Headers and SSE-KMS objects keep no material id, so their verdict is unknown."""
+    """Without the id of its material an object is unknown.
+
+    SSE-KMS objects have no id, nor have objects with their key in the header.
+    """
     with watched(aged(kms_key)):
         connect(ClientSide(kms_keyring(kms_key))).put(b"plain", f"s3://{bucket}/header")
         connect(SSEKMS(kms_key)).put(b"plain", f"s3://{bucket}/server")

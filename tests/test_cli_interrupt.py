@@ -61,9 +61,10 @@ def _start(
 def _withholding(
     sandbox: Running, is_withheld: Callable[[Asked], bool]
 ) -> Iterator[tuple[str, threading.Event]]:
-    """Relay to the sandbox, and withhold some replies until an event, so nothing ends early.
+    """Relay to the sandbox, and withhold some replies until an event.
 
-    The test sets the event after the interrupt, because the command waits for running requests.
+    The test sets the event after the interrupt: until then the command cannot end, and it waits for
+    running requests.
     """
     interrupted = threading.Event()
 

@@ -114,7 +114,7 @@ def test_demo_of_an_empty_file(transcript: Transcript) -> None:
 
 
 def test_demo_explains_itself(transcript: Transcript) -> None:
-    """The table is on stdout; notes on permissions and next steps are on stderr."""
+    """The demo prints its table on stdout, and notes on permissions and next steps on stderr."""
     transcript.play("""
         file data 1000
         s3crypt demo data

@@ -269,7 +269,10 @@ def _without_conditions(asked: Asked, forward: Forward) -> Answer:
 def test_if_absent_holds_where_conditions_are_ignored(
     mode: Any, size: int, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """A HEAD precedes the write, so the conflict is found before any part is sent."""
+    """If the service ignores conditions, a HEAD before the write finds the conflict.
+
+    No part is sent then.
+    """
     s3.put_object(Bucket=bucket, Key="x", Body=b"theirs")
     with relaying(sandbox.endpoint_url, _without_conditions) as relay:
         store = connect(mode, endpoint_url=relay.url)
