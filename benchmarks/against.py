@@ -30,13 +30,14 @@ _SIDE = _HERE / "side.py"
 BOUND = 1.03
 _RESAMPLES = 10_000
 _GIB = 2**30
-# Hashing payloads would cost more than all other work; over https boto3 does not hash them either.
+# boto3 must not hash payloads: over http this would cost more than all other work, and over https
+# boto3 does not do it either.
 _CONFIGURATION = "[default]\nregion = us-east-1\ns3 =\n    payload_signing_enabled = false\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The CPU seconds of a row, round by round.
+    """The CPU seconds of one row in each round.
 
     Attributes:
         name: The row.
@@ -49,7 +50,7 @@ class Figures:
 
     @property
     def ratios(self) -> list[float]:
-        """Return this checkout's CPU time as a multiple of the other's, by pair."""
+        """Return, for each pair of runs, this checkout's CPU time divided by the other commit's."""
         return [ours / theirs for ours, theirs in zip(self.ours, self.theirs, strict=True)]
 
     @property
@@ -73,7 +74,7 @@ class Figures:
 
 
 def extract(commit: str, folder: Path) -> str:
-    """Write a commit's files to a folder; return the commit's short name.
+    """Write the files of a commit to a folder. Return the commit's short name.
 
     Raises:
         BenchmarkError: There is no such commit, or this folder is not a git checkout.
@@ -92,7 +93,7 @@ def extract(commit: str, folder: Path) -> str:
 
 
 def environment(checkout: Path, folder: Path) -> dict[str, str]:
-    """Return the environment of a checkout's process; write its AWS configuration to `folder`."""
+    """Return the environment of a checkout's process, whose AWS configuration is in `folder`."""
     configuration = folder / "configuration"
     configuration.write_text(_CONFIGURATION)
     return workload.environment(
@@ -106,14 +107,14 @@ def environment(checkout: Path, folder: Path) -> dict[str, str]:
 
 
 class _Side:
-    """A process that does one row's work with one checkout."""
+    """A process that repeats the work of one row with the code of one checkout."""
 
     def __init__(self, process: subprocess.Popen[str], checkout: Path) -> None:
         self._process = process
         self._checkout = checkout
 
     def ask(self, line: str) -> str:
-        """Send a text, which may be empty, and return the next line of the answer."""
+        """Send a text, which may be empty, to the process. Return the next line that it prints."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(line)
@@ -149,14 +150,14 @@ def _measure(
             sides = [stack.enter_context(_side(each, folder, row, *words)) for each in checkouts]
             for side in sides:
                 side.ask("")
-            # The side that starts alternates.
+            # In each round, another side starts.
             for which in (0, 1) if number % 2 else (1, 0):
                 seconds[which].append(float(sides[which].ask("go\n")))
     return Figures(row, *seconds)
 
 
 def compare(commit: str, rows: Sequence[str], rounds: int, *, tiny: bool) -> int:
-    """Measure the rows and print them; return 1 if a row is not below the bound, else 0."""
+    """Measure the rows and print them. Return 1 if a row is not below the bound, or else 0."""
     with ExitStack() as stack:
         parent = workload.memory_folder(4 * _GIB)
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="s3crypt-pairs-", dir=parent))
@@ -165,7 +166,7 @@ def compare(commit: str, rows: Sequence[str], rounds: int, *, tiny: bool) -> int
         print(f"against {extract(commit, other)}, {rounds} rounds, bound {BOUND}")
         print(f"{'row':14} {'theirs':>9} {'ours':>9}  ratio  90 % interval", flush=True)
         options = ["--tiny"] * tiny
-        # The other commit writes the objects, and both sides read them.
+        # The other commit writes the objects, so both sides can read them.
         made: list[str | Path] = [sys.executable, _SIDE, other, folder, "make", *options]
         described = json.loads(workload.output(made, environment(other, folder)))
         server = stack.enter_context(nullserver.running(folder, described))

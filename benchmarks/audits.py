@@ -43,7 +43,7 @@ _STATUSES = ("SSE-KMS", "SSE-S3", "SSE-KMS", "NOT-SSE")
 
 
 def _write(what: str, path: Path, rows: int) -> None:
-    """Write a Parquet report as S3 writes it, or an S3 Metadata export, with the usual columns."""
+    """Write a file of `rows` rows: a Parquet inventory as S3 writes it, or a metadata export."""
     import pyarrow as pa  # noqa: PLC0415 - not for `heads`
     from pyarrow import parquet  # noqa: PLC0415
 
@@ -71,7 +71,10 @@ def _write(what: str, path: Path, rows: int) -> None:
 
 
 def _columns(numbers: range) -> dict[str, list[Any]]:
-    """Return the columns of these rows: one row in 50 is a delete marker, half have KMS keys."""
+    """Return the columns of these rows.
+
+    One row in 50 is a delete marker, and half have KMS keys.
+    """
     count = len(numbers)
     digests = [hashlib.md5(number.to_bytes(8)).hexdigest() for number in numbers]
     statuses = [_STATUSES[number % 4] for number in numbers]
@@ -101,7 +104,7 @@ def _columns(numbers: range) -> dict[str, list[Any]]:
 
 
 def _store(server: nullserver.NullServer, what: str, folder: str, rows: int) -> Path:
-    """Serve a report with this number of rows; return the path of its only part."""
+    """Let the server serve a report of `rows` rows. Return the path of its only part."""
     part = server.serve(_BUCKET, f"{folder}/part.parquet")
     _child("write", what, part, rows)
     with part.open("rb") as file:
@@ -153,7 +156,7 @@ def _reach(url: str) -> Any:
 
 
 def _audit(reach: Any, uri: str, **options: Any) -> dict[str, int]:
-    """Audit the objects below a URI; return the number of objects by the verdict of their mode."""
+    """Audit the objects below a URI. Return the number of objects for each verdict on the mode."""
     from s3crypt.audit.objects import audit_objects  # noqa: PLC0415
     from s3crypt.audit.values import Demands  # noqa: PLC0415
 
@@ -164,7 +167,7 @@ def _audit(reach: Any, uri: str, **options: Any) -> dict[str, int]:
 
 
 def _told(began: tuple[float, float]) -> dict[str, float]:
-    """Return this process's wall and CPU seconds since `began`, and its peak RSS in MiB."""
+    """Return the wall and CPU seconds since `began`, and this process's peak RSS in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
         "seconds": time.perf_counter() - began[0],
@@ -174,7 +177,7 @@ def _told(began: tuple[float, float]) -> dict[str, float]:
 
 
 def _counted(what: str, reach: Any, source: str) -> dict[Any, int]:
-    """Count the objects of a report or of an export by bucket, status and key."""
+    """Count the objects of a report or of an export by bucket, status and KMS key."""
     from s3crypt.inventories import (  # noqa: PLC0415
         batches,
         find_export,
@@ -200,7 +203,7 @@ def _counted(what: str, reach: Any, source: str) -> dict[Any, int]:
 
 
 def one(what: str, url: str, source: str, rows: int) -> dict[str, float]:
-    """Audit or count one report, in this process."""
+    """Audit or count one report in this process. Return its seconds and peak memory."""
     from pyarrow import compute, parquet  # noqa: F401, PLC0415 - not in what is measured
 
     reach = _reach(url)
@@ -220,7 +223,10 @@ def one(what: str, url: str, source: str, rows: int) -> dict[str, float]:
 
 
 def bare(path: str) -> dict[str, float]:
-    """Read a Parquet file with pyarrow alone, in this process."""
+    """Read a Parquet file in this process, with pyarrow alone.
+
+    Return its seconds and peak memory.
+    """
     from pyarrow import parquet  # noqa: PLC0415
 
     parquet.read_table(path)
@@ -230,7 +236,7 @@ def bare(path: str) -> dict[str, float]:
 
 
 def inventory(what: str, rounds: int, *, tiny: bool) -> list[dict[str, float]]:
-    """Measure an audit or counts by an inventory; each measurement is a process of its own."""
+    """Measure an audit or counts by an inventory, each time in a process of its own."""
     rows = 2000 if tiny else 1_000_000
     sizes = {"few": rows // 10, "all": rows}
     with nullserver.running(workload.memory_folder(2**30)) as server:
@@ -299,7 +305,7 @@ def heads(rounds: int, delay: float, *, tiny: bool) -> list[dict[str, float]]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the measurement that the arguments name, and print its figures."""
     parser = argparse.ArgumentParser(description="Measure audits of objects.")
     parser.add_argument("what", choices=[*_MEASURED, "heads", "one", "bare", "write"])
     parser.add_argument("arguments", nargs="*")
@@ -312,7 +318,8 @@ def main() -> None:
         AWS_SECRET_ACCESS_KEY="none",
         AWS_REGION="us-east-1",
         AWS_DEFAULT_REGION="us-east-1",
-        # An audit requests a bucket's Region by HeadBucket, which the servers do not answer.
+        # An audit requests the bucket's Region by HeadBucket. The servers do not know this request,
+        # so it must not be retried.
         S3CRYPT_RETRY_SECONDS="0",
     )
     said: Any = None

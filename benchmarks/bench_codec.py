@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How near do frames come to the bare cipher, by frame length, threads, direction and suite?
 
-The limits are measured in the same run: AES-GCM alone, a copy, checksums.
+The limits are measured in the same run: AES-GCM alone, a copy, and checksums.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _KIB, _MIB = 2**10, 2**20
 FRAME_LENGTHS = (4 * _KIB, 16 * _KIB, 64 * _KIB, 256 * _KIB, _MIB, 4 * _MIB)
 SIGNED = "0x0578"
-# One thread makes and reads a signed message, in order.
+# Suite and threads. A signed message is made and read in order, so by one thread.
 KINDS = (("0x0478", 1), ("0x0478", 2), (SIGNED, 1))
 THREADS = (1, 2)
 OURS = {"seal": runs.seals, "open": runs.opens}
@@ -32,7 +32,7 @@ def _name(frame_length: int) -> str:
 
 @pytest.fixture(scope="session")
 def run(tiny: bool) -> int:
-    """Return the plaintext bytes of one run."""
+    """Return the number of plaintext bytes of one run."""
     return 4 * _MIB if tiny else runs.RUN
 
 
@@ -74,11 +74,11 @@ def bench_limit(measure: Measure, run: int, verb: str, threads: int, frame_lengt
 
 
 def bench_copy(measure: Measure, run: int) -> None:
-    """Copy a run."""
+    """Copy the bytes of a run in memory."""
     measure(runs.memcpy(run), group="memory", size=run)
 
 
 @pytest.mark.parametrize("name", CHECKSUMS)
 def bench_checksum(measure: Measure, run: int, name: str) -> None:
-    """Compute a checksum of a run: with awscrt, or with Python's zlib for CRC-32."""
+    """Compute a checksum of a run's bytes, by awscrt or, for CRC-32, by Python's zlib."""
     measure(runs.checksum(name, run), group="memory", size=run, checksum=name)

@@ -27,14 +27,14 @@ PROGRAMS = ("s3crypt", "age", "aws-encryption-cli")
 
 @pytest.fixture(scope="session")
 def kms() -> Iterator[commands.Kms]:
-    """Run a KMS."""
+    """Run a sandbox for its KMS."""
     with commands.sandboxed_kms() as found:
         yield found
 
 
 @pytest.fixture
 def files(folder: Path, size: int) -> Path:
-    """Return a folder with a source file of this size."""
+    """Return a folder that has a source file of this size."""
     made = folder / f"files-{size}"
     made.mkdir(exist_ok=True)
     if not (made / "source").exists():
@@ -64,7 +64,7 @@ def bench_file(
     verb: str,
     size: int,
 ) -> None:
-    """Run the whole command."""
+    """Measure one command from its start to its end."""
     command = _command(program, verb, files, request)
     command.clear()
     peaks = []

@@ -33,7 +33,7 @@ WRITERS = ("s3crypt", "aws-encryption-sdk", "MPL")
 
 
 class Codec(NamedTuple):
-    """A function that encrypts bytes, and its inverse."""
+    """A function that encrypts bytes, and the function that decrypts them."""
 
     encrypt: Callable[[bytes], bytes]
     decrypt: Callable[[bytes], bytes]
@@ -81,7 +81,7 @@ def bench_small(measure: Measure, keyring: AESKeyring, writer: str, verb: str, s
 
 @pytest.fixture(scope="session")
 def large(tiny: bool) -> bytes:
-    """Return a large plaintext."""
+    """Return a plaintext of 256 MiB, or of 1 MiB with `--tiny`."""
     return os.urandom(_MIB if tiny else 256 * _MIB)
 
 
@@ -112,7 +112,7 @@ def _tink(segment: str) -> Codec:
 
     def encrypt(data: bytes) -> bytes:
         sealed = io.BytesIO()
-        # Tink closes the file that it writes to, and the bytes would be lost.
+        # The stream would close this file, and its bytes would be lost.
         sealed.close = lambda: None  # type: ignore[method-assign]
         with primitive.new_encrypting_stream(sealed, b"") as stream:
             stream.write(data)
@@ -166,5 +166,5 @@ PEERS = {
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("writer", PEERS)
 def bench_large_peer(measure: Measure, large: bytes, writer: str, verb: str) -> None:
-    """Encrypt or decrypt 256 MiB in one piece, with a library that has another format."""
+    """Encrypt or decrypt 256 MiB in one piece by a library that has another format."""
     _measured(measure, PEERS[writer](), verb, large, writer)

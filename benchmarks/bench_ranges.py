@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What does reading a part cost: two columns of twenty, by frame length, against plain boto3?
+"""How long do two columns of twenty take to read, by frame length, against plain boto3?
 
 The null server serves a Parquet file of 1 GiB from memory, over http. `groups` names the program
 whose default row groups the file has: column chunks have 8 MiB with pyarrow's default, and less
@@ -38,7 +38,10 @@ _TINY_SIZE, _TINY_OBJECTS = 4 * _MIB, 20
 
 
 class Files:
-    """Plain files, and one sealed file at a time: all of them would not fit into memory."""
+    """The plain files, and one sealed file at a time.
+
+    All sealed files would not fit into memory.
+    """
 
     def __init__(self, folder: Path, size: int) -> None:
         self._folder = folder
@@ -58,7 +61,12 @@ class Files:
         return (self._folder / _folder_of(groups) / PLAIN).stat().st_size
 
     def name(self, groups: str, frame_length: int | None) -> str:
-        """Return the name of a sealed or plain object; make its file if it does not exist."""
+        """Return the name of an object, and make its file if it does not exist.
+
+        Args:
+            groups: The program whose default row groups the file has.
+            frame_length: The frame length of the sealed file, or None for the plain file.
+        """
         folder = self._folder / _folder_of(groups)
         folder.mkdir(exist_ok=True)
         plain = folder / PLAIN
@@ -80,7 +88,7 @@ def _folder_of(groups: str) -> str:
 
 @pytest.fixture(scope="module")
 def served(folder: Path, tiny: bool) -> Iterator[tuple[nullserver.NullServer, Files]]:
-    """Run a server of files that are made on first use."""
+    """Run a server, and yield it with the files, which are made at their first use."""
     objects = folder / "parquet"
     objects.mkdir()
     files = Files(objects, _TINY_SIZE if tiny else _GIB)
@@ -91,7 +99,7 @@ def served(folder: Path, tiny: bool) -> Iterator[tuple[nullserver.NullServer, Fi
 
 @pytest.fixture(scope="module")
 def client(served: tuple[nullserver.NullServer, Files]) -> Iterator[Any]:
-    """Return a client that is already connected."""
+    """Return a client that already has a connection to the server."""
     made = datasets.warm(served[0].endpoint_url)
     yield made
     made.close()
@@ -127,7 +135,7 @@ def bench_columns(  # noqa: PLR0913, PLR0917 - what makes a case; pytest passes 
     reader: str,
     call: str,
 ) -> None:
-    """Read the footer and two columns of twenty."""
+    """Measure reading the footer and two columns of twenty."""
     server, files = served
     plain, name = files.name(groups, None), files.name(groups, frame_length)
     counted = {}
@@ -153,7 +161,7 @@ def bench_in_order(
     frame_length: int,
     how: str,
 ) -> None:
-    """Read the whole file and drop the bytes, or get it to a file in memory."""
+    """Measure reading the whole file in order, or `get` of it to a file in memory."""
     _, files = served
     name, target = files.name("pyarrow", frame_length), folder / "got"
     work = partial(_got, client, name, target)
@@ -196,7 +204,10 @@ def many(folder: Path, tiny: bool) -> Iterator[tuple[nullserver.NullServer, Path
 def bench_listing(
     measure: Measure, many: tuple[nullserver.NullServer, Path], tiny: bool, which: str
 ) -> None:
-    """List all objects: with stored sizes, or with plaintext sizes for the first or second time."""
+    """Measure listing all objects: with stored sizes, or with plaintext sizes.
+
+    Plaintext sizes are listed for the first or for the second time.
+    """
     server, objects = many
     with datasets.listed(server.endpoint_url, objects) as client:
         known = datasets.filesystem()
@@ -208,7 +219,7 @@ def bench_listing(
         if which == "again":
             works[which]()
         count = _TINY_OBJECTS if tiny else OBJECTS
-        # `first` takes seconds: `before` limits a round to one call.
+        # A first listing takes seconds. With `before`, a round has only one call.
         measure(
             works[which],
             before=(lambda: None) if which == "first" else None,

@@ -35,7 +35,7 @@ COMMANDS: dict[str, Callable[[], list[str]]] = {
 
 @pytest.mark.parametrize("words", COMMANDS)
 def bench_startup(measure: Measure, words: str) -> None:
-    """Run the whole command."""
+    """Measure one command from its start to its end."""
     command = COMMANDS[words]()
     environment = workload.environment()
     measure(lambda: workload.run(command, environment), group="start-up", command=words)

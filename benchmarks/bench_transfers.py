@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long does an object of a size take to put and to get, in every mode, against plain clients?
+"""How long do put and get of one object take, by size and mode, against plain clients?
 
 The transfers go from and to files in memory, against the null server, over http and https. Plain
 boto3 runs in this process, in two ways: `object` (put_object, get_object) and `file` (upload_file,
@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 
 _KIB, _MIB, _GIB = 2**10, 2**20, 2**30
 SIZES = (_KIB, 64 * _KIB, _MIB, 8 * _MIB, 64 * _MIB, _GIB)
-# Larger objects are not moved in one piece: the S3 Encryption Client holds several copies of them.
+# The largest object that the S3 Encryption Client moves here: it holds several copies in memory.
 LARGEST_IN_ONE = 64 * _MIB
-# Below this size, the start of a process takes longer than the transfer.
+# The smallest object that whole commands move: below it, their start takes longer than the
+# transfer.
 SMALLEST_FOR_COMMANDS = 8 * _MIB
 WAYS = ("plain object", "plain file", *operation.MODES, "S3 Encryption Client", "s5cmd", "rclone")
 SCHEMES = ("http", "https")
@@ -45,7 +46,7 @@ _S3EC = Path(__file__).with_name("s3ec.py")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make the valid cases: not every client is measured at every size, or over https."""
+    """Make the cases that exist: not every client is measured at every size, or over https."""
     cases = [
         pytest.param(verb, way, size, scheme, id=f"{verb}-{size_name(size)}-{way}-{scheme}")
         for verb in VERBS
@@ -66,7 +67,7 @@ def _is_case(way: str, size: int, scheme: str) -> bool:
 
 
 class Objects:
-    """Objects of every size and mode, made before the server starts, which needs their headers.
+    """The objects of every size and mode. The server needs their headers when it starts.
 
     Attributes:
         described: The headers of the objects, by `BUCKET/NAME`.
@@ -78,14 +79,14 @@ class Objects:
         self.described: dict[str, Mapping[str, str]] = {}
 
     def source(self, size: int) -> Path:
-        """Return a plaintext."""
+        """Return the file with the plaintext of this size."""
         path = self._folder / size_name(size)
         if not path.exists():
             workload.make_source(path, size)
         return path
 
     def make(self, way: str, size: int) -> Path:
-        """Return the file of an object's stored bytes."""
+        """Return a file with the stored bytes of an object of this size, made in this way."""
         source = self.source(size)
         if way.startswith("client"):
             return self._sealed(way, size, source)
@@ -122,13 +123,13 @@ class Objects:
 
 
 class Theirs:
-    """The S3 Encryption Client, in its own environment."""
+    """The S3 Encryption Client, in a process with its own environment."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
     def ask(self, **what: str) -> dict[str, Any]:
-        """Send one request to its process; return the answer."""
+        """Send one request to the process. Return its answer."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps(what) + "\n")
@@ -141,13 +142,13 @@ class Theirs:
 
 
 def name_of(way: str, size: int) -> str:
-    """Return the name of the object that a `get` reads."""
+    """Return the name of the object that a `get` of this way and size reads."""
     return f"{way.replace(' ', '-')}-{size_name(size)}"
 
 
 @pytest.fixture(scope="session")
 def theirs() -> Iterator[Theirs | None]:
-    """Start the S3 Encryption Client if it is installed."""
+    """Start the S3 Encryption Client. Yield None if it is not installed."""
     try:
         python = peers.PEERS["S3 Encryption Client"].path()
     except peers.MissingPeerError:
@@ -167,7 +168,7 @@ def theirs() -> Iterator[Theirs | None]:
 
 @pytest.fixture(scope="session")
 def objects(folder: Path, theirs: Theirs | None) -> Objects:
-    """Return the objects, before any of them is made."""
+    """Return the objects of the cases. None of them has been made yet."""
     return Objects(folder, theirs)
 
 
@@ -175,7 +176,7 @@ def objects(folder: Path, theirs: Theirs | None) -> Objects:
 def server(
     request: pytest.FixtureRequest, folder: Path, objects: Objects, theirs: Theirs | None
 ) -> Iterator[nullserver.NullServer]:
-    """Run a null server that serves an object for every selected case."""
+    """Run a null server that serves an object for each selected case."""
     cases = [
         parameters(item) for item in request.session.items if isinstance(item, pytest.Function)
     ]
@@ -197,7 +198,7 @@ def server(
 def client(
     server: nullserver.NullServer, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Any]:
-    """Return a boto3 client that does not hash payloads to sign them."""
+    """Return a boto3 client that does not hash payloads for its signatures."""
     monkeypatch.setenv("AWS_CA_BUNDLE", str(server.certificate))
     made = operation.client(server.endpoint_url if scheme == "http" else server.tls_endpoint_url)
     yield made
@@ -247,7 +248,7 @@ def bench_transfer(  # noqa: PLR0913, PLR0917 - what makes a case; pytest passes
     size: int,
     scheme: str,
 ) -> None:
-    """Put or get one file."""
+    """Measure put or get of one object."""
     source, target, name = objects.source(size), folder / "got", name_of(way, size)
     work: Callable[[], object]
     if way in ("s5cmd", "rclone"):

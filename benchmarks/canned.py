@@ -56,7 +56,7 @@ _XML = b"Content-Type: application/xml\r\n"
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 KMS_KEY = "arn:aws:kms:us-east-1:111122223333:key/11111111-2222-3333-4444-555555555555"
-# The modification time in the metadata of the objects in the buckets `*-mtime`.
+# The modification time in the metadata of all objects in buckets named `*-mtime`.
 MTIME = 1_700_000_000
 _BLOB = b"canned data key:"
 _RANGE = re.compile(rb"bytes=(\d*)-(\d*)")
@@ -66,12 +66,12 @@ _KEYS = re.compile(rb"<Key>(.*?)</Key>", re.DOTALL)
 
 @dataclass(slots=True)
 class Request:
-    """A request's head.
+    """The head of a request.
 
     Attributes:
         method, path, query: From the first line, still quoted.
         head: The headers, each after a line end.
-        lowered: The same in lower case.
+        lowered: `head` in lower case.
     """
 
     method: bytes
@@ -82,14 +82,14 @@ class Request:
 
     @classmethod
     def parse(cls, head: bytes) -> "Request":
-        """Return the request of a head, which ends with a line end."""
+        """Parse the head of a request, which ends with a line end."""
         first, _, _ = head.partition(b"\r\n")
         method, target, _ = first.split(b" ")
         path, _, query = target.partition(b"?")
         return cls(method, path, query, head, head.lower())
 
     def header(self, name: bytes) -> bytes:
-        """Return a header's value, empty if the header is missing; `name` is in lower case."""
+        """Return the value of a header, or b"" if the request lacks it. `name` is in lower case."""
         at = self.lowered.find(b"\r\n" + name + b":")
         if at < 0:
             return b""
@@ -129,13 +129,13 @@ _DELETED = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 @dataclass(slots=True)
 class Template:
-    """The content and headers of every object in a bucket.
+    """The content and headers that every object of a bucket has.
 
     Attributes:
         body: The stored bytes.
-        etag: Their MD5.
+        etag: The MD5 of the body.
         headers: The headers of every reply.
-        checksums: Further headers, which the reply to a range leaves out.
+        checksums: Further headers, which a reply to a range does not have.
     """
 
     body: bytes
@@ -146,7 +146,7 @@ class Template:
 
     @classmethod
     def read(cls, folder: Path, bucket: str) -> "Template | None":
-        """Return the folder's template of a bucket; None for a bucket that is only written to."""
+        """Read the template of a bucket. Return None if the bucket is only written to."""
         try:
             body = (folder / f"{bucket}.body").read_bytes()
             described: Mapping[str, str] = json.loads((folder / f"{bucket}.json").read_text())
@@ -161,7 +161,10 @@ class Template:
         return cls(body, etag, headers, "".join(checksums).encode())
 
     def get(self, wanted: bytes) -> bytes:
-        """Return the reply to a GET; `wanted` is the Range header's value, empty for the whole."""
+        """Return the reply to a GET.
+
+        `wanted` is the value of the Range header, or b"" without one.
+        """
         if wanted not in self._made:
             self._made[wanted] = self._part(wanted) if wanted else self._whole()
         return self._made[wanted]
@@ -189,7 +192,7 @@ class Template:
 
 
 class Canned:
-    """The replies to requests, and the counts of them.
+    """Makes the reply to each request, and counts the requests.
 
     Args:
         folder: The folder with the buckets' templates.
@@ -240,7 +243,7 @@ class Canned:
         if not name:
             return "HeadBucket", _reply("200 OK", b"x-amz-bucket-region: us-east-1\r\n")
         template = self._template(bucket)
-        # The reply to a HEAD has no body, not even for an error.
+        # A reply to HEAD has no body, not even if it is an error.
         missing = b"HTTP/1.1 404 Not Found\r\n\r\n"
         return "HeadObject", template.head() if template else missing
 
@@ -340,7 +343,10 @@ def _echo(request: Request) -> bytes:
 
 
 def _numbers(prefix: str) -> tuple[int, int]:
-    """Return the first number below a prefix and the last number plus 1, or two zeros."""
+    """Return the numbers of the names that begin with a prefix: the first, and the last plus 1.
+
+    Return two zeros if there are no such names.
+    """
     match = _LISTED.fullmatch(prefix)
     if not match:
         return 0, 0
@@ -353,7 +359,7 @@ def _numbers(prefix: str) -> tuple[int, int]:
 
 
 def _arn(key: str | None) -> str:
-    """Return a key ARN unchanged, or for an alias or id the ARN of the only key."""
+    """Return a key's ARN unchanged. For an alias, an id or None, return the ARN of the only key."""
     return key if key and ":key/" in key else KMS_KEY
 
 
@@ -428,7 +434,7 @@ _KMS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
 
 
 class _Connection(asyncio.Protocol):
-    """Read requests, one after the other, and answer each after the delay."""
+    """Reads the requests of a connection one after another, and replies after the delay."""
 
     def __init__(
         self, canned: Canned, delay: float, loop: asyncio.AbstractEventLoop, timeline: Timeline
@@ -462,11 +468,12 @@ class _Connection(asyncio.Protocol):
             data = self._read_head(data[: end + 2], data[end + 4 :])
 
     def _read_head(self, head: bytes, rest: bytes) -> bytes:
-        """Start a request; return the bytes that follow it."""
+        """Begin a request with this head. Return the bytes after the head."""
         request = Request.parse(head)
         self._left = int(request.header(b"content-length") or 0)
         if request.header(b"transfer-encoding"):
-            # A body of unknown length: over http, our clients always announce the length.
+            # The length of the body is unknown. Our clients always announce the length over http,
+            # so this request is refused.
             assert self._transport
             self._transport.write(_UNKNOWN)
             self._transport.close()
@@ -513,7 +520,7 @@ class _Connection(asyncio.Protocol):
 
 
 async def serve(folder: Path, delay: float) -> None:
-    """Answer until standard input ends; `delay` is in seconds."""
+    """Reply to requests until standard input ends. `delay` is in seconds."""
     loop = asyncio.get_running_loop()
     canned, timeline = Canned(folder), Timeline(loop)
     server = await loop.create_server(
@@ -526,10 +533,10 @@ async def serve(folder: Path, delay: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class CannedServer:
-    """A canned server in a process of its own.
+    """A canned server that runs in a process of its own.
 
     Attributes:
-        port: Its port on loopback.
+        port: The server's port on loopback.
         folder: The folder with its buckets' templates.
     """
 
@@ -558,13 +565,13 @@ class CannedServer:
 
 @contextmanager
 def running(folder: Path, delay: float) -> Iterator[CannedServer]:
-    """Run a canned server; `delay` is in milliseconds."""
+    """Run a canned server during the block. `delay` is in milliseconds."""
     with workload.talking([sys.executable, __file__, folder, "--delay", str(delay)]) as said:
         yield CannedServer(said["port"], folder)
 
 
 def main() -> None:
-    """Parse the arguments and serve."""
+    """Parse the arguments, and run the server."""
     parser = argparse.ArgumentParser(description="Answer as S3 and KMS would, always the same.")
     parser.add_argument("folder", type=Path, help="BUCKET.body and BUCKET.json: every object there")
     parser.add_argument("--delay", type=float, default=0, help="milliseconds to a reply (0)")

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make a self-signed certificate for 127.0.0.1, valid for a day; nullserver.py starts this.
+"""Make a self-signed certificate for 127.0.0.1 that is valid for a day. nullserver.py runs this.
 
     python certificate.py FOLDER
 
-Writes certificate.pem and key.pem. This is a process of its own to keep the imports out of the
-process that runs the null server: on Linux a child's peak memory begins with its parent's peak, and
-that process measures the memory of its children.
+Writes certificate.pem and key.pem. The command runs in a process of its own: its imports would make
+the process of the null server large, and that process measures the memory of its children. On Linux
+a child's peak memory begins with its parent's peak.
 """
 
 import datetime as dt
@@ -22,7 +22,7 @@ _ADDRESS = "127.0.0.1"
 
 
 def main() -> None:
-    """Write both files."""
+    """Make the key and the certificate, and write both files."""
     folder = Path(sys.argv[1])
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _ADDRESS)])
@@ -33,7 +33,7 @@ def main() -> None:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # Valid from an hour ago, in case the clock is set back during the run.
+        # The certificate is valid from an hour ago, in case the clock is set back during the run.
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(

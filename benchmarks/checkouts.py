@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands of this checkout and of another commit, with one interpreter and dependencies."""
+"""Run the command of this checkout and of another commit, with the same Python and packages."""
 
 import os
 import sys
@@ -16,13 +16,13 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """A commit's files.
+    """The files of a commit, or of this checkout.
 
     Attributes:
         name: The name in tables.
         path: The folder of the files.
-        folder: A folder with the command's package under its installed name, and the AWS
-            configuration.
+        folder: A folder with the AWS configuration and with the command's package, under the name
+            that it has when it is installed.
     """
 
     name: str
@@ -30,12 +30,15 @@ class Checkout:
     folder: Path
 
     def command(self, *words: str | Path) -> tuple[str | Path, ...]:
-        """Return the command line of `s3crypt WORDS`, to run in this checkout's `environment`."""
-        # -P: modules of the working directory must not replace those of a package.
+        """Return the command line of `s3crypt WORDS`.
+
+        It must run in this checkout's `environment`.
+        """
+        # With -P, a module in the working directory cannot replace one of a package.
         return (sys.executable, "-P", "-m", "s3crypt_cli", *words)
 
     def environment(self, endpoint_url: str) -> dict[str, str]:
-        """Return an environment with this checkout's packages and a server as AWS endpoint."""
+        """Return an environment with this checkout's packages, and this URL as AWS's endpoint."""
         return {
             **against.environment(self.path, self.folder),
             "PYTHONPATH": f"{self.path}{os.pathsep}{self.folder}",
@@ -47,10 +50,10 @@ class Checkout:
         return option in _help(self, verb)
 
     def check(self) -> None:
-        """Check that this checkout's environment imports this checkout's packages.
+        """Check that the environment of this checkout imports the packages of this checkout.
 
         Raises:
-            BenchmarkError: It imports another s3crypt.
+            BenchmarkError: Another s3crypt is imported.
         """
         asks = "import s3crypt, s3crypt_cli; print(s3crypt.__file__, s3crypt_cli.__file__)"
         said = workload.output([sys.executable, "-P", "-c", asks], self.environment("")).split()
@@ -74,7 +77,7 @@ def _checkout(name: str, path: Path, folder: Path) -> Checkout:
 
 
 def checkouts(commit: str | None, folder: Path) -> list[Checkout]:
-    """Return this checkout and, if `commit` is given, that commit's, extracted to `folder`.
+    """Return this checkout and, if `commit` is given, the other commit, extracted to `folder`.
 
     Raises:
         BenchmarkError: There is no such commit.

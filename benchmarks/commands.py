@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole commands that encrypt, decrypt or transfer one file: s3crypt's and its peers'.
+"""Whole commands of s3crypt and its peers that encrypt, decrypt or transfer one file.
 
 This module imports no large package: on Linux a child's peak memory begins with its parent's peak.
 """
@@ -39,7 +39,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Kms:
-    """The environment that leads to the sandbox's KMS, and a key in that KMS."""
+    """A key in the sandbox's KMS, and the environment in which commands find this KMS."""
 
     environment: Mapping[str, str]
     key: str
@@ -47,16 +47,16 @@ class Kms:
 
 @contextmanager
 def sandboxed_kms() -> Iterator[Kms]:
-    """Run a sandbox in a process of its own, since boto3 would make this process large."""
+    """Run a sandbox in a process of its own, because boto3 would make this process large."""
     with workload.talking([sys.executable, _SANDBOXED]) as said:
         yield Kms(workload.environment(**said["environment"]), said["key"])
 
 
 def s3crypt_path() -> str:
-    """Return the path of the command.
+    """Return the path of the command s3crypt.
 
     Raises:
-        MissingPeerError: It is not installed.
+        MissingPeerError: The command is not installed.
     """
     beside = Path(sys.executable).with_name("s3crypt")
     found = str(beside) if beside.exists() else shutil.which("s3crypt")
@@ -66,7 +66,7 @@ def s3crypt_path() -> str:
 
 
 def s3crypt_file(folder: Path, source: Path, verb: str) -> Command:
-    """Return s3crypt's command, with an AES key in a file."""
+    """Return s3crypt's command for this verb, with an AES key in a file."""
     key, sealed, target = folder / "aes-key", folder / "sealed.s3crypt", folder / "out"
     key.write_bytes(bytes(range(32)))
     environment = workload.environment()
@@ -79,7 +79,7 @@ def s3crypt_file(folder: Path, source: Path, verb: str) -> Command:
 
 
 def age_file(folder: Path, source: Path, verb: str) -> Command:
-    """Return age's command, with a key of age's own kind (X25519)."""
+    """Return age's command for this verb, with a key of age's own kind (X25519)."""
     program = peers.PEERS["age"].path()
     key, sealed, target = folder / "age-key", folder / "sealed.age", folder / "out"
     environment = workload.environment()
@@ -94,7 +94,10 @@ def age_file(folder: Path, source: Path, verb: str) -> Command:
 
 
 def aws_file(folder: Path, source: Path, verb: str, kms: Kms) -> Command:
-    """Return aws-encryption-cli's command at its defaults: 4 KiB frames, signed; one KMS call."""
+    """Return aws-encryption-cli's command at its defaults.
+
+    Frames of 4 KiB, signed, one KMS call.
+    """
     program = peers.PEERS["aws-encryption-cli"].path()
     sealed, target = folder / "sealed.aws", folder / "out"
 
@@ -121,7 +124,7 @@ def _on_file(
 
 
 def s5cmd_copy(endpoint_url: str, source: Path | str, target: Path | str) -> Command:
-    """Return s5cmd's command at its defaults, without signatures and so without payload hashes."""
+    """Return s5cmd's copy command at its defaults, but without signatures and payload hashes."""
     words = (
         peers.PEERS["s5cmd"].path(),
         *("--endpoint-url", endpoint_url, "--no-sign-request", "--no-verify-ssl"),
@@ -132,7 +135,10 @@ def s5cmd_copy(endpoint_url: str, source: Path | str, target: Path | str) -> Com
 
 
 def rclone_copy(endpoint_url: str, source: Path | str, target: Path | str) -> Command:
-    """Return rclone's command, without comparisons; an object is given as `s3://BUCKET/NAME`."""
+    """Return rclone's copy command, without its comparison of times and checksums.
+
+    An object is given as `s3://BUCKET/NAME`.
+    """
 
     def place(end: Path | str) -> str:
         return str(end).replace("s3://", ":s3:", 1)
@@ -142,7 +148,7 @@ def rclone_copy(endpoint_url: str, source: Path | str, target: Path | str) -> Co
         *("copyto", "--config", "", "--no-check-certificate", "--s3-no-check-bucket"),
         *("--s3-provider", "Other", "--s3-endpoint", endpoint_url, "--s3-force-path-style"),
         *("--s3-access-key-id", "none", "--s3-secret-access-key", "none", "--s3-no-head"),
-        # The null server does not have the MD5 that rclone would compare.
+        # rclone would compare an MD5 that the null server does not have.
         *("--ignore-times", "--ignore-checksum", place(source), place(target)),
     )
     made = target if isinstance(target, Path) else None

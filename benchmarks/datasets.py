@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A data set in one Parquet file, sealed and plain, and its readers; ratios.py starts this.
+"""Read a data set in one Parquet file, sealed and plain. ratios.py runs this.
 
     python datasets.py make FOLDER [--size 1GiB] [--frame-length 256KiB ...]
     python datasets.py columns --endpoint-url URL [--rounds 5] [--warm-up 1]
@@ -44,19 +44,19 @@ from s3crypt.message import DEFAULT_FRAME_LENGTH
 _MIB = 2**20
 PLAIN = "plain.parquet"
 COLUMNS = tuple(f"c{number:02}" for number in range(20))
-# Two columns that are not neighbours, one of each type.
+# The two columns that are read. They are not neighbours, and they have different types.
 CHOSEN = ("c03", "c14")
-# pyarrow's default: 8 MiB per column chunk.
+# The rows per group by pyarrow's default: a column chunk has 8 MiB.
 GROUP_ROWS = 2**20
-# DuckDB's default: 960 KiB per column chunk.
+# The rows per group by DuckDB's default: a column chunk has 960 KiB.
 SMALL_GROUP_ROWS = 122_880
-# The memory that reading two columns takes, as a multiple of their bytes: ciphertext, plaintext and
-# the table.
+# Reading two columns takes this multiple of their bytes in memory: for the ciphertext, the
+# plaintext and the table.
 _OVERALL = 4
 
 
 def sealed_name(frame_length: int) -> str:
-    """Return the name of the object in frames of this length."""
+    """Return the name of the object that is sealed in frames of this length."""
     return f"sealed-{size_name(frame_length)}.parquet"
 
 
@@ -67,7 +67,7 @@ def _pyarrow(module: str = "pyarrow") -> Any:
     """Import and return a module of pyarrow, which is large and may be missing.
 
     Raises:
-        MissingPeerError: It is not installed.
+        MissingPeerError: pyarrow is not installed.
     """
     try:
         return importlib.import_module(module)
@@ -76,9 +76,10 @@ def _pyarrow(module: str = "pyarrow") -> Any:
 
 
 def make(path: Path, size: int, group_rows: int = GROUP_ROWS) -> None:
-    """Write about `size` bytes of random numbers, which do not compress, from a fixed seed.
+    """Write a Parquet file of about `size` bytes: random numbers, which do not compress.
 
-    All settings but the rows per group are pyarrow's defaults. Only one group is in memory.
+    The numbers come from a fixed seed. All settings but the rows per group are pyarrow's defaults.
+    Only one group is in memory.
     """
     pa, pq = _pyarrow(), _pyarrow("pyarrow.parquet")
     kinds = [pa.float64() if number % 2 else pa.int64() for number in range(len(COLUMNS))]
@@ -99,12 +100,12 @@ def _column(numbers: random.Random, rows: int, kind: Any) -> Any:
     whole = pa.Array.from_buffers(pa.int64(), rows, [None, drawn])
     if kind == whole.type:
         return whole
-    # Scaled to between -1 and 1, because random bits taken as floats would include NaN.
+    # The numbers are scaled to between -1 and 1: random bits taken as floats would include NaN.
     return pc.multiply(whole.cast(kind, safe=False), 2.0**-63)
 
 
 def seal(source: Path, target: Path, frame_length: int) -> dict[str, str]:
-    """Encrypt a file into a message; return the headers of an object with this message."""
+    """Encrypt a file into a message. Return the headers of an object with this message."""
     with source.open("rb") as plain, target.open("wb") as sealed:
         reader = message.EncryptingReader(plain, operation.keyring(), frame_length=frame_length)
         while data := reader.read(_MIB):
@@ -113,9 +114,9 @@ def seal(source: Path, target: Path, frame_length: int) -> dict[str, str]:
 
 
 def headers(frame_length: int) -> dict[str, str]:
-    """Return the headers of a sealed object; they do not depend on its content or size."""
+    """Return the headers of a sealed object. They depend neither on its content nor on its size."""
     sealer = message.Sealer(operation.keyring(), frame_length=frame_length)
-    # Written out here: with --against, other commits read these headers.
+    # The names are written out here, because another commit reads these headers with --against.
     return {
         "x-amz-meta-s3crypt-header-length": str(len(sealer.header)),
         "x-amz-meta-s3crypt-frame-length": str(frame_length),
@@ -127,7 +128,7 @@ def headers(frame_length: int) -> dict[str, str]:
 
 
 class PlainReader(io.RawIOBase):
-    """An object read with boto3 alone: its size by HEAD, then one GET per read.
+    """An object that boto3 alone reads: its size by HEAD, then one GET per read.
 
     Attributes:
         asked: The bytes that the caller requested, without those beyond the object's end.
@@ -162,7 +163,7 @@ class PlainReader(io.RawIOBase):
         return self._position
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return the bytes of one GET, without a copy beyond botocore's own."""
+        """Return the bytes of one GET, without another copy than botocore's own."""
         body = self._get(size)
         return body.read() if body else b""
 
@@ -217,8 +218,8 @@ def _dataset(file: BinaryIO) -> Any:
     return fragment.to_table(columns=list(CHOSEN))
 
 
-# The calls of pyarrow: one column chunk after the other; with all chunks announced beforehand; and
-# as a file of a data set.
+# The ways in which pyarrow reads: one column chunk after another; with all chunks announced
+# beforehand; and as a file of a data set.
 CALLS: Mapping[str, Callable[[BinaryIO], Any]] = {
     "file": _file,
     "prebuffer": _prebuffer,
@@ -236,7 +237,7 @@ def _buffered(client: Any, name: str) -> BinaryIO:
 
 
 def opened(client: Any, name: str) -> BinaryIO:
-    """Open a sealed object."""
+    """Open a sealed object with s3crypt."""
     store = S3Crypt(operation.MODES["client"](), client=client)
     return cast("BinaryIO", store.open(f"s3://{BUCKET}/{name}", "rb"))
 
@@ -246,19 +247,19 @@ READERS: Mapping[str, Callable[[Any, str], BinaryIO]] = {"ours": opened, **PLAIN
 
 
 def read_columns(reader: str, call: str, client: Any, name: str) -> Any:
-    """Return the table of the two columns, read through a new file object."""
+    """Read the two columns through a new file object. Return them as a table."""
     with READERS[reader](client, name) as file:
         return CALLS[call](file)
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """The bytes and requests of one call of pyarrow.
+    """The bytes and requests of reading the two columns once.
 
     Attributes:
         asked, reads: The bytes and reads that pyarrow requested from the plain file.
-        fetched, requests: The bytes that our reader received for the same call, and its requests,
-            including headers and footers.
+        fetched, requests: The bytes that s3crypt's reader received for the same call, and its
+            requests, including headers and footers.
         plain_requests: The requests of the plain reader for the same call.
     """
 
@@ -273,7 +274,7 @@ def count(endpoint_url: str, call: str, sealed: str, plain: str) -> Count:
     """Read the columns of both files, compare the tables, and count bytes and requests.
 
     Raises:
-        BenchmarkError: The tables differ.
+        BenchmarkError: The tables of both files differ.
     """
     ours, theirs = operation.client(endpoint_url), operation.client(endpoint_url)
     our_traffic, their_traffic = Traffic(ours), Traffic(theirs)
@@ -310,7 +311,8 @@ def _by_one_read(file: BinaryIO) -> int:
     return len(file.read())
 
 
-# 1 MiB at a time into new bytes, 1 MiB at a time into one buffer, and the whole file at once.
+# The ways of reading a file in order: 1 MiB at a time into new bytes, 1 MiB at a time into one
+# buffer, and all at once.
 SEQUENCES: Mapping[str, Callable[[BinaryIO], int]] = {
     "read": _by_read,
     "readinto": _by_readinto,
@@ -328,7 +330,7 @@ def _sequence(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def warm(endpoint_url: str) -> Any:
-    """Return a client that has made its first request, so that its connection and imports exist."""
+    """Return a client after its first request, so its connection and imports exist."""
     made = operation.client(endpoint_url)
     made.put_object(Bucket=BUCKET, Key="warm-up", Body=b"")
     return made
@@ -340,7 +342,11 @@ Sides = Mapping[str, Callable[[], object]]
 
 
 def in_turns(sides: Sides, rounds: int, *, warm_up: int, memory: int) -> list[dict[str, float]]:
-    """Return the seconds of each side, round by round; each round starts with another side."""
+    """Run all sides in each round. Return the seconds of each side, round by round.
+
+    Each round starts with another side. `warm_up` rounds come before and do not count. Before each
+    run, `memory` bytes are touched and freed, see `claim_memory`.
+    """
     names = list(sides)
     measured = []
     for number in range(-warm_up, rounds):
@@ -383,7 +389,7 @@ _PAGE = 1000
 
 
 def make_objects(folder: Path, objects: int) -> dict[str, dict[str, str]]:
-    """Write sealed objects of different sizes, a thousand per folder; return their headers."""
+    """Write sealed objects of different sizes, a thousand per folder. Return their headers."""
     described = headers(DEFAULT_FRAME_LENGTH)
     for number in range(objects):
         path = folder / _SET / f"part={number // 1000}" / f"{number:06}"
@@ -394,16 +400,16 @@ def make_objects(folder: Path, objects: int) -> dict[str, dict[str, str]]:
 
 
 class _Body(io.BytesIO):
-    """A body with the method of urllib3's responses that botocore calls."""
+    """A reply's body. It has the only method of urllib3's responses that botocore calls."""
 
     def stream(self, **_: object) -> Iterator[bytes]:
         yield self.read()
 
 
 class Listing:
-    """Answers ListObjectsV2 inside the client's process, from a folder's files.
+    """Replies to ListObjectsV2 inside the client's process, from the files of a folder.
 
-    The null server has no listing. The time of a listing is therefore the client's own.
+    The null server has no listing. Therefore the time of a listing is only the client's own.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -415,18 +421,18 @@ class Listing:
             self._answers[str(start)] = self._page(page, after)
 
     def answer(self, request: Any, **_: object) -> AWSResponse:
-        """Answer a request that is about to be sent."""
+        """Reply to a request that is about to be sent."""
         asked = dict(parse_qsl(urlsplit(request.url).query))
         if asked.get("prefix", "").rstrip("/") != _SET or "delimiter" in asked:
             raise BenchmarkError(f"there is one listing only, and it is not {request.url}")
         body = self._answers[asked.get("continuation-token", "0")]
-        # botocore's own type for headers; its stubs declare the one of http.client.
+        # This is botocore's own type for headers; its stubs declare that of http.client.
         lengths: Any = HeadersDict({"content-length": str(len(body))})
         return AWSResponse(request.url, 200, lengths, _Body(body))
 
     def _entry(self, folder: Path, path: Path) -> str:
         status = path.stat()
-        # The same ETag as nginx sends.
+        # nginx computes its ETag in the same way.
         etag = f"&quot;{int(status.st_mtime):x}-{status.st_size:x}&quot;"
         return (
             f"<Contents><Key>{path.relative_to(folder)}</Key>"
@@ -445,7 +451,7 @@ class Listing:
 
 
 class _Session(boto3.Session):
-    """A session whose clients get their listings from `Listing`."""
+    """A session whose clients get the replies to their listings from `Listing`."""
 
     def __init__(self, listing: Listing, **options: Any) -> None:
         super().__init__(**options)
@@ -456,7 +462,10 @@ class _Session(boto3.Session):
 
 @contextmanager
 def listed(endpoint_url: str, folder: Path) -> Iterator[Any]:
-    """Yield a client that lists a folder; all sessions made in the block list it, too."""
+    """Yield a client that lists this folder.
+
+    All sessions that are made in the block list it too.
+    """
     environment = {
         "AWS_ENDPOINT_URL": endpoint_url,
         "AWS_ACCESS_KEY_ID": "none",
@@ -464,13 +473,14 @@ def listed(endpoint_url: str, folder: Path) -> Iterator[Any]:
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     session = partial(_Session, Listing(folder))
-    # The file system makes its own session, and accepts no other.
+    # The file system makes its own session and accepts no other, so the class of sessions is
+    # replaced.
     with mock.patch.dict(os.environ, environment), mock.patch.object(boto3, "Session", session):
         yield session().client("s3")
 
 
 def filesystem() -> Any:
-    """Return a new file system with an empty cache."""
+    """Return a new file system, whose cache is empty."""
     try:
         from s3crypt.filesystem import S3CryptFileSystem  # noqa: PLC0415  fsspec may be missing
     except ImportError:
@@ -479,33 +489,33 @@ def filesystem() -> Any:
 
 
 def plain_listing(client: Any) -> dict[str, int]:
-    """Return the names and stored sizes from a listing alone."""
+    """Return names and stored sizes, from a listing by boto3."""
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{_SET}/")
     return {each["Key"]: each["Size"] for page in pages for each in page["Contents"]}
 
 
 def bare_heads(client: Any, names: Iterable[str]) -> None:
-    """Request the head of each object and drop the reply: the least work for exact sizes."""
+    """Request the head of each object and drop the reply: exact sizes take at least this work."""
 
     def head(name: str) -> None:
         client.head_object(Bucket=BUCKET, Key=name)
 
-    # As many threads as a client has connections; further threads would only wait for these.
+    # A client has ten connections. Further threads would only wait for one of them.
     with ThreadPoolExecutor(10) as pool:
         for _ in pool.map(head, names):
             pass
 
 
 def exact_listing(fs: Any) -> dict[str, int]:
-    """Return the plaintext size of each object, from a listing with the file system."""
+    """Return the plaintext size of each object, from a listing by the file system."""
     found = fs.find(f"{BUCKET}/{_SET}", detail=True)
     return {path: each["size"] for path, each in found.items()}
 
 
 def list_in_turns(client: Any, rounds: int) -> list[dict[str, float]]:
-    """Return the seconds of a plain listing, of bare HEADs, and of a first and a second exact one.
+    """Return the seconds of a plain listing, of bare HEADs, and of two exact listings.
 
-    Each round has a new file system.
+    Each round has a new file system, which lists twice.
 
     Raises:
         BenchmarkError: The listed sizes are not the plaintext sizes.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of many.py with whole commands on many small objects: put, get, cp, sync, rm and more.
+"""Rows of many.py that run put, get, cp, sync, rm and more on many small objects.
 
 Every object has 1 KiB. Our objects are sealed, or encrypted by S3 if the row names an SSE mode; the
 objects of aws-cli, s5cmd and boto3 are plain. A run counts only if the server counted a request for
@@ -47,7 +47,7 @@ def _sse_s3(_: Bench) -> Words:
     return ("--mode", "sse-s3")
 
 
-# How a row's objects are encrypted: the command's options, and the bucket of canned.py.
+# For each mode of a row: the command's options, and the bucket of canned.py with such objects.
 _MODES: dict[str, tuple[Callable[[Bench], Words], str]] = {
     "aes": (_key, "aes"),
     "kms": (_kms, "kms"),
@@ -101,7 +101,7 @@ def _ours(
 
 
 def _lacking(checkout: Checkout, words: Words) -> str:
-    """Return which options a checkout's command does not have yet, or an empty text."""
+    """Return which options a checkout's command lacks, or "" if it has them all."""
     options = [word for word in words if isinstance(word, str) and word.startswith("--")]
     verb = str(words[0])
     missing = [option for option in options if not checkout.takes(verb, option)]
@@ -153,7 +153,7 @@ def _boto3(
 def _put(mode: str, bench: Bench) -> list[Side]:
     options, _ = _MODES[mode]
     source = bench.source(bench.count)
-    # Several objects share a cached data key, so no name can be bound.
+    # The objects share a cached data key, so their names cannot be bound to it.
     unbound = _unbound(mode) if mode == "kms-cached" else ()
     words = ("put", "-r", "-q", *options(bench), *unbound, source, "s3://written/")
     sides = list(_ours(bench, words, ["PutObject"], bench.count))
@@ -177,7 +177,7 @@ def _get(mode: str, bench: Bench) -> list[Side]:
 
 
 def _beside(bench: Bench, words: Words, name: str, operations: Sequence[str]) -> Side:
-    """Return a side with another command of this checkout, to compare a row's first side with."""
+    """Return a side that runs another command of this checkout, for comparison."""
     command = bench.checkouts[0].command(*words)
     environment = bench.checkouts[0].environment(bench.server.endpoint_url)
     run = partial(_run, bench, command, environment, operations, bench.count)
@@ -185,7 +185,7 @@ def _beside(bench: Bench, words: Words, name: str, operations: Sequence[str]) ->
 
 
 def _as_put(verb: str, options: Words, bench: Bench) -> list[Side]:
-    """Return sides: `cp -r` or `sync` of files that are all new, and `put -r` of the same files."""
+    """Return the sides of `cp -r` or `sync` of new files, and of `put -r` of the same files."""
     ends = (bench.source(bench.count), "s3://written/new/")
     words = (*verb.split(), "-q", *options, *ends)
     put = _beside(bench, ("put", "-r", "-q", *options, *ends), "put -r", ["PutObject"])
@@ -196,7 +196,7 @@ def _as_put(verb: str, options: Words, bench: Bench) -> list[Side]:
 
 
 def _sync_none(mode: str, bench: Bench) -> list[Side]:
-    """Return sides that synchronise files which the bucket already has, so nothing is stored."""
+    """Return the sides of a sync of files that the bucket already has: nothing is stored."""
     options, bucket = _MODES[mode]
     source = bench.once("unchanged", lambda: _unchanged(bench))
     is_listed = mode == "sse-s3"
@@ -236,7 +236,7 @@ def _aws_sync(bench: Bench, ends: Words, operations: Sequence[str], count: int) 
 
 
 def _rclone_sync(bench: Bench, source: Path, operations: Sequence[str]) -> Side:
-    # The slash at the end saves rclone a request for whether the target is an object.
+    # Without the slash at the end, rclone would first request whether the target is an object.
     words = ("sync", source, f"s:plain-mtime/{bench.count}/")
     environment = {
         "RCLONE_CONFIG": os.devnull,
@@ -309,7 +309,7 @@ def _rotate_sse(bench: Bench) -> list[Side]:
 
 
 def _memory(verb: str, bench: Bench) -> list[Side]:
-    """Return the sides of one row that do the same work on different numbers of objects."""
+    """Return sides that do the same work on different numbers of objects, to compare memory."""
     made = []
     for count in (20, 200) if bench.tiny else _MEMORY_COUNTS:
         target = bench.folder / "got" if verb == "get" else None

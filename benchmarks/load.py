@@ -22,7 +22,7 @@ import workload
 from timeline import allow_many_connections
 
 _HOST = "127.0.0.1"
-# The time in which connections start and caches fill is left out of the rate.
+# Requests in these seconds do not count: connections start and caches fill.
 _WARM_UP_SECONDS = 0.3
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
@@ -41,7 +41,7 @@ class Capacity:
 
 
 def capacity(port: int, path: str, *options: str) -> Capacity:
-    """Return the capacity that a new process measures; the arguments are its command line."""
+    """Run this command in a new process with these arguments. Return the rates that it measures."""
     command = [sys.executable, __file__, str(port), path, *options]
     return Capacity(**json.loads(workload.output(command, workload.environment())))
 
@@ -56,7 +56,7 @@ def _request(path: str, put: int | None, byte_range: str | None) -> bytes:
 
 
 def _reply_length(port: int, request: bytes) -> int:
-    """Return the length of the reply, head and body.
+    """Send the request once. Return the length of the reply, with its head.
 
     Raises:
         SystemExit: The status of the reply is not 2xx.
@@ -73,7 +73,7 @@ def _reply_length(port: int, request: bytes) -> int:
 
 
 def measure(port: int, request: bytes, connections: int, seconds: float) -> Capacity:
-    """Send requests for this number of seconds after a warm-up; return the rates."""
+    """Send requests for `seconds` after a warm-up. Return the rates."""
     length = _reply_length(port, request)
     poll = select.epoll()
     made: dict[int, socket.socket] = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A description of the machine and of all versions, for every JSON file of the suite."""
+"""Describe the machine and all versions, for every JSON file of the suite."""
 
 import importlib.metadata
 import mmap
@@ -12,7 +12,8 @@ from typing import Any
 
 import peers
 
-# Instructions that make AES-GCM and checksums fast; other flags do not affect these figures.
+# The CPU flags of instructions that make AES-GCM and checksums fast. Other flags do not matter
+# here.
 _FLAGS = {
     *("aes", "vaes", "pclmulqdq", "vpclmulqdq", "ssse3", "sse4_1", "sse4_2", "avx", "avx2"),
     *("avx512f", "avx512bw", "avx512vl", "bmi2", "adx", "sha_ni", "gfni"),
@@ -22,7 +23,7 @@ _OURS = ("s3crypt", "cryptography", "boto3", "botocore", "s3transfer", "urllib3"
 
 
 def describe() -> dict[str, Any]:
-    """Return the processor, the system and all versions."""
+    """Return the processor, the system, and the versions of all programs and packages."""
     processor = _cpuinfo()
     flags = processor.get("flags", processor.get("Features", "")).split()
     return {
@@ -63,7 +64,7 @@ def _version(package: str) -> str | None:
 
 
 def _openssl() -> str | None:
-    """Return the version of the OpenSSL inside `cryptography`; a child process imports it."""
+    """Return the version of the OpenSSL in `cryptography`. A child process imports the package."""
     asks = (
         "from cryptography.hazmat.backends.openssl.backend import backend;"
         "print(backend.openssl_version_text())"
@@ -73,14 +74,15 @@ def _openssl() -> str | None:
 
 
 def claim_memory(length: int) -> None:
-    """Touch `length` bytes of memory and free them, so that the next measurement finds them ready.
+    """Touch `length` bytes of memory and free them, so the next measurement finds them ready.
 
     A virtual machine may return free memory to its host within seconds. The next process that
     touches the memory then waits for every page: on one machine 2.5 s per GiB, ten times as long as
     the measured work.
     """
     with mmap.mmap(-1, max(length, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-        # Large pages: the kernel can serve later requests for large and small pages from them.
+        # The memory is in large pages, from which the kernel can serve later requests for any
+        # pages.
         memory.madvise(mmap.MADV_HUGEPAGE)
         for position in range(0, length, mmap.PAGESIZE):
             memory[position] = 1

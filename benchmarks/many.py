@@ -55,7 +55,7 @@ class Measured:
 
 
 def measure(row: Row, bench: Bench, rounds: int, only: Sequence[str] = ()) -> Measured:
-    """Measure the sides of a row; if names are given in `only`, measure only these sides."""
+    """Measure the sides of a row. If `only` has names, measure only these sides."""
     capacity = row.capacity(bench)
     sides = [side for side in row.sides(bench) if not only or side.name in only]
     there = [side for side in sides if not side.missing]
@@ -148,7 +148,7 @@ def _report(measured: Measured) -> dict[str, object]:
 
 
 def main() -> int:
-    """Measure and print."""
+    """Run the rows that the arguments name, and print their tables."""
     asked = _arguments()
     if asked.list:
         for row in ROWS:

@@ -3,7 +3,7 @@
 
     python benchmarks/memory.py [--size 1GiB 8GiB] [--limit 250MiB] [--folder FOLDER] [--json FILE]
 
-Every operation runs in a process of its own, so that its peak is not another's. Content that was
+Every operation runs in a process of its own, so its peak memory is only its own. Content that was
 read back is compared with the source. Plain boto3 and s5cmd do the same for comparison, outside the
 limit. This process imports no large package: on Linux a child's peak begins with its parent's peak.
 """
@@ -36,9 +36,10 @@ _PLAIN = f"s3://{BUCKET}/plain"
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One operation's figures. All sizes are in bytes, and rates are of plaintext.
+    """The figures of one operation. All sizes are in bytes, and rates are of plaintext.
 
-    The baseline is 0 for a command that is not Python, because it is not known.
+    The baseline is the memory before the operation. It is 0 for a command that is not Python,
+    because it is not known.
     """
 
     operation: str
@@ -52,7 +53,7 @@ class Measured:
 
     @property
     def rate(self) -> float:
-        """Return MB/s."""
+        """Return the MB of plaintext per second."""
         return self.size / self.seconds / 1e6
 
 
@@ -67,21 +68,21 @@ class Run:
 
     @property
     def source(self) -> Path:
-        """Return the plaintext."""
+        """Return the file with the plaintext."""
         return self.folder / "source"
 
     @property
     def target(self) -> Path:
-        """Return the file that plaintext is read back into."""
+        """Return the file into which plaintext is read back."""
         return self.folder / "target"
 
     @property
     def stored(self) -> Path:
-        """Return the file of the message, which the server serves as an object."""
+        """Return the file of the stored message, which the server serves as an object."""
         return self.server.serve(BUCKET, "file")
 
     def measured(self, operation: str, report: dict[str, Any], *, limited: bool = True) -> Measured:
-        """Return the figures of a report of operation.py."""
+        """Return the figures of an operation from the report of operation.py."""
         return Measured(
             operation,
             self.size,
@@ -116,7 +117,7 @@ def measure(server: nullserver.NullServer, folder: Path, size: int) -> Iterator[
             yield peer(run)
         except MissingPeerError as missing:
             print(f"skipped: {missing}", file=sys.stderr)
-    # The next size puts another file at this name.
+    # The name is free again for the file of the next size.
     server.serve(BUCKET, "plain").unlink()
 
 
@@ -214,7 +215,7 @@ def _report(run: Run) -> dict[str, Any]:
 def _child(
     run: Run, verb: str, source: Path | str, target: Path | str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run an operation whose source or target is a pipe."""
+    """Run an operation whose source or target is a pipe. Return its figures."""
     report = run.folder / "report"
     with subprocess.Popen(
         [sys.executable, _OPERATION, verb, source, target, report, *_there(run)],
@@ -272,7 +273,7 @@ def _all(arguments: argparse.Namespace) -> list[Measured]:
 
 
 def main() -> int:
-    """Measure, print, clean up; return 1 if a peak is over the limit or an operation failed."""
+    """Measure, print and clean up. Return 1 if a peak is over the limit or an operation failed."""
     arguments = _arguments()
     try:
         with workload.stopped_by_sigterm():

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A private nginx that looks like S3, drops uploads and serves files, to measure a client's limit.
+"""Run a private nginx that looks like S3, drops uploads and serves files.
 
-null_s3.conf.template lists every faked reply. The server lives as long as the block that runs it,
-on two free loopback ports (http and https), in a temporary folder of its own.
+Against this server, the client is the limit of a transfer. null_s3.conf.template lists every faked
+reply. The server lives as long as the block that runs it, on two free loopback ports (http and
+https), in a temporary folder of its own.
 """
 
 import http.client
@@ -25,8 +26,9 @@ _HOST = "127.0.0.1"
 _START_ATTEMPTS = 5
 _START_SECONDS = 10
 _STOP_SECONDS = 10
-# Let malloc keep large buffers. Otherwise the buffer of every body would be fresh memory, which the
-# kernel zeroes page by page: a third of the cost of receiving a part, and not caused by the client.
+# These variables let malloc keep large buffers. Without them, each body's buffer would be new
+# memory, which the kernel zeroes page by page. This would be a third of the cost of receiving a
+# part, and not the client's.
 _KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
@@ -60,34 +62,34 @@ class NullServer:
 
     @property
     def certificate(self) -> Path:
-        """Return the certificate that a client has to trust, for AWS_CA_BUNDLE or `verify`."""
+        """Return the certificate file that a client has to trust, by AWS_CA_BUNDLE or `verify`."""
         return self.folder / "certificate.pem"
 
     def serve(self, bucket: str, name: str) -> Path:
-        """Return the path whose file the server serves as the object's stored bytes."""
+        """Return the path at which to put the file with the stored bytes of this object."""
         path = self.folder / "objects" / bucket / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def bytes_put(self) -> int:
-        """Return the body bytes of all successful PUT requests so far."""
+        """Return the sum of the body bytes of all successful PUT requests so far."""
         lines = (self.folder / "requests.log").read_text().splitlines()
         return sum(
             int(line.rpartition(" ")[2] or 0) for line in lines if line.startswith("PUT 200 ")
         )
 
     def complaints(self) -> str:
-        """Return nginx's warnings, such as that of a body written to disk."""
+        """Return nginx's warnings, for example about a body that it wrote to disk."""
         return (self.folder / "error.log").read_text()
 
     def peak_rss(self) -> int:
-        """Return the server's peak RSS in bytes; Linux only."""
+        """Return the peak RSS of the server in bytes. This works only on Linux."""
         status = Path(f"/proc/{self.process_id}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def find_nginx() -> str | None:
-    """Return nginx's path, or None; Debian puts it into a folder that is on root's PATH only."""
+    """Return the path of nginx, or None. Debian puts nginx into a folder of root's PATH only."""
     path = os.environ.get("PATH", os.defpath)
     return shutil.which("nginx", path=os.pathsep.join([path, "/usr/sbin", "/usr/local/sbin"]))
 
@@ -127,8 +129,8 @@ def running(
 def _start(
     program: str, folder: Path, described: Mapping[str, Mapping[str, str]]
 ) -> tuple[subprocess.Popen[bytes], _Ports]:
-    # nginx cannot report the ports that it chose, so the settings name free ones. Another process
-    # may take them first; then the next attempt has new ones.
+    # nginx cannot choose free ports and report them, so the settings name free ports. If another
+    # process takes them first, the next attempt has new ports.
     for _ in range(_START_ATTEMPTS):
         ports = _free_ports()
         _write_settings(folder, ports, described)
@@ -174,7 +176,7 @@ def _write_settings(
 
 
 def _map(number: int, header: str, described: Mapping[str, Mapping[str, str]]) -> str:
-    # $uri is the path after the rewrite.
+    # $uri is the path after nginx has rewritten it.
     values = "\n".join(
         f"        '/.operation/read/{name}' '{headers[header]}';"
         for name, headers in described.items()
@@ -193,7 +195,7 @@ def _launch(program: str, folder: Path) -> subprocess.Popen[bytes]:
             stdout=log,
             stderr=log,
             env={**os.environ, **_KEEP_MEMORY},
-            # nginx takes all paths relative to -p, except those of sockets.
+            # nginx takes all paths relative to the folder of -p, except the paths of sockets.
             cwd=folder,
         )
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The official AWS Encryption SDK for Python as a peer, with its two kinds of AES keys.
 
-Its client requires key commitment. The SDK is imported on first use, since the import takes a
-second.
+The SDK's client requires key commitment. The SDK is imported at its first use, because the import
+takes a second.
 """
 
 from functools import cache
@@ -31,7 +31,7 @@ def _suite() -> Any:
 
 @cache
 def native() -> Keys:
-    """Return a native key provider of one AES key."""
+    """Return the SDK's native key provider of one AES key."""
     peers.find("aws-encryption-sdk")
     from aws_encryption_sdk.identifiers import (  # noqa: PLC0415
         EncryptionKeyType,
@@ -58,7 +58,7 @@ def native() -> Keys:
 
 @cache
 def mpl() -> Keys:
-    """Return a raw AES keyring of the Material Providers Library."""
+    """Return the Material Providers Library's keyring of one AES key."""
     peers.find("MPL")
     from aws_cryptographic_material_providers.mpl import (  # noqa: PLC0415
         AwsCryptographicMaterialProviders,
@@ -81,7 +81,7 @@ def mpl() -> Keys:
 
 
 def encrypt(plaintext: bytes, keys: Keys, frame_length: int) -> bytes:
-    """Return a message that the SDK wrote."""
+    """Encrypt with the SDK. Return the message."""
     written, _ = _client().encrypt(
         source=plaintext, algorithm=_suite(), frame_length=frame_length, **keys
     )
@@ -89,11 +89,11 @@ def encrypt(plaintext: bytes, keys: Keys, frame_length: int) -> bytes:
 
 
 def decrypt(message: bytes, keys: Keys) -> bytes:
-    """Return a message's plaintext, decrypted by the SDK."""
+    """Decrypt a message with the SDK. Return the plaintext."""
     plaintext, _ = _client().decrypt(source=message, **keys)
     return bytes(plaintext)
 
 
 def reading(source: Any, keys: Keys) -> Any:
-    """Return a message's plaintext as a stream of the SDK."""
+    """Return the SDK's stream of a message's plaintext."""
     return _client().stream(mode="d", source=source, **keys)

@@ -5,7 +5,7 @@
 
 A source or target `-` is standard input or output. The target of `put` and the source of `get` are
 object URIs. The report is a JSON file. The clock starts once everything is imported and one request
-has been answered, and stops when the operation is done.
+was made, and stops when the operation is done.
 """
 
 import argparse
@@ -31,7 +31,7 @@ Prepared = Callable[[], int]
 
 def keyring() -> AESKeyring:
     """Return the keyring that every process of the benchmarks uses."""
-    # The key need not be secret, because the data is made up.
+    # The key is not secret, because the data is made up.
     return AESKeyring("benchmark", "memory", bytes(32))
 
 
@@ -45,12 +45,13 @@ MODES: dict[str, Callable[[], Mode]] = {
 
 
 def client(endpoint_url: str, workers: int | None = None) -> Any:
-    """Return an S3 client that does not hash payloads to sign them, as boto3 does over https."""
+    """Return an S3 client that does not hash payloads for its signatures, as boto3 over https."""
     settings = Config(
-        # Over plain http boto3 would spend more time on SHA-256 than on everything else together.
+        # Over plain http, boto3 would spend more time on the SHA-256 of payloads than on all other
+        # work.
         s3={"payload_signing_enabled": False, "addressing_style": "path"},
-        # botocore's default is 10. With more workers than connections, many parts would open a new
-        # one.
+        # botocore's default is 10 connections. With more workers than connections, many parts would
+        # open a new connection.
         max_pool_connections=max(10, workers or 0),
     )
     return boto3.client(
@@ -72,7 +73,7 @@ def _writing(target: str) -> AbstractContextManager[BinaryIO]:
 
 
 def _copy(given: argparse.Namespace) -> Prepared:
-    # The time of the disk alone, to compare the other operations with.
+    # This operation shows the time of the disk alone, for comparison with the other operations.
     def copy() -> int:
         with _reading(given.source) as file, _writing(given.target) as copied:
             shutil.copyfileobj(file, copied)
@@ -100,7 +101,7 @@ def _decrypt(given: argparse.Namespace) -> Prepared:
 
 
 def _warm(given: argparse.Namespace) -> Any:
-    """Return a client that has made its first request, so that its connection and imports exist."""
+    """Return a client after its first request, so its connection and imports exist."""
     made = client(given.endpoint_url, given.workers)
     made.put_object(Bucket="benchmark", Key="warm-up", Body=b"")
     return made
@@ -124,7 +125,7 @@ def _put(given: argparse.Namespace) -> Prepared:
 
     def put() -> int:
         with _reading(given.source) as plain:
-            # Pass the path if there is one, as a caller would.
+            # If there is a path, it is passed to `put`, as a caller would do.
             source = plain if given.source == "-" else given.source
             return store.put(source, given.target).stored_size
 
@@ -166,7 +167,7 @@ OPERATIONS: dict[str, Callable[[argparse.Namespace], Prepared]] = {
 
 
 def _peak_rss() -> int:
-    # Linux's ru_maxrss begins with the parent's peak, so it is not used here.
+    # ru_maxrss is not used here, because on Linux it begins with the parent's peak.
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 

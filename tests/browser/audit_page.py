@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The audit's page in headless Chromium: a command that is not part of the test suites.
+"""Check the audit's page in headless Chromium. The test suites do not run this command.
 
     apt-get install -y chromium poppler-utils && pip install playwright
     python tests/browser/audit_page.py FOLDER
@@ -27,7 +27,7 @@ from s3crypt.audit.html import html
 from s3crypt.audit.report import Report, make_report
 from s3crypt.audit.values import Finding, Resource, Verdict
 
-# Chromium must not request its own updates from a closed network.
+# The flags keep Chromium from requesting its own updates: the network may be closed.
 _FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -53,7 +53,7 @@ def many() -> Report:
 
 
 def check(folder: Path) -> None:
-    """Open the page, use its filters and print it."""
+    """Open the page in light and dark colours, use its filters, and print it to PDF."""
     report = many()
     path = folder / "audit.html"
     path.write_text("".join(html(report)), encoding="utf-8")
@@ -83,7 +83,7 @@ def check(folder: Path) -> None:
 
 
 def _use_filters(page: Any, report: Report) -> None:
-    """Compare the shown findings after each change with the report."""
+    """Set each filter, and compare the findings that are shown with those of the report."""
 
     def shown() -> int:
         return int(page.locator("article:visible").count())
@@ -115,7 +115,7 @@ def _use_filters(page: Any, report: Report) -> None:
 
 
 def _check_pdf(path: Path, report: Report) -> None:
-    """Fail unless each page of the PDF ends with a complete finding, and no finding is missing."""
+    """Check that each page of the PDF ends with a complete finding, and that none is missing."""
     done = subprocess.run(["pdftotext", "-layout", path, "-"], capture_output=True, check=True)
     pages = done.stdout.decode().removesuffix("\f").split("\f")
     print(f"{path}: {len(pages)} pages")  # noqa: T201

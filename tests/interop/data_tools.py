@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rows of docs/data-sets.md about tools that the tests do not install.
+"""Test the tools in docs/data-sets.md that the ordinary tests do not install.
 
     python -m venv VENV
     VENV/bin/pip install -e '.[test]' -r tests/interop/data-tools.txt
     VENV/bin/pytest -n0 tests/interop/data_tools.py
 
-pytest does not collect it by itself.
+pytest does not collect this file by itself.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from tool_samples import MARK, Place, customers, pins, table
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Warnings during the import of these packages are not caused by s3crypt.
+# These packages cause warnings when they are imported, which s3crypt cannot change.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")
 def place(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """Make a bucket and a key file."""
+    """Make a bucket and a key file, in which the tests store their data."""
     return Place.make(s3, tmp_path_factory.mktemp("keys"))
 
 
 def test_the_versions_are_those_of_the_page() -> None:
-    """The installed versions are the versions that the page names."""
+    """The installed versions of the tools are those that the page names."""
     for name, version in pins().items():
         assert metadata.version(name) == version, name
 
 
 def test_each_row_is_run() -> None:
-    """Each row has a test."""
+    """Each tool of the page that CI does not run has a test here."""
     rows = [tool for tool, row in table().items() if not row.is_run_by_ci]
     assert rows == ["datasets", "PyIceberg", "h5py", "kerchunk", "deltalake"]
 
@@ -50,7 +50,7 @@ def test_each_row_is_run() -> None:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the cache folder of `datasets`."""
+    """Make a new folder the cache of `datasets`, and return the folder."""
     import datasets.config  # noqa: PLC0415
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
@@ -66,8 +66,8 @@ def _plaintexts(folder: Path) -> list[Path]:
 
 
 def test_datasets_streams(place: Place, cache: Path) -> None:
-    """The line of the page works, and no plaintext is left."""
-    # mypy would confuse it with benchmarks/datasets.py.
+    """The page's line for `datasets` works, and leaves no plaintext in the cache."""
+    # Imported by name, because mypy would confuse the package with benchmarks/datasets.py.
     load_dataset = import_module("datasets").load_dataset
     path = place.new("customers.parquet")
     customers().to_parquet(f"s3crypt://{path}", storage_options=place.lake)
@@ -77,8 +77,11 @@ def test_datasets_streams(place: Place, cache: Path) -> None:
 
 
 def test_datasets_keeps_plaintext(place: Place, cache: Path) -> None:
-    """The plaintext that the page warns about, and the entry it adds to the caller's options."""
-    # mypy would confuse it with benchmarks/datasets.py.
+    """Without streaming, `datasets` leaves plaintext in its cache, as the page warns.
+
+    It also adds an entry to the caller's options.
+    """
+    # Imported by name, because mypy would confuse the package with benchmarks/datasets.py.
     load_dataset = import_module("datasets").load_dataset
     path = place.new("customers.parquet")
     customers().to_parquet(f"s3crypt://{path}", compression=None, storage_options=place.lake)
@@ -92,7 +95,7 @@ def test_datasets_keeps_plaintext(place: Place, cache: Path) -> None:
 
 
 def test_pyiceberg(place: Place, tmp_path: Path) -> None:
-    """The page's line works; a catalog in an s3crypt location has sealed data and metadata."""
+    """The page's line for PyIceberg works, and a catalog's data and metadata are encrypted."""
     import pyiceberg.io.fsspec  # noqa: PLC0415
     from pyiceberg.catalog import load_catalog  # noqa: PLC0415
 
@@ -120,7 +123,7 @@ def test_pyiceberg(place: Place, tmp_path: Path) -> None:
 
 @pytest.fixture
 def hdf5(place: Place) -> str:
-    """Store an HDF5 file with a short and a long array; return its path."""
+    """Store an HDF5 file with a short and a long array. Return its path in S3."""
     import h5py  # noqa: PLC0415
 
     body = io.BytesIO()
@@ -133,7 +136,7 @@ def hdf5(place: Place) -> str:
 
 
 def test_h5py(place: Place, hdf5: str) -> None:
-    """h5py reads an open file, and cannot write one."""
+    """h5py reads an open file of s3crypt, and cannot write one."""
     import h5py  # noqa: PLC0415
 
     with place.run("h5py", **place.named(hdf5, h5py=h5py)) as file:
@@ -143,7 +146,7 @@ def test_h5py(place: Place, hdf5: str) -> None:
 
 
 def test_kerchunk(place: Place, hdf5: str) -> None:
-    """With the page's option the references contain no chunk; the default is a short chunk."""
+    """With the page's option, kerchunk's references contain no data; by default, a short chunk."""
     from kerchunk.hdf import SingleHdf5ToZarr  # noqa: PLC0415
 
     given = place.named(hdf5, SingleHdf5ToZarr=SingleHdf5ToZarr)
@@ -161,7 +164,7 @@ def test_kerchunk(place: Place, hdf5: str) -> None:
 
 
 def test_deltalake_has_no_place_for_ours(place: Place) -> None:
-    """The object store of deltalake does not know the scheme."""
+    """`deltalake` refuses the scheme s3crypt://, because its object store is its own."""
     import deltalake  # noqa: PLC0415
 
     with pytest.raises(Exception, match="Unknown scheme: s3crypt"):
@@ -171,7 +174,7 @@ def test_deltalake_has_no_place_for_ours(place: Place) -> None:
 
 
 def test_lance_has_no_place_for_ours(place: Place) -> None:
-    """The object store of lance does not know the scheme."""
+    """`lance` refuses the scheme s3crypt://, because its object store is its own."""
     import lance  # noqa: PLC0415
 
     with pytest.raises(Exception, match="No object store provider found"):
@@ -179,7 +182,7 @@ def test_lance_has_no_place_for_ours(place: Place) -> None:
 
 
 def test_obstore_has_no_place_for_ours(place: Place) -> None:
-    """The obstore package does not know the scheme."""
+    """`obstore` refuses the scheme s3crypt://."""
     from obstore.store import from_url  # noqa: PLC0415
 
     with pytest.raises(Exception, match="Unable to recognise URL"):

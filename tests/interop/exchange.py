@@ -6,8 +6,8 @@
 Installs the pinned clients in a temporary folder, from PyPI and npm, and needs `node`. The clients
 open messages of s3crypt, and s3crypt opens theirs, unsigned and signed, at every length around the
 frame length. Prints a table. Exits with 1 if a message did not open to its plaintext, or if a
-client opened one although docs/interop.md says that it cannot. It takes about two minutes.
-Pytest does not collect it, because it installs packages.
+client opened one although docs/interop.md says that it cannot. It takes about two minutes. Pytest
+does not collect this file, because it installs packages.
 """
 
 import os
@@ -41,9 +41,9 @@ class Peer:
 
     Attributes:
         name: Package and version.
-        keyring: Our keyring with the key of the client.
+        keyring: The keyring of s3crypt that has the client's key.
         run: Seals or opens (the first argument) the files of one folder into another folder.
-        is_compatible: Whether messages open in both directions; otherwise all must fail.
+        is_compatible: Whether messages open in both directions; if not, each of them must fail.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Peer:
 
 
 def main() -> None:
-    """Install, exchange, print, and exit."""
+    """Install the clients, exchange messages, print the table, and exit."""
     with tempfile.TemporaryDirectory(prefix="s3crypt-interop-") as folder, sandbox.running() as kms:
         # The official command finds the sandbox's KMS through environment variables.
         os.environ.update(sandbox.environment(kms))
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _peers(root: Path) -> Iterator[Peer]:
-    """Install each client and yield it."""
+    """Install each client, and yield it."""
     for version in ("3.3.1", "4.0.7"):
         package = f"aws-encryption-sdk=={version}"
         python = _environment(root / f"sdk-{version}", package) / "python"
@@ -87,7 +87,7 @@ def _peers(root: Path) -> Iterator[Peer]:
 
 
 def _exchange(peer: Peer, root: Path, plain: Path) -> int:
-    """Print the result of each case in both directions, and return the number of failures."""
+    """Print the result of each case in both directions. Return the number of failures."""
     ours, opened, theirs = (
         _folder(root / peer.name.replace("/", "-") / name) for name in ("ours", "opened", "theirs")
     )
@@ -127,7 +127,7 @@ def _opened_here(folder: Path, case: str, expected: bytes, keyring: message.Keyr
 
 
 def _result(folder: Path, case: str, expected: bytes) -> str:
-    """Return the result of a peer's operation on a file."""
+    """Return in words how a client's work on one file ended."""
     failed = folder / f"{case}.failed"
     if failed.exists():
         return " ".join(failed.read_text(encoding="utf-8").split())
@@ -141,7 +141,7 @@ def _short(result: str) -> str:
 
 
 def _plaintext(size: int) -> bytes:
-    """Return bytes in which no two frames are equal."""
+    """Return `size` bytes in which no two frames are equal."""
     return b"".join(index.to_bytes(4) for index in range(size // 4 + 1))[:size]
 
 
@@ -153,7 +153,7 @@ def _program(start: list[Path | str], more: Mapping[str, str]) -> Callable[[str,
 
 
 def _command(command: Path, arn: str) -> Callable[[str, Path, Path], None]:
-    """Return a function that runs the official command file by file."""
+    """Return a function that runs the official command for each file of a folder."""
 
     def run(verb: str, source: Path, target: Path) -> None:
         for path in sorted(source.iterdir()):
@@ -175,7 +175,7 @@ def _command(command: Path, arn: str) -> Callable[[str, Path, Path], None]:
 
 
 def _environment(path: Path, package: str) -> Path:
-    """Make an environment with a package, and return the folder of its commands."""
+    """Make a Python environment with this package. Return the folder of its commands."""
     venv.create(path, with_pip=True)
     _run([path / "bin" / "python", "-m", "pip", "install", "--quiet", package])
     return path / "bin"

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 NAMESPACE, NAME, WRAPPING_KEY = "interop", "key-1", bytes(range(32))
-# Names that a locale sorts differently than their bytes.
+# A locale would sort these names in another order than their bytes have.
 CONTEXT = {"app": "interop", "Team": "crypt", "été": "1"}
 
 
 def main(verb: str, source: str, target: str, frame_length: str) -> None:
-    """Seal or open the files of a folder."""
+    """Seal or open each file of the folder `source` into the folder `target`."""
     work = _sealer(int(frame_length)) if verb == "seal" else _opener()
     for path in sorted(Path(source).iterdir()):
         try:

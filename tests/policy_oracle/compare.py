@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from s3crypt.policy import Request
 
-# The number of questions held in memory, together with their lines of JSON.
+# The number of questions in memory at a time. Each is also held as a line of JSON.
 _AT_ONCE = 20_000
 _SERVICES = ("s3", "kms", "cloudtrail", "config", "securityhub", "access-analyzer")
 
@@ -83,13 +83,13 @@ EXPLAINED: dict[str, Callable[[Difference], bool]] = {
 
 
 def explanation(difference: Difference) -> str | None:
-    """Return the reason for a difference, or None if it is not known."""
+    """Return the reason for a difference, or None if no reason is known."""
     return next((why for why, explains in EXPLAINED.items() if explains(difference)), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A policy, the number of equal decisions by verdict, and the differences."""
+    """The result for one policy: the number of equal decisions by verdict, and the differences."""
 
     subject: str
     agreed: Counter[Verdict]
@@ -97,12 +97,12 @@ class Comparison:
 
     @property
     def unexplained(self) -> tuple[Difference, ...]:
-        """Return the differences for which the table has no reason."""
+        """Return the differences that the table `EXPLAINED` does not explain."""
         return tuple(each for each in self.different if not explanation(each))
 
 
 def comparisons(subjects: Sequence[Subject], count: int, seed: int) -> Iterator[Comparison]:
-    """Yield the comparison of each policy, with this many requests each."""
+    """Yield the comparison of each policy, with `count` requests per policy."""
     known = simulator.actions(*_SERVICES)
     some = max(1, _AT_ONCE // count)
     for start in range(0, len(subjects), some):
@@ -146,7 +146,7 @@ def _rows(found: Iterable[Difference]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Compare, print, and exit."""
+    """Compare the policies, print the table, and exit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--requests", type=int, default=2000, help="for each policy")
     parser.add_argument("--seed", type=int, default=1)

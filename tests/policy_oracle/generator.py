@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests for policies: each starts from a statement and meets or narrowly misses its elements.
+"""Generate requests to compare. Each meets, or narrowly misses, a statement of a policy.
 
 The same seed gives the same requests. A condition key has a value that the condition names, a
 similar value, or no value.
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 OTHER_ACCOUNT = "999988887777"
 _SERVICES = ("logging.s3.amazonaws.com", "s3.amazonaws.com", "cloudtrail.amazonaws.com")
 _NAMES = ("2026/q3.csv", "logs/a b", "x")
-# Header values of real requests, whatever values the policies name.
+# Values that these headers have in real requests. They are used in addition to the values in
+# policies.
 _MORE_VALUES: Mapping[str, tuple[str, ...]] = {
     "s3:x-amz-server-side-encryption": ("AES256", "aws:kms", "aws:kms:dsse"),
     "s3:x-amz-server-side-encryption-customer-algorithm": ("AES256",),
@@ -36,7 +37,7 @@ _MORE_VALUES: Mapping[str, tuple[str, ...]] = {
     "kms:viaservice": ("s3.us-east-1.amazonaws.com", "dynamodb.us-east-1.amazonaws.com"),
 }
 _TLS_VERSIONS = ("1.0", "1.1", "1.2", "1.3")
-# Keys that the generator or the caller sets, independent of conditions.
+# Condition keys whose values the generator or the caller sets, whatever the conditions say.
 _DECIDED = frozenset(
     {
         "aws:currenttime",
@@ -57,34 +58,35 @@ _DECIDED = frozenset(
 
 
 class _Aim(Enum):
-    """The relation between a request and the statement from which it starts."""
+    """How well a request fits the statement from which it starts."""
 
     MEET = "has the values that the conditions name"
     SPARSE = "has few of the keys that conditions look at"
     ANY = "has similar values, and perhaps no TLS"
 
 
-# Aim -> the chance that a request has a key of another statement, and a key of its own statement.
+# For each aim: the chance that the request has a condition key of another statement, and the chance
+# that it has a key of its own statement.
 _CHANCES: Mapping[_Aim, tuple[float, float]] = {
     _Aim.MEET: (0.1, 1.0),
     _Aim.SPARSE: (0.1, 0.3),
     _Aim.ANY: (0.4, 0.7),
 }
-# Values of the variables in handwritten policies, which follow from the caller.
+# The caller's values of the variables in handwritten policies.
 _VARIABLES: Mapping[str, str] = {"aws:username": "ada", "aws:PrincipalTag/team": "lake"}
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A document to compare, and the documents evaluated with it.
+    """A document to compare, and the documents that are evaluated together with it.
 
     Attributes:
         account: The account of the bucket and of the keys.
         bucket: The bucket's ARN.
         keys: The ARNs of keys.
         caller: The caller to whom an identity policy belongs.
-        beside: More documents by kind: a bucket's and a key's policy for an identity policy, and
-            the caller's policies for a bucket's or a key's policy.
+        beside: The other documents by kind. For an identity policy these are a bucket's and a key's
+            policy; for a bucket's or a key's policy these are the caller's policies.
     """
 
     name: str
@@ -100,7 +102,7 @@ class Subject:
 def questions(
     subject: Subject, known: Mapping[str, Action], count: int, seed: int
 ) -> list[Question]:
-    """Return this many questions about a subject."""
+    """Return `count` questions about a subject. `known` are all actions by name."""
     generator = _Generator(subject, known, random.Random(f"{subject.name} {seed}"))
     return [generator.question() for _ in range(count)]
 
@@ -120,7 +122,7 @@ class _Generator:
         self._matching: dict[tuple[str, ...], list[tuple[str, str]]] = {}
 
     def question(self) -> Question:
-        """Return a question that meets one of the statements, or narrowly misses it."""
+        """Return a question that meets, or narrowly misses, one of the statements."""
         draw = self._draw
         statement = draw.choice(self._subject.document.statements)
         action, kind = self._action(statement)
@@ -150,7 +152,7 @@ class _Generator:
         )
 
     def _pairs(self, patterns: tuple[str, ...]) -> list[tuple[str, str]]:
-        # Matching actions, each with the kinds of resources that it can be used with.
+        # The actions that match these patterns, each with the kinds of resources that it accepts.
         if patterns not in self._matching:
             self._matching[patterns] = [
                 (name, kind)
@@ -193,7 +195,7 @@ class _Generator:
         if caller.kind == "service" and draw.random() < 0.7:
             context.setdefault("aws:SourceAccount", self._subject.account)
             context.setdefault("aws:SourceArn", self._subject.bucket)
-        # Each request has this key; for a service's request its value is not documented.
+        # Every request has this key. Its value in a request of an AWS service is not documented.
         context.setdefault("aws:ViaAWSService", "false")
         return context
 
@@ -223,13 +225,14 @@ class _Generator:
 
 
 def _policy_sets(subject: Subject) -> Iterator[Policies]:
-    # The sets are made once because they are compiled: the document alone and with each other one.
+    # The sets of documents are made once, because they are compiled: the document alone, and with
+    # each of the other documents.
     beside = subject.beside
     own = beside.get(Kind.ROLE, ())
     buckets: Sequence[Document | None] = [None, *beside.get(Kind.BUCKET, ())]
     keys = beside.get(Kind.KEY, ())
-    # The first caller, the administrator, is chosen as often as all roles together: Allows are
-    # rare.
+    # The administrator comes first, and is chosen as often as all roles together: without the
+    # administrator, few requests would be allowed.
     own = (*own[:1] * len(own[1:]), *own)
     if subject.kind is Kind.BUCKET:
         yield from (Policies((each,), subject.document, keys[0]) for each in own)
@@ -286,7 +289,8 @@ def _is_requested(action: str, keys: frozenset[str]) -> bool:
 
 
 def _is_of(key: str, keys: frozenset[str]) -> bool:
-    # Global keys are not listed, and keys with a caller-defined name are listed by their prefix.
+    # The reference does not list global keys. It lists a key with a caller-defined name by its
+    # prefix.
     prefix = re.split(r"(?<=[/])|(?<=context:)", key)[0]
     return key.startswith("aws:") or any(each.startswith(prefix) for each in keys)
 

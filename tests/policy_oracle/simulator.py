@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""iam-simulate in a separate process: its known actions, and its verdicts."""
+"""Run iam-simulate in a separate process: the actions that it knows, and its verdicts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SimulatorError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """An action as the service authorization reference describes it.
+    """An action, as AWS's service authorization reference describes it.
 
     Attributes:
         keys: The condition keys of requests for the action, in lower case, by the type of the
@@ -50,7 +50,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request and the documents that decide it."""
+    """A request, and the documents that decide about it."""
 
     request: Request
     policies: Policies
@@ -58,10 +58,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The simulator's verdict.
+    """The simulator's answer to a question.
 
     Attributes:
-        ignored: The condition keys that it ignored, because the action does not have them.
+        ignored: The condition keys that the simulator ignored, because the action does not have
+            them.
     """
 
     verdict: Verdict
@@ -76,7 +77,7 @@ def folder() -> Path:
 
 
 def missing() -> str | None:
-    """Return the reason why the simulator cannot run, or None."""
+    """Return the reason why the simulator cannot run, or None if it can."""
     if not shutil.which("node"):
         return "needs Node.js"
     if not (folder() / "installed").exists():
@@ -159,7 +160,8 @@ def _resource_policy(question: Question) -> Document | None:
 
 
 def _context(request: Request) -> dict[str, str | list[str]]:
-    # The simulator derives no keys from the caller, so the question contains our derived keys.
+    # The simulator derives no condition keys from the caller, so the question has those that
+    # s3crypt derives.
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in _values(request).items()

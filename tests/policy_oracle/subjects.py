@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compared policies: all policies that s3crypt generates, and some written by hand.
+"""The policies to compare: all that s3crypt generates, and some written by hand.
 
 The handwritten policies cover features that the generated ones lack: variables, NotAction, sets of
 values.
