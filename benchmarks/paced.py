@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A loopback proxy that limits the rate and adds latency, so that a server seems as far as S3.
+"""Run a loopback proxy that limits the rate and adds latency: the server seems as far as S3.
 
     python paced.py PORT [--rate 25MiB] [--latency 0.03]
 
@@ -20,7 +20,7 @@ from timeline import BACKLOG, Timeline, allow_many_connections
 
 _HOST = "127.0.0.1"
 _MIB = 2**20
-# The most bytes of one read.
+# The largest number of bytes that one read of a socket returns.
 _CHUNK = 256 * 2**10
 
 
@@ -38,13 +38,13 @@ class Pace:
 
     @property
     def under_way(self) -> int:
-        """Return the bytes in flight at the full rate, plus two chunks."""
+        """Return the bytes in flight at the full rate, plus two reads."""
         return int(self.rate * self.latency / 2) + 2 * _CHUNK
 
 
 @dataclass(frozen=True, slots=True)
 class _Relay:
-    """The values that all connections share.
+    """The values that all connections of the proxy share.
 
     Attributes:
         port: The server's port.
@@ -59,7 +59,10 @@ class _Relay:
 
 
 class _Direction(asyncio.BufferedProtocol):
-    """Reads from one side of a connection and writes to the other side after the delay."""
+    """One direction of a connection.
+
+    Reads from one side, and writes to the other after the delay.
+    """
 
     def __init__(self, relay: _Relay) -> None:
         self._relay = relay
@@ -102,12 +105,12 @@ class _Direction(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         if self.other and self.other.transport:
-            # Close the other side only after the bytes that are still in flight.
+            # The other side is closed only after the bytes that are still in flight.
             due = max(self._loop.time(), self._free) + self._pace.latency / 2
             self._relay.timeline.call_at(due, self.other.end, b"")
 
     def end(self, _: bytes) -> None:
-        """Close this side once all bytes written to it are sent."""
+        """Close this side once all bytes that were written to it are sent."""
         assert self.transport
         self.transport.close()
 
@@ -148,7 +151,7 @@ async def serve(port: int, pace: Pace) -> None:
 
 
 def main() -> None:
-    """Parse the arguments and serve."""
+    """Parse the arguments, and run the proxy."""
     parser = argparse.ArgumentParser(description="Be far away.")
     parser.add_argument("port", type=int)
     parser.add_argument("--rate", type=workload.parse_size, default="25MiB", help="a connection")

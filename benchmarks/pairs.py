@@ -37,9 +37,9 @@ from s3crypt import ClientSide, S3Crypt, message
 from s3crypt.message import DEFAULT_FRAME_LENGTH
 
 _THREADS = 2
-# The memory that the official SDK takes, as a multiple of the message.
+# The memory that the official SDK needs for a message, as a multiple of the message's length.
 _OVERALL = 3
-# The frame lengths among which the official SDK's best is chosen.
+# The official SDK is measured at the frame length among these at which it is fastest.
 _OFFERED = (4 * 2**10, 64 * 2**10, 256 * 2**10, 2**20)
 
 
@@ -59,25 +59,25 @@ class Given:
 
     @property
     def times(self) -> int:
-        """Return how often a round repeats a run of 8 MiB, so that it takes about 0.1 s."""
+        """Return how often a round repeats a run of 8 MiB: it should take about 0.1 s."""
         return 1 if self.tiny else 96
 
     @property
     def whole(self) -> int:
-        """Return the bytes of a large message."""
+        """Return the length of a large message in bytes."""
         return 2**20 if self.tiny else 256 * 2**20
 
     @property
     def small(self) -> int:
-        """Return the number of small messages or objects in a round."""
+        """Return how many small messages or objects a round has."""
         return 2 if self.tiny else 500
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Our work and theirs, each for one whole round, and a remark.
+    """The work of one round on our side and on the peer's side, and a remark.
 
-    `memory` is the number of bytes that a round takes, if that is much.
+    `memory` is the number of bytes that a round touches, or 0 if they are few.
     """
 
     ours: runs.Work
@@ -144,12 +144,12 @@ def _decrypt(frame_length: int | None) -> Callable[[Given], Pair]:
 
 
 def _best(working: Callable[[int], runs.Work]) -> int:
-    """Return the frame length at which the work is fastest."""
+    """Return the frame length in `_OFFERED` at which the work is fastest."""
     return min(_OFFERED, key=lambda frame_length: _seconds(working(frame_length)))
 
 
 def _read(given: Given) -> Pair:
-    """Read a stream in the official SDK's default frames, and drop the plaintext."""
+    """Return the pair that reads a stream in the SDK's default frames, and drops the plaintext."""
     data, keys, keyring = os.urandom(given.whole), official.native(), runs.keyring()
     sealed = official.encrypt(data, keys, 4 * 2**10)
     buffer = bytearray(2**20)
@@ -248,7 +248,7 @@ def _seconds(work: runs.Work, memory: int = 0) -> float:
 
 
 def measure(pair: Pair, rounds: int) -> list[tuple[float, float]]:
-    """Return the seconds of each round, ours and theirs; the side that starts alternates."""
+    """Return the seconds of each round, ours and theirs. In each round another side starts."""
     pair.ours()
     pair.theirs()
     measured = []
@@ -264,7 +264,7 @@ def measure(pair: Pair, rounds: int) -> list[tuple[float, float]]:
 
 
 def main() -> None:
-    """Measure pairs and print them."""
+    """Measure the pairs that the arguments name, and print them."""
     parser = argparse.ArgumentParser(description="Measure pairs.")
     parser.add_argument("names", nargs="*", help=f"{', '.join([*PAIRS, *ROWS])}")
     parser.add_argument("--against", metavar="COMMIT", help="compare with this commit")

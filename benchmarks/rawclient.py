@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast is the null server alone, with a client that only moves bytes over bare sockets?
+"""How fast is the null server itself, with a client that only moves bytes over bare sockets?
 
     python rawclient.py put|get URL BYTES CONNECTIONS [CERTIFICATE]
 
@@ -46,7 +46,7 @@ class _Connection:
         self._socket.sendall(f"{target} HTTP/1.1\r\nHost: s3\r\n{header}\r\n\r\n".encode())
 
     def _answer(self) -> int:
-        """Read the head of a reply; return the number of body bytes that came with it."""
+        """Read the head of a reply. Return the number of body bytes that came with it."""
         came = b""
         while b"\r\n\r\n" not in came:
             came += self._socket.recv(4096)
@@ -56,7 +56,7 @@ class _Connection:
 
 
 def main() -> None:
-    """Transfer and print."""
+    """Transfer the bytes, and print the seconds."""
     verb, url, size, connections, *more = sys.argv[1:]
     certificate = more[0] if more else None
     offsets = iter(range(0, int(size), _PART))

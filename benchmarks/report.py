@@ -28,17 +28,14 @@ from workload import BenchmarkError
 
 from s3crypt.errors import S3CryptError
 
-# Reasons for missed bounds that lie in the machine or in a limit, and not in this code.
-_COPY = (
-    "On this machine, `cp` of the file takes 0.52 s (median of 5). To keep the promise, s3crypt "
-    "would need about as little time as a plain copy, or less."
-)
+# Reasons for missed bounds that are not in this code, but in the machine or in a limit.
+_COPY = "`cp` of the file takes 0.52 s here (median of 5): the bound asks for less than a copy."
 _REMARKS: dict[str, str] = {"age-encrypt": _COPY, "age-decrypt": _COPY}
 
 
 # --- the promises ------------------------------------------------------------------------------
 
-# A round of these rows is a batch, and its seconds are those of the whole batch.
+# In these rows, a round repeats its work many times, and its seconds are those of the whole batch.
 _BATCHES = ("codec-", "threads-", "small-", "cached-")
 
 
@@ -86,7 +83,7 @@ def _in_order(rows: Sequence[Row]) -> list[Row]:
 
 
 def _absent(found: Results) -> Iterator[str]:
-    """Name the promises that were not measured, so that no missing promise goes unnoticed."""
+    """Yield a line that names the promises without a measurement, so none is missing unnoticed."""
     measured = {row.name for row in found.rows}
     absent = [row.what for row in ratios.ROWS if row.bound and row.name not in measured]
     if absent:
@@ -103,7 +100,8 @@ def _missed(row: Row) -> str:
 
 def _promised(row: Row) -> tuple[str, ...]:
     if row.median is None or row.judged is None:
-        # Cut off the installation command after the colon, and the folder of a full disk.
+        # The text after the colon is an installation command, and that after " in /" a folder. Both
+        # are cut off.
         reason = row.skipped.partition(": ")[0].partition(" in /")[0]
         return (_what(row), _bound(row), f"not measured: {reason}", "", "", "")
     met = "yes" if row.met else "**missed**"
@@ -117,7 +115,7 @@ def _compared(row: Row) -> tuple[str, ...]:
 
 
 def _what(row: Row) -> str:
-    # A remark about frames is needed only where the SDK's best frame length was chosen.
+    # A remark about the frame length is shown only where the SDK's best frame length was chosen.
     says_it = row.remark.startswith("frames of") and "best" not in row.what
     return f"{row.what} ({row.remark})" if row.remark and not says_it else row.what
 
@@ -138,7 +136,7 @@ def _spread(row: Row) -> str:
 
 
 def _behind(row: Row) -> str:
-    """Return the medians behind a ratio, which show which of the two sides changed."""
+    """Return the medians from which a ratio comes. They show which of the two sides changed."""
     if row.unit != "x" or row.name.startswith(_BATCHES):
         return ""
     return ", ".join(duration(Spread.of(values).median) for values in row.raw.values())
@@ -254,7 +252,7 @@ def written(found: Results) -> tuple[str, Mapping[str, str]]:
 
 
 def _wrapped(block: str) -> str:
-    """Wrap a paragraph; return any other block unchanged."""
+    """Wrap a paragraph at 100 columns. Return any other block unchanged."""
     if "\n" in block or block.startswith(("|", "!", "#", "<")):
         return block
     return textwrap.fill(block, 100, break_long_words=False, break_on_hyphens=False)
@@ -280,7 +278,7 @@ def _opening(found: Results) -> Iterator[str]:
 
 
 def write(found: Results, into: Path) -> None:
-    """Write the page and its plots; remove old plots that the page no longer shows."""
+    """Write the page and its plots, and remove all earlier plots."""
     text, plots = written(found)
     folder = into / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sections of the report: frames, messages, files."""
+"""Sections of the benchmarks page: frames, messages and files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,10 @@ _SIGNED = "0x0578"
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """The rate at which frames of one length were sealed or opened, and the bare cipher's: GB/s."""
+    """The rates in GB/s of sealing or opening frames of one length.
+
+    S3crypt's, the bare cipher's.
+    """
 
     verb: str
     threads: int
@@ -30,7 +33,7 @@ class Frames:
 
 
 def _frames(found: Results) -> list[Frames]:
-    """Return the rates of `s3crypt bench` if it was run, or else those of pytest.
+    """Return the rates that `s3crypt bench` measured, or those of pytest if it was not run.
 
     `s3crypt bench` is preferred because it measures frames and the limit in alternation.
     """
@@ -72,7 +75,7 @@ def _gigabytes(case: Case) -> Spread:
 
 
 def frames(found: Results, page: Page) -> Iterator[str]:
-    """Compare frames with the bare cipher, by length and threads."""
+    """Yield the section that compares frames with the bare cipher, by length and threads."""
     measured = _frames(found)
     if not measured:
         return
@@ -144,7 +147,7 @@ def _signed(found: Results) -> Iterator[str]:
 
 
 def _beside(found: Results) -> Iterator[str]:
-    """Yield the rates of the other steps that a byte may pass, such as a copy and checksums."""
+    """Yield the rates of other steps of a transfer, such as a copy and checksums."""
     if found.bench:
         rates = {
             sample.subject.what: sample.spread.median
@@ -168,7 +171,7 @@ def _beside(found: Results) -> Iterator[str]:
 
 
 def messages(found: Results, _page: Page) -> Iterator[str]:
-    """Compare messages, small and large, with those of other libraries."""
+    """Yield the section that compares messages, small and large, with other libraries'."""
     small, large = found.of("bench_small"), found.of("bench_large", "bench_large_peer")
     if small:
         yield "The table has the time for one small message under an AES key:"
@@ -231,7 +234,7 @@ def _writer(found: Results, writer: str) -> str:
 
 
 def files(found: Results, _page: Page) -> Iterator[str]:
-    """Compare whole commands with those of peers, or show ours alone if no peer was measured."""
+    """Yield the section that compares whole commands with peers, or only ours without peers."""
     cases = found.of("bench_file")
     yield from _against(found, cases) if cases else _alone(found)
 

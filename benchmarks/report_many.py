@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A section of the report: many objects by one command, and a large object far away."""
+"""A section of the benchmarks page: many objects by one command, and a large object far away."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -11,14 +11,14 @@ from s3crypt_cli.bench.measure import Spread
 
 _MIB = 2**20
 _OURS = "ours"
-# The sides of other programs; any other side except ours is a commit of this project.
+# The names of other programs' sides. Any other side except ours is a commit of this project.
 _PEERS = ("aws-cli", "s5cmd", "boto3", "s3fs", "pyarrow")
 
 Told = Mapping[str, Any]
 
 
 def many(found: Results, _page: Page) -> Iterator[str]:
-    """Show whole commands on many objects, next to the same work by peers and earlier commits."""
+    """Yield the section with whole commands on many objects, beside peers and earlier commits."""
     if not found.many:
         return
     yield (
@@ -49,14 +49,14 @@ def _run(run: Told) -> Iterator[str]:
 
 
 def _count(rows: Sequence[Told]) -> str:
-    """Return the number of objects per row in words, if all rows have the same number."""
+    """Return the number of objects of each row as text, or "" if the rows differ."""
     ours = [side for row in rows for side in row["sides"] if side["name"] == _OURS]
     counts = {side["items"] for side in ours if side["runs"] and side["runs"][-1]["requests"]}
     return f", with {counts.pop():,} objects per row" if len(counts) == 1 else ""
 
 
 def _capacities(rows: Sequence[Told]) -> list[str]:
-    """Return each server's capacity once, from the last row that measured it."""
+    """Return the capacity of each server once, from the last row that measured it."""
     told = {row["row"].partition("-")[0]: row["capacity"] for row in rows}
     return [f"{name}: {capacity}" for name, capacity in told.items()]
 
@@ -96,7 +96,7 @@ def _other(side: Told, ours: Told) -> str:
 
 
 def _by_count(rows: Sequence[Told]) -> Iterator[str]:
-    """Show rows whose sides are the same command on growing numbers of objects."""
+    """Yield a table of the rows whose sides are one command on growing numbers of objects."""
     names = [side["name"] for side in rows[0]["sides"]]
     heads = ("peak MiB", *(f"{name} objects" for name in names))
     yield from table(heads, ((row["what"], *map(_peak, row["sides"])) for row in rows))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A section of the report: parts of an object, all of it in order, and sizes in listings."""
+"""A section of the benchmarks page: parts of an object, an object in order, sizes in listings."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,10 +10,11 @@ from s3crypt_cli.bench.plots import Labels, Point, Series, by_size
 
 from s3crypt.message import DEFAULT_FRAME_LENGTH
 
-# The bytes of a column in a row group, which is about the length of a read: 8 bytes per number,
-# times the rows per group in datasets.py. Importing datasets.py would also import boto3.
+# The bytes of a column in one row group, which is about the length of a read. They are 8 bytes per
+# number, times the rows per group in datasets.py. datasets.py is not imported, because it would
+# also import boto3.
 _CHUNKS = {"pyarrow": 8 * 2**20, "DuckDB": 8 * 122_880}
-# The calls of pyarrow and the readers, by their names in datasets.py.
+# The ways in which pyarrow reads, and the readers. The keys are the names in datasets.py.
 _CALLS = {
     "file": "`ParquetFile.read`",
     "prebuffer": "the same, pre-buffered",
@@ -39,7 +40,7 @@ _LISTINGS = {
 
 
 def ranges(found: Results, page: Page) -> Iterator[str]:
-    """Show the cost of reading parts of an object, of reading it in order, and of listings."""
+    """Yield the section with the cost of parts of an object, reading in order, and listings."""
     yield from _columns(found, page)
     yield from _in_order(found)
     yield from _listing(found)
@@ -86,7 +87,7 @@ def _columns(found: Results, page: Page) -> Iterator[str]:
 
 
 def _of_layout(groups: str, cases: Sequence[Case]) -> Iterator[str]:
-    """Show all calls of pyarrow, side by side, for a file with one kind of row groups."""
+    """Yield a table with all ways in which pyarrow reads a file with one kind of row groups."""
     sealed = [case for case in cases if case.info["frame_length"]]
     if not sealed:
         return
@@ -139,7 +140,7 @@ def _fetched(case: Case) -> str:
 
 
 def _plain_fetched(reader: str, counted: Case | None) -> str:
-    # The additional requests of the buffered reader are not counted.
+    # Only the raw reader's requests were counted. Those of the buffered reader are not shown.
     return f"1x, {counted.info['plain_requests']:,}" if counted and reader == "raw" else ""
 
 
@@ -186,7 +187,8 @@ def _time_plot(page: Page, layouts: Sequence[str], drawn: Sequence[Case]) -> str
             series.append(Series(f"{groups}'s groups", ours, style=style))
         plain = _faster_plain([case for case in drawn if case.info["groups"] == groups])
         if ours and plain:
-            # The plain file has no frames: draw its median at all lengths, its quartiles once.
+            # The plain file has no frames: its median is drawn at all frame lengths, its quartiles
+            # once.
             lengths = [each.x for each in ours]
             level = plain.seconds.median * 1e3
             line = [Point(length, level, level, level) for length in lengths[:-1]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sections of the report: transfers, memory, KMS requests, workers."""
+"""Sections of the benchmarks page: transfers, memory, KMS requests and workers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,7 +13,8 @@ _KIB, _MIB, _GIB = 2**10, 2**20, 2**30
 
 # --- transfers ---------------------------------------------------------------------------------
 
-# The ways that plots show, with names short enough for a legend. A way has one colour on all plots.
+# The ways of transfer that the plots show, with names that fit into a legend. A way has the same
+# colour on all plots.
 _DRAWN = {
     "client": "s3crypt client",
     "plain file": "boto3, plain",
@@ -26,7 +27,7 @@ _SMALLEST_RATE = 8 * _MIB
 
 
 def transfers(found: Results, page: Page) -> Iterator[str]:
-    """Show the rates of puts and gets by size, mode and client."""
+    """Yield the section with the rates of puts and gets, by size, mode and client."""
     cases = found.of("bench_transfer")
     if not cases:
         return
@@ -92,7 +93,7 @@ _WAYS = {
 
 
 def _one_request(page: Page, cases: Sequence[Case]) -> Iterator[str]:
-    """Draw the times of the smallest objects, which take one request."""
+    """Yield a plot of the times of the smallest objects, which take one request each."""
     small = [c for c in cases if (c.info["bytes"], c.info["scheme"]) == (_KIB, "http")]
     if not small:
         return
@@ -163,7 +164,7 @@ def _way(found: Results, way: str, verb: str) -> str:
 
 
 def kms(found: Results, _page: Page) -> Iterator[str]:
-    """Show the number of KMS requests, with and without cached data keys."""
+    """Yield the section with the numbers of KMS requests, with and without cached data keys."""
     cases = found.of("bench_objects")
     if not cases:
         return
@@ -176,7 +177,7 @@ def kms(found: Results, _page: Page) -> Iterator[str]:
     rows = [
         (
             case.info["keyring"],
-            # The last round counts; the first one warms up.
+            # The first rounds warm up, so the last one counts.
             *(f"{case.info['figures'][f'{verb}_calls'][-1]:,}" for verb in ("put", "get")),
         )
         for case in cases
@@ -200,7 +201,7 @@ _DRAWN_OPERATIONS = ("put file", "get file", "encrypt", "decrypt", "put boto3", 
 
 
 def memory(found: Results, page: Page) -> Iterator[str]:
-    """Show peak memory by size."""
+    """Yield the section with the peak memory of each operation, by size."""
     if not found.operations:
         return
     base = Spread.of([each["baseline_rss"] for each in found.operations if each["baseline_rss"]])
@@ -237,7 +238,7 @@ def _memory_plot(page: Page, peaks: Mapping[tuple[str, int], float]) -> str:
 
 
 def workers(found: Results, _page: Page) -> Iterator[str]:
-    """Compare different numbers of workers, for a near server and for a far one."""
+    """Yield the section that compares numbers of workers, for a near and for a far server."""
     if not found.workers:
         return
     speed, latency = found.far

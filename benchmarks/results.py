@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The content of the suite's JSON files as values, all of one machine, without any formatting."""
+"""The content of the suite's JSON files as values. All files must be of one machine."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from s3crypt_cli.bench.measure import Spread
 from s3crypt_cli.bench.report import Report, load
 from workload import BenchmarkError
 
-# Two runs are comparable only if they agree in these. Peers may be missing from one of the runs.
+# Two runs must agree in these facts to be comparable. They may differ in the peers.
 _SAME = ("cpu", "flags", "cores", "python", "openssl", "versions")
 
 
@@ -21,7 +21,7 @@ class Case:
     """One case of a pytest-benchmark file.
 
     Attributes:
-        function: The function that measured it.
+        function: The function that measured the case.
         seconds: The seconds of one piece of work.
         info: The case's parameters, and `bytes`.
     """
@@ -31,7 +31,7 @@ class Case:
     info: Mapping[str, Any]
 
     def rate(self) -> Spread:
-        """Return MB/s of plaintext."""
+        """Return the rate in MB of plaintext per second."""
         size, took = self.info["bytes"] / 1e6, self.seconds
         return Spread(
             size / took.median,
@@ -62,7 +62,10 @@ class Row:
 
     @property
     def judged(self) -> float | None:
-        """Return the figure for the bound: for memory the worst round, otherwise the median."""
+        """Return the figure that is compared with the bound.
+
+        The worst for memory, else the median.
+        """
         return max(self.figures) if self.unit == "MiB" and self.figures else self.median
 
 
@@ -95,13 +98,13 @@ class Results:
     bench: Report | None = None
 
     def of(self, *functions: str) -> list[Case]:
-        """Return the cases of these functions."""
+        """Return the cases that these functions measured."""
         return [case for case in self.cases if case.function in functions]
 
     def peer(self, name: str) -> str:
-        """Return a peer's name and version."""
+        """Return the name of a peer with its version."""
         version = str(self.machine["peers"].get(name, ""))
-        # Some peers append the commit that they were built from; cut it off.
+        # Some peers append the commit from which they were built. It is cut off.
         return f"{name} {version.partition('-')[0]}".strip()
 
 
@@ -182,6 +185,6 @@ def _one_machine(machines: Sequence[dict[str, Any]], bench: Report | None) -> di
 
 
 def _system(text: str) -> str:
-    """Return the kernel's name and version number, without its builder's suffix."""
+    """Return the kernel's name and version number, without the suffix of its build."""
     found = re.match(r"(\w+)-(\d+(?:\.\d+)*)", text)
     return " ".join(found.groups()) if found else text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of many.py's rows: sides that run in turns, their servers and files."""
+"""The parts of many.py's rows: sides that run in turns, and their servers and files."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ from workload import BenchmarkError
 
 _HERE = Path(__file__).parent
 _GIB, _MIB = 2**30, 2**20
-# The same made-up key as in operation.py.
+# The key of operation.py, which is made up too.
 _KEY = bytes(32)
 _FILES_A_FOLDER = 1000
 _T = TypeVar("_T")
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The figures of a side's process, from its start to its end.
+    """The figures of one process of a side, from its start to its end.
 
     Attributes:
         seconds: Wall-clock seconds of the whole process, unless the row documents another span.
@@ -48,7 +48,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One program of a row.
+    """One program in a row.
 
     Attributes:
         name: The name in the table.
@@ -65,7 +65,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One comparison.
+    """One comparison of several programs.
 
     Attributes:
         name: The name on the command line.
@@ -121,12 +121,12 @@ class Bench:
 
     @cached_property
     def checkouts(self) -> list[Checkout]:
-        """Return this checkout and, if there is one, the commit to compare with."""
+        """Return this checkout and, if one was given, the commit to compare with."""
         return commits.checkouts(self._against, self.new_folder("checkouts"))
 
     @cached_property
     def server(self) -> CannedServer:
-        """Return a canned server with the delay of this run."""
+        """Return a canned server whose replies have the delay of this run."""
         return self._canned("near", "--size", "1KiB")
 
     @cached_property
@@ -136,7 +136,7 @@ class Bench:
 
     @cached_property
     def key_file(self) -> Path:
-        """Return a file with the AES key that all objects are sealed under."""
+        """Return the file with the AES key under which all objects are sealed."""
         return self._key("key", _KEY)
 
     @cached_property
@@ -155,26 +155,29 @@ class Bench:
         return made
 
     def once(self, name: str, make: Callable[[], _T]) -> _T:
-        """Return the value of this name, which is made only once."""
+        """Return the value of this name. It is made at the first call, and then kept."""
         if name not in self._made:
             self._made[name] = make()
         found: _T = self._made[name]
         return found
 
     def relay(self, port: int) -> int:
-        """Start a relay to a port, with 25 MiB/s per connection and the delay; return its port."""
+        """Start a relay to a port, with 25 MiB/s per connection and the run's delay.
+
+        Return its port.
+        """
         latency = ("--latency", str(self.delay / 1000))
         command: list[str | Path] = [sys.executable, _HERE / "paced.py", str(port), *latency]
         said = self._stack.enter_context(workload.talking(command))
         return int(said["port"])
 
     def null_server(self, described: Mapping[str, Mapping[str, str]]) -> nullserver.NullServer:
-        """Return a null server that serves objects with these headers."""
+        """Return a null server whose objects have these headers."""
         return self._stack.enter_context(nullserver.running(self.folder, described))
 
     @contextmanager
     def occupied(self) -> Iterator[None]:
-        """Keep `busy` processors busy while the block runs."""
+        """Keep `busy` processors busy during the block."""
         busy = [subprocess.Popen([sys.executable, "-c", _BUSY]) for _ in range(self.busy)]
         try:
             yield
@@ -209,8 +212,8 @@ _BUSY = "while True: pass"
 
 
 def counted(server: CannedServer, capacity_of: str, *options: str, delay: float) -> str:
-    """Return in words how many requests per second a canned server answers."""
-    # With a delay, more connections are needed so that the delay does not limit the rate.
+    """Measure how many requests per second a canned server can reply to. Return this in words."""
+    # With a delay, 64 connections would limit the rate, because each one waits for its reply.
     connections = "512" if delay else "64"
     words = (*options, "--connections", connections)
     found = load.capacity(server.port, capacity_of, *words)
@@ -218,7 +221,10 @@ def counted(server: CannedServer, capacity_of: str, *options: str, delay: float)
 
 
 def in_turns(sides: Sequence[Side], rounds: int) -> list[list[Run]]:
-    """Return the runs of each side; each round runs all sides and starts with another one."""
+    """Run all sides in each round, and start each round with another side.
+
+    Return each side's runs.
+    """
     runs: list[list[Run]] = [[] for _ in sides]
     for number in range(rounds):
         for at in range(len(sides)):
@@ -228,7 +234,7 @@ def in_turns(sides: Sequence[Side], rounds: int) -> list[list[Run]]:
 
 
 def check_done(requests: Mapping[str, int], operations: Sequence[str], items: int) -> None:
-    """Check that a run made a request for each object.
+    """Check that a run made at least one request for each object.
 
     Raises:
         BenchmarkError: The run made fewer requests of these operations than there are objects.
@@ -239,7 +245,7 @@ def check_done(requests: Mapping[str, int], operations: Sequence[str], items: in
 
 
 def nobody(**more: str) -> dict[str, str]:
-    """Return an environment with made-up credentials, which no server here checks."""
+    """Return an environment with made-up credentials. No server of the benchmarks checks them."""
     return workload.environment(
         AWS_ACCESS_KEY_ID="none",
         AWS_SECRET_ACCESS_KEY="none",

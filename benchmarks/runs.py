@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs of frames by s3crypt and by the bare cipher, copies and checksums.
+"""The work that is measured: runs of frames, by s3crypt and by the bare cipher, copies, checksums.
 
-All buffers are made and touched beforehand, so that the figures contain only the work.
+All buffers are made and touched beforehand, so the figures contain only the work.
 """
 
 import io
@@ -15,17 +15,17 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from s3crypt import AESKeyring
 from s3crypt.message import Opener, Sealer, read_header
 
-# The bytes of a run, the same as of a part of a transfer.
+# The plaintext bytes of a run, as many as a part of a transfer has.
 RUN = 8 * 2**20
 _TAG = 16
-# How many of a message's sequence numbers each thread may use.
+# The number of sequence numbers of a message that each thread may use.
 _NUMBERS_A_THREAD = 2**27
 
 Work = Callable[[], object]
 
 
 def keyring() -> AESKeyring:
-    """Return a keyring with a made-up key."""
+    """Return a keyring whose key is made up."""
     return AESKeyring("benchmark", "memory", bytes(32))
 
 
@@ -46,7 +46,7 @@ def _bare(size: int, frame_length: int) -> tuple[AESGCM, list[memoryview], list[
 
 
 def bare_seal(size: int, frame_length: int) -> Work:
-    """Return the least work of sealing: one AES-GCM call per frame, with fixed IV and AAD."""
+    """Return the least work of sealing: one AES-GCM call per frame, with a fixed IV and AAD."""
     cipher, plain, sealed = _bare(size, frame_length)
     iv = bytes(12)
 
@@ -58,7 +58,7 @@ def bare_seal(size: int, frame_length: int) -> Work:
 
 
 def bare_open(size: int, frame_length: int) -> Work:
-    """Return the least work of opening: one AES-GCM call per frame, with fixed IV and AAD."""
+    """Return the least work of opening: one AES-GCM call per frame, with a fixed IV and AAD."""
     cipher, plain, sealed = _bare(size, frame_length)
     iv = bytes(12)
     for source, target in zip(plain, sealed, strict=True):
@@ -72,7 +72,7 @@ def bare_open(size: int, frame_length: int) -> Work:
 
 
 class _Seal:
-    """Seals the same plaintext at each call, as the next frames of one endless message."""
+    """Seals the same plaintext at each call, as further frames of one endless message."""
 
     def __init__(self, sealer: Sealer, size: int, first: int) -> None:
         self._sealer = sealer
@@ -87,7 +87,7 @@ class _Seal:
 
 
 def seals(size: int, frame_length: int, *, threads: int = 1, signed: bool = False) -> list[Work]:
-    """Return s3crypt's sealing of runs of one message, a different run for each thread."""
+    """Return, for each thread, s3crypt's work of sealing a run. All runs are of one message."""
     sealer = Sealer(keyring(), frame_length=frame_length, signed=signed)
     return [
         _Seal(sealer, size, 1 + thread * _NUMBERS_A_THREAD * (threads > 1))
@@ -96,7 +96,7 @@ def seals(size: int, frame_length: int, *, threads: int = 1, signed: bool = Fals
 
 
 def opens(size: int, frame_length: int, *, threads: int = 1, signed: bool = False) -> list[Work]:
-    """Return s3crypt's opening of runs of one message, a different run for each thread."""
+    """Return, for each thread, s3crypt's work of opening a run. All runs are of one message."""
     sealer = Sealer(keyring(), frame_length=frame_length, signed=signed)
     count = size // frame_length
     header = read_header(io.BytesIO(sealer.header))
@@ -112,7 +112,7 @@ def opens(size: int, frame_length: int, *, threads: int = 1, signed: bool = Fals
 
 
 def in_turn(works: list[Work], times: int) -> Work:
-    """Return a function that does all works in the calling thread, `times` times."""
+    """Return a function that does all works `times` times in the calling thread."""
 
     def work() -> None:
         for _ in range(times):
@@ -134,7 +134,7 @@ def side_by_side(pool: ThreadPoolExecutor, works: list[Work], times: int) -> Wor
 
 
 def memcpy(size: int) -> Work:
-    """Return the work of copying `size` bytes."""
+    """Return the work of copying `size` bytes in memory."""
     source, target = memoryview(plaintext(size)), memoryview(plaintext(size))
 
     def work() -> None:
@@ -144,7 +144,7 @@ def memcpy(size: int) -> Work:
 
 
 def checksum(name: str, size: int) -> Work:
-    """Return the work of a checksum of `size` bytes: CRC-64/NVME, CRC-32C or zlib's CRC-32."""
+    """Return the work of one checksum of `size` bytes: CRC-64/NVME, CRC-32C or zlib's CRC-32."""
     data = plaintext(size)
     functions: dict[str, Callable[[bytearray], int]] = {
         "CRC-64/NVME": checksums.crc64nvme,

@@ -7,7 +7,7 @@
     {"do": "get", "name": NAME, "target": FILE}
 
 Requests and answers are one JSON object per line. The client's KMS is simulated inside this
-process, so that it pays as little for keys as a client with an AES key.
+process, so keys cost it as little as they cost a client with an AES key.
 """
 
 import json
@@ -60,7 +60,7 @@ def _seal(source: str, target: str) -> dict[str, str]:
         Path(target).write_bytes(data)
         return _OK, {"ETag": '"0"'}
 
-    # Registered last, so that it runs after the handler that encrypts.
+    # This handler is registered last, so it runs after the handler that encrypts.
     s3.meta.events.register_last("before-call.s3.PutObject", keep)
     client.put_object(Bucket=_BUCKET, Key="any", Body=Path(source).read_bytes())
     return {
@@ -71,7 +71,7 @@ def _seal(source: str, target: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Execute the requests until standard input ends."""
+    """Do what the requests say, until standard input ends."""
     client: Any = None
     for line in sys.stdin:
         asked = json.loads(line)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the sandbox with one KMS key until standard input ends; commands.py starts this.
+"""Run the sandbox with one KMS key until standard input ends. commands.py runs this.
 
-It prints one line of JSON: the environment that leads to the sandbox, and the key's ARN.
+The command prints one line of JSON: the environment in which commands find the sandbox, and the
+key's ARN.
 """
 
 import json
@@ -13,7 +14,7 @@ from s3crypt import sandbox
 
 
 def main() -> None:
-    """Run the sandbox."""
+    """Run the sandbox until standard input ends."""
     with sandbox.running() as running:
         environment = sandbox.environment(running)
         kms = boto3.client(

@@ -56,12 +56,12 @@ class Given:
 
     @property
     def whole(self) -> int:
-        """Return the size of a message that is sealed and opened in memory."""
+        """Return the length in bytes of a message that is sealed and opened in memory."""
         return _MIB if self.tiny else 256 * _MIB
 
     @property
     def large(self) -> int:
-        """Return the size of a large file, which is not a multiple of a frame."""
+        """Return the length in bytes of a large file. It is not a multiple of a frame's length."""
         return (17 if self.tiny else 1024) * _MIB - 1000
 
     def often(self, times: int, work: runs.Work) -> runs.Work:
@@ -69,7 +69,7 @@ class Given:
         return runs.in_turn([work], 2 if self.tiny else times)
 
     def store(self) -> S3Crypt:
-        """Return a store that makes its own client, as in a caller's program."""
+        """Return a store that makes its own client, as a caller's store does."""
         mode = ClientSide(runs.keyring(), bind_name=False)
         return S3Crypt(mode, session=boto3.Session(), endpoint_url=self.endpoint_url)
 
@@ -151,7 +151,7 @@ def _range_gets(given: Given) -> runs.Work:
 
 
 def _python(given: Given, *arguments: str) -> runs.Work:
-    """Return the work of starting and ending a Python process with this checkout's packages."""
+    """Return the work of running a Python process with this checkout's packages."""
     # The command's package is `cli` in a checkout and `s3crypt_cli` in an installation.
     packages = given.folder / f"packages-{os.getpid()}"
     packages.mkdir()
@@ -190,7 +190,7 @@ ROWS: dict[str, Callable[[Given], runs.Work]] = {
 
 
 def make(given: Given) -> dict[str, dict[str, str]]:
-    """Write the plaintext and the objects that the server serves; return the objects' headers."""
+    """Write the plaintext and the objects to serve. Return the headers of the objects."""
     source, small = given.folder / "source", given.folder / "small-source"
     workload.make_source(source, given.large)
     workload.make_source(small, _SMALL_LENGTH)
@@ -201,13 +201,13 @@ def make(given: Given) -> dict[str, dict[str, str]]:
 
 
 def _used() -> float:
-    # getrusage counts in microseconds, os.times only in hundredths of a second.
+    # getrusage counts microseconds. os.times, in contrast, counts only hundredths of a second.
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _cpu_seconds(work: runs.Work) -> float:
-    # Collect the garbage of the previous round, so that it does not cost time in this one.
+    # The garbage of the previous round is collected here, so it does not cost time in this round.
     gc.collect()
     before = _used()
     work()
@@ -215,7 +215,7 @@ def _cpu_seconds(work: runs.Work) -> float:
 
 
 def main() -> None:
-    """Make the objects, or measure a row."""
+    """Make the objects, or measure the row that the arguments name."""
     parser = argparse.ArgumentParser(description="Measure one side.")
     parser.add_argument("checkout", type=Path)
     parser.add_argument("folder", type=Path)

@@ -48,7 +48,7 @@ def _s3crypt(endpoint_url: str, key_file: str) -> Any:
 def _s3fs(endpoint_url: str, _: str) -> Any:
     import s3fs  # type: ignore[import-not-found]  # noqa: PLC0415 - in an environment of its own
 
-    # As many connections as threads; botocore's default is 10.
+    # The client has as many connections as there are threads; botocore's default is 10.
     more = {"max_pool_connections": _THREADS}
     return s3fs.S3FileSystem(anon=True, endpoint_url=endpoint_url, config_kwargs=more)
 
@@ -87,7 +87,7 @@ def _read_dataset(system: Any, paths: Sequence[str], threads: int) -> int:
     import pyarrow.dataset as ds  # noqa: PLC0415
 
     pa.set_io_thread_count(threads)
-    # docs/data-sets.md recommends to_arrow; s3fs does not have this method.
+    # docs/data-sets.md recommends to_arrow. s3fs has no such method.
     arrow = system.to_arrow() if hasattr(system, "to_arrow") else system
     found = ds.dataset(list(paths), filesystem=arrow, format="parquet")
     return int(found.to_table().num_rows)
@@ -106,7 +106,7 @@ def _forget_counts(endpoint_url: str) -> None:
 def _measured(asked: argparse.Namespace) -> dict[str, float]:
     system = _SYSTEMS[asked.reader](asked.endpoint_url, asked.key_file)
     bucket = "parquet-aes" if asked.reader == "s3crypt" else "parquet-plain"
-    # One additional file is read before the clock starts.
+    # One more file than the measured ones is read before the clock starts.
     paths = [f"{bucket}/{asked.files + 1}/{number:07}" for number in range(asked.files + 1)]
     read = _READ[asked.way]
     rows = read(system, paths[-1:], asked.threads)
@@ -120,7 +120,7 @@ def _measured(asked: argparse.Namespace) -> dict[str, float]:
 
 
 def main() -> None:
-    """Read the files and write the report."""
+    """Read the files, and write the report."""
     parser = argparse.ArgumentParser(description="Read small Parquet files.")
     parser.add_argument("reader", choices=_READERS)
     parser.add_argument("way", choices=_WAYS)
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=_THREADS)
     asked = parser.parse_args()
     asked.report.write_text(json.dumps(_measured(asked)))
-    # pyarrow's threads can abort a process while its interpreter ends.
+    # The process ends here without Python's shutdown, during which pyarrow's threads can abort it.
     os._exit(0)
 
 

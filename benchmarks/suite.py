@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures and hooks of the benchmark files: sizes, data, servers, and the fields of the JSON."""
+"""Fixtures and hooks of the benchmark files: sizes, data, servers, and fields of the JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from s3crypt import AESKeyring
 
-# Shorter rounds would measure mostly the clock.
+# A round takes at least these seconds. Shorter rounds would measure mostly the clock.
 _ROUND_SECONDS = 0.05
 _TINY_SIZE = 8 * 2**20
 
@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_benchmark_update_machine_info(
     config: pytest.Config, machine_info: dict[str, Any]
 ) -> None:
-    """Describe the machine and all versions in every JSON."""
+    """Add the machine and all versions to every JSON file."""
     del config
     machine_info["s3crypt"] = machine.describe()
 
@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def parameters(item: pytest.Function) -> dict[str, Any]:
-    """Return the parameters of a case."""
+    """Return the parameters of a case by name."""
     return dict(item.callspec.params) if hasattr(item, "callspec") else {}
 
 
@@ -75,7 +75,7 @@ def pytest_runtest_call() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny(pytestconfig: pytest.Config) -> bool:
-    """Return whether `--tiny` was given, so that the figures do not matter."""
+    """Return whether `--tiny` was given: then the figures mean nothing."""
     return bool(pytestconfig.getoption("--tiny"))
 
 
@@ -138,13 +138,13 @@ def measure(benchmark: BenchmarkFixture, tiny: bool) -> Measure:
 
 @pytest.fixture(scope="session")
 def keyring() -> AESKeyring:
-    """Return the keyring of all benchmarks."""
+    """Return the keyring that all benchmarks use."""
     return operation.keyring()
 
 
 @pytest.fixture(scope="session")
 def folder(tiny: bool) -> Iterator[Path]:
-    """Make a folder, in memory if there is enough."""
+    """Make a folder, in memory if there is enough of it."""
     parent = workload.memory_folder(2**20 if tiny else 8 * 2**30)
     with tempfile.TemporaryDirectory(prefix="s3crypt-bench-", dir=parent) as name:
         yield Path(name)
@@ -152,7 +152,7 @@ def folder(tiny: bool) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[sandboxes.Running]:
-    """Run a sandbox, and point this process's environment to it."""
+    """Run a sandbox, and let the environment of this process lead to it."""
     before = dict(os.environ)
     with sandboxes.running() as running:
         os.environ.update(sandboxes.environment(running))
@@ -165,6 +165,6 @@ def sandbox() -> Iterator[sandboxes.Running]:
 
 @pytest.fixture(scope="session")
 def null_server(folder: Path) -> Iterator[nullserver.NullServer]:
-    """Run a null server whose objects have no headers of their own, over http and https."""
+    """Run a null server over http and https. Its objects have no headers of their own."""
     with nullserver.running(folder) as server:
         yield server

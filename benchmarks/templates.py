@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the objects that canned.py serves, one per bucket: sealed under an AES or KMS key, or plain.
+"""Make the objects that canned.py serves, one per bucket: under an AES or KMS key, or plain.
 
     python templates.py FOLDER --endpoint-url URL [--size 1KiB] [--parquet]
 
 Writes `BUCKET.body` and `BUCKET.json` for each bucket, and requests the data keys from the canned
-KMS at URL. The objects are not bound to a name, so that they can be read under any name.
-`--parquet` adds a small Parquet file, plain and sealed.
+KMS at URL. The objects are not bound to a name, so they can be read under any name. `--parquet`
+adds a small Parquet file, plain and sealed.
 """
 
 import argparse
@@ -27,12 +27,13 @@ from s3crypt import ClientSide, KMSKeyring, S3Crypt
 
 _STORED = {"x-amz-server-side-encryption": "AES256"}
 PARQUET_COLUMNS = 6
-# Random numbers of 8 bytes each: 114 kB with the footer.
+# The rows of the Parquet file. Each is a random number of 8 bytes; the file has 114 kB with its
+# footer.
 _PARQUET_ROWS = 2340
 
 
 class _Recorder:
-    """Keeps the body and the metadata of a put; the canned server drops them."""
+    """Keeps the body and the metadata of a put, because the canned server drops them."""
 
     def __init__(self, client: Any) -> None:
         self.body, self.headers = b"", dict[str, str]()
@@ -68,7 +69,7 @@ def _sealed(endpoint_url: str, plaintext: bytes, mode: ClientSide) -> tuple[byte
 
 
 def _checked(plaintext: bytes) -> dict[str, str]:
-    """Return the headers of a plain object that has a checksum of S3."""
+    """Return the headers of a plain object for which S3 has a checksum."""
     checksum = b64encode(crc64nvme(plaintext).to_bytes(8)).decode()
     return {
         **_STORED,
@@ -92,7 +93,7 @@ def _parquet() -> bytes:
 
 
 def make(folder: Path, endpoint_url: str, size: int, *, parquet: bool) -> None:
-    """Write all templates."""
+    """Write the templates of all buckets."""
     plaintext = random.Random(size).randbytes(size)
     modes = _modes(endpoint_url)
     made = {name: _sealed(endpoint_url, plaintext, mode) for name, mode in modes.items()}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls that are due later, and many open sockets; canned.py and paced.py share this module."""
+"""Calls that are due later, and many open sockets: the common part of canned.py and paced.py."""
 
 import asyncio
 import heapq
@@ -7,13 +7,13 @@ import resource
 from collections.abc import Callable
 from itertools import count
 
-# All clients of a run may connect at once. A full backlog drops a connection, and the client tries
-# again only after a second.
+# All clients of a run may connect at once. If the backlog is full, the system drops a connection,
+# and the client tries again only after a second.
 BACKLOG = 4096
 
 
 class Timeline:
-    """Calls functions when they are due; calls due at the same time keep the order of `call_at`.
+    """Calls functions when they are due. Calls that are due at the same time keep their order.
 
     One timer of the loop serves all calls. With a timer per call, thousands of small messages per
     second would spend a third of their time on timers.
@@ -26,7 +26,7 @@ class Timeline:
         self._wakes_at = float("inf")
 
     def call_at(self, due: float, call: Callable[[bytes], object], data: bytes) -> None:
-        """Call a function with `data` at the time `due` of the loop's clock."""
+        """Call a function with `data` at the time `due`, which is a time of the loop's clock."""
         heapq.heappush(self._waiting, (due, next(self._numbers), call, data))
         if due < self._wakes_at:
             self._wake_at(due)
@@ -48,6 +48,6 @@ class Timeline:
 
 
 def allow_many_connections() -> None:
-    """Raise this process's limit of open sockets to the most that the system allows."""
+    """Raise this process's limit of open sockets to the largest that the system allows."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

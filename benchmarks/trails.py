@@ -29,7 +29,7 @@ _RECORDS = 1000
 
 
 def record(number: int) -> dict[str, Any]:
-    """Return a record of KMS or S3, of the usual length."""
+    """Return a record of KMS or S3 that has the usual length."""
     name = _NAME if number % 1000 < 2 else f"2026/{number}.parquet"
     role = {"type": "Role", "arn": f"arn:aws:iam::{_ACCOUNT}:role/reader", "accountId": _ACCOUNT}
     identity = {
@@ -93,7 +93,7 @@ def _of_s3(name: str) -> dict[str, Any]:
 
 
 def make(folder: Path, files: int) -> list[Path]:
-    """Write trail files; return their paths."""
+    """Write `files` trail files. Return their paths."""
     folder.mkdir()
     paths = []
     for file in range(files):
@@ -105,7 +105,7 @@ def make(folder: Path, files: int) -> list[Path]:
 
 
 def read(folder: Path) -> float:
-    """Return the CPU seconds of a search for one object's records in a folder."""
+    """Search a folder for one object's records. Return the CPU seconds."""
     question = Question(location=Location(_BUCKET, _NAME))
     started = time.process_time()
     search = Trails().search(question, [folder])
@@ -117,7 +117,7 @@ def read(folder: Path) -> float:
 
 
 def bare(paths: Sequence[Path]) -> float:
-    """Return the CPU seconds of decompressing and parsing the files alone."""
+    """Decompress and parse the files without s3crypt. Return the CPU seconds."""
     started = time.process_time()
     for path in paths:
         json.loads(gzip.decompress(path.read_bytes()))
@@ -125,7 +125,7 @@ def bare(paths: Sequence[Path]) -> float:
 
 
 def peak(folder: Path) -> int:
-    """Return the peak memory of a process that reads the files, in bytes."""
+    """Read the files in a new process. Return the process's peak memory in bytes."""
     command = [sys.executable, __file__, "--read", str(folder)]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 

@@ -2,8 +2,8 @@
 """Rows of many.py with one large object far away: put and get of 1 GiB at the defaults.
 
 The null server is behind paced.py, at 25 MiB/s per connection and with the delay of the run. The
-rows are whole commands, client-side under an AES key. With `--against`, the commit runs the same
-commands.
+rows are whole commands, client-side under an AES key. With `--against`, the other commit runs the
+same commands.
 """
 
 import json
@@ -17,18 +17,18 @@ from rows import Bench, Row, Run, Side
 from workload import BUCKET, BenchmarkError
 
 _SIDE = Path(__file__).with_name("side.py")
-# The names in side.py of the plaintext and the object: 1 GiB less some bytes.
+# The names that side.py gives the plaintext and the object. They have 1 GiB less some bytes.
 _SOURCE, _LARGE = "source", "large"
 _CONNECTIONS = 32
 _PART = 8 * 2**20
 
 
 class _Far:
-    """A null server with the large object, behind a relay."""
+    """A null server that serves the large object, behind a relay."""
 
     def __init__(self, bench: Bench) -> None:
         self.folder = bench.new_folder("wide")
-        # With `--against`, the other commit writes the object, and both sides read it.
+        # With `--against`, the other commit writes the object, so both sides can read it.
         maker = bench.checkouts[-1]
         made: list[str | Path] = [sys.executable, _SIDE, maker.path, self.folder, "make"]
         made += ["--tiny"] * bench.tiny

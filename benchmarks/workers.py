@@ -27,14 +27,14 @@ _PACED = Path(__file__).with_name("paced.py")
 _MIB = 2**20
 _PART = 8 * _MIB
 _NEAR = 2**30
-# The rate of a far server is steady only once every worker has moved some parts.
+# The least number of parts per worker: the rate of a far server is steady only after some parts.
 _PARTS_A_WORKER = 4
 _BOTO3_WORKERS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One transfer.
+    """One transfer with one number of workers.
 
     Attributes:
         where: `near` or `far`.
@@ -51,7 +51,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The figures of a case: medians of its rounds, the largest peak, and all seconds."""
+    """The figures of a case: the medians of its rounds, the largest peak, and all seconds."""
 
     case: Case
     rate: float
@@ -79,7 +79,7 @@ class _Bench:
             operate("encrypt", source, server.serve(BUCKET, f"sealed-{size_name(size)}"))
 
     def measure(self, case: Case) -> dict[str, float]:
-        """Run one transfer."""
+        """Run the transfer of a case once. Return its report."""
         boto3 = case.workers == "boto3"
         kind = "plain" if boto3 else "sealed"
         source, target = self._folder / size_name(case.size), self._folder / "got"
@@ -114,7 +114,7 @@ def _summary(case: Case, reports: list[dict[str, float]]) -> Measured:
 
 
 def measure(asked: argparse.Namespace) -> list[Measured]:
-    """Run all cases in rounds."""
+    """Run all cases in rounds. Return the figures of each case."""
     cases = [
         Case(where, verb, workers, _size(where, workers, tiny=asked.tiny))
         for workers in [*map(str, asked.workers), "own", "boto3"]
@@ -125,7 +125,7 @@ def measure(asked: argparse.Namespace) -> list[Measured]:
     with ExitStack() as stack:
         bench = _Bench(stack, {case.size for case in cases}, asked.rate, asked.latency)
         for number in range(asked.rounds):
-            # Reverse the order every other round, so that no case always follows the same case.
+            # Every other round has the reverse order, so no case always follows the same case.
             for case in cases[:: -1 if number % 2 else 1]:
                 reports[case].append(bench.measure(case))
     return [_summary(case, found) for case, found in reports.items()]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sizes, made-up data, folders, and processes timed from outside.
+"""Sizes, made-up data, folders, and processes that are measured from outside.
 
 This module imports no large package: on Linux a child's peak memory begins with its parent's peak.
 """
@@ -35,7 +35,7 @@ class BenchmarkError(Exception):
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes of `4GiB`, `32 MiB` or `1000`."""
+    """Return the number of bytes that a text such as `4GiB`, `32 MiB` or `1000` means."""
     match = re.fullmatch(r"(\d+) ?(|B|KiB|MiB|GiB)", text)
     if not match or not int(match[1]):
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 4GiB")
@@ -43,7 +43,7 @@ def parse_size(text: str) -> int:
 
 
 def size_name(size: int) -> str:
-    """Return a size in the form that `parse_size` accepts: `64KiB`."""
+    """Return a size as text, such as `64KiB`, which `parse_size` accepts."""
     for unit in ("GiB", "MiB", "KiB"):
         if size and not size % _UNITS[unit]:
             return f"{size // _UNITS[unit]}{unit}"
@@ -51,43 +51,46 @@ def size_name(size: int) -> str:
 
 
 def make_source(path: Path, size: int) -> str:
-    """Write `size` bytes, each MiB of them different, and return their SHA-256."""
+    """Write `size` bytes in which no two MiB are equal. Return their SHA-256."""
     block = bytearray(random.Random(size).randbytes(CHUNK))
     digest = hashlib.sha256()
     with path.open("wb") as file:
         for number in range(-(-size // CHUNK)):
-            # Different MiBs, so that the SHA-256 detects parts in the wrong place.
+            # Each MiB is different, so the SHA-256 detects parts in the wrong place.
             block[:8] = number.to_bytes(8)
             data = memoryview(block)[: size - number * CHUNK]
             digest.update(data)
             file.write(data)
-        # Without this, the disk would still be busy with the file when the clock starts.
+        # Without fsync, the disk would still be busy with the file when the clock starts.
         os.fsync(file.fileno())
     return digest.hexdigest()
 
 
 def digest_of(path: Path) -> str:
-    """Return a file's SHA-256."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def memory_folder(needed: int) -> Path:
-    """Return a folder in memory if `needed` bytes are free there, or else the temporary folder."""
+    """Return a folder in memory if `needed` bytes are free there, or else a temporary folder."""
     if _MEMORY_FOLDER.is_dir() and shutil.disk_usage(_MEMORY_FOLDER).free > needed:
         return _MEMORY_FOLDER
     return Path(tempfile.gettempdir())
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return this process's environment without variables that affect AWS clients, plus `more`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    """Return this process's environment plus `more`, without variables for AWS clients."""
+    # PYTHONDONTWRITEBYTECODE is removed too: without byte code files, each run would compile every
+    # module that it imports, for half a second.
+    left_out = ("AWS_", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     return {**kept, "AWS_CONFIG_FILE": os.devnull, "no_proxy": "*", **more}
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The kernel's figures of a whole process, from its start to its end.
+    """The figures of a whole process, from its start to its end, as the kernel counts them.
 
     Attributes:
         seconds: Wall-clock seconds.
@@ -101,7 +104,7 @@ class Ended:
 
 
 def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> Ended:
-    """Run a command to its end.
+    """Run a command to its end. Return the kernel's figures.
 
     Raises:
         BenchmarkError: The command failed; the message has its output.
@@ -123,7 +126,7 @@ def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = N
             said.seek(0)
             words = " ".join(str(word) for word in command)
             raise BenchmarkError(f"{words}: {said.read().decode(errors='replace').strip()}")
-    # Linux counts resident memory in KiB.
+    # Linux counts resident memory in KiB, not in bytes.
     return Ended(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 
@@ -149,7 +152,7 @@ def output(command: Sequence[str | Path], environment: Mapping[str, str]) -> str
 
 @contextmanager
 def talking(command: Sequence[str | Path]) -> Iterator[dict[str, Any]]:
-    """Run a server while the block lasts; yield the line of JSON that it prints at its start.
+    """Run a server during the block. Yield the line of JSON that it prints at its start.
 
     The server ends when its standard input is closed.
     """
@@ -174,7 +177,7 @@ def operate(
     *options: str,
     environment: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Run an operation of operation.py in a process of its own; return its report."""
+    """Run an operation of operation.py in a process of its own. Return its report."""
     with tempfile.TemporaryDirectory(prefix="s3crypt-report-") as folder:
         report = Path(folder) / "report"
         whole = run(
@@ -187,7 +190,7 @@ def operate(
 
 @contextmanager
 def stopped_by_sigterm() -> Iterator[None]:
-    """Exit on SIGTERM through an exception, so that servers are stopped and files removed."""
+    """Turn SIGTERM into an exception during the block, so servers are stopped and files removed."""
 
     def stop(_: int, __: FrameType | None) -> None:
         raise SystemExit(128 + signal.SIGTERM)
