@@ -48,8 +48,8 @@ def _promises(found: Results, _page: Page) -> Iterator[str]:
         "first says what s3crypt does. The part after the last comma is the other side of the "
         "comparison. A bound with \u2265 is a promise that the other side takes at least that many "
         "times as long as s3crypt. A bound with \u2264 is a promise that s3crypt uses at most that "
-        "many times as much as the other side, or at most that much memory. In rows that begin with "
-        "*2 columns of 20*, pyarrow reads two of the 20 columns of a Parquet file through "
+        "many times as much as the other side, or at most that much memory. In rows that begin "
+        "with *2 columns of 20*, pyarrow reads two of the 20 columns of a Parquet file through "
         "`S3Crypt.open`. The official SDK is "
         f"{found.peer('aws-encryption-sdk')}. The other tools are {', '.join(_others(found))}."
     )
