@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -282,7 +283,8 @@ def sources() -> list[tuple[str, Path]]:
     return found + [(path.relative_to(PACKAGE).parts[0], path) for path in inside]
 
 
-def imports(path: Path, package: str) -> set[str]:
+@cache
+def imports(path: Path, package: str) -> frozenset[str]:
     """Return all absolute imports of a file, at any depth; `s3crypt.x` for our own modules."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -297,7 +299,7 @@ def imports(path: Path, package: str) -> set[str]:
             )
             found.add(str(base))
             found.update(f"{base}.{alias.name}" for alias in node.names)
-    return found
+    return frozenset(found)
 
 
 def own(names: set[str]) -> set[str]:

@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 import io
 import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -81,12 +82,12 @@ WITH_COMMAND_LINES = ("audit", "doctor")
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
 
 
-def calls() -> Iterator[ast.Call]:
-    """Yield each call of `Remedy(...)` in the library's source."""
-    for tree in SOURCES.values():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Remedy":
-                yield node
+@cache
+def calls() -> tuple[ast.Call, ...]:
+    """Return each call in the library that makes a remedy."""
+    nodes = (node for tree in SOURCES.values() for node in ast.walk(tree))
+    called = (node for node in nodes if isinstance(node, ast.Call))
+    return tuple(node for node in called if getattr(node.func, "id", "") == "Remedy")
 
 
 def example(action: Action) -> Remedy:
