@@ -292,6 +292,51 @@ _SLOW = (
     "test_writer_processes.py::test_a_file_is_not_written_over_a_fork",
     "test_writer_processes.py::test_a_process_that_ends_leaves_no_upload",
 )
+# What `make check-fast` runs, without the slow ones: the tests that find most defects per second.
+# They need no data tools; the extra dev-small has all that they import.
+_FAST = (
+    "message/test_frozen.py::test_frozen",
+    "message/test_geometry.py",
+    "message/test_header.py",
+    "message/test_tamper.py::test_a_f",
+    "message/test_tamper.py::test_frames",
+    "test_architecture.py",
+    "test_cache.py",
+    "test_ci.py",
+    "test_configuration.py",
+    "test_development.py",
+    "test_docs.py::test_a_page_with",
+    "test_docs.py::test_links",
+    "test_docs.py::test_package",
+    "test_errors.py",
+    "test_files.py",
+    "test_filters.py",
+    "test_hardening_decisions.py",
+    "test_help.py::test_the_reference",
+    "test_impact_decisions.py",
+    "test_job_targets.py",
+    "test_key_files.py",
+    "test_key_judgements.py",
+    "test_kms_clearance.py",
+    "test_layers.py::test_imports_go",
+    "test_layers.py::test_other_packages",
+    "test_layers.py::test_the_library",
+    "test_local_files.py",
+    "test_modes.py",
+    "test_object_judgements.py",
+    "test_options.py::test_another",
+    "test_policy_conditions.py",
+    "test_policy_controls.py",
+    "test_policy_documents.py",
+    "test_policy_evaluation.py",
+    "test_policy_key_rights.py",
+    "test_policy_lockout.py",
+    "test_policy_merging.py",
+    "test_refusals.py",
+    "test_remedies.py::test_every",
+    "test_remedies.py::test_the_command",
+    "test_store.py::test_s3_never",
+)
 # These tests need features of Python 3.12.
 _NEWER = ("test_garbage.py",)
 # Slow tests of the core that do not depend on the Python version. .ci/run runs them on one version
@@ -329,8 +374,17 @@ _ON_ONE_PYTHON = (
 )
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m fast`, do not import the files that have no such test."""
+    if config.getoption("-m") != "fast" or collection_path.suffix != ".py":
+        return None
+    tests = Path(__file__).parent
+    name = str(collection_path.relative_to(tests)) if collection_path.is_relative_to(tests) else ""
+    return None if name.startswith(tuple(each.partition("::")[0] for each in _FAST)) else True
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the core and the slow tests, by their files."""
+    """Mark the tests of the core, fast tests and slow tests."""
     tests = Path(__file__).parent
     for item in items:
         if not item.path.is_relative_to(tests):
@@ -340,8 +394,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
             # A busy machine may need ten times as long; a hang is still detected.
             item.add_marker(pytest.mark.timeout(1800))
-        elif name.startswith(_CORE) and not name.startswith(_ON_ONE_PYTHON):
+            continue
+        if name.startswith(_CORE) and not name.startswith(_ON_ONE_PYTHON):
             item.add_marker("core")
+        if name.startswith(_FAST):
+            item.add_marker("fast")
 
 
 @pytest.hookimpl(wrapper=True)
