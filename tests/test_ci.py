@@ -68,3 +68,35 @@ def test_a_python_that_is_not_there_is_not_found(tmp_path: Path) -> None:
     other.symlink_to(sys.executable)
     found = common("find_python 3.99", tmp_path, tmp_path)
     assert (found.returncode, found.stdout) == (1, "")
+
+
+def test_the_processes_of_a_test_keep_byte_code(tmp_path: Path) -> None:
+    """The scripts and the tests drop the variable that makes each process compile its modules."""
+    line = "export PYTHONDONTWRITEBYTECODE=1; . .ci/common; echo ${PYTHONDONTWRITEBYTECODE-unset}"
+    assert common(line, tmp_path).stdout == "unset\n"
+    code = "import sys; print(sys.dont_write_bytecode)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(("given", "printed"), [("SOURCE_DATE_EPOCH=5", "5"), ("", "1767225600")])
+def test_a_build_has_a_date_without_git(given: str, printed: str, tmp_path: Path) -> None:
+    """The date of a build is the given one, or a fixed one where there is no Git."""
+    found = common(f"{given} source_date", tmp_path)
+    assert (found.returncode, found.stdout.strip()) == (0, printed), found.stderr
+
+
+@pytest.mark.parametrize("script", ["run", "all-pythons", "package", "sbom", "site"])
+def test_a_script_can_be_parsed(script: str) -> None:
+    """Each script is executable, stops at the first error, and shares the functions."""
+    path = ROOT / ".ci" / script
+    assert path.stat().st_mode & 0o100
+    assert subprocess.run(["bash", "-n", path], check=False).returncode == 0
+    text = path.read_text(encoding="utf-8")
+    assert "\nset -euo pipefail\n" in text
+    assert "\n. .ci/common\n" in text
+
+
+def test_every_change_is_packaged() -> None:
+    """CI builds and tries the package that users install, not only the checkout."""
+    assert "\n.ci/package " in (ROOT / ".ci/run").read_text(encoding="utf-8")
