@@ -79,7 +79,7 @@ def keyring_of(
         _keyring(key, session, spell, allow_plain_http=allow_plain_http) for key in as_tuple(keys)
     ]
     if not keyrings:
-        raise ConfigError("No key was named.", hint=f"Give {spell('key')}: {FORMS}.")
+        raise ConfigError("No key was given.", hint=f"Give {spell('key')}: {FORMS}.")
     keyring = keyrings[0] if len(keyrings) == 1 else MultiKeyring(*keyrings)
     if cache_data_keys is None:
         return keyring
@@ -186,7 +186,7 @@ def read_key_file(path: str | Path) -> bytes:
         if key is not None:
             return key
     raise ConfigError(
-        f"The key file {path} holds no 32-byte key.",
+        f"The key file {path} does not contain a 32-byte key.",
         hint=f"32 raw bytes, 64 hex digits or base64: {_MAKE_KEY}",
     )
 
@@ -240,7 +240,7 @@ def _rsa_keyring(namespace: str, name: str, path: Path) -> "Keyring":
     if b"ENCRYPTED" in pem:
         raise ConfigError(
             f"{path} is protected by a passphrase.",
-            hint="Give an unprotected PEM file; keep it readable by you alone.",
+            hint="Give an unprotected PEM file that only you can read.",
         )
     try:
         if b"PRIVATE KEY-----" not in pem:

@@ -217,15 +217,18 @@ class ClientSide:
     def _check_cacheable(self) -> None:
         if self.bind_name:
             raise ConfigError(
-                "Data-key caching needs bind_name=False: a data key serves one context, and with "
-                "its name in it each object's is another, so that none would serve twice.",
-                hint="Without their names, objects of one context can be swapped unnoticed; "
-                "what must not be takes another `context`.",
+                "Data-key caching needs bind_name=False: a data key serves one context, and a "
+                "context with the object's name differs for each object, so no data key could be "
+                "reused.",
+                hint=(
+                    "Without their names, objects of one context can be swapped unnoticed; give a "
+                    "different `context` to objects that must not be swapped."
+                ),
             )
         if self.signed:
             raise ConfigError(
                 "Data-key caching needs signed=False: the context of a signed object has a public "
-                "key of its own, so that no data key would serve twice.",
+                "key of its own, so no data key could be reused.",
             )
 
     def object_context(self, object_name: str, bucket: str) -> dict[str, str]:

@@ -134,7 +134,7 @@ class Plan:
 
 _HEADS = {
     "added": "is added",
-    "changed": "changes; the lines with - are how it was",
+    "changed": "changes; the lines with - are the earlier text",
     "removed": "is removed",
 }
 
@@ -250,7 +250,7 @@ class PolicyWriter:
         saved = _save(plan, Path(folder))
         applied = Applied(plan, saved)
         unchanged = f"{plan.target}: its policy was not changed; {saved} is a copy"
-        restore = f"restore the one before with `{applied.undo}`"
+        restore = f"restore the earlier policy with `{applied.undo}`"
         with _noting(unchanged):
             self._check_unchanged(plan)
         with _noting(f"{plan.target}: its policy may be changed; {restore}", unchanged):
@@ -277,7 +277,7 @@ class PolicyWriter:
         if _meaning(now, plan.target) != _meaning(plan.before, plan.target):
             raise ConflictError(
                 f"{plan.target}: another writer changed its policy meanwhile; nothing was written.",
-                hint="Run it again, and look at the difference.",
+                hint="Run the command again, and check the difference.",
             )
 
     def _read_back(self, plan: Plan) -> None:
@@ -294,16 +294,16 @@ class PolicyWriter:
                 return
             if found != before:
                 raise ConflictError(
-                    f"{target}: its policy is not what was written: another writer changed it, or"
-                    " the service did not keep it.",
-                    hint="Look at it before you run it again.",
+                    f"{target}: its policy differs from the written one: another writer changed "
+                    "it, or the service did not keep it.",
+                    hint="Check the policy before you run the command again.",
                 )
             if seconds is not None:
                 time.sleep(seconds)
         raise StorageError(
-            f"{target}: its policy is still the one before, {sum(_SETTLING_SECONDS):.0f} s after"
-            " the write.",
-            hint="Look at it again before you run it again.",
+            f"{target}: its policy is still the earlier one, {sum(_SETTLING_SECONDS):.0f} s after "
+            "the write.",
+            hint="Check the policy again before you repeat the command.",
         )
 
 
@@ -315,15 +315,16 @@ def _check_fits(wanted: Document, kind: Kind, name: str, *, is_whole: bool) -> N
             continue
         if not (each.principals or each.not_principals) or not _is_about(each, service):
             raise ConfigError(
-                f"The policy is not that of a {word}: see its statement {name_of(each, wanted)}.",
-                hint=f"Print the one that is meant: s3crypt policy {word} BUCKET",
+                f"The policy is not the policy of a {word}: see its statement "
+                f"{name_of(each, wanted)}.",
+                hint=f"Print the right policy: s3crypt policy {word} BUCKET",
             )
         named = (text.partition(":::")[2].partition("/")[0] for text in each.resources or ())
         buckets = {bucket for bucket in named if bucket and not set("*?$") & set(bucket)}
         if kind is Kind.BUCKET and buckets and name not in buckets:
             raise ConfigError(
                 f"The policy is for the bucket {min(buckets)}, not for {name}.",
-                hint=f"Print the one that is meant: s3crypt policy bucket {name}",
+                hint=f"Print the right policy: s3crypt policy bucket {name}",
             )
 
 
@@ -342,7 +343,10 @@ def _parsed(target: str) -> tuple[Kind, str]:
             f"{target} names an object, which has no policy.", hint=f"s3://{location.bucket}"
         )
     if location.bucket.startswith("arn:"):
-        raise ConfigError(f"{target} names an access point.", hint="Name its bucket: s3://BUCKET")
+        raise ConfigError(
+            f"{target} names an access point.",
+            hint="Name the bucket of the access point: s3://BUCKET",
+        )
     return Kind.BUCKET, location.bucket
 
 
@@ -354,7 +358,7 @@ def _check_account(target: Target, identity: Identity) -> None:
     account = target.id.split(":")[4] if target.kind is Kind.KEY else identity.caller.account
     if account != identity.caller.account:
         raise KeyUnavailableError(
-            f"{target} belongs to account {account}, and the caller to {identity.caller.account}.",
+            f"{target} belongs to account {account}, but the caller to {identity.caller.account}.",
             hint="Only identities of the key's own account may read or write its policy.",
         )
 
@@ -365,7 +369,7 @@ def _parse(text: str, target: Target) -> Document:
     except ConfigError as error:
         raise FormatError(
             f"{target}: its policy is not understood: {error}",
-            hint="Look at it with the AWS command, and change it there.",
+            hint="Read and change the policy with the AWS command.",
         ) from error
 
 
@@ -404,8 +408,8 @@ def _with_account(judgement: Judgement, target: Target, merged: Merged) -> Judge
 
 
 _ACCOUNT_HINT = (
-    "Keep an Allow of kms:* for the account's root: without it the key is lost with the principals"
-    " that the policy names."
+    "Keep an Allow of kms:* for the account's root: without it nobody can administer the key once "
+    "the principals in the policy are gone."
 )
 
 

@@ -191,6 +191,6 @@ class PolicyReader:
             raise ConfigError(
                 f"s3://{bucket}: new objects are encrypted under the key that AWS manages, whose "
                 "policy cannot be changed.",
-                hint="Name the key that is to be used.",
+                hint="Give a key of your own.",
             )
         known.setdefault("mode", _MODES[default.algorithm])

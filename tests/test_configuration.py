@@ -372,14 +372,14 @@ def test_a_choice_reads_no_file(key_file: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("kind", ["aes", "rsa"])
 def test_a_file_without_end(kind: str) -> None:
     """An endless file is refused after a bounded read."""
-    with pytest.raises(ConfigError, match=r"holds no 32-byte key|not a PEM file"):
+    with pytest.raises(ConfigError, match=r"does not contain a 32-byte key|not a PEM file"):
         keyring_of(f"{kind}:acme/2026=/dev/zero")
 
 
 @pytest.mark.parametrize("keys", [[], (), None])
 def test_no_key(keys: Any) -> None:
     """An empty choice of keys is refused."""
-    with pytest.raises(ConfigError, match=r"^No key was named\.$"):
+    with pytest.raises(ConfigError, match=r"^No key was given\.$"):
         keyring_of(keys)
 
 
@@ -464,7 +464,7 @@ def test_nothing_given_is_ignored(mode: str | None, option: str) -> None:
         ({"mode": "client", "sse_c_key_file": "x"}, 'sse_c_key_file needs mode="sse-c".'),
         ({"mode": "sse-s3", "key": KMS}, "key needs another mode than sse-s3."),
         ({"mode": None, "key": KMS, "sse_c_key_file": ""}, "Give key or sse_c_key_file, not both."),
-        ({"mode": "client"}, 'mode="client" needs a key.'),
+        ({"mode": "client"}, 'mode="client" needs key.'),
         ({"mode": "sse-c"}, 'mode="sse-c" needs sse_c_key_file.'),
         ({"mode": "sse-kms"}, 'mode="sse-kms" needs exactly one key, of KMS.'),
         ({"mode": "sse-kms", "key": [KMS, KMS]}, 'mode="sse-kms" needs exactly one key, of KMS.'),

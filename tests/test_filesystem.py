@@ -106,7 +106,7 @@ def test_size_that_cannot_be_told_is_none(s3: Any, fs: S3CryptFileSystem, bucket
     body = stored(s3, bucket, "x")
     rewrite(s3, bucket, "x", body[:-20])
     assert fs.info(f"{bucket}/x")["size"] is None
-    with pytest.raises(StorageError, match="size cannot be told"):
+    with pytest.raises(StorageError, match="size of its plaintext is not known"):
         fs.du(bucket)
 
 

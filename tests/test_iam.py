@@ -114,8 +114,8 @@ def test_a_tag_that_differs_is_written_and_restored() -> None:
 @pytest.mark.parametrize(
     ("tags", "reason"),
     [
-        ({}, "a role that s3crypt has not made"),
-        ({"Name": "reader"}, "a role that s3crypt has not made"),
+        ({}, "a role that s3crypt did not make"),
+        ({"Name": "reader"}, "a role that s3crypt did not make"),
         ({TAG: "writer"}, "s3crypt's role writer"),
     ],
 )
@@ -151,7 +151,7 @@ def test_policies_of_others_stay_and_are_named() -> None:
     plan = _of(_role(), _found(_role(), others=("extra", admin)))
     assert plan.changes == ()
     assert plan.remarks == (
-        f"The role acme-reader has other policies too, which stay: extra, {admin}.",
+        f"The role acme-reader has other policies, which are kept: extra, {admin}.",
     )
 
 

@@ -141,8 +141,8 @@ def test_an_expiry_needs_a_zone() -> None:
 @pytest.mark.parametrize(
     ("content", "message", "hint"),
     [
-        (b"", "holds 0 bytes", "openssl rand"),
-        (b"\x07" * 31, "holds 31 bytes", "openssl rand"),
+        (b"", "has 0 bytes", "openssl rand"),
+        (b"\x07" * 31, "has 31 bytes", "openssl rand"),
         (b"\xff" * 33, "more than 32 bytes", "openssl rand"),
         (b"07" * 32, "more than 32 bytes", "looks like text"),
         (b"q" * 44, "more than 32 bytes", "looks like text"),

@@ -173,7 +173,9 @@ def test_storage_options_are_those_of_the_table() -> None:
 def test_seconds_are_a_number_above_0(value: object) -> None:
     """cache_data_keys must be a number above 0: text and infinity are refused."""
     given: dict[str, Any] = {"cache_data_keys": value}
-    with pytest.raises(ConfigError, match=r"^cache_data_keys is a number of seconds above 0\.$"):
+    with pytest.raises(
+        ConfigError, match=r"^cache_data_keys must be a number of seconds above 0\.$"
+    ):
         ModeChoice(key=KEY, bind_name=False, **given)
 
 

@@ -219,7 +219,7 @@ def test_another_writer_after_the_write_is_noticed(
 
     with relayed(sandbox, monkeypatch, spoil) as (writer, _):
         plan = writer.plan(document(statement("S3cryptTLS", bucket)), f"s3://{bucket}")
-        with pytest.raises(ConflictError, match="is not what was written") as raised:
+        with pytest.raises(ConflictError, match="differs from the written one") as raised:
             writer.apply(plan, folder=tmp_path)
     (saved,) = tmp_path.iterdir()
     assert f"`s3crypt policy apply {saved} s3://{bucket}`" in raised.value.__notes__[0]
@@ -255,7 +255,7 @@ def test_a_write_without_effect_is_noticed(
 
     with relayed(sandbox, monkeypatch, spoil) as (writer, _):
         plan = writer.plan(document(statement("S3cryptTLS", bucket)), f"s3://{bucket}")
-        with pytest.raises(StorageError, match="still the one before"):
+        with pytest.raises(StorageError, match="still the earlier one"):
             writer.apply(plan, folder=tmp_path)
     assert read(s3, bucket) is None
 
@@ -490,7 +490,7 @@ def test_a_policy_that_is_too_long_is_never_sent(
 ) -> None:
     """A bucket policy that is longer than 20 KB, the limit of S3, is refused before any request."""
     long = statement("S3cryptTLS", bucket, Resource=[f"arn:aws:s3:::{bucket}/{'x' * 20_480}"])
-    with pytest.raises(ConfigError, match="AWS takes 20,480"):
+    with pytest.raises(ConfigError, match="AWS allows 20,480"):
         writer.plan(document(long), f"s3://{bucket}")
     assert not requests_log.list()
 
@@ -502,7 +502,7 @@ def test_a_policy_that_would_become_too_long_is_not_written(
     resources = [f"arn:aws:s3:::{bucket}/{'x' * 15_000}"]
     set_policy(s3, bucket, theirs(bucket, Resource=resources))
     long = statement("S3cryptTLS", bucket, Resource=[f"arn:aws:s3:::{bucket}/{'y' * 6_000}"])
-    with pytest.raises(ConfigError, match="AWS takes 20,480"):
+    with pytest.raises(ConfigError, match="AWS allows 20,480"):
         writer.plan(document(long), f"s3://{bucket}")
 
 

@@ -12,7 +12,7 @@ from s3crypt.policy import Finding, Kind, Status, findings
 
 PASSED, FAILED, UNCLEAR = Status.PASSED, Status.FAILED, Status.NOT_UNDERSTOOD
 INLINE = (Kind.ROLE, Kind.USER, Kind.GROUP)
-UNSAID = "It allows kms:Decrypt, and does not say on which Resource."
+UNSAID = "It allows kms:Decrypt, but names no Resource."
 ALL_KEYS = f"arn:aws:kms:us-east-1:{HOME}:key/*"
 
 

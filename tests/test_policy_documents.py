@@ -338,7 +338,7 @@ def test_a_document_may_be_as_long_as_aws_takes(kind: Kind) -> None:
         with pytest.raises(ConfigError) as refused:
             check(long(limit + 1), kind)
         assert str(refused.value).startswith(f"The {kind} would have {limit + 1:,} characters")
-        assert f"AWS takes {limit:,}" in str(refused.value)
+        assert f"AWS allows {limit:,}" in str(refused.value)
 
 
 def test_numbers_count_as_the_texts_they_are_sent_as() -> None:

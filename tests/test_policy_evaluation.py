@@ -178,7 +178,7 @@ def test_what_is_missing_is_said(
     action = "kms:Decrypt" if resource == KEY else "s3:GetObject"
     found = ask(policies, caller, action, resource)
     reason = (
-        f"It is allowed by {sides[0]}, and not by {sides[1]}."
+        f"It is allowed by {sides[0]}, but not by {sides[1]}."
         if sides
         else "No statement allows it."
     )

@@ -105,7 +105,7 @@ def test_the_key_that_aws_manages_has_no_policy_to_write(
     _encrypt(session, bucket, SSEAlgorithm="aws:kms")
     with pytest.raises(ConfigError, match="the key that AWS manages") as caught:
         reader.scope(bucket)
-    assert "Name the key" in str(caught.value.hint)
+    assert "Give a key of your own" in str(caught.value.hint)
 
 
 def test_policies_are_read_as_they_are(

@@ -461,11 +461,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "another account's key": ({"account": "444455556666"}, "not a key of the bucket's account"),
     "alias": ({"key_arns": ("alias/reports",)}, "not the ARN of a KMS key"),
     "no key": ({"key_arns": ()}, "need the ARN of the key"),
-    "mode": ({"mode": "sse-c"}, "'sse-c' has no policies"),
+    "mode": ({"mode": "sse-c"}, "There are no policies for 'sse-c'"),
     "s3's own key": ({"mode": "sse-s3"}, "takes no key"),
-    "env": ({"env": "staging"}, "'staging' is no environment"),
-    "prefix": ({"prefixes": ("2026/*",)}, "no prefix for a policy"),
-    "empty prefix": ({"prefixes": ("",)}, "no prefix for a policy"),
+    "env": ({"env": "staging"}, "'staging' is not an environment"),
+    "prefix": ({"prefixes": ("2026/*",)}, "cannot be a prefix in a policy"),
+    "empty prefix": ({"prefixes": ("",)}, "cannot be a prefix in a policy"),
     "endpoint": ({"vpc_endpoints": ("vpc-1",)}, "not a VPC endpoint"),
     "role": ({"role_arns": {Role.WRITER: ("writer",)}}, "not the ARN of a role"),
     "provider": ({"identity_provider": "okta"}, "not the ARN of an identity provider"),
@@ -482,7 +482,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
             ),
             "audience": "sts.amazonaws.com",
         },
-        "Anybody can have a token",
+        "Anyone can get a token",
     ),
 }
 
@@ -498,7 +498,7 @@ def test_a_mistake_in_a_scope_is_named(name: str) -> None:
 def test_a_policy_that_is_too_long_is_refused() -> None:
     """A role's policy with so many prefixes that it exceeds the limit of IAM is refused."""
     scope = Scope(**PLAIN, key_arns=KEYS, prefixes=tuple(f"{n:0>40}/" for n in range(100)))
-    with pytest.raises(ConfigError, match="AWS takes 10,240"):
+    with pytest.raises(ConfigError, match="AWS allows 10,240"):
         iam_policy(Role.ROTATOR, scope)
 
 
@@ -604,7 +604,7 @@ def test_a_subject_that_anybody_can_have_is_refused(subject: str, is_refused: bo
     if not is_refused:
         assert Scope(**PLAIN, key_arns=KEYS[:1], **given).subject == subject
         return
-    with pytest.raises(ConfigError, match="Anybody can have a token"):
+    with pytest.raises(ConfigError, match="Anyone can get a token"):
         Scope(**PLAIN, key_arns=KEYS[:1], **given)
 
 

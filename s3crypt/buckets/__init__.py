@@ -116,13 +116,13 @@ def make(client: "S3Client", bucket: str) -> bool:
             return _check_region(client, bucket)
         if error.code == "InvalidBucketName":
             raise ConfigError(
-                f"{subject}: S3 accepts no such name of a bucket.", hint=_NAMES
+                f"{subject}: S3 does not accept this bucket name.", hint=_NAMES
             ) from (error.__cause__)
         if error.code != "BucketAlreadyExists":
             raise
         raise StorageError(
             f"{subject}: another account has a bucket of this name.",
-            hint="Choose another name: all accounts share one name space.",
+            hint="Choose another name: bucket names are unique across all accounts.",
             code=error.code,
             request_id=error.request_id,
         ) from error.__cause__
@@ -150,8 +150,8 @@ def _check_region(client: "S3Client", bucket: str) -> bool:
     home = home_of(client, bucket)
     if home is not None and home != client.meta.region_name:
         raise StorageError(
-            f"s3://{bucket}: you have this bucket already, in {home}.",
-            hint="A bucket stays in its Region. Choose another name.",
+            f"s3://{bucket}: this bucket already belongs to you, in {home}.",
+            hint="A bucket cannot change its Region. Choose another name.",
             code="BucketAlreadyOwnedByYou",
         )
     return False
@@ -192,7 +192,7 @@ def remove(client: "S3Client", bucket: str, contents: Contents) -> None:
         delete(client, bucket)
     except StorageError as error:
         if error.code == "BucketNotEmpty":
-            error.hint = f"Something was stored there just now: s3crypt ls --versions s3://{bucket}"
+            error.hint = f"A new object was stored meanwhile: s3crypt ls --versions s3://{bucket}"
         raise
 
 

@@ -182,8 +182,11 @@ def write(client: "S3Client", bucket: str, setting: S) -> None:
         if seconds is not None:
             time.sleep(seconds)
     raise StorageError(
-        f"{subject}: S3 took the setting and answers with another one.",
-        hint="Another writer may have changed it, or the service does not keep it: look at it.",
+        f"{subject}: S3 accepted the setting, but returns another one.",
+        hint=(
+            "Another writer may have changed it, or the service does not keep it. Check the "
+            "setting."
+        ),
     )
 
 

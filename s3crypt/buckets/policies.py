@@ -50,7 +50,7 @@ def read_text(client: "S3Client", bucket: str) -> str | None:
     # received part without an error. A part of a JSON object is never valid JSON, so the check
     # below detects this.
     if not _is_json(text):
-        raise StorageError(f"{subject}: S3's reply broke off.", hint="Run it again.")
+        raise StorageError(f"{subject}: S3's reply broke off.", hint="Run the command again.")
     return text
 
 

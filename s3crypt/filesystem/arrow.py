@@ -21,7 +21,7 @@ class ArrowHandler(FSSpecHandler):  # type: ignore[misc]  # pyarrow has no types
     def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
         """Remove all objects in a directory, with up to 1,000 objects per request."""
         if not path.strip("/"):
-            raise ValueError("Name the directory to be emptied; this is all there is.")
+            raise ValueError("Name the directory to be emptied; this path covers everything.")
         try:
             self.fs.rm(self.fs.ls(path, detail=False), recursive=True)
         except FileNotFoundError:

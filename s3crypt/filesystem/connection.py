@@ -131,10 +131,13 @@ class Connection:
         options = self.options
         if options.mode_name is None:
             raise ConfigError(
-                "This file system was given no encryption: it tells names, and no content.",
+                "This file system has no encryption option: it can list names, but not read or "
+                "write content.",
                 hint=_of_the_command()
-                or "Give it a key, or encryption='sse-s3' or another mode; encryption='any' "
-                "reads whatever is there.",
+                or (
+                    "Give it a key, or encryption='sse-s3' or another mode; encryption='any' "
+                    "reads objects of all modes."
+                ),
             )
         with self._locks.setdefault(os.getpid(), threading.Lock()):
             if not self._has_mode:

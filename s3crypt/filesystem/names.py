@@ -150,7 +150,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         entry = self._listing.object(path)
         if entry is None:
             raise ObjectNotFoundError(
-                f"{uri_of(path)}: no such object or directory", hint="List what is above it."
+                f"{uri_of(path)}: no such object or directory", hint="List its parent directory."
             )
         return self._told([entry], detail=detail, measured=measured)
 
@@ -260,7 +260,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
             return sizes
         unknown = [name for name, size in sizes.items() if size is None]
         if unknown:
-            raise StorageError(f"{uri_of(unknown[0])}: its plaintext's size cannot be told.")
+            raise StorageError(f"{uri_of(unknown[0])}: the size of its plaintext is not known.")
         return sum(int(size) for size in sizes.values())
 
     # Methods that expand paths of callers.
@@ -418,7 +418,7 @@ class NamesFileSystem(AbstractFileSystem, metaclass=Instances):  # type: ignore[
         """
         paths = self._strip_protocol(path if isinstance(path, list) else [path])
         if not all(split(one)[0] for one in paths):
-            raise ValueError("Name what is to be removed; this is all there is.")
+            raise ValueError("Name the path to be removed; this path covers everything.")
         removal = Removal()
         for found in parallel_map(
             self._connection, lambda one: self._removable(one, recursive, maxdepth), paths

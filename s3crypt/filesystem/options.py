@@ -169,12 +169,12 @@ def _choice(given: Mapping[str, Any]) -> ModeChoice:
     encryption = given.get("encryption")
     options = {name: value for name, value in given.items() if name in OPTIONS}
     if encryption == "":
-        raise ConfigError("There is no such encryption.", hint=f"One of {', '.join(MODES)}.")
+        raise ConfigError("The encryption does not exist.", hint=f"One of {', '.join(MODES)}.")
     if isinstance(encryption, Live) or encryption == ANY:
         for name in given_among(options):
             if encryption == ANY:
-                raise ConfigError(f"{_spell('encryption', ANY)} takes no {name}.")
-            raise ConfigError(f"{name} is part of a mode object: say it there.")
+                raise ConfigError(f"{_spell('encryption', ANY)} excludes {name}.")
+            raise ConfigError(f"{name} is part of a mode object: set it there.")
         encryption = None
     return ModeChoice(mode=encryption, **options, spell=_spell)
 

@@ -70,7 +70,7 @@ def check_copies(pairs: Sequence[tuple[str, str]]) -> None:
         if target in taken:
             raise ValueError(f"Two objects would become {target}; nothing was copied.")
         if target != source and target in sources:
-            raise ValueError(f"{target} is to be copied itself; nothing was copied.")
+            raise ValueError(f"{target} is also a source of this copy; nothing was copied.")
         taken.add(target)
 
 

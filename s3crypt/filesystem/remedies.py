@@ -13,13 +13,15 @@ WORDS: Mapping[Action, str] = MappingProxyType(
     {
         "check_context": "The object was moved (written_as, written_in) or replaced, or the "
         "storage option context is wrong.",
-        "list_objects": "List what is there: `ls`.",
+        "list_objects": "List the objects: `ls`.",
         "name_mode": "encryption='any' reads only: give a key, or another encryption.",
         "read_in_mode": "Read it with encryption='{mode}'.",
         "read_with_key": "If you know its key, give it as the storage option key. Its unverified "
         "header names: {key}",
-        "set_region": "The bucket is in another region: set the storage option region to it, or "
-        "AWS_DEFAULT_REGION.",
+        "set_region": (
+            "The bucket is in another Region: set the storage option region to it, or "
+            "AWS_DEFAULT_REGION."
+        ),
         "sign_in": "Set the storage option profile or AWS_PROFILE, or run `aws configure` or "
         "`aws sso login`.",
     }

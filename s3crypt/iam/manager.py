@@ -29,10 +29,13 @@ _SETTLING_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
 # IAM's error code -> the explanation and the hint.
 _EXPLANATIONS: Mapping[str, tuple[str, str]] = {
-    "EntityAlreadyExists": ("the name was taken meanwhile", "Run it again to see by whom."),
+    "EntityAlreadyExists": (
+        "another caller took the name meanwhile",
+        "Run the command again to see the role or group.",
+    ),
     "LimitExceeded": (
         "an IAM quota of the account, or of the role's or group's policies, is used up",
-        "Remove what is not needed, or ask AWS for a higher quota.",
+        "Delete unneeded roles or policies, or ask AWS for a higher quota.",
     ),
     "MalformedPolicyDocument": (
         "IAM refused the policy document",
@@ -88,8 +91,8 @@ class RoleManager:
         """
         if self.plan(plan.team) != plan:
             raise ConflictError(
-                "IAM was changed by somebody else meanwhile; nothing was changed here.",
-                hint="Run it again, and look at the differences.",
+                "Another caller changed IAM meanwhile; this command changed nothing.",
+                hint="Run the command again, and check the differences.",
             )
         made: list[Change] = []
         for change in plan.changes:
@@ -218,5 +221,6 @@ def _told(made: list[Change], changes: tuple[Change, ...]) -> str:
     """Return the note for an error: the changes that were made before it."""
     done = ", ".join(f"{change.subject} ({change.action})" for change in made) or "nothing"
     return (
-        f"Of {len(changes)} changes {len(made)} were made: {done}. Run it again to make the rest."
+        f"Of {len(changes)} changes {len(made)} were made: {done}. Run the command again to make "
+        "the rest."
     )

@@ -224,9 +224,9 @@ def _path_and_name(role: Role, scope: Scope) -> tuple[str, str]:
     path, _, name = resource.removeprefix("role").rpartition("/")
     if others or account != scope.account:
         raise ConfigError(
-            f"The {role.value} is {', '.join((arn, *others))}. Only one role of the account "
-            f"{scope.account} is made for a duty.",
-            hint="Name one role of that account, or leave this one out.",
+            f"The {role.value} is {', '.join((arn, *others))}. Only one role per duty is made in "
+            f"the account {scope.account}.",
+            hint="Name one role of that account, or omit this role.",
         )
     if not _NAME.fullmatch(name):
         raise ConfigError(
@@ -241,12 +241,14 @@ def _check_is_ours(wanted: WantedRole, found: FoundRole) -> None:
     if mark == wanted.role.value:
         _check_path(wanted, found)
         return
-    what = f"s3crypt's role {mark}" if mark else "a role that s3crypt has not made"
+    what = f"s3crypt's role {mark}" if mark else "a role that s3crypt did not make"
     raise ConfigError(
         f"The role {wanted.name} exists and is {what}: it has no tag {TAG}={wanted.role.value}. "
         "Nothing was changed.",
-        hint="Name the ARN of another role. Only where the role is yours to hand over, tag "
-        f"it: {_tagging(wanted.name, {TAG: wanted.role.value})}",
+        hint=(
+            "Name the ARN of another role. Or, if s3crypt may manage this role, tag it: "
+            f"{_tagging(wanted.name, {TAG: wanted.role.value})}"
+        ),
     )
 
 
@@ -256,8 +258,10 @@ def _check_path(wanted: WantedRole, found: FoundRole) -> None:
         raise ConfigError(
             f"The role {wanted.name} exists, and its path is {found.path}, not {wanted.path}. "
             "Nothing was changed.",
-            hint="Name the role by its own ARN if it is meant, which then stands in every policy: "
-            f"it ends in :role{found.path}{wanted.name}.",
+            hint=(
+                "If this role is meant, give its ARN, which all policies then name: it ends in "
+                f":role{found.path}{wanted.name}."
+            ),
         )
 
 
@@ -266,7 +270,7 @@ def _check_group_is_ours(wanted: WantedGroup, found: FoundGroup) -> None:
         raise ConfigError(
             f"The group {wanted.name} exists and is not s3crypt's: its path is {found.path}, not "
             f"{PATH}. Nothing was changed.",
-            hint="Only where the group is yours to hand over, move it: "
+            hint="If s3crypt may manage this group, move it: "
             + aws("iam", "update_group", None, GroupName=wanted.name, NewPath=PATH),
         )
 
@@ -355,7 +359,7 @@ def _of_policy(
 def _others(subject: str, found: FoundRole | FoundGroup | None) -> list[str]:
     if found is None or not found.others:
         return []
-    return [f"The {subject} has other policies too, which stay: {', '.join(found.others)}."]
+    return [f"The {subject} has other policies, which are kept: {', '.join(found.others)}."]
 
 
 def _tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:

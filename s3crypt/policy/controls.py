@@ -115,7 +115,7 @@ def _decryption_of_every_key(statement: Statement) -> Iterator[tuple[Status, str
     what = " and ".join(allowed)
     keys = [_key_pattern(each) for each in statement.resources or ()]
     if statement.unknown or statement.resources is None:
-        yield Status.NOT_UNDERSTOOD, f"It allows {what}, and does not say on which Resource."
+        yield Status.NOT_UNDERSTOOD, f"It allows {what}, but names no Resource."
     elif any(each is not None and not each.strip("*") for each in keys):
         yield Status.FAILED, f"It allows {what} on all keys."
     elif any(each is not None and _is_open(each) for each in keys):

@@ -277,7 +277,7 @@ def check_size(document: Document, kind: Kind) -> int:
     length = len(document.render(indent=None))
     if length > _LIMITS[kind]:
         raise ConfigError(
-            f"The {kind} would have {length:,} characters; AWS takes {_LIMITS[kind]:,}.",
+            f"The {kind} would have {length:,} characters; AWS allows {_LIMITS[kind]:,}.",
             hint="Name fewer principals, prefixes or keys, or use patterns.",
         )
     return length

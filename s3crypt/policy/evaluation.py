@@ -313,7 +313,7 @@ def _missing(routes: Sequence[_Route]) -> str:
         given = [each.side for each in route if each.truth is True]
         lacking = [each.side for each in route if each.truth is not True]
         if given:
-            return f"It is allowed by {given[0]}, and not by {lacking[0]}."
+            return f"It is allowed by {given[0]}, but not by {lacking[0]}."
     return "No statement allows it."
 
 

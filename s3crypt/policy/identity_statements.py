@@ -42,7 +42,7 @@ def check_prefixes(role: Role, scope: Scope) -> None:
     """
     if role is Role.OBJECT_AUDITOR and not scope.prefixes:
         raise ConfigError(
-            "An object-auditor reads named prefixes, and none is named.",
+            "An object-auditor may read only named prefixes, but no prefix is given.",
             hint="Name the prefixes that it may read, such as 2026/q3/.",
         )
 

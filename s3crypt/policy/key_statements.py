@@ -62,7 +62,8 @@ def key_policy(scope: Scope, key_arn: str | None = None) -> Document:
         key_arn = scope.all_keys[0]
     if key_arn not in scope.all_keys:
         raise ConfigError(
-            f"{key_arn or 'A key'} is not a key of these policies.", hint="Name it as their key."
+            f"{key_arn or 'A key'} is not a key of these policies.",
+            hint="Give the key to the policies.",
         )
     account = (Principal("AWS", scope.root),)
     statements = [*_administration(account)]

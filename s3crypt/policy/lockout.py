@@ -142,7 +142,7 @@ def _reason(merged: Merged, subject: Subject, caller: Caller, action: str) -> _R
             return f"it is not certain that {caller.arn} could call ", f" ({by}: {reason})"
     was_granted = _granted(merged.current, subject.kind, request)
     if was_granted and not _granted(merged.document, subject.kind, request):
-        return f"{caller.arn} may lose ", ": the statement that allows it goes"
+        return f"{caller.arn} may lose ", ": the statement that allows it would be removed"
     return None
 
 
@@ -242,7 +242,9 @@ def _path(named: str, name: str) -> str | None:
 
 def _hint(subject: Subject, callers: tuple[Caller, ...]) -> str:
     if len(callers) > 1:
-        return "Allow the caller iam:GetRole of its own role, which tells the role's path."
+        return "Allow the caller iam:GetRole for its own role, to find the role's path."
     if subject.kind is Kind.KEY:
-        return "Name the caller among those who administer the key, or have one of those run it."
-    return "Except the caller in that statement, or have an administrator run it."
+        return (
+            "Add the caller to the key's administrators, or let an administrator run the command."
+        )
+    return "Exclude the caller from that statement, or let an administrator run the command."

@@ -192,10 +192,12 @@ def _check_others(old: tuple[Statement, ...], wanted: Document) -> None:
         if each.is_ours or each.meaning in theirs:
             continue
         raise PolicyError(
-            f"{_described(each, wanted)} is not in the current policy, and is not s3crypt's: only"
-            f" Sids that begin with {OWN_SID} are written.",
-            hint=f"Begin its Sid with {OWN_SID}, or leave it out of the file and add it with"
-            " another tool.",
+            f"{_described(each, wanted)} is not in the current policy, and not a statement of "
+            f"s3crypt: only Sids that begin with {OWN_SID} are written.",
+            hint=(
+                f"Begin its Sid with {OWN_SID}, or remove it from the file and add it with another "
+                "tool."
+            ),
         )
 
 
@@ -213,8 +215,10 @@ def _version(current: Document | None, wanted: Document, kept: list[Statement]) 
                 f"The policy's Version is {current.version or 'absent'} and would become"
                 f" {wanted.version or 'absent'}, which changes the meaning of"
                 f" {name_of(each, current)}: it contains ${{.",
-                hint=f"Set the policy's Version to {VERSION} with another tool, after a look at"
-                " that statement.",
+                hint=(
+                    f"Check that statement, then set the policy's Version to {VERSION} with "
+                    "another tool."
+                ),
             )
     return wanted.version
 

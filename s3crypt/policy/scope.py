@@ -127,7 +127,7 @@ class Scope:
             raise ConfigError(
                 "Strict policies and client-side encryption exclude each other: a client-side put "
                 "names no encryption of S3's.",
-                hint="Leave one of the two out.",
+                hint="Omit one of them.",
             )
 
     @classmethod
@@ -153,8 +153,8 @@ class Scope:
         for name, value in (("account", account), ("Region", region)):
             if value is None:
                 raise ConfigError(
-                    f"Nothing names the {name} of the bucket {bucket}.",
-                    hint="Name it, or name a key by its ARN, from which it follows.",
+                    f"The {name} of the bucket {bucket} is not known.",
+                    hint="Give it, or give a key's ARN, which contains it.",
                 )
         return cls(bucket=bucket, account=str(account), region=str(region), **more)
 
@@ -235,19 +235,21 @@ def _check_names(scope: Scope) -> None:
     for arn in (*(a for arns in scope.role_arns.values() for a in arns), *scope.replication_roles):
         _check("the ARN of a role", _ROLE, arn)
     if scope.env is not None and scope.env not in get_args(Environment):
-        raise ConfigError(f"{scope.env!r} is no environment.", hint="Name test, dev or production.")
+        raise ConfigError(
+            f"{scope.env!r} is not an environment.", hint="Name test, dev or production."
+        )
     for prefix in scope.prefixes:
         if not prefix or _SPECIAL & set(prefix):
             raise ConfigError(
-                f"{prefix!r} is no prefix for a policy.",
-                hint="Name the beginning of object names, without *, ? and $.",
+                f"{prefix!r} cannot be a prefix in a policy.",
+                hint="Give the beginning of object names, without *, ? and $.",
             )
 
 
 def _check_keys(scope: Scope) -> None:
     if scope.mode not in get_args(Mode):
         raise ConfigError(
-            f"{scope.mode!r} has no policies.",
+            f"There are no policies for {scope.mode!r}.",
             hint=f"The modes are {', '.join(get_args(Mode))}. SSE-C is denied in all of them.",
         )
     for arn in (*scope.key_arns, *scope.client_key_arns):
@@ -258,7 +260,7 @@ def _check_keys(scope: Scope) -> None:
             )
     if scope.mode == "sse-s3" and scope.key_arns:
         raise ConfigError(
-            "sse-s3 takes no key: S3 holds it.", hint="Name sse-kms, or leave the key out."
+            "sse-s3 takes no key: S3 manages the key.", hint="Give sse-kms, or omit the key."
         )
     if scope.mode != "sse-s3" and not scope.key_arns:
         raise ConfigError(
@@ -280,17 +282,17 @@ def _check_provider(scope: Scope) -> None:
     if host is not None and not scope.audience:
         raise ConfigError(
             f"The identity provider {host} needs the audience of its tokens.",
-            hint="It is the client id that is registered with the provider.",
+            hint="The audience is the client id that is registered with the provider.",
         )
     if host is not None and host.startswith(_SHARED_PROVIDERS) and not scope.subject:
         raise ConfigError(
-            f"Anybody can have a token of {host}: the audience alone names nobody.",
-            hint="Name the subject too, such as repo:acme/reports:*.",
+            f"Anyone can get a token of {host}: the audience does not identify the caller.",
+            hint="Give the subject, too, such as repo:acme/reports:*.",
         )
     if host is not None and host.startswith(_SHARED_PROVIDERS) and _is_anybody(str(scope.subject)):
         raise ConfigError(
-            f"Anybody can have a token of {host} with a subject such as {scope.subject}.",
-            hint="Name whose it is before the first wildcard, such as repo:acme/reports:*.",
+            f"Anyone can get a token of {host} with a subject such as {scope.subject}.",
+            hint="Give the owner before the first wildcard, such as repo:acme/reports:*.",
         )
 
 

@@ -69,16 +69,16 @@ class Question:
                 "A question is about one object, key or principal.", remedy=Remedy("name_subject")
             )
         if self.location and self.location.is_prefix:
-            raise ConfigError(f"{self.location} names no object.", hint="s3://bucket/name")
+            raise ConfigError(f"{self.location} is not an object.", hint="s3://bucket/name")
         if self.location and self.bucket:
             raise ConfigError("The bucket of an object is a part of its URI.")
         if self.principal and _BARE_NAME.fullmatch(self.principal):
             raise ConfigError(
-                f"{self.principal!r} is no principal as CloudTrail records it.",
+                f"{self.principal!r} is not a principal of CloudTrail's records.",
                 hint="Give an ARN, such as arn:aws:iam::123456789012:user/NAME.",
             )
         if self.since and self.until and self.since > self.until:
-            raise ConfigError("The time that is asked for ends before it begins.")
+            raise ConfigError("The requested time ends before it begins.")
 
     def __str__(self) -> str:
         return str(self.location or self.key or self.principal)

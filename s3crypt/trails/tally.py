@@ -118,7 +118,7 @@ class Tally:
 
     def left_out(self, where: str) -> None:
         """Count a path that was not read, because it is neither a file nor a folder to search."""
-        self.missed("was not looked into", where)
+        self.missed("was not read", where)
 
     def refused(
         self, error: S3CryptError, where: str, rights: str, remedy: Remedy | None = None
