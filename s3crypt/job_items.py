@@ -236,7 +236,7 @@ def bucket_of(item: Object) -> str | None:
 def checked_jobs(jobs: int | None) -> int | None:
     """Return the maximum number of objects in progress. Refuse a number below 1."""
     if jobs is not None and jobs < 1:
-        raise ConfigError(f"A job works on one object at least at once, not on {jobs}.")
+        raise ConfigError(f"jobs is 1 or more, not {jobs}.")
     return jobs
 
 
@@ -265,7 +265,7 @@ def with_folder(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise StorageError(
             f"Cannot make the folder {target.parent}: {error.strerror}.",
-            hint="Check its permissions, and whether a file is in its place.",
+            hint="Check the permissions, and check that no file has this name.",
         ) from error
     yield target
 
@@ -277,7 +277,7 @@ def state_of(source: object) -> str:
     if not isinstance(source, str | Path):
         if isinstance(source, Unusable):
             return ""
-        raise ConfigError("A journal knows files by their paths, and bytes have none.")
+        raise ConfigError("A journal identifies files by their paths, but bytes have no path.")
     try:
         state = Path(source).stat()
     except OSError:

@@ -137,4 +137,6 @@ def _check_plain(path: str | Path) -> None:
     except OSError:
         return
     if not stat.S_ISREG(state.st_mode) and not stat.S_ISDIR(state.st_mode):
-        raise ConfigError(f"{path} is no plain file, and cannot be moved to.", hint="Copy it.")
+        raise ConfigError(
+            f"{path} is not a regular file, and cannot be the target of a move.", hint="Copy it."
+        )

@@ -182,10 +182,10 @@ def test_a_key_for_the_name_of_its_file(make: Callable[[bytes], str]) -> None:
     """If a key is given instead of its file's name, neither the error nor a cause repeats it."""
     text = make(secrets.token_bytes(32))
     for key in (f"aes:acme/2026={text}", f"rsa:acme/2026={text}"):
-        with pytest.raises(ConfigError, match="never itself") as caught:
+        with pytest.raises(ConfigError, match="must be given by the name of its file") as caught:
             keyring_of(key)
         assert text not in said(caught)
-    with pytest.raises(ConfigError, match="never itself") as caught:
+    with pytest.raises(ConfigError, match="must be given by the name of its file") as caught:
         mode_of("sse-c", sse_c_key_file=text)
     assert text not in said(caught)
 
@@ -193,7 +193,7 @@ def test_a_key_for_the_name_of_its_file(make: Callable[[bytes], str]) -> None:
 def test_key_bytes_for_the_name_of_their_file() -> None:
     """Key bytes are refused as a file name, and the error does not repeat them."""
     key = secrets.token_bytes(32)
-    with pytest.raises(ConfigError, match="never itself") as caught:
+    with pytest.raises(ConfigError, match="must be given by the name of its file") as caught:
         mode_of("sse-c", sse_c_key_file=key)
     assert repr(key) not in said(caught)
 

@@ -350,7 +350,7 @@ def test_a_bucket_is_named_only_where_the_source_is_bound_to_one(bucket: str) ->
     """`written_in` is refused if the source is not bound to a bucket."""
     store = connect(ClientSide(aes()))
     to = ClientSide(aes(), bind_bucket=True)
-    with pytest.raises(ConfigError, match="no bucket is bound"):
+    with pytest.raises(ConfigError, match="objects are not bound to a bucket"):
         store.copy(f"s3://{bucket}/a", f"s3://{bucket}/b", to=to, written_in="elsewhere")
 
 

@@ -226,7 +226,7 @@ def test_remove_keeps_the_bucket(s3: Any, fs: S3CryptFileSystem, tree: str) -> N
     bucket = tree.split("/", maxsplit=1)[0]
     fs.rm(bucket, recursive=True)
     assert (names(s3, bucket), fs.exists(bucket)) == ([], True)
-    with pytest.raises(ValueError, match="Name what"):
+    with pytest.raises(ValueError, match="Name the path"):
         fs.rm("", recursive=True)
 
 

@@ -308,7 +308,7 @@ def test_key_in_place_of_its_file_is_not_repeated(text: str) -> None:
         key.hex(), b64encode(key).decode(), urlsafe_b64encode(key).decode().rstrip("=")
     )
     for given in ({"key": f"aes:tests/one={written}"}, {"sse_c_key_file": written}):
-        with pytest.raises(ConfigError, match="never itself") as caught:
+        with pytest.raises(ConfigError, match="must be given by the name of its file") as caught:
             S3CryptFileSystem(**given)
         assert written not in f"{caught.value} {caught.value.hint}"
 

@@ -280,7 +280,7 @@ def test_a_change_by_somebody_else_meanwhile_refuses_all(iam: Any, team: Team) -
     name = team.roles[0].name
     trust = _trust().render()
     iam.create_role(RoleName=name, Path=PATH, AssumeRolePolicyDocument=trust, Tags=[_tag()])
-    with pytest.raises(ConflictError, match="nothing was changed here"):
+    with pytest.raises(ConflictError, match="this command changed nothing"):
         list(manager.make(plan))
     assert iam.list_role_policies(RoleName=name)["PolicyNames"] == []
 

@@ -303,7 +303,7 @@ def test_a_full_disk_is_an_error_that_loses_no_note(path: Path) -> None:
             _note_all(journal)
         count = journal.counts["put"]
         assert 100 < count < _LONG
-        assert "Make room" in str(caught.value.hint)
+        assert "Free space" in str(caught.value.hint)
         assert journal.outcome_of(f"s3://bucket/{count - 1}") == "put"
         assert journal.outcome_of(f"s3://bucket/{count}") is None
         journal._connection.execute("PRAGMA max_page_count = 100000")

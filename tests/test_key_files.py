@@ -145,7 +145,7 @@ def test_the_command_warns_once_and_may_refuse(
             assert run(["encrypt", "plain", "sealed", *key, *key]) == 0
         said = capfd.readouterr().err
         assert said == (
-            "s3crypt: warning: Other users can read the key file key. To end that: chmod 600 key\n"
+            "s3crypt: warning: Other users can read the key file key. To fix this: chmod 600 key\n"
             "plain -> sealed (299 B)\n"
         )
     assert run(["decrypt", "sealed", "out", *key, "--quiet"]) == 0

@@ -261,17 +261,17 @@ def test_a_leftover_is_removed_only_where_it_must_be_one(folder: Path) -> None:
     path.unlink()
     (folder / "precious").write_bytes(b"precious")
     path.symlink_to("precious")
-    _check_stays(path, "it is no plain file")
+    _check_stays(path, "it is not a regular file")
     path.unlink()
     os.mkfifo(path)
-    _check_stays(path, "it is no plain file")
+    _check_stays(path, "it is not a regular file")
     path.unlink()
     path.mkdir()
     assert remove_leftover(path) == os.strerror(errno.EISDIR)
     path.rmdir()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
-        _check_stays(path, "it is no plain file")
+        _check_stays(path, "it is not a regular file")
     path.unlink()
     assert remove_leftover(path) == os.strerror(errno.ENOENT)
     assert (folder / "precious").read_bytes() == b"precious"
@@ -357,7 +357,7 @@ def test_another_users_mode_is_not_kept(folder: Path) -> None:
     [
         ("x" * 300, "File name too long", "shorter name"),
         ("/proc/self/fdinfo/x/y", "No such file", "Check the folder"),
-        ("file/x", "Not a directory", "Move the file away"),
+        ("file/x", "Not a directory", "Move the file that"),
     ],
 )
 def test_a_hint_fits_its_cause(target: str, cause: str, hint: str, folder: Path) -> None:

@@ -94,7 +94,7 @@ def test_an_object_that_changes_is_not_deleted(bucket: str, s3: Any, tmp_path: P
         [(f"s3://{bucket}/a", tmp_path / "a")], move=True, progress=changing
     )
     assert isinstance(outcome.error, ConflictError)
-    assert f"it is stored as {tmp_path / 'a'}, but was not deleted" in str(outcome.error)
+    assert f"stored as {tmp_path / 'a'}, but the source was not deleted" in str(outcome.error)
     assert (tmp_path / "a").read_bytes() == b"old"
     assert s3.get_object(Bucket=bucket, Key="a")["Body"].read() == b"new"
 
@@ -113,7 +113,9 @@ def test_a_file_that_changes_is_not_removed(
         other.write_bytes(b"new")
         os.utime(other, ns=(state.st_atime_ns, state.st_mtime_ns))
         other.replace(source)
-    with pytest.raises(ConflictError, match="it is stored as s3://x/a, but was not removed"):
+    with pytest.raises(
+        ConflictError, match="the file was stored as s3://x/a, but the source was not removed"
+    ):
         local_files.remove_source(source, state, "s3://x/a")
     assert source.exists()
     connect(SSES3()).move(source, f"s3://{bucket}/a")
@@ -187,9 +189,9 @@ def test_a_move_to_a_device_or_from_a_pipe_is_refused(bucket: str, tmp_path: Pat
     """A move to or from /dev/null is refused: the data would be lost, or could not be removed."""
     store = connect(SSES3())
     store.put(b"1", f"s3://{bucket}/a")
-    with pytest.raises(ConfigError, match="no plain file"):
+    with pytest.raises(ConfigError, match="not a regular file"):
         store.move(f"s3://{bucket}/a", "/dev/null")
-    with pytest.raises(ConfigError, match="no plain file"):
+    with pytest.raises(ConfigError, match="not a regular file"):
         store.move("/dev/null", f"s3://{bucket}/b")
     with pytest.raises(ConfigError, match="Neither"):
         store.move(tmp_path / "a", tmp_path / "b")
@@ -335,7 +337,7 @@ def test_a_lock_is_set_and_kept(s3: Any) -> None:
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ({"object_lock_mode": "GOVERNANCE"}, "need each other"),
+        ({"object_lock_mode": "GOVERNANCE"}, "must be given together"),
         ({"object_lock_mode": "SOFT", "object_lock_retain_until": datetime.now(UTC)}, "GOVERNANCE"),
         (
             {"object_lock_mode": "COMPLIANCE", "object_lock_retain_until": NAIVE},

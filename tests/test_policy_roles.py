@@ -427,7 +427,7 @@ def test_an_auditor_may_make_every_request_of_the_evidence(name: str) -> None:
 def test_an_object_auditor_needs_prefixes() -> None:
     """Without prefixes, the policy and the expectations of an object auditor are refused."""
     for function in (iam_policy, expectations):
-        with pytest.raises(ConfigError, match="none is named") as caught:
+        with pytest.raises(ConfigError, match="no prefix is given") as caught:
             function(Role.OBJECT_AUDITOR, SCOPES["sse-kms"])
         assert "prefixes" in str(caught.value.hint)
 

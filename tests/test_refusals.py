@@ -83,7 +83,7 @@ def test_a_put_that_the_services_own_kms_refuses(
     """
     with pytest.raises(S3CryptError) as caught:
         refusing(SSEKMS("own-name"), status, code).put(b"x", "s3://acme/x")
-    assert "Or it has no KMS key own-name." in str(caught.value.hint)
+    assert "Or the service has no KMS key own-name." in str(caught.value.hint)
     arn = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
     with pytest.raises(S3CryptError) as caught:
         refusing(SSEKMS(arn), status, code).put(b"x", "s3://acme/x")
@@ -101,7 +101,7 @@ def test_a_read_for_which_the_services_own_kms_has_no_key(refusing: Callable[...
 @pytest.mark.parametrize(
     ("mode", "hint"),
     [
-        (SSEC(CUSTOMER_KEY), "The customer key may be the wrong one, or the object"),
+        (SSEC(CUSTOMER_KEY), "The customer key may be wrong, or the object"),
         (SSES3(), "which needs its customer key"),
         (None, "which needs its customer key"),
     ],
@@ -121,7 +121,7 @@ def test_customer_keys_that_are_not_taken(refusing: Callable[..., Any]) -> None:
     """The hint for a refused put with SSE-C names https://; a refused put in SSE-S3 has no hint."""
     with pytest.raises(StorageError) as caught:
         refusing(SSEC(CUSTOMER_KEY), 400, "InvalidRequest").put(b"x", "s3://acme/x")
-    assert "customer keys by https:// only" in str(caught.value.hint)
+    assert "customer keys only by https://" in str(caught.value.hint)
     with pytest.raises(StorageError) as caught:
         refusing(SSES3(), 400, "InvalidRequest").put(b"x", "s3://acme/x")
     assert caught.value.hint is None

@@ -37,23 +37,23 @@ _NAMES = 2
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{12}\.s3crypt", re.DOTALL)
 # The error code for a file that must not be replaced.
 EXISTS = "FileExists"
-_NOT_PLAIN = "it is no plain file"
-_FULL = "Make room, or write elsewhere."
+_NOT_PLAIN = "it is not a regular file"
+_FULL = "Free space, or write to another disk."
 _DENIED = "Check the permissions of the folder and of the file."
 _HINTS = {
-    errno.ENAMETOOLONG: "Write to a shorter name: the file system takes none as long as this.",
+    errno.ENAMETOOLONG: "Write to a shorter name: this name is too long for the file system.",
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
-    errno.EROFS: "Write elsewhere: this file system can only be read.",
+    errno.EROFS: "Write to another place: this file system is read-only.",
     errno.EACCES: _DENIED,
     errno.EPERM: _DENIED,
-    errno.ENOTDIR: "Move the file away that is where a folder would have to be.",
+    errno.ENOTDIR: "Move the file that has the name of the needed folder.",
 }
 
 
 def hint_for(error: OSError) -> str:
     """Return the hint for an error that occurred while a file was made or written."""
-    return _HINTS.get(error.errno or 0, "Check the folder, its permissions and the space left.")
+    return _HINTS.get(error.errno or 0, "Check the folder, its permissions and the free space.")
 
 
 def write_at(descriptor: int, view: memoryview, offset: int) -> None:
@@ -135,7 +135,9 @@ def moved_away(path: str | Path, target: object) -> Iterator[Source]:
     with opening(path) as file:
         state = os.fstat(file.fileno())
         if not S_ISREG(state.st_mode):
-            raise ConfigError(f"{path} is no plain file, and cannot be moved.", hint="Copy it.")
+            raise ConfigError(
+                f"{path} is not a regular file, and cannot be moved.", hint="Copy it."
+            )
         yield FileSource.of(file, str(path)) or StreamSource(file)
     remove_source(path, state, target)
 
@@ -155,13 +157,13 @@ def remove_source(path: str | Path, state: os.stat_result, target: object) -> No
         ConflictError: The file was replaced or changed after it was opened.
         StorageError: The file cannot be removed. After either error, both source and target exist.
     """
-    told = f"{path}: it is stored as {target}, but was not removed:"
+    told = f"{path}: the file was stored as {target}, but the source was not removed:"
     try:
         now = os.stat(path)
         names = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
         if any(getattr(now, name) != getattr(state, name) for name in names):
             raise ConflictError(
-                f"{told} it changed meanwhile.", hint="Source and target are both there."
+                f"{told} the file changed meanwhile.", hint="Both source and target exist."
             )
         os.unlink(path)
     except FileNotFoundError:
@@ -169,7 +171,7 @@ def remove_source(path: str | Path, state: os.stat_result, target: object) -> No
         return
     except OSError as error:
         raise StorageError(
-            f"{told} {error.strerror}.", hint="Source and target are both there."
+            f"{told} {error.strerror}.", hint="Both source and target exist."
         ) from error
 
 

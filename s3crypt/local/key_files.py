@@ -35,12 +35,12 @@ def key_file(file: Any) -> Path:
     word.
     """
     is_name = isinstance(file, str | os.PathLike)
-    path = os.path.expanduser(file) if is_name else ""  # noqa: PTH111 - Path's raises without a home
+    path = os.path.expanduser(file) if is_name else ("")  # noqa: PTH111 - Path's raises without a home
     # `Path.exists` is not used: it raises an error if the name is too long, and the error contains
     # the name, which may be a key.
     if not is_name or (looks_like_a_key(str(file)) and not os.path.exists(path)):  # noqa: PTH110
         raise ConfigError(
-            "A key is given as the name of a file, never itself; and no file has this name.",
+            "A key must be given by the name of its file, and no file has this name.",
             hint="If that was a real key, replace it: command lines and settings are recorded.",
         )
     return Path(path)
@@ -62,14 +62,14 @@ def check_is_private(path: Path, file: BinaryIO) -> None:
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise ConfigError(
             f"Other users can write to the key file {path}: the key may be theirs.",
-            hint=f"Make sure that it is yours, then: {command}",
+            hint=f"Check that the key is yours, then run: {command}",
         )
     if not mode & (stat.S_IRGRP | stat.S_IROTH):
         return
     message = f"Other users can read the key file {path}."
     if _is_strict():
         raise ConfigError(message, hint=command)
-    warnings.warn(f"{message} To end that: {command}", KeyFileWarning, stacklevel=2)
+    warnings.warn(f"{message} To fix this: {command}", KeyFileWarning, stacklevel=2)
 
 
 def _is_strict() -> bool:

@@ -50,7 +50,7 @@ def check_stop() -> None:
     """
     stop = current_stop()
     if stop is not None and stop.is_set():
-        raise StorageError("Stopped before it was done; nothing was stored or written.")
+        raise StorageError("The job was stopped before this item; nothing was stored or written.")
 
 
 def pause(seconds: float) -> bool:
@@ -134,7 +134,7 @@ class ScalingWorkers:
             except RuntimeError as error:
                 raise StorageError(
                     "The system gives this process no further thread; nothing was done.",
-                    hint="Let fewer processes run, or raise the limit.",
+                    hint="Run fewer processes, or raise the limit.",
                 ) from error
             self._grow()
         except BaseException:

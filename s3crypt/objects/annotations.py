@@ -82,7 +82,8 @@ def names(client: "S3Client", location: Location, version_id: str | None) -> tup
 def _check_counted(location: Location, page: Mapping[str, Any]) -> None:
     if page["AnnotationCount"] != len(page.get("Annotations") or ()):
         raise StorageError(
-            f"{location}: S3's list of its annotations came without its end.", hint="Run it again."
+            f"{location}: S3's list of the object's annotations is incomplete.",
+            hint="Run the command again.",
         )
 
 
@@ -108,7 +109,7 @@ def copy(
             _write(client, write, payload, subject)
         except StorageError as error:
             at = f"version {version_id}" if version_id else str(location)
-            still = f"It is still at {at}: run it again."
+            still = f"The object still exists at {at}. Run the command again."
             error.hint = f"{error.hint} {still}" if error.hint else still
             raise
 

@@ -34,7 +34,7 @@ def check_written_in(mode: Mode | None, written_in: str | None) -> None:
     """
     if written_in and not binds_bucket(mode):
         raise ConfigError(
-            "The bucket that objects are bound to was named, and no bucket is bound.",
+            "The bound bucket was given, but objects are not bound to a bucket.",
             remedy=Remedy("demand_bound_bucket", bind_bucket=True),
         )
 
@@ -159,7 +159,7 @@ def check_written(mode: Mode, reply: Mapping[str, Any], location: Location) -> N
     if any(_is_unconfirmed(found) for found in compare(mode, reply)):
         raise PolicyError(
             f"{location}: the server did not confirm encryption {mode.name}.",
-            hint="This S3 service may not support the mode; mode client needs no support.",
+            hint="This S3 service may not support the mode. Mode client works with every service.",
         )
 
 

@@ -122,8 +122,8 @@ def delete_source(
     try:
         delete_unchanged(client, source, etag, arguments)
     except S3CryptError as error:
-        error.args = (f"{source}: it is stored as {target}, but was not deleted: {error}",)
-        error.hint = "Source and target are both there. Delete one of them."
+        error.args = (f"{source}: stored as {target}, but the source was not deleted: {error}",)
+        error.hint = "Both source and target exist. Delete one of them."
         # The error code belongs to the deletion. It is removed, because callers would conclude that
         # writing the target failed.
         error.code = None
@@ -323,7 +323,7 @@ class _Batch:
         deleted = {entry["Key"] for entry in reply.get("Deleted") or ()}
         unnamed = [place for name, place in waiting.items() if name not in refused.keys() | deleted]
         if unnamed:
-            self._leave(unnamed, "the reply does not name them", is_repeated=True)
+            self._leave(unnamed, "the reply does not name these objects", is_repeated=True)
         throttled: dict[str, int] = {}
         last = None
         for name, place in waiting.items():
@@ -406,7 +406,7 @@ def _refusal(reply: Reply, entry: Mapping[str, str]) -> ClientError:
     """Return an entry in a reply's list of errors as an exception of a request."""
     said = {"Code": entry["Code"], "Message": entry.get("Message", "")}
     return ClientError(
-        {"Error": said, "ResponseMetadata": reply["ResponseMetadata"]},  # type: ignore[typeddict-item]
+        {("Error"): said, "ResponseMetadata": reply["ResponseMetadata"]},  # type: ignore[typeddict-item]
         "DeleteObjects",
     )
 
@@ -450,15 +450,15 @@ def _has_failed(error: S3CryptError) -> bool:
 def _left_out(location: Location, *, is_repeated: bool) -> StorageError:
     unknown = " It is not known whether it was deleted." if is_repeated else ""
     return StorageError(
-        f"{location}: left out, as the job was stopped.{unknown}", hint="Run it again."
+        f"{location}: skipped, because the job was stopped.{unknown}", hint="Run the command again."
     )
 
 
 def _not_asked(location: Location, before: S3CryptError, *, is_repeated: bool) -> StorageError:
     unknown = " It is not known whether it was deleted." if is_repeated else ""
     error = StorageError(
-        f"{location}: left out, as the service has failed for the objects before it.{unknown}",
-        hint="Run it again.",
+        f"{location}: skipped, because the service failed for the earlier objects.{unknown}",
+        hint="Run the command again.",
         code=before.code,
     )
     error.__cause__ = before.__cause__

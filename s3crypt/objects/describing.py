@@ -86,7 +86,7 @@ def describe_target(
     """
     if location.is_prefix:
         raise ConfigError(
-            f"{str(location)!r} names a prefix, not an object.", hint="Add a name to it."
+            f"{str(location)!r} names a prefix, not an object.", hint="Add an object name."
         )
     texts = {name: headers.pop(name) for name in _HEADERS if headers.get(name)}
     entries.check_headers(texts)
@@ -122,7 +122,7 @@ def _locks(given: dict[str, Any]) -> dict[str, Any]:
         raise TypeError(f"An object is not described by {unknown[0]!r}.")
     if (mode is None) != (until is None):
         raise ConfigError(
-            "object_lock_mode and object_lock_retain_until need each other.",
+            "object_lock_mode and object_lock_retain_until must be given together.",
             hint="A legal hold needs neither.",
         )
     locks: dict[str, Any] = {}

@@ -148,8 +148,8 @@ def check_metadata(location: Location, reply: Mapping[str, Any]) -> None:
     """Refuse to rewrite an object if S3's reply does not contain all its metadata."""
     if reply.get("MissingMeta"):
         raise StorageError(
-            f"{location} has metadata that S3 cannot send, and that would be lost.",
-            hint="Its names or values are not ASCII; write the object anew.",
+            f"{location} has metadata that S3 cannot send; the metadata would be lost.",
+            hint="The names or values are not ASCII. Store the object again.",
         )
 
 

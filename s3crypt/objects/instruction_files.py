@@ -69,7 +69,7 @@ def refuse_move_of_instruction_file(client: "S3Client", location: Location) -> N
         raise FormatError(
             f"{location} is an instruction file of the Amazon S3 Encryption Client: without it, "
             f"{beside} cannot be read.",
-            hint="Copy it; delete it once the object is gone.",
+            hint="Copy the file, or delete it after its object.",
         )
 
 

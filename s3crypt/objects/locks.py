@@ -102,5 +102,5 @@ def _says_none(error: StorageError) -> bool:
 def _locked_meanwhile(location: Location) -> ConflictError:
     return ConflictError(
         f"{location} was locked meanwhile, or S3's first reply about it was cut short.",
-        hint="Run it again.",
+        hint="Run the command again.",
     )

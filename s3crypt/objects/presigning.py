@@ -90,7 +90,7 @@ def presign_put(objects: Objects, location: Location, mode: Mode, seconds: int) 
     """Return a URL that puts an object in a server-side mode; see `S3Crypt.presign`."""
     _check_seconds(seconds)
     if location.is_prefix:
-        raise ConfigError(f"{location} names a prefix, not an object.", hint="Add a name to it.")
+        raise ConfigError(f"{location} names a prefix, not an object.", hint="Add an object name.")
     if len(location.name.encode()) > _MAX_NAME:
         raise ConfigError(f"{location}: the name is too long; 1,024 bytes are S3's limit.")
     if isinstance(mode, ClientSide):

@@ -50,7 +50,7 @@ class ByteRange:
             first is not None and last is not None and last < first
         ):
             raise ConfigError(
-                f"{text!r} is no range of bytes.",
+                f"{text!r} is not a range of bytes.",
                 hint="Write 0-99 (the first hundred), 100- (all after them) or -100 (the last).",
             )
         return cls(first, last)

@@ -45,7 +45,9 @@ def explaining(mode: Mode | None, *, is_write: bool = False) -> Iterator[None]:
             ) from error.__cause__
         if _NEEDS_CUSTOMER_KEY in str(error):
             subject = str(error).partition(f": {error.code}: ")[0]
-            error.args = (f"{subject}: S3 has no key of it: a customer key (SSE-C) encrypts it",)
+            error.args = (
+                f"{subject}: a customer key (SSE-C) encrypts the object, and S3 has no copy of it",
+            )
         if hint := _hint(mode, error, is_write=is_write):
             error.hint = f"{error.hint} {hint}" if error.hint else hint
         raise
@@ -69,7 +71,7 @@ def _hint(mode: Mode | None, error: S3CryptError, *, is_write: bool) -> str | No
         # Only AWS names keys by ARN, so another form may be the name of a key of the service's own
         # KMS.
         may_be_name = error.code in _UNKNOWN_KEY and not mode.key.startswith("arn:")
-        return f"Or it has no KMS key {mode.key}. {_OWN_NAMES}" if may_be_name else None
+        return f"Or the service has no KMS key {mode.key}. {_OWN_NAMES}" if may_be_name else None
     if is_write or error.code not in _INVALID:
         return None
     if "kms" in str(error).lower():
@@ -84,13 +86,10 @@ def _customer_key_hint(error: S3CryptError, *, is_write: bool) -> str | None:
             "put-bucket-encryption and BlockedEncryptionTypes={EncryptionType=[NONE]}."
         )
     if error.code in _DENIED:
-        return "Or the customer key is the wrong one."
+        return "Or the customer key is wrong."
     if error.code in _INVALID and is_write:
-        return "The service may take customer keys by https:// only, or not at all."
+        return "The service may accept customer keys only by https://, or not at all."
     if error.code in _INVALID:
         # For a wrong customer key, AWS replies 403 and Ceph replies 400.
-        return (
-            "The customer key may be the wrong one, or the object may be stored in another mode "
-            "than sse-c."
-        )
+        return "The customer key may be wrong, or the object may not be stored in mode sse-c."
     return None

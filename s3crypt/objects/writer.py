@@ -207,7 +207,7 @@ class ObjectWriter(io.BufferedIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Raise UnsupportedOperation: the file is written sequentially."""
-        raise io.UnsupportedOperation(f"{self.name} is written in order: it cannot be sought in.")
+        raise io.UnsupportedOperation(f"{self.name} is written in order: seek is not possible.")
 
     def tell(self) -> int:
         """Return the number of bytes written so far."""
@@ -312,7 +312,7 @@ class ObjectWriter(io.BufferedIOBase):
             self.abort()
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("A file that is being written is not copied; open another one.")
+        raise TypeError("A file that is being written cannot be copied. Open another one.")
 
     def __del__(self) -> None:
         self.drop()

@@ -100,7 +100,7 @@ def completed(
         raise SyncError(
             f"{len(failed)} {names} not synchronised with {target}: {failed[0].error}",
             outcomes=tuple(told),
-            hint="Mend the causes and run it again.",
+            hint="Fix the causes, and run the command again.",
         )
     return tuple(told)
 

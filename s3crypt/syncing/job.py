@@ -204,8 +204,9 @@ class Sync:
 
     def _no_path(self, pair: Pair) -> StorageError:
         return StorageError(
-            f"{self._source.at(pair.name)}: its name is no path below {self._target}; not written.",
-            hint="Exclude the name, or get the object alone, to another path.",
+            f"{self._source.at(pair.name)}: the object's name is not a path below {self._target}; "
+            "it was not written.",
+            hint="Exclude the name, or get this object to another path.",
         )
 
     def _work(self, pair: Pair) -> _Done:
@@ -277,14 +278,16 @@ class Sync:
         if self._is_empty and self._fault is None:
             self._fault = StorageError(
                 f"{self._source} has no file or object.",
-                hint="Check that it is what it should be, and mounted. To delete everything below "
-                f"the target: s3crypt rm -r {self._target}",
+                hint=(
+                    "Check the source, and check that it is mounted. To delete everything below "
+                    f"the target: s3crypt rm -r {self._target}"
+                ),
             )
         if self._failed and extras.count and self._fault is None:
             names = "a name" if self._failed == 1 else f"{self._failed} names"
             self._fault = StorageError(
                 f"{names} could not be copied or compared.",
-                hint="Mend the causes, or leave the names out by --exclude; then run it again.",
+                hint="Fix the causes, or skip the names by --exclude. Then run the command again.",
             )
         if self._fault is not None:
             raise _nothing_deleted(self._target, self._fault) from self._fault

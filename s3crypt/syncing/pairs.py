@@ -89,7 +89,7 @@ def _in_order(found: Iterable[tuple[str, _Found]]) -> Iterator[tuple[str, _Found
             if before is not None and name <= before:
                 raise StorageError(
                     f"{name!r} was listed after {before!r}: the listing is not sorted by name.",
-                    hint="Without an order nothing can be synchronised; copy instead.",
+                    hint="sync needs a sorted listing. Use cp instead.",
                 )
             before = name
         yield name, item

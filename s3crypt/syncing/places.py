@@ -76,7 +76,7 @@ class Folder:
         if not os.path.lexists(self.root):
             return
         if not self.root.is_dir():
-            raise ConfigError(f"{self.root} is no folder.", hint="Name another target.")
+            raise ConfigError(f"{self.root} is not a folder.", hint="Name another target.")
         for name, found in self.sources():
             if isinstance(found, Unusable):
                 # Such a path is neither compared nor deleted.
@@ -128,7 +128,7 @@ class Prefix:
         if Location.parse(self.uri).is_in_directory_bucket:
             raise ConfigError(
                 f"{self.uri} is in a directory bucket, whose listing is not sorted.",
-                hint="It cannot be synchronised; copy it: s3crypt cp -r",
+                hint="sync needs a sorted listing. Copy instead: s3crypt cp -r",
             )
 
     def __str__(self) -> str:
@@ -242,7 +242,7 @@ def delete_file(found: FoundFile) -> None:
         state = found.path.stat()
         if (state.st_size, state.st_mtime_ns) != (found.size, found.mtime_ns):
             raise ConflictError(
-                f"{found.path} changed meanwhile; it is kept.", hint="Run it again."
+                f"{found.path} changed meanwhile; the file was kept.", hint="Run the command again."
             )
         found.path.unlink()
     except FileNotFoundError:
