@@ -28,7 +28,7 @@ def table(
 ) -> Iterator[str]:
     """Yield the lines of a Markdown table. Yield nothing if there are no rows.
 
-    The first `texts` columns are words, and the others are figures.
+    The first `texts` columns are words, and the remaining columns are figures.
     """
     # A non-breaking space keeps a figure and its unit on one line.
     made = [

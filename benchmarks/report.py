@@ -83,7 +83,7 @@ def _in_order(rows: Sequence[Row]) -> list[Row]:
 
 
 def _absent(found: Results) -> Iterator[str]:
-    """Yield a line that names the promises without a measurement, so none is missing unnoticed."""
+    """Yield a line that names the promises without a measurement."""
     measured = {row.name for row in found.rows}
     absent = [row.what for row in ratios.ROWS if row.bound and row.name not in measured]
     if absent:

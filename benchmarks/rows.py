@@ -23,7 +23,7 @@ from workload import BenchmarkError
 
 _HERE = Path(__file__).parent
 _GIB, _MIB = 2**30, 2**20
-# The key of operation.py, which is made up too.
+# The key is made up, and the same as in operation.py.
 _KEY = bytes(32)
 _FILES_A_FOLDER = 1000
 _T = TypeVar("_T")

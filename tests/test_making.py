@@ -173,9 +173,9 @@ def test_the_options_of_a_key_work_for_every_file(
 def test_a_pair_of_rsa_keys(
     options: list[str], bits: int, tmp_path: Path, bucket: str, capsys: Captured
 ) -> None:
-    """`keygen` --rsa writes a pair of files with mode 0600.
+    """`keygen --rsa` writes a pair of files with mode 0600.
 
-    The public key encrypts, the private decrypts.
+    The public key encrypts, and the private key decrypts.
     """
     file = tmp_path / "team.pem"
     assert run(["keygen", str(file), "--json", "--rsa", *options]) == 0

@@ -122,7 +122,7 @@ def test_writers_that_wait_for_each_other(bucket: str) -> None:
 
 
 def test_an_error_that_meets_every_object_is_raised(bucket: str, tmp_path: Path) -> None:
-    """An error about the whole bucket is raised once, by every verb, instead of once per object."""
+    """A missing bucket is one raised error for every verb, instead of an outcome per object."""
     store = connect(SSES3())
     absent = f"s3://absent-{bucket}/"
     (tmp_path / "a").write_bytes(b"a")
@@ -177,7 +177,7 @@ def test_a_job_leaves_its_journal_alone(s3: Any, bucket: str, tmp_path: Path) ->
 def test_a_resumed_rotation_asks_for_no_object_that_is_done(
     bucket: str, tmp_path: Path, requests_log: RequestsLog
 ) -> None:
-    """A resumed rotation only lists.
+    """A resumed rotation requests only the listing.
 
     It skips each object whose listed ETag is the one in the journal.
     """

@@ -204,7 +204,7 @@ def everything(found: Iterable[Batch]) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_an_export_in_every_format(objects: Objects, tmp_path: Path, kind: str) -> None:
-    """Every format gives the same keys, bytes and buckets, without delete markers and undecoded."""
+    """Every format gives the same keys, bytes and buckets; delete markers are left out."""
     file = tmp_path / "export"
     file.write_bytes(FORMATS[kind](LINES))
     found = list(find_export(objects, str(file)).batches())
@@ -299,7 +299,7 @@ def test_an_export_in_a_folder(objects: Objects, tmp_path: Path) -> None:
 
 
 def test_many_rows_are_counted_and_only_some_are_made(objects: Objects, tmp_path: Path) -> None:
-    """With any length of row groups and batches, the sums are those of a count row by row."""
+    """With any length of row groups and batches, the sums are the same as counted row by row."""
     chance = random.Random(1)
     lines = [
         line(
@@ -483,7 +483,7 @@ def test_every_part_is_verified(
 
 
 def test_a_manifest_of_another_checksum(s3: Any, bucket: str, objects: Objects) -> None:
-    """A manifest whose MD5 is not the one in manifest.checksum is refused."""
+    """A manifest whose MD5 differs from manifest.checksum is refused."""
     uri = Report(bucket, bucket, STORED).store(s3)
     key = uri.removeprefix(f"s3://{bucket}/")
     text = s3.get_object(Bucket=bucket, Key=key)["Body"].read()

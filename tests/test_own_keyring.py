@@ -195,7 +195,7 @@ def test_it_is_one_keyring_of_several(key_location: Any, bucket: str, kms_key: s
 
 
 def test_a_service_of_its_own_rewraps(bucket: str) -> None:
-    """A keyring with `rewrap` rotates without any unwrap in this process from another vault."""
+    """With `rewrap`, a rotation from another vault unwraps no data key in this process."""
     uri, old = f"s3://{bucket}/x", Vault("old")
     modes: Any = {"key_location": "metadata", "bind_name": False}
     connect(ClientSide(old, **modes)).put(b"plain", uri)

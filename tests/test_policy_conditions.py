@@ -391,7 +391,7 @@ def test_principals_that_are_not_understood(statement: dict[str, Any], what: str
 
 
 def test_a_statement_without_a_resource() -> None:
-    """Without a Resource, a bucket policy is not understood, and a trust policy is."""
+    """A bucket policy without a Resource is not understood; a trust policy has no Resource."""
     document = Document.parse(
         {"Statement": {"Effect": "Allow", "Action": "*", "Principal": {"AWS": HOME}}}
     )

@@ -98,7 +98,7 @@ def test_who_may_read_an_object(name: str) -> None:
 
 @pytest.mark.parametrize("name", OF_KEYS)
 def test_who_may_use_a_key(name: str) -> None:
-    """Nobody may use a key unless the key policy allows it; anonymous requests are refused."""
+    """A caller may use a key only if the key policy allows it; anonymous requests are refused."""
     principal, alone, both = OF_KEYS[name]
     key = doc({"Principal": principal})
     assert who_may(Policies(key=key), "kms:Decrypt", KEY) == set(alone.split())
@@ -174,7 +174,7 @@ OF_ROOT = "the account of the root user"
 def test_what_is_missing_is_said(
     policies: Policies, caller: Caller, resource: str, sides: tuple[str, str] | None
 ) -> None:
-    """If one side allows and the other side does not, the reason names both sides."""
+    """If only one of two policies allows the request, the reason names both."""
     action = "kms:Decrypt" if resource == KEY else "s3:GetObject"
     found = ask(policies, caller, action, resource)
     reason = (
@@ -327,7 +327,7 @@ def test_policies_of_other_services_are_not_known() -> None:
     ],
 )
 def test_keys_that_follow_from_the_request(caller: Caller, key: str, value: str) -> None:
-    """Condition keys that follow from the request have their values without being given."""
+    """Condition keys that follow from the caller and the request need not be given."""
     same, other = {"StringEquals": {key: value}}, {"StringNotEquals": {key: value}}
     bucket = doc(
         {"Principal": "*", "Condition": same},

@@ -76,7 +76,7 @@ def _replicate(session: boto3.Session, bucket: str) -> str:
 def test_the_role_of_replication_is_that_of_the_bucket(
     reader: PolicyReader, session: boto3.Session, bucket: str
 ) -> None:
-    """The scope takes the role from the bucket's replication, unless the caller gives a role."""
+    """The scope has the role of the bucket's replication, unless the caller gives a role."""
     assert reader.scope(bucket).replication_roles == ()
     role = _replicate(session, bucket)
     assert reader.scope(bucket).replication_roles == (role,)
@@ -88,7 +88,7 @@ def test_the_role_of_replication_is_that_of_the_bucket(
 def test_a_replication_that_may_not_be_read_names_no_role(
     answer: Answer, fails: bool, session: boto3.Session, bucket: str
 ) -> None:
-    """If the replication must not be read, the scope has no role; any other refusal is an error."""
+    """If access to the replication is denied, the scope has no role; other failures are errors."""
     _replicate(session, bucket)
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:

@@ -123,7 +123,7 @@ def about_key(expected: tuple[Expectation, ...], key: str) -> tuple[Expectation,
 
 @pytest.mark.parametrize("name", SCOPES)
 def test_all_policies_together_decide_as_expected(name: str) -> None:
-    """All documents together allow or deny each request of each caller as expected."""
+    """All policies of a scope together allow or deny each request of each caller as expected."""
     scope = SCOPES[name]
     keys = {arn: key_policy(scope, arn) for arn in scope.all_keys}
     for who in people(scope):
@@ -181,7 +181,7 @@ class Mutant:
     after: Statement | None
 
     def about(self, expected: tuple[Expectation, ...]) -> tuple[Expectation, ...]:
-        """Return the expectations about the statement's actions. No other can notice the change."""
+        """Return the expectations that can notice the change: those about its actions."""
         actions = [*(self.before.actions or ()), *((self.after and self.after.actions) or ())]
         patterns = [action.lower() for action in actions]
         return tuple(

@@ -70,7 +70,7 @@ def test_a_throttle_lowers_the_rate_to_what_came_through() -> None:
 
 
 def test_the_rate_falls_by_a_tenth_at_most_and_once_a_second() -> None:
-    """The limit falls once a second at most, and at most a tenth below what succeeded."""
+    """The limit falls once a second at most, to at least nine tenths of the successful rate."""
     rate = Rate()
     send(rate, 300, 7.0)
     for _ in range(200):
@@ -183,7 +183,7 @@ def throttling(turns: Turns, count: int = 1) -> None:
 
 
 def paced() -> Turns:
-    """Return turns that allow five requests a second, and none at this moment."""
+    """Return turns that allow five requests a second, and no request at this moment."""
     turns = Turns("test", lambda error: isinstance(error, TooFastError))
     throttling(turns)
     with turns.taken():

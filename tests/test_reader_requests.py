@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How few requests an open object makes, how few bytes it fetches, and what it caches."""
+"""The requests that an open object makes, the bytes that it fetches, and its cache."""
 
 from __future__ import annotations
 

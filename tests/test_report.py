@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmarks page, made from result files.
-
-Its figures, and what happens if some are missing.
-"""
+"""The benchmarks page that is made from result files: its figures, and missing figures."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ _KINDS: dict[str, Callable[[Asked], bool]] = {
 
 
 def broken(forward: Callable[[], Answer], how: str) -> Answer:
-    """Let a reply break off in this way. The service may have executed the request."""
+    """Return a reply that breaks off at the place `how`, after or without the request's effect."""
     if how == "before-sending":
         raise ConnectionError
     answer = forward()

@@ -436,7 +436,7 @@ def test_without_versions_annotations_are_a_refusal(state: str, bucket: str, s3:
 def test_objects_that_sse_c_would_strip_are_refused(
     before: str, versions: str, s3: Any, request: Any
 ) -> None:
-    """A rotation to SSE-C refuses an object with annotations: SSE-C objects have none."""
+    """A rotation to SSE-C refuses an object with annotations: SSE-C objects cannot have them."""
     bucket = request.getfixturevalue(versions)
     uri, old = f"s3://{bucket}/x", SSES3() if before == "sse-s3" else ClientSide(aes())
     connect(old).put(b"plain", uri)

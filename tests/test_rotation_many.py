@@ -209,7 +209,7 @@ def test_tags_that_may_not_be_read_are_not_lost(
 
 
 def test_a_prefix_is_rotated_and_each_object_reported(bucket: str, kms_key: str) -> None:
-    """A rotation of a prefix reports each object below it; a rerun changes none of them."""
+    """A rotation of a prefix reports each object below it; a rerun changes no object."""
     store, new = connect(SSES3()), SSEKMS(kms_key)
     for name in ("a/1", "a/2", "a/b/3", "a/", "ab"):
         connect(SSES3()).client.put_object(Bucket=bucket, Key=name, Body=name.encode())
@@ -236,9 +236,9 @@ def test_an_empty_prefix_is_nothing_to_do(bucket: str) -> None:
 def test_failures_below_a_prefix_are_all_reported(
     bucket: str, kms_key: str, new_key: str, s3: Any, kms: Any
 ) -> None:
-    """If objects of a prefix fail, the others are rotated, and the error has every outcome.
+    """If some objects of a prefix fail, the rest is rotated, and the error has every outcome.
 
-    A later run rotates the rest.
+    A later run rotates the failed objects.
     """
     old, new = make_mode("client-header", kms_key), make_mode("client-header", new_key)
     store = connect(old)

@@ -393,7 +393,7 @@ def test_an_archived_object_is_looked_at_by_head(sandbox: Running, bucket: str) 
 def test_a_customer_key_goes_with_the_get(
     bucket: str, requests_log: RequestsLog, sandbox: Running
 ) -> None:
-    """GET sends the source's customer key. If S3 refuses it, GET sends that of the target mode."""
+    """GET sends the source's customer key. If S3 refuses it, a GET sends the target's key."""
     uri, sse_c, client = f"s3://{bucket}/x", SSEC(CUSTOMER_KEY), ClientSide(aes())
     connect(sse_c).put(b"plain", uri)
     requests_log.clear()

@@ -134,7 +134,7 @@ def test_what_is_no_time_is_refused_as_by_botocore(text: str) -> None:
 def test_only_our_clients_parse_times_by_themselves(
     s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only our clients use our parser of times; others of the same session use botocore's."""
+    """Only our clients use our parser of times; the caller's clients use botocore's."""
     session = boto3.Session()
     store = S3Crypt(SSES3(), session=session)
     put = store.put(b"x", f"s3://{bucket}/x")

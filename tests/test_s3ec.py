@@ -260,7 +260,7 @@ def test_a_name_too_long_for_a_neighbour_is_read(bucket: str, s3: Any) -> None:
 def test_a_prefix_is_rotated_around_such_objects(
     bucket: str, s3: Any, requests_log: RequestsLog
 ) -> None:
-    """A rotation of a prefix refuses both objects of each pair, and makes no HEAD for others."""
+    """A rotation of a prefix refuses both objects of each pair; other objects cost no HEAD."""
     for number, kind in enumerate(SPLIT):
         _store_pair(s3, bucket, f"p/{number}", kind)
     for name in ("p/plain", "p/2-between", "p/other.instruction"):

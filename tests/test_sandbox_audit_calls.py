@@ -234,7 +234,7 @@ def test_a_ciphertext_names_its_material(kms: Any, kms_key: str) -> None:
 
 
 def test_the_last_use_of_a_key(kms: Any, s3: Any, bucket: str, kms_key: str) -> None:
-    """A key's last use is its last successful operation, also by S3; a new key has none."""
+    """A key's last use is its last successful operation, also by S3; a new key has no last use."""
     new = kms.get_key_last_usage(KeyId=kms_key)
     assert new["KeyLastUsage"] == {}
     assert new["TrackingStartDate"] == new["KeyCreationDate"]

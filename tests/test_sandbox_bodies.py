@@ -321,7 +321,7 @@ def test_a_whole_that_is_not_its_parts_is_refused(
 
 
 def test_a_listed_checksum_must_be_the_parts(bucket: str, s3: Any) -> None:
-    """CompleteMultipartUpload is refused if a listed checksum is not that of the stored part."""
+    """CompleteMultipartUpload is refused if a listed checksum differs from the stored part's."""
     upload = _Upload(s3, bucket, "crc64nvme", "FULL_OBJECT")
     upload.listed[1][upload.name] = checksum("crc64nvme", PART)
     assert upload.complete() == "InvalidPart"

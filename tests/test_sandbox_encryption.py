@@ -50,7 +50,7 @@ def test_ssec_without_its_key_is_refused(
 
 
 def test_ssec_keys_on_other_objects_are_refused(s3: Any, bucket: str) -> None:
-    """A customer key on a read of an object that has none is refused."""
+    """A read with a customer key is refused if the object has no customer key."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"data")
     refused = refusal(s3.get_object, Bucket=bucket, Key="k", **ssec())
     assert refused == (400, "InvalidRequest")

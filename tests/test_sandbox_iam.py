@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox's IAM and STS keep what was created, and refuse what AWS refuses."""
+"""The sandbox's IAM and STS keep the created entities, and refuse the same requests as AWS."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ def locked_bucket(s3: Any) -> str:
 
 
 def test_event_holds_come_back(s3: Any, locked_bucket: str) -> None:
-    """HEAD and GET return an event hold, with its duration while it is on; a copy has none."""
+    """HEAD and GET return an event hold, with its duration while it is on; a copy has no hold."""
     where = {"Bucket": locked_bucket, "Key": "k"}
     s3.put_object(
         **where, Body=b"data", ObjectLockEventHold="ON", ObjectLockEventHoldDurationDays=3
@@ -272,7 +272,7 @@ def test_annotations_are_a_versions_own(s3: Any, versioned_bucket: str) -> None:
 def test_copies_take_annotations_unless_told_not_to(s3: Any, bucket: str) -> None:
     """A copy has the source's annotations, unless the request excludes them.
 
-    A copy in parts has none. A copy to SSE-C must exclude them.
+    A copy in parts has no annotations. A copy to SSE-C must exclude them.
     """
     source = {"Bucket": bucket, "Key": "k"}
     s3.put_object(**source, Body=b"data")

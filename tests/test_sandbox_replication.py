@@ -171,7 +171,7 @@ def test_ssec_objects_are_replicated_under_their_key(s3: Any, pair: Pair) -> Non
 
 
 def test_rules_choose_objects(s3: Any, pair: Pair) -> None:
-    """A rule selects objects by prefix and tags; a disabled rule selects none."""
+    """A rule selects objects by prefix and tags; a disabled rule selects no object."""
     both = {"And": {"Prefix": "a/", "Tags": [{"Key": "x", "Value": "y"}]}}
     s3.put_bucket_replication(
         **pair.asked(

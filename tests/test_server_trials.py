@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`s3crypt doctor --server` tries what a service can do on scratch objects, and removes them."""
+"""`s3crypt doctor --server`: tries a service's abilities on scratch objects, then removes them."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def _use_kms_of_aws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["of AWS", "of the endpoint"])
 def kms_place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let KMS clients use the address of AWS, then that of the sandbox."""
+    """Run each test with KMS at the address of AWS, and with KMS at the sandbox's address."""
     if request.param == "of AWS":
         _use_kms_of_aws(monkeypatch)
 

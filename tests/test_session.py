@@ -39,7 +39,7 @@ BODY = payload(1000)
 
 @pytest.fixture
 def stores(monkeypatch: pytest.MonkeyPatch, kms: Any, s3: Any) -> boto3.Session:
-    """Return a session that has credentials. The environment has none."""
+    """Return a session that has credentials. The environment has no credentials."""
     # Clients of other fixtures find their credentials at the first request, so it comes first.
     assert kms.list_keys(Limit=1), s3.list_buckets()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

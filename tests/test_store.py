@@ -45,7 +45,7 @@ SIZES = (0, 1, FRAME, FRAME + 1, PART - 1, PART, PART + 1, LARGE)
 def test_every_mode_gives_back_every_size(
     name: str, size: int, bucket: str, kms_key: str, s3: Any, tmp_path: Path
 ) -> None:
-    """In every mode, `get` and `read` return what `put` stored, and each info has its size."""
+    """In every mode, `get` and `read` return the stored bytes, and each info has their size."""
     store = connect(make_mode(name, kms_key))
     uri, target = f"s3://{bucket}/a name/x", tmp_path / "out"
     put = store.put(payload(size), uri)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Servers that do not do what they are asked: their data and replies are not trusted."""
+"""Servers that ignore parts of a request: their data and their replies are not trusted."""
 
 from __future__ import annotations
 

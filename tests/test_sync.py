@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sync in every mode: what it copies and deletes, and how many requests it makes."""
+"""Sync in every mode: copied and deleted objects, and the number of requests."""
 
 from __future__ import annotations
 
@@ -548,7 +548,7 @@ def test_many_extras_wait_in_a_file(
 
 
 def test_a_synchronisation_in_one_call(bucket: str, tmp_path: Path) -> None:
-    """`sync` returns what was copied or deleted; `on_outcome` also gets what was unchanged."""
+    """`sync` returns the copied and deleted names; `on_outcome` also gets the unchanged names."""
     store, uri, told = connect(SSES3()), f"s3://{bucket}/t/", list[str]()
     source = make(tmp_path / "tree", b="b", a="a")
     done = store.sync(source, uri)

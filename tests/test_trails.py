@@ -465,7 +465,7 @@ def test_two_buckets_with_the_same_name_are_not_guessed_between(tmp_path: Path) 
 
 
 def test_a_second_use_is_not_joined_with_the_same_request(tmp_path: Path) -> None:
-    """Of two KMS records, only one is joined with one request.
+    """Of two KMS records, only one is joined with a request.
 
     The other may be of another bucket.
     """

@@ -207,7 +207,7 @@ def test_whole_parts_end_with_an_empty_final_frame(
 def test_a_last_part_of_an_empty_final_frame_alone(
     size: int, bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """An object whose last part is only the final frame, as others write it, is readable."""
+    """An object whose last part is only the final frame, as some writers send it, is readable."""
     body = encrypt(payload(size), aes(), frame_length=2**20)
     cut = len(body) - FINAL_FRAME_OVERHEAD
     upload = {"Bucket": bucket, "Key": "x"}

@@ -132,7 +132,7 @@ def test_a_bad_file_is_exit_code_1(trail: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_nothing_is_no_proof(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """If no access was found, the output says what the trail may not have recorded."""
+    """If no access was found, the output lists the events that the trail may not have recorded."""
     deliver(tmp_path, [samples.call("ec2", "RunInstances", samples.BOB)])
     assert run(["who", URI, "--trail", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
@@ -307,7 +307,7 @@ def check(team: Team, people: int, objects: int, reads: int) -> int:
     found = list(Trails().search(Question(key=team.key), [f"s3://{team.trail}"]))
     for mode in ("client", "sse-kms"):
         of_mode = [each for each in found if (each.name or "").startswith(f"{mode}/")]
-        # No access is missing and none is superfluous: principals, objects and counts are equal.
+        # No access is missing or superfluous: principals, objects and counts are equal.
         assert Counter((each.principal.name, each.name) for each in of_mode) == done[mode]
         assert {each.bucket for each in of_mode} == {team.bucket}
         assert all(each.level == "object" and each.is_joined for each in of_mode)

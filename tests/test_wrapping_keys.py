@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wrapping keys return bytes that another format than the EDK can store.
+"""Wrapping keys do not depend on EDKs: another format can store the wrapped bytes.
 
 The other format here is the Amazon S3 Encryption Client's, which keeps one wrapped key in metadata.
 """

@@ -115,7 +115,7 @@ def _use_filters(page: Any, report: Report) -> None:
 
 
 def _check_pdf(path: Path, report: Report) -> None:
-    """Check that each page of the PDF ends with a complete finding, and that none is missing."""
+    """Check that each page of the PDF ends with a complete finding, and no finding is missing."""
     done = subprocess.run(["pdftotext", "-layout", path, "-"], capture_output=True, check=True)
     pages = done.stdout.decode().removesuffix("\f").split("\f")
     print(f"{path}: {len(pages)} pages")  # noqa: T201
