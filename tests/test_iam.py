@@ -193,7 +193,7 @@ def test_a_role_is_made_where_policies_name_it() -> None:
     [
         (
             ["arn:aws:iam::123456789012:role/writer"],
-            "Only one role of the account 111122223333 is made",
+            "Only one role per duty is made in the account 111122223333",
         ),
         (["arn:aws:iam::111122223333:role/a", "arn:aws:iam::111122223333:role/b"], "Only one role"),
         ([f"arn:aws:iam::111122223333:role/{'a' * 65}"], "is no name of a role"),

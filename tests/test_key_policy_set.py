@@ -138,13 +138,13 @@ def test_a_policy_that_locks_out_is_refused(
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        (allow("Admin", ROOT, "s3:*"), "not that of a key: see its statement Admin"),
+        (allow("Admin", ROOT, "s3:*"), "not the policy of a key: see its statement Admin"),
         (
             {"Effect": "Allow", "Action": "kms:*", "Resource": "*"},
-            "not that of a key: see its statement statement 1",
+            "not the policy of a key: see its statement statement 1",
         ),
         (allow("Ünfit→", ROOT), "a text has a character"),
-        (allow("Long", {"AWS": [f"{ACCOUNT}{n:020}" for n in range(1100)]}), "AWS takes 32,768"),
+        (allow("Long", {"AWS": [f"{ACCOUNT}{n:020}" for n in range(1100)]}), "AWS allows 32,768"),
     ],
 )
 def test_what_is_no_key_policy_is_refused(

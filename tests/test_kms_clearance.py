@@ -53,8 +53,8 @@ def test_a_whole_report_without_dependents_clears_a_key(changes: dict[str, Any])
         ({"covers_account": False}, "every bucket"),
         ({"unknown": 1}, "could not read 1 item"),
         ({"unknown": 2}, "could not read 2 items"),
-        ({"dependents": 1}, "found 1 dependent whose"),
-        ({"dependents": 12345}, "found 12,345 dependents whose"),
+        ({"dependents": 1}, "found 1 dependent that only"),
+        ({"dependents": 12345}, "found 12,345 dependents that only"),
     ],
 )
 def test_any_other_report_does_not(changes: dict[str, Any], words: str) -> None:

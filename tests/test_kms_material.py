@@ -187,13 +187,13 @@ def test_material_comes_through_a_pipe(manager: KeyManager, key: str) -> None:
 
 
 _OTHER_KEYS: dict[str, dict[str, str]] = {
-    "its origin is AWS_KMS": {},
-    "of the kind HMAC_256": {
+    "origin is AWS_KMS": {},
+    "of the type HMAC_256": {
         "KeySpec": "HMAC_256",
         "KeyUsage": "GENERATE_VERIFY_MAC",
         "Origin": "EXTERNAL",
     },
-    "of the kind RSA_2048": {
+    "of the type RSA_2048": {
         "KeySpec": "RSA_2048",
         "KeyUsage": "SIGN_VERIFY",
         "Origin": "EXTERNAL",
@@ -272,7 +272,7 @@ def test_material_that_the_key_has_is_not_new(
     """Material that the key already has is not new; the hint says how to import it again."""
     file = material()
     manager.import_material(key, file)
-    with pytest.raises(KeyUnavailableError, match="has this material already"):
+    with pytest.raises(KeyUnavailableError, match="already has this material"):
         manager.import_material(key, file, is_new=True)
 
 

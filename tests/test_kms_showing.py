@@ -128,7 +128,7 @@ def test_shared_keys_are_listed_apart(sandbox: Running, manager: KeyManager, key
     assert "kms:GetKeyPolicy" in shown.not_permitted
     with pytest.raises(KeyUnavailableError, match="kms:DisableKey is refused") as caught:
         manager.disable(arn)
-    assert f"only, {arn.split(':')[4]}" in str(caught.value.hint)
+    assert f"account, {arn.split(':')[4]}" in str(caught.value.hint)
 
 
 def test_command_list_filters_and_has_descriptions(manager: KeyManager, kms: Any) -> None:

@@ -58,7 +58,7 @@ def test_ones_own_bucket_elsewhere_is_an_error(name: str, capsys: Captured) -> N
     """`mb` of the caller's own bucket in another Region fails, and names that Region."""
     assert run(["mb", f"s3://{name}", "--quiet"]) == 0
     assert run(["mb", f"s3://{name}", "--region", "eu-west-1"]) == 5
-    assert "already, in us-east-1" in capsys.readouterr().err
+    assert "already belongs to you, in us-east-1" in capsys.readouterr().err
 
 
 def test_the_name_of_another_account_is_taken(

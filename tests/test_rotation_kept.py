@@ -368,7 +368,7 @@ def test_a_later_run_writes_what_an_interrupted_one_did_not(
         store = S3Crypt(SSES3(), client=session.client("s3", endpoint_url=relay.url))
         with pytest.raises(StorageError, match="annotation") as caught:
             store.rotate(uri, to=new)
-    assert "still at version" in str(caught.value.hint)
+    assert "still exists at version" in str(caught.value.hint)
     assert len(notes_of(s3, versioned_bucket)) == written
     assert connect(new).rotate(uri, to=new, dry_run=True)[0].action == "unchanged"
     assert len(notes_of(s3, versioned_bucket)) == written
