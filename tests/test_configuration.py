@@ -281,7 +281,7 @@ OTHERS: dict[str, tuple[Callable[[rsa.RSAPrivateKey], bytes], str]] = {
     "an OpenSSH public key": (_openssh_public, "ssh-keygen -e -m PKCS8"),
     "a certificate": (_certificate, "openssl x509 -in FILE -noout -pubkey"),
     "a certificate request": (_request, "openssl req -in FILE -noout -pubkey"),
-    "an RSA key for PSS signatures alone": (_for_pss, "openssl genrsa"),
+    "an RSA key for PSS signatures only": (_for_pss, "openssl genrsa"),
     "an elliptic-curve key": (_elliptic, "openssl genrsa"),
     "not PEM: it may be a key in DER": (_in_der, "openssl pkey"),
     "not a PEM file": (lambda _: b"no key", "openssl genrsa"),
@@ -456,6 +456,10 @@ def test_nothing_given_is_ignored(mode: str | None, option: str) -> None:
         mode_of(mode, **{option: _OPTIONS[option]})
 
 
+_LENGTH_TEXT = "frame_length must be a number of bytes."
+_CONTEXT_TEXT = "context must be a mapping of text to text."
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -470,10 +474,10 @@ def test_nothing_given_is_ignored(mode: str | None, option: str) -> None:
         ({"mode": "sse-kms", "key": [KMS, KMS]}, 'mode="sse-kms" needs exactly one key, of KMS.'),
         ({"mode": "dsse-kms", "key": "aes:a/b="}, 'mode="dsse-kms" needs exactly one key, of KMS.'),
         ({"mode": "rot13"}, "The mode does not exist."),
-        ({"key": KMS, "frame_length": "64KiB"}, "frame_length must be a number of bytes."),
-        ({"key": KMS, "frame_length": True}, "frame_length must be a number of bytes."),
-        ({"key": KMS, "context": "a=b"}, "context must be a mapping of text to text."),
-        ({"key": KMS, "context": {"a": 1}}, "context must be a mapping of text to text."),
+        ({"mode": None, "key": KMS, "frame_length": "64KiB"}, _LENGTH_TEXT),
+        ({"mode": None, "key": KMS, "frame_length": True}, _LENGTH_TEXT),
+        ({"mode": None, "key": KMS, "context": "a=b"}, _CONTEXT_TEXT),
+        ({"mode": None, "key": KMS, "context": {"a": 1}}, _CONTEXT_TEXT),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_together(options: dict[str, Any], message: str) -> None:

@@ -209,7 +209,7 @@ def test_a_choice_as_text_says_what_was_given() -> None:
 
 
 def test_a_key_in_the_place_of_a_mode() -> None:
-    """If a key is given as the mode, the error says that it belongs into the option key."""
-    with pytest.raises(ConfigError, match="no such mode") as caught:
+    """The error says where the key belongs."""
+    with pytest.raises(ConfigError, match="mode does not exist") as caught:
         configuration.mode_of(KEY)
     assert caught.value.hint == "A key is given as key."
