@@ -163,7 +163,7 @@ class PlainReader(io.RawIOBase):
         return self._position
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return the bytes of one GET, without another copy than botocore's own."""
+        """Return the bytes of one GET. Only botocore copies them."""
         body = self._get(size)
         return body.read() if body else b""
 

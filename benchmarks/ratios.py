@@ -877,7 +877,7 @@ def _line(each: Result) -> str:
 
 
 def _absolute(each: Result) -> str:
-    """Return the medians from which a ratio comes. They show which of the two sides changed."""
+    """Return each side's median time, which shows which of the two sides changed."""
     if each.unit != "x" or not each.raw:
         return ""
     medians = [statistics.median(values) for values in each.raw.values()]

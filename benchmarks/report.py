@@ -136,7 +136,7 @@ def _spread(row: Row) -> str:
 
 
 def _behind(row: Row) -> str:
-    """Return the medians from which a ratio comes. They show which of the two sides changed."""
+    """Return each side's median time, which shows which of the two sides changed."""
     if row.unit != "x" or row.name.startswith(_BATCHES):
         return ""
     return ", ".join(duration(Spread.of(values).median) for values in row.raw.values())

@@ -155,7 +155,7 @@ def test_a_key_file_has_one_mode(umask: int, tmp_path: Path) -> None:
 def test_the_options_of_a_key_work_for_every_file(
     file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    """The printed option works for any file name.
+    """The option that `keygen` prints works for any file name.
 
     The key's name in it has only printable characters.
     """

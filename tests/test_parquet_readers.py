@@ -284,7 +284,7 @@ def test_an_object_in_s3(tmp_path: Path, bucket: str) -> None:
 
 
 def test_key_material_beside_the_file(tmp_path: Path) -> None:
-    """Key material beside a file is found by the file's path; with an open file it is an error."""
+    """Key material beside a file is found by the file's path, and refused for an open file."""
     path = tmp_path / "people.parquet"
     configuration = EncryptionConfiguration(
         "footer", column_keys=COLUMNS, internal_key_material=False

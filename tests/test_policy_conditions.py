@@ -225,7 +225,7 @@ def test_names_of_keys_have_no_case() -> None:
 
 
 def test_all_conditions_must_hold() -> None:
-    """One false condition denies, even beside a condition that is not understood."""
+    """One false condition denies, even if another condition is not understood."""
     condition = {"StringEquals": {KEY: "a"}, "BinaryEquals": {"aws:x": "a"}}
     policies = Policies((doc({"Condition": condition}),))
     assert ask(policies, action="s3:ListBucket", s3__prefix="b").verdict is NO

@@ -33,7 +33,7 @@ class _Counted:
                 sink.take(place, memoryview(bytes(length)))
 
     def fetch_tail(self, length: int, sink: Any, buffers: Any) -> None:
-        """Return no bytes: these tests read no end."""
+        """Fetch no bytes: these tests do not read the object's end."""
 
 
 def _work(count: int, block: int, apart: int, *, far: bool) -> tuple[int, int]:

@@ -171,7 +171,7 @@ def test_a_promise_that_was_left_out_is_named(tmp_path: Path) -> None:
 
 
 def test_sections_are_of_what_was_measured(tmp_path: Path) -> None:
-    """With only the file of the promises, the page has three sections."""
+    """If only the file of the promises is given, the page has three sections."""
     made = page(tmp_path, row("put"))
     assert headings(made) == [
         "The promises",

@@ -229,7 +229,7 @@ def test_a_lock_that_may_not_be_read_is_not_lost(  # noqa: PLR0917 - four are fi
     sandbox: Running,
     session: boto3.Session,
 ) -> None:
-    """If the object's lock must not be read, the rotation and its dry run are refused."""
+    """If the caller may not read the object's lock, the rotation and its dry run are refused."""
     uri = f"s3://{locked_bucket}/x"
     etag = s3.put_object(Bucket=locked_bucket, Key="x", Body=b"plain")["VersionId"]
     with relaying(sandbox.endpoint_url, _without_permission(*denied)) as relay:
@@ -269,7 +269,7 @@ def test_a_bucket_is_asked_once_whether_it_locks(
 def test_no_permission_on_a_bucket_without_lock_is_enough_with_the_objects_own(
     versioned_bucket: str, kms_key: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """If the bucket's lock setting must not be read, each object's own lock is requested."""
+    """If the caller may not read the bucket's lock setting, each object's lock is requested."""
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
     spoil = _without_permission("object-lock", hidden=False)
     with relaying(sandbox.endpoint_url, spoil) as relay:
@@ -462,7 +462,7 @@ def test_dropping_is_only_for_what_cannot_be_kept(versioned_bucket: str, s3: Any
 def test_annotations_that_may_not_be_listed_are_not_lost(
     versioned_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """If the annotations must not be listed, the rotation is refused."""
+    """If the caller may not list the annotations, the rotation is refused."""
 
     def spoil(asked: Asked, forward: Callable[..., Answer]) -> Answer:
         return Answer(403, {}, DENIED) if "annotation" in asked.query else forward()

@@ -189,7 +189,7 @@ def test_a_service_without_copies_gets_the_bytes_again(
 def test_tags_that_may_not_be_read_are_not_lost(
     sandbox: Running, session: boto3.Session, bucket: str
 ) -> None:
-    """If the tags must not be read, the rotation fails and the object stays as it is."""
+    """If the caller may not read the tags, the rotation fails and the object stays as it is."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if "tagging" in asked.query:

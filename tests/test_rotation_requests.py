@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The requests of a rotation: which, which of them in parallel, and which replies count."""
+"""The requests of a rotation: their order, parallel requests, and replies that it trusts."""
 
 from __future__ import annotations
 
@@ -475,7 +475,7 @@ def test_a_get_without_what_every_head_has_is_not_gone_by(
 def test_what_may_not_be_read_is_not_lost(
     denied: str, size: int, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """If tags or annotations must not be read, the rotation fails and writes nothing."""
+    """If the caller may not read tags or annotations, the rotation fails and writes nothing."""
     uri, old = f"s3://{bucket}/x", ClientSide(aes())
     connect(old).put(payload(size), uri)
     before = stored(s3, bucket, "x")
@@ -594,7 +594,7 @@ def test_work_beside_stops_with_its_thread() -> None:
 
 
 def test_without_a_thread_the_work_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If no thread can be started, the work is done in the calling thread."""
+    """If no thread can be started, `beside` does the work in the calling thread."""
 
     def start(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def _deaf(_: Asked, forward: Callable[[], Answer]) -> Answer:
-    """Reply as a server that accepts encryption headers but does not encrypt."""
+    """Reply like a server that accepts encryption headers but does not encrypt."""
     answer = forward()
     for name in [name for name in answer.headers if name.startswith("x-amz-server-side-enc")]:
         del answer.headers[name]

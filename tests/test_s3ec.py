@@ -337,7 +337,7 @@ def test_a_listing_is_read_no_further_than_needed() -> None:
 
 @pytest.mark.parametrize("kind", ["Ruby V2", "PHP V2"])
 def test_a_copy_and_the_file_system_refuse_too(kind: str, bucket: str, s3: Any) -> None:
-    """The file system refuses such an object with cat, open, info and copy."""
+    """The file system refuses an object of this client with cat, open, info and copy."""
     _store_pair(s3, bucket, "x", kind)
     files: Any = S3CryptFileSystem(encryption="any")
     acts: tuple[Callable[[], Any], ...] = (

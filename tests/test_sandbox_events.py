@@ -606,7 +606,7 @@ def test_lookups_in_a_time(cloudtrail: Any, kms_key: str) -> None:
     ],
 )
 def test_lookups_that_are_refused(session: boto3.Session, asked: dict[str, Any], code: str) -> None:
-    """A lookup by two or unknown attributes, with a bad page, token or time, is refused."""
+    """A lookup with two or unknown attributes, or a bad page size, token or time, is refused."""
     config = Config(parameter_validation=False, retries={"total_max_attempts": 1})
     client = session.client("cloudtrail", config=config)
     with pytest.raises(ClientError, match=f"Invalid{code}Exception"):

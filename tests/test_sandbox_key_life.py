@@ -336,7 +336,7 @@ def materials(kms: Any, key: str) -> list[tuple[str, str, str]]:
 
 @pytest.fixture
 def external(kms: Any) -> str:
-    """Make a key for imported material, still without any. Return its ARN."""
+    """Make a key for imported material, without importing material. Return the key's ARN."""
     return str(kms.create_key(Origin="EXTERNAL")["KeyMetadata"]["Arn"])
 
 

@@ -85,7 +85,7 @@ def test_a_key_policy_has_32_kilobytes_at_most(kms: Any, kms_key: str) -> None:
 
 
 def test_a_key_is_tagged(kms: Any, kms_key: str) -> None:
-    """Tags of a key are added, replaced and removed."""
+    """TagResource adds and replaces tags of a key, and UntagResource removes them."""
     for value in ("a", "b"):
         kms.tag_resource(KeyId=kms_key, Tags=[{"TagKey": "s3crypt", "TagValue": value}])
     found = kms.list_resource_tags(KeyId=kms_key)

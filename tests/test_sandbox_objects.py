@@ -350,7 +350,7 @@ def test_every_name_is_kept_and_listed(name: str, s3: Any, versioned_bucket: str
 
 
 def test_versions_come_in_pages(s3: Any, versioned_bucket: str) -> None:
-    """A listing of versions has each one once, by name and then from the newest, on any pages."""
+    """ListObjectVersions returns each version once, by name, then newest first, in any pages."""
     put = [
         (name, s3.put_object(Bucket=versioned_bucket, Key=name)["VersionId"])
         for name in ("b", "p/x", "a", "p/y", "b", "ä", "p/x")

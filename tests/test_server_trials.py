@@ -129,7 +129,7 @@ def test_what_an_interrupt_or_a_refusal_hides_is_removed_or_named(
 ) -> None:
     """After an interrupt, an upload whose reply was lost is removed.
 
-    Scratch versions that must not be listed are named in a note.
+    If the caller may not list the scratch versions, a note names them.
     """
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:

@@ -389,7 +389,7 @@ def test_an_object_of_another_writer_gets_no_tags_of_ours(
 
 
 def test_tags_that_may_not_be_set_are_no_success(sandbox: Running, bucket: str) -> None:
-    """If the dropped tags must not be set, the put is an error about its tags."""
+    """If the caller may not set the dropped tags, the put fails with an error about its tags."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == "PUT" and "tagging" in asked.query:

@@ -158,7 +158,7 @@ def _content(carrier: str, records: Sequence[samples.Record]) -> bytes:
 
 
 def test_every_carrier_brings_the_same(carried: Any) -> None:
-    """A KMS record of a client-side object is found with all its fields, however it comes."""
+    """A KMS record of a client-side object is found with all fields, from each kind of source."""
     record = ours(bucket=BUCKET)
     records = [samples.AGGREGATED, record, samples.INSIGHT, record, kms(keys=[NEW_KEY])]
     found, search = carried(records, ABOUT_KEY)
@@ -367,7 +367,7 @@ def test_what_a_principal_did(tmp_path: Path, asked: str, expected: set[str]) ->
 
 
 def test_a_foreign_caller_is_hidden_in_the_owners_record(tmp_path: Path) -> None:
-    """A record without a foreign caller's ARN may belong to the answer: the limits say so."""
+    """A record that hides a foreign caller's ARN is not returned; the limits mention it."""
     found, search = searched(tmp_path, [kms(who=FOREIGN)], Question(principal=DAVE))
     assert (found, search.tally.nameless) == ([], 1)
     assert any("may belong to the answer" in line for line in search.limits)
