@@ -20,7 +20,7 @@ import s3crypt
 from s3crypt import operations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 PACKAGE = Path(s3crypt.__file__).resolve().parent
 ROOT = PACKAGE.parent
@@ -302,7 +302,7 @@ def imports(path: Path, package: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def own(names: frozenset[str]) -> set[str]:
+def own(names: Iterable[str]) -> set[str]:
     """Return the layers among the imported names."""
     layers = {name.split(".")[1] for name in names if name.startswith("s3crypt.")}
     return layers & ALLOWED.keys()
