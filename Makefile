@@ -1,7 +1,7 @@
 # One command per check; CONTRIBUTING.md says when to run which.
 BIN := .venv/bin
 
-.PHONY: bench-smoke check check-fast docs format install lint requirements test test-fast test-slow types types-fast
+.PHONY: bench-smoke check check-fast coverage docs format install lint requirements test test-fast test-slow types types-fast
 
 install: # the development environment, with the pinned and hashed packages
 	test -x $(BIN)/python || python3 -m venv .venv
@@ -38,6 +38,13 @@ test-fast:
 
 test-slow: # the exhaustive tests, which take minutes
 	$(BIN)/pytest -m slow
+
+coverage: # lines and branches that the tests execute; twice as long as the tests
+	$(BIN)/pip install -q 'coverage>=7.10'
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --skip-covered --sort=cover
 
 docs: # the documentation as a site, in site/
 	.ci/site
