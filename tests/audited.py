@@ -6,17 +6,19 @@ Most functions make one resource for a control, and return the scope of an audit
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
 import shlex
-import subprocess
 import sys
 import time
 import uuid
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 from urllib.parse import parse_qs
 
 import boto3
@@ -113,8 +115,6 @@ def reply(answer: Answer, body: str) -> None:
 
 # --- Lines -------------------------------------------------------------------------------------
 
-_COMMAND = (sys.executable, "-c", "from s3crypt_cli.main import main; main()")
-
 
 def carry_out(line: str) -> None:
     """Execute a printed command; s3crypt runs on a terminal, and each question is answered yes."""
@@ -127,15 +127,22 @@ def carry_out(line: str) -> None:
         carry_out(rest)
         return
     controller, terminal = pty.openpty()
-    command = [*_COMMAND, *shlex.split(line)[1:]]
-    with subprocess.Popen(
-        command, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        os.close(terminal)
-        os.write(controller, b"y\ny\n")
-        _, err = process.communicate(timeout=60)
-    os.close(controller)
-    assert process.returncode == 0, err
+    os.write(controller, b"y\ny\n")
+    out, err, before = io.StringIO(), io.StringIO(), dict(os.environ)
+    try:
+        # In this process: another process would import everything anew for each of many fixes.
+        with (
+            os.fdopen(terminal, encoding="utf-8") as stdin,
+            mock.patch.object(sys, "stdin", stdin),
+            redirect_stdout(out),
+            redirect_stderr(err),
+        ):
+            code = run(shlex.split(line)[1:])
+    finally:
+        os.close(controller)
+        os.environ.clear()
+        os.environ.update(before)
+    assert code == 0, err.getvalue()
 
 
 # --- Buckets -----------------------------------------------------------------------------------
