@@ -405,7 +405,9 @@ def test_a_full_disk_is_an_error(tmp_path: Path, acme: str) -> None:
         "from s3crypt_cli.main import run; sys.exit(run(sys.argv[1:]))"
     )
     words = ["audit", acme, "--evidence", str(tmp_path / "evidence")]
-    done = subprocess.run([sys.executable, "-c", code, *words], check=False, capture_output=True)
+    # Without -B, Python would write byte code files that end at the limit and cannot be loaded.
+    command = [sys.executable, "-B", "-c", code, *words]
+    done = subprocess.run(command, check=False, capture_output=True)
     assert done.returncode == 5
     assert b"cannot be kept" in done.stderr
     assert b"Traceback" not in done.stderr

@@ -20,6 +20,9 @@ CALLS = {
     "check": ".ci/run",
     "check-fast": "$(BIN)/ruff format --check -q .\n$(BIN)/ruff check -q .\n"
     "$(MAKE) --no-print-directory -j2 --output-sync=target types-fast test-fast",
+    "coverage": "$(BIN)/pip install -q 'coverage>=7.10'\n$(BIN)/coverage erase\n"
+    "-$(BIN)/coverage run -m pytest\n$(BIN)/coverage combine -q\n"
+    "$(BIN)/coverage report --skip-covered --sort=cover",
     "docs": ".ci/site",
     "format": "$(BIN)/ruff format .\n$(BIN)/ruff check --fix .",
     "lint": "$(BIN)/ruff format --check .\n$(BIN)/ruff check .",
