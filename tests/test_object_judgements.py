@@ -62,7 +62,7 @@ def test_a_bound_on_reasons_makes_no_failure_of_what_is_unknown() -> None:
         found(sightings, {arn: KeyState(hidden="KMS failed") for arn in arns}), "S3CRYPT.16"
     )
     assert {each.verdict for each in unknown} == {Verdict.UNKNOWN}
-    assert not [each for each in unknown if "fail" in each.seen.partition("as KMS")[0]]
+    assert not [each for each in unknown if "fail" in each.seen.partition("is not known: ")[0]]
 
 
 def test_unknown_for_two_keys_is_two_findings() -> None:
