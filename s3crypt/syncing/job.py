@@ -287,7 +287,7 @@ class Sync:
             names = "a name" if self._failed == 1 else f"{self._failed} names"
             self._fault = StorageError(
                 f"{names} could not be copied or compared.",
-                hint="Fix the causes, or skip the names by --exclude. Then run the command again.",
+                hint="Fix the causes, or exclude the names. Then run the command again.",
             )
         if self._fault is not None:
             raise _nothing_deleted(self._target, self._fault) from self._fault

@@ -428,7 +428,7 @@ def _begins_at(position: int, reply: Mapping[str, Any], size: int | None = None)
 def _other_bytes(location: Location) -> StorageError:
     return StorageError(
         f"{location}: the service did not send the requested bytes.",
-        hint="s3crypt needs a service that honours Range and If-Match.",
+        hint="Use a service that honours Range and If-Match.",
     )
 
 
