@@ -16,6 +16,7 @@ from s3crypt.errors import ConfigError
 
 from .jobs import jobs_option, journal_option
 from .options import Command, Settings, option
+from .own_keys import check_not_overwritten
 from .places import split_uri
 from .scopes import reader_of
 
@@ -113,6 +114,8 @@ class Asked:
                     else "Omit --no-objects."
                 ),
             )
+        written = filter(None, (self.output, self.list, self.evidence))
+        check_not_overwritten(written, map(str, self.sse_c_key_file))
         self._check_runs()
 
     def _check_runs(self) -> None:

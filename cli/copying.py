@@ -20,6 +20,7 @@ from .options import (
     with_options,
     writing_options,
 )
+from .own_keys import check_not_moved
 from .places import (
     allow_uncommitted_option,
     allow_unsigned_option,
@@ -38,7 +39,7 @@ from .places import (
     written_as_option,
     written_in_option,
 )
-from .selection import FilteringCommand, check_no_keys, filter_options
+from .selection import FilteringCommand, filter_options
 from .single import Transfer
 from .transfers import inside_s3, into_s3, out_of_s3
 
@@ -179,7 +180,7 @@ def _transfer(
     if not any(are_uris):
         _refuse_reading(origin, reading)
         if transfer.is_move:
-            check_no_keys(sources, keys)
+            check_not_moved(sources, keys)
         store = make_store(to, settings, written_in)
         into_s3(transfer, store, to, {**said, **how})
         return

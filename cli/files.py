@@ -35,10 +35,11 @@ from .options import (
     with_options,
 )
 from .output import Output, print_json, print_line, progress, report, say, size_text
+from .own_keys import check_not_overwritten
 from .pipes import standard_input
 from .places import common_code, dry_run_option, no_overwrite_option
 from .remedies import reword
-from .selection import FilteringCommand, Rules, filter_options, local_filter
+from .selection import FilteringCommand, Rules, filter_options, local_filter, sparing
 
 if TYPE_CHECKING:
     from s3crypt.message import Keyring
@@ -59,6 +60,7 @@ class _Conversion:
     no_overwrite: bool
     encode: bool
     decode: bool
+    key_files: tuple[str, ...] = ()
 
     @property
     def is_in_place(self) -> bool:
@@ -107,7 +109,7 @@ def encrypt(settings: Settings, *, options: ModeOptions, **given: Any) -> None:
 
     keyring = options.keyring_for(settings)
     chosen = options.arguments()
-    conversion = _Conversion("encrypt", settings, **given)
+    conversion = _Conversion("encrypt", settings, key_files=options.key_files, **given)
     if _converted(conversion, keyring, chosen):
         return
     with (
@@ -163,7 +165,7 @@ def decrypt(
     chosen = {**options.arguments(), "allow_uncommitted": allow_uncommitted}
     if allow_unsigned:
         chosen["signed"] = False
-    conversion = _Conversion("decrypt", settings, **given)
+    conversion = _Conversion("decrypt", settings, key_files=options.key_files, **given)
     if _converted(conversion, keyring, chosen):
         return
     from s3crypt.files import named_in_errors  # noqa: PLC0415 - it loads cryptography
@@ -232,6 +234,8 @@ def _converted(conversion: _Conversion, keyring: "Keyring", chosen: Mapping[str,
         elif not settings.quiet:
             say(f"skipped  {target}: the file exists")
         return True
+    if target != "-":
+        check_not_overwritten([target], conversion.key_files)
     if not conversion.is_in_place:
         return False
     # A pipe's size is reported as 0, which means unknown here.
@@ -261,9 +265,12 @@ def _convert_folder(conversion: _Conversion, keyring: "Keyring", chosen: Mapping
     if not Path(source).is_dir():
         raise ConfigError(f"{source} is not a folder.", hint="Leave -r out.")
 
-    def left_out(path: Path, why: str) -> None:
+    def remark(text: str) -> None:
         if not conversion.settings.quiet:
-            say(f"s3crypt: {path}: skipped, {why}")
+            say(text)
+
+    def left_out(path: Path, why: str) -> None:
+        remark(f"s3crypt: {path}: skipped, {why}")
 
     convert = getattr(folders, f"{conversion.verb}_folder")
     with Job(conversion.verb, conversion.settings) as job:
@@ -271,7 +278,7 @@ def _convert_folder(conversion: _Conversion, keyring: "Keyring", chosen: Mapping
             source,
             target,
             keyring,
-            names=local_filter(conversion.rules),
+            names=sparing(local_filter(conversion.rules), target, conversion.key_files, remark),
             left_out=left_out,
             found=job.found,
             progress=job.moved,

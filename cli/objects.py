@@ -207,6 +207,7 @@ def get(
         exit_code=exit_code,
         no_overwrite=no_overwrite,
         identity={"modes": [options.told()], "how": how},
+        key_files=options.key_files,
     )
     out_of_s3(transfer, make_store(options.mode_for(settings), settings), how)
 

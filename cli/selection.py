@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The selection of a command's objects and files: sources, wildcards, --include, --exclude."""
 
-import glob
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,6 +13,7 @@ from s3crypt.errors import ConfigError, StorageError
 
 from .help import MANY, DocumentedCommand
 from .options import Command, option
+from .own_keys import OwnKeys
 from .places import prefix_of, split_uri
 
 if TYPE_CHECKING:
@@ -132,31 +131,20 @@ def local_filter(rules: Rules) -> "NameFilter":
     return _filter(rules)
 
 
-def without_keys(
-    rules: Rules, folder: str, key_files: Iterable[str], say: Callable[[str], None]
-) -> Rules:
-    """Return rules that leave out the command's own key files below a folder.
+def sparing(
+    names: "NameFilter", folder: str | Path, key_files: Iterable[str], say: Callable[[str], None]
+) -> "NameFilter":
+    """Return a filter that also leaves out the command's own key files below a folder.
 
-    An object under a key cannot be the only copy of that key.
+    An object under a key cannot be the only copy of that key. And if an object or a file was
+    written over the key, everything encrypted under the key would be lost.
     """
-    root = os.path.realpath(folder)
-    for file in key_files:
-        path = os.path.realpath(file)
-        if Path(path).is_relative_to(root):
-            say(f"s3crypt: {file}: skipped, a key of this command")
-            name = Path(path).relative_to(root).as_posix()
-            rules = (*rules, ("exclude", glob.escape(name)))
-    return rules
+    if not (keys := OwnKeys.of(key_files)).paths:
+        return names
+    from .sparing import SparingFilter  # noqa: PLC0415 - it loads SQLite
 
-
-def check_no_keys(files: Iterable[str], key_files: Iterable[str]) -> None:
-    """Refuse to move a key file of the command: its object could not be read without it."""
-    keys = {os.path.realpath(file) for file in key_files}
-    for file in files:
-        if os.path.realpath(file) in keys:
-            raise ConfigError(
-                f"{file} is a key of this command, and is not moved.", hint="Copy it."
-            )
+    paths = keys.names_below(folder)
+    return SparingFilter(names.rules, names.pattern, str(folder), keys, say, paths)
 
 
 def listed(store: "S3Crypt", sources: Sources) -> "Iterator[tuple[ListedObject, Any]]":

@@ -17,6 +17,7 @@ from .files import check_folder, discarding
 from .jobs import refuse_job_options
 from .options import Settings
 from .output import Output, print_json, print_line, progress, say, size_text
+from .own_keys import check_not_overwritten
 from .pipes import opened_pipe
 from .places import end_dry_run, name_of, prefix_of, suggesting_recursion
 from .selection import (
@@ -36,10 +37,10 @@ class Transfer:
         verb: `put`, `get`, `cp` or `mv`.
         sources, target: Paths and URIs, or - for a pipe.
         rules: --include and --exclude, in their order.
-        no_overwrite: Whether a target that exists is left alone, and counted.
-        exit_code: Whether a dry run's exit code says that something would be changed.
-        identity: What identifies the job, beside the above, for its journal.
-        key_files: The files of the command's keys, which are never moved.
+        no_overwrite: Whether an existing target is kept, and counted as skipped.
+        exit_code: Whether the exit code of a dry run shows if anything would be changed.
+        identity: Further values that identify the job in its journal.
+        key_files: The files of the command's keys, which are never moved or overwritten.
     """
 
     settings: Settings
@@ -65,6 +66,11 @@ class Transfer:
     def is_move(self) -> bool:
         """Return whether sources are deleted afterwards."""
         return self.verb == "mv"
+
+    def remark(self, text: str) -> None:
+        """Print a remark on stderr, unless --quiet was given."""
+        if not self.settings.quiet:
+            say(text)
 
     def allowed(self, how: Mapping[str, Any], **more: Any) -> dict[str, Any]:
         """Return the options of `Many`'s methods for this transfer."""
@@ -136,6 +142,8 @@ def get_one(transfer: Transfer, store: "S3Crypt", uri: str, how: Mapping[str, An
                 )
             _already(transfer, uri, str(path), f"{path}: the file exists")
             return
+        if target != "-":
+            check_not_overwritten([path], transfer.key_files)
         if transfer.dry_run:
             asked = {name: value for name, value in how.items() if name != "byte_range"}
             _only(store.many.get([(uri, path)], dry_run=True, **asked))

@@ -36,7 +36,7 @@ from .places import (
     prefix_of,
     written_in_option,
 )
-from .selection import FilteringCommand, Rules, filter_options, local_filter, without_keys
+from .selection import FilteringCommand, Rules, filter_options, local_filter, sparing
 
 if TYPE_CHECKING:
     from s3crypt import S3Crypt, SyncOutcome
@@ -136,16 +136,17 @@ def sync(
     def left_out(path: Path, why: str) -> None:
         remark(f"s3crypt: {path}: skipped, {why}")
 
+    names = local_filter(rules)
     for place in (source, target):
         if not place.startswith("s3://"):
             keys = (*options.key_files, *origin.key_files)
-            rules = without_keys(rules, place, keys, remark)
+            names = sparing(names, place, keys, remark)
 
     with opened as notes, Job("sync", settings, names_all=dry_run, tell=tell) as job:
         outcomes = store.many.sync(
             source,
             target,
-            names=local_filter(rules),
+            names=names,
             jobs=given["jobs"],
             journal=notes,
             found=job.found,

@@ -14,6 +14,7 @@ from s3crypt.errors import ConfigError
 from .facts import info_fields
 from .jobs import Job, opened_journal
 from .output import print_line, say
+from .own_keys import check_not_overwritten
 from .places import end_dry_run, prefix_of
 from .selection import (
     Sources,
@@ -22,7 +23,7 @@ from .selection import (
     listed,
     local_filter,
     sources_of,
-    without_keys,
+    sparing,
 )
 from .single import Transfer, copy_one, for_many, get_one, is_prefix, is_there, put_one
 
@@ -63,15 +64,11 @@ def into_s3(
     targets = [Path(each).name for each in files] + [own[each] for each in folders]
     check_distinct(targets, files + folders)
 
-    def remark(text: str) -> None:
-        if not transfer.settings.quiet:
-            say(text)
-
     def left_out(path: Path, why: str) -> None:
-        remark(f"s3crypt: {path}: skipped, {why}")
+        transfer.remark(f"s3crypt: {path}: skipped, {why}")
 
     key_files = transfer.key_files if transfer.is_move else ()
-    rules = {each: without_keys(transfer.rules, each, key_files, remark) for each in folders}
+    every = local_filter(transfer.rules)
 
     def jobs(**more: Any) -> _Jobs:
         options = transfer.allowed(how, **more)
@@ -81,7 +78,7 @@ def into_s3(
             store.many.put_folder(
                 each,
                 f"{prefix}{own[each]}",
-                names=local_filter(rules[each]),
+                names=sparing(every, each, key_files, transfer.remark),
                 left_out=left_out,
                 **options,
             )
@@ -109,17 +106,17 @@ def out_of_s3(transfer: Transfer, store: "S3Crypt", how: Mapping[str, Any]) -> N
     for part in parts:
         if (root / part).is_dir():
             raise ConfigError(f"{root / part} is a directory.", hint="Name another directory.")
+    if not transfer.no_overwrite:
+        check_not_overwritten([root / part for part in parts], transfer.key_files)
 
     def jobs(**more: Any) -> _Jobs:
         options = transfer.allowed(how, **more)
         pairs = [(uri, root / part) for uri, part in zip(sources.objects, parts, strict=True)]
         runs: list[Iterator[Any]] = [store.many.get(pairs, **options)] if pairs else []
-        runs += [
-            store.many.get_folder(
-                tree.prefix, root / _own(transfer, tree.own_name), names=tree.names, **options
-            )
-            for tree in sources.trees
-        ]
+        for tree in sources.trees:
+            folder = root / _own(transfer, tree.own_name)
+            names = sparing(tree.names, folder, transfer.key_files, transfer.remark)
+            runs.append(store.many.get_folder(tree.prefix, folder, names=names, **options))
         return [
             (run, lambda outcome: (_uri(outcome.item[0]), str(outcome.item[1]))) for run in runs
         ]

@@ -242,6 +242,107 @@ def test_a_key_is_not_moved_under_itself(
     assert Path("dir/my[1].key").stat().st_size == 32
 
 
+def linked_keys() -> tuple[str, ...]:
+    """Make a key file with a link and a hard link, in `dir` and beside it; return their names."""
+    for folder in ("dir", "keys"):
+        Path(folder).mkdir()
+    Path("keys/real.key").write_bytes(os.urandom(32))
+    Path("dir/link.key").symlink_to("../keys/real.key")
+    Path("dir/hard.key").hardlink_to("keys/real.key")
+    Path("dir/data").write_bytes(b"1")
+    return ("hard.key", "link.key")
+
+
+@pytest.mark.parametrize("given", ["keys/real.key", "dir/link.key", "dir/hard.key"])
+def test_a_link_to_a_key_is_not_moved(
+    given: str, command: Callable[..., Said], bucket: str, s3: Any
+) -> None:
+    """`mv` also leaves alone a link and a hard link to its own key file."""
+    linked = linked_keys()
+    key = ("--key", f"aes:t/k={given}")
+    moved = command("mv", "-r", "dir", f"s3://{bucket}/", *key)
+    assert (moved.code, moved.err.count("skipped, a key of this command")) == (0, 2), moved.err
+    assert names(s3, bucket) == ["data"]
+    assert sorted(path.name for path in Path("dir").iterdir()) == list(linked)
+    for name in linked:
+        refused = command("mv", f"dir/{name}", f"s3://{bucket}/", *key)
+        assert (refused.code, "is a key of this command" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize("verb", ["get", "cp", "mv"])
+@pytest.mark.parametrize("name", ["k.key", "link.key", "hard.key", "sub/../k.key", "at//k.key"])
+def test_objects_are_not_written_over_a_key(
+    verb: str, name: str, command: Callable[..., Said], bucket: str, s3: Any
+) -> None:
+    """Objects below a prefix are written to a folder, but never over the command's key file."""
+    Path("dir/at").mkdir(parents=True)
+    for path in ("dir/at/k.key", "dir/k.key"):
+        Path(path).write_bytes(bytes(32))
+    Path("dir/link.key").symlink_to("k.key")
+    Path("dir/hard.key").hardlink_to("dir/k.key")
+    key = ("--key", f"aes:t/k=dir/{'at/' if '//' in name else ''}k.key")
+    Path("file").write_bytes(b"of an object")
+    for each in (name, "other"):
+        assert command("put", "file", f"s3://{bucket}/p/{each}", *key).code == 0
+    told = command(verb, "-r", f"s3://{bucket}/p/", "dir", *key)
+    assert (told.code, told.err.count("skipped, a key of this command")) == (0, 1), told.err
+    assert Path("dir/other").read_bytes() == b"of an object"
+    assert Path("dir", name.replace("//", "/").removeprefix("sub/../")).read_bytes() == bytes(32)
+    assert names(s3, bucket) == sorted([f"p/{name}", *([] if verb == "mv" else ["p/other"])])
+
+
+@pytest.mark.parametrize("verb", ["get", "cp", "mv"])
+@pytest.mark.parametrize("form", ["a file", "a folder", "a link", "several", "a pattern"])
+def test_one_object_is_not_written_over_a_key(
+    verb: str, form: str, command: Callable[..., Said], bucket: str, s3: Any
+) -> None:
+    """An object whose target is the command's key file is refused, or left out of a pattern."""
+    Path("k.key").write_bytes(bytes(32))
+    Path("link").symlink_to("k.key")
+    key = ("--key", "aes:t/k=k.key")
+    Path("file").write_bytes(b"of an object")
+    uris = [f"s3://{bucket}/p/k.key", f"s3://{bucket}/p/x"]
+    for uri in uris:
+        assert command("put", "file", uri, *key).code == 0
+    words = {
+        "a file": (uris[0], "k.key"),
+        "a folder": (uris[0], "."),
+        "a link": (uris[0], "link"),
+        "several": (*uris, "."),
+        "a pattern": (f"s3://{bucket}/p/*.key", "."),
+    }[form]
+    told = command(verb, *words, *key)
+    is_many = form == "a pattern"
+    assert told.code == (1 if is_many else 2), told.err
+    assert ("skipped" if is_many else "is not overwritten") in told.err
+    assert len([line for line in told.err.splitlines() if line.startswith("s3crypt: ")]) <= 2
+    assert Path("k.key").read_bytes() == bytes(32)
+    assert names(s3, bucket) == ["p/k.key", "p/x"]
+    if form == "several":
+        assert command(verb, *words, *key, "--no-overwrite").code == 0
+        assert Path("k.key").read_bytes() == bytes(32)
+
+
+@pytest.mark.parametrize("verb", ["encrypt", "decrypt"])
+def test_a_key_is_not_overwritten_by_a_conversion(verb: str, command: Callable[..., Said]) -> None:
+    """`encrypt` and `decrypt` do not write over their key file, in a folder or as the target."""
+    for folder in ("plain", "out"):
+        Path(folder).mkdir()
+    Path("out/k.key").write_bytes(bytes(32))
+    key = ("--key", "aes:t/k=out/k.key")
+    for name in ("k.key", "x"):
+        Path("plain", name).write_bytes(b"1")
+    assert command("encrypt", "-r", "plain", "sealed", "--key", "aes:t/k=out/k.key").code == 0
+    source = {"encrypt": "plain", "decrypt": "sealed"}[verb]
+    told = command(verb, "-r", source, "out", *key)
+    assert (told.code, told.err.count("skipped, a key of this command")) == (0, 1), told.err
+    assert Path("out/x").exists()
+    for more in ((), ("--encode",) if verb == "encrypt" else ("--decode",)):
+        refused = command(verb, f"{source}/x", "out/k.key", *key, *more)
+        assert (refused.code, "is not overwritten" in refused.err) == (2, True), refused.err
+    assert Path("out/k.key").read_bytes() == bytes(32)
+
+
 def test_a_rotation_selects_names(command: Callable[..., Said], bucket: str) -> None:
     """`rotate` filters names like other commands; the journal belongs to one filter."""
     for name in ("t/a.csv", "t/b.txt", "t/sub/c.csv"):

@@ -125,6 +125,41 @@ def test_a_key_of_the_command_is_left_alone(
     assert Path("tree/key").read_bytes() == bytes(32)
 
 
+@pytest.mark.parametrize("given", ["real.key", "tree/link.key", "tree/hard.key"])
+def test_a_link_to_a_key_of_the_command_is_left_alone(
+    given: str, command: Callable[..., tuple[int, str, str]], bucket: str, s3: Any
+) -> None:
+    """`sync` treats a link and a hard link to the command's key file as the key file."""
+    Path("real.key").write_bytes(bytes(32))
+    Path("tree/link.key").symlink_to("../real.key")
+    Path("tree/hard.key").hardlink_to("real.key")
+    words = ("--key", f"aes:t/k={given}")
+    code, _, err = command("sync", "tree", f"s3://{bucket}/", *words)
+    assert (code, err.count("skipped, a key of this command")) == (0, 2), err
+    assert names(s3, bucket) == ["a", "sub/b"]
+    for name in ("link.key", "hard.key"):
+        command("put", "tree/a", f"s3://{bucket}/{name}", *words)
+    assert command("sync", "tree", f"s3://{bucket}/", *words, "--delete")[0] == 0
+    assert "link.key" in names(s3, bucket)
+    assert command("sync", f"s3://{bucket}/", "tree", *words)[0] == 0
+    s3.delete_object(Bucket=bucket, Key="link.key")
+    assert command("sync", f"s3://{bucket}/", "tree", *words, "--delete")[0] == 0
+    for path in ("real.key", "tree/link.key", "tree/hard.key"):
+        assert Path(path).read_bytes() == bytes(32)
+
+
+def test_a_folder_of_keys_alone_deletes_nothing(
+    command: Callable[..., tuple[int, str, str]], bucket: str, s3: Any
+) -> None:
+    """If the source holds only the command's key file, `--delete` deletes nothing."""
+    s3.put_object(Bucket=bucket, Key="x", Body=b"x")
+    Path("only").mkdir()
+    Path("only/key").write_bytes(bytes(32))
+    words = ("--key", "aes:t/k=only/key", "--delete")
+    code, _, err = command("sync", "only", f"s3://{bucket}/", *words)
+    assert (code, names(s3, bucket)) == (1, ["x"]), err
+
+
 def test_other_tools_verb_is_answered(command: Callable[..., tuple[int, str, str]]) -> None:
     """`rsync`, the verb of gsutil, is answered with `s3crypt sync`."""
     assert "Did you mean s3crypt sync?" in command("rsync", "tree", "s3://x/")[2]

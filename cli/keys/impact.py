@@ -18,6 +18,7 @@ from ..help import DocumentedCommand
 from ..jobs import drawn, jobs_option, journal_option
 from ..options import Settings, common_options, option
 from ..output import EXIT_INTEGRITY, EXIT_STORAGE, print_error, print_json, print_line, say
+from ..own_keys import check_not_overwritten
 from .common import key_argument, named
 from .impact_text import text
 
@@ -140,6 +141,7 @@ def impact(
 
     if seed is not None and sample is None:
         raise ConfigError("--seed needs --sample.", hint="Give --sample N, too.")
+    check_not_overwritten(filter(None, (list_file, report_file)), map(str, key_files))
     uris = tuple(dict.fromkeys(map(target_uri, targets)))
     scope = {"key": key, "uris": uris, "account": account}
     tables = {"inventories": inventories, "metadata_tables": metadata_tables}

@@ -63,7 +63,7 @@ def begin(
         )
     return Sync(
         sending,
-        names=options.get("names") or EVERY_NAME,
+        names=options.get("names", EVERY_NAME),
         deletes=options.get("delete", False),
         by=_compared_by(options),
         overwrites=not options.get("no_overwrite", False),
