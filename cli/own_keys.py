@@ -25,8 +25,8 @@ class OwnKeys:
         inodes: Their pairs of device and inode.
     """
 
-    paths: frozenset[Path] = frozenset()
-    inodes: frozenset[tuple[int, int]] = frozenset()
+    paths: frozenset[Path]
+    inodes: frozenset[tuple[int, int]]
 
     @classmethod
     def of(cls, files: Iterable[str]) -> "OwnKeys":

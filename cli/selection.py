@@ -143,8 +143,14 @@ def sparing(
         return names
     from .sparing import SparingFilter  # noqa: PLC0415 - it loads SQLite
 
-    paths = keys.names_below(folder)
-    return SparingFilter(names.rules, names.pattern, str(folder), keys, say, paths)
+    return SparingFilter(
+        names.rules,
+        names.pattern,
+        folder=str(folder),
+        keys=keys,
+        say=say,
+        paths=keys.names_below(folder),
+    )
 
 
 def listed(store: "S3Crypt", sources: Sources) -> "Iterator[tuple[ListedObject, Any]]":

@@ -15,7 +15,7 @@ from s3crypt import NameFilter
 from .own_keys import OwnKeys
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SparingFilter(NameFilter):
     """A filter that never selects a name whose path below a folder leads to a key file.
 
@@ -29,10 +29,10 @@ class SparingFilter(NameFilter):
         left_out: The names that were left out so far.
     """
 
-    folder: str = ""
-    keys: OwnKeys = field(default_factory=OwnKeys)
-    say: Callable[[str], None] = print
-    paths: frozenset[str] = frozenset()
+    folder: str
+    keys: OwnKeys
+    say: Callable[[str], None]
+    paths: frozenset[str]
     left_out: set[str] = field(default_factory=set, compare=False)
 
     def selects(self, name: str) -> bool:

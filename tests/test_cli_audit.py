@@ -173,6 +173,21 @@ def test_what_does_not_go_together_is_refused(
     assert requests_log.list() == []
 
 
+@pytest.mark.parametrize("option", ["--list", "--output"])
+@pytest.mark.parametrize("name", ["key", "link"])
+def test_a_report_does_not_overwrite_a_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, name: str
+) -> None:
+    """A report on the file of a customer key, or on a link to it, is refused."""
+    key, link = tmp_path / "key", tmp_path / "link"
+    key.write_bytes(bytes(32))
+    link.symlink_to(key)
+    words = ["acme", "--sse-c-key-file", str(key), option, str(tmp_path / name)]
+    assert run(["audit", *words]) == 2
+    assert "is not overwritten" in capsys.readouterr().err
+    assert key.read_bytes() == bytes(32)
+
+
 def test_evidence_overwrites_no_folder(
     tmp_path: Path, acme: str, requests_log: RequestsLog
 ) -> None:

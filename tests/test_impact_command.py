@@ -211,6 +211,20 @@ def test_bad_input_is_one_line(
     assert not out
 
 
+@pytest.mark.parametrize("option", ["--list", "--report"])
+def test_a_report_does_not_overwrite_a_key(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A report on a hard link to the file of a customer key is refused."""
+    key, link = tmp_path / "key", tmp_path / "link"
+    key.write_bytes(bytes(32))
+    link.hardlink_to(key)
+    words = ["alias/any", BUCKET, "--sse-c-key-file", str(key), option, str(link)]
+    assert run(["keys", "impact", *words]) == 2
+    assert "is not overwritten" in capsys.readouterr().err
+    assert link.read_bytes() == bytes(32)
+
+
 @pytest.mark.parametrize(
     ("spoiled", "code"), [({"MD5checksum": "0" * 32}, 3), ({"key": "no-such-part"}, 5)]
 )

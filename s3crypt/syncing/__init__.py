@@ -63,7 +63,7 @@ def begin(
         )
     return Sync(
         sending,
-        names=options.get("names", EVERY_NAME),
+        names=EVERY_NAME if (names := options.get("names")) is None else names,
         deletes=options.get("delete", False),
         by=_compared_by(options),
         overwrites=not options.get("no_overwrite", False),
