@@ -87,11 +87,11 @@ _Result = TypeVar("_Result")
 class Many:
     """Operations on many objects. `S3Crypt.many` returns an instance.
 
-    Each method yields an `Outcome` for each object as soon as its work ends, in any order. The work
-    begins when the first outcome is requested. If an object fails, its outcome has the `error`, and
-    the job continues. If an error would affect every object, for example because the bucket does
-    not exist, the job ends: the error is raised after the work in progress has ended. The memory
-    does not grow with the number of objects.
+    Each method yields an `Outcome` for each object as soon as the work on the object ends, in any
+    order. The work begins when the first outcome is requested. If an object fails, its outcome has
+    the `error`, and the job continues. If an error would affect every object, for example because
+    the bucket does not exist, the job ends: the error is raised after the work in progress has
+    ended. The memory does not grow with the number of objects.
     """
 
     def __init__(self, objects: Objects, mode: Callable[[], Mode | None]) -> None:
@@ -217,7 +217,7 @@ class Many:
         self, pairs: Iterable[tuple[Object, str]], **options: Unpack[CopyOptions]
     ) -> Iterator[Outcome[tuple[Object, str], ObjectInfo]]:
         """Copy objects. The argument has pairs of an object and a URI; see `S3Crypt.copy`."""
-        from . import rotation  # noqa: PLC0415 - eight modules that puts and gets do without
+        from . import rotation  # noqa: PLC0415 - puts and gets do not need these eight modules
 
         origin = rotation.Origin(
             options.get("allow_unsigned", False),
@@ -293,7 +293,7 @@ class Many:
             SyncError: With `delete`: nothing was deleted, because the source could not be read
                 completely.
         """
-        from . import syncing  # noqa: PLC0415 - modules that other jobs do without
+        from . import syncing  # noqa: PLC0415 - other jobs do not need these modules
 
         modes = self._mode(), self._mode_of(options.get("to"))
         sync = syncing.begin(self._objects, modes, (source, target), options)
@@ -363,7 +363,7 @@ class Many:
         failed: Callable[[str, S3CryptError], None] | None = None,
         **options: Unpack[JobOptions],
     ) -> Iterator[Usage]:
-        """Yield the bytes below each prefix up to `depth` levels below `uri`, and at last of `uri`.
+        """Yield the bytes below each prefix up to `depth` levels below `uri`, and finally of `uri`.
 
         The memory does not grow with the number of objects. The listing of a directory bucket is
         not sorted, so one of its prefixes may be yielded several times, each time for a part of its
@@ -437,7 +437,7 @@ class Many:
                 if for_all is not None:
                     raise for_all
 
-    def rotate(  # noqa: PLR0913 - as `S3Crypt.rotate` has them
+    def rotate(  # noqa: PLR0913 - the arguments of `S3Crypt.rotate`
         self,
         uri: str,
         *,
@@ -455,7 +455,7 @@ class Many:
 
         If an object fails, its outcome has the `error`. No `RotationError` is raised.
         """
-        from . import rotation  # noqa: PLC0415 - eight modules that puts and gets do without
+        from . import rotation  # noqa: PLC0415 - puts and gets do not need these eight modules
 
         yield from rotation.rotate_each(
             self._objects,

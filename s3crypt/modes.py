@@ -145,7 +145,7 @@ class SSEC:
 
     @property
     def key_md5(self) -> str:
-        """Return the MD5 of the key in base64. S3 distinguishes keys by it."""
+        """Return the MD5 of the key in base64. S3 compares customer keys by their MD5."""
         return b64encode(md5(self.key, usedforsecurity=False).digest()).decode()
 
 
@@ -173,8 +173,12 @@ class ClientSide:
             unnoticed. It must be False with a `CachingKeyring`.
         bind_bucket: Whether to bind the bucket, too, so objects with the same name cannot be
             swapped between buckets unnoticed. A reader then refuses objects that are not bound to a
-            bucket. After replication or failover the bucket is another one: then `written_in` must
-            name the bucket to which the object is bound.
+            bucket. After replication or failover, the object is in another bucket. A read then
+            needs `written_in`, the bucket to which the object is bound.
+
+    Raises:
+        ConfigError: An argument is invalid, or a `CachingKeyring` is combined with `bind_name` or
+            `signed`.
     """
 
     keyring: Keyring
@@ -186,9 +190,9 @@ class ClientSide:
     bind_bucket: bool
     name: ClassVar[str] = "client"
 
-    # The dataclass does not generate this method, because the argument `keyring` may be text, but
-    # the attribute may not.
-    def __init__(  # noqa: PLR0913, PLR0917 - what a message may have
+    # The dataclass does not generate this method, because the argument `keyring` may be a text, but
+    # the attribute is always a keyring.
+    def __init__(  # noqa: PLR0913, PLR0917 - arguments for a message's properties
         self,
         keyring: Keyring | str,
         context: Mapping[str, str] | None = None,
@@ -275,7 +279,7 @@ def binds_bucket(mode: Mode | None) -> bool:
 
 
 def reported_mode(reply: Mapping[str, object]) -> str | None:
-    """Return the server-side mode that the headers of a reply report. Return None without one."""
+    """Return the server-side mode that a reply reports, or None if it reports no mode."""
     if reply.get("SSECustomerAlgorithm"):
         return "sse-c"
     reported = reply.get("ServerSideEncryption")

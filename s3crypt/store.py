@@ -67,8 +67,8 @@ class S3Crypt:
         allow_plain_http: Allow customer keys (`SSEC`) and this store's own requests to KMS over
             plain HTTP to other machines. Keyrings have their own argument for this.
         written_in: For a mode that binds buckets: the bucket to which all objects of this store are
-            bound, for reading and writing, whatever bucket or access point their URIs name. It is
-            needed with a replica or an access point.
+            bound, for reading and writing, even if their URIs name another bucket or an access
+            point. It is needed to read a replica, and to use an access point.
         expected_bucket_owner: The id of the AWS account that owns the buckets. S3 refuses every
             request to a bucket of another account. If a bucket is deleted and another account
             creates it again, it is therefore neither read nor written. For copies, both buckets are
@@ -110,7 +110,7 @@ class S3Crypt:
     the read.
     """
 
-    def __init__(  # noqa: PLR0913 - how it reaches AWS, by name
+    def __init__(  # noqa: PLR0913 - keyword arguments for the access to AWS
         self,
         mode: Mode | str | None = None,
         *,
@@ -152,11 +152,11 @@ class S3Crypt:
 
     @property
     def many(self) -> "Many":
-        """Return an object with the same operations for many objects.
+        """Return the operations on many objects.
 
-        Each object has an outcome.
+        Each operation yields one outcome per object.
         """
-        from .many import Many  # noqa: PLC0415 - jobs, which one object does without
+        from .many import Many  # noqa: PLC0415 - a single object does not need jobs
 
         return Many(self._objects, lambda: self.mode)
 
@@ -164,11 +164,11 @@ class S3Crypt:
     def written_in(self) -> str | None:
         """Return the bucket to which all objects of this store are bound.
 
-        Return None if not given.
+        Return None if the store was made without `written_in`.
         """
         return self._objects.written_in
 
-    def put(  # noqa: PLR0913 - what S3 lets one say of an object, by name
+    def put(  # noqa: PLR0913 - keyword arguments for an object's properties
         self,
         source: str | Path | bytes | BinaryIO,
         uri: str,
@@ -211,7 +211,7 @@ class S3Crypt:
                 opened, location, chosen, described, conditions=conditions, progress=progress
             )
 
-    def get(  # noqa: PLR0913 - what may be demanded of an object, by name
+    def get(  # noqa: PLR0913 - keyword arguments for a reader's demands
         self,
         uri: str,
         target: str | Path | BinaryIO,
@@ -253,7 +253,7 @@ class S3Crypt:
             location, read_options, target, wanted=wanted, if_absent=if_absent, progress=progress
         )
 
-    def read(  # noqa: PLR0913 - as `get` has them
+    def read(  # noqa: PLR0913 - the arguments of `get`
         self,
         uri: str,
         *,
@@ -321,7 +321,7 @@ class S3Crypt:
         object_lock_legal_hold: bool | None = None,
     ) -> ObjectWriter: ...
 
-    def open(  # noqa: PLR0913 - what may be demanded of an object or said of it, by name
+    def open(  # noqa: PLR0913 - keyword arguments for demands and properties
         self,
         uri: str,
         how: str = "rb",
@@ -378,7 +378,7 @@ class S3Crypt:
         described = describe_new(location, said)
         return self._objects.open_writer(location, demanded(mode), described, if_absent=how == "xb")
 
-    def copy(  # noqa: PLR0913 - what may be said of an object, by name
+    def copy(  # noqa: PLR0913 - keyword arguments for an object's properties
         self,
         source: str,
         destination: str,
@@ -412,12 +412,12 @@ class S3Crypt:
         replaces them.
 
         Args:
-            to: The mode of the copy. None for the store's mode. The other arguments describe the
-                source.
+            to: The mode of the copy. None for the store's mode. The arguments `version_id`,
+                `written_as`, `written_in` and `allow_unsigned` are about the source.
             if_absent: Whether to raise an error if the object at `destination` exists.
             allow_unencrypted, drop_annotations: As for `rotate`.
         """
-        from . import rotation  # noqa: PLC0415 - eight modules that puts and gets do without
+        from . import rotation  # noqa: PLC0415 - puts and gets do not need these eight modules
 
         said = described_among(locals())
         target = Location.parse_object(destination)
@@ -434,7 +434,7 @@ class S3Crypt:
         changes, at = changes_to(target, said), Location.parse_object(source)
         return copied(copy(at, target, if_absent=if_absent, changes=changes))
 
-    def move(  # noqa: PLR0913 - what may be said of an object, by name
+    def move(  # noqa: PLR0913 - keyword arguments for an object's properties
         self,
         source: str | Path,
         target: str | Path,
@@ -450,10 +450,11 @@ class S3Crypt:
         """Move an object to another name, a file into S3, or an object to a file.
 
         The source is deleted after the target is stored (for a file: flushed to the disk), and only
-        if it is still the source that was read. An object is compared by its ETag, a file by its
-        inode, size and time. No version is named, so a versioned bucket keeps the object's versions
-        behind a delete marker. A service other than AWS may ignore the condition, so a HEAD is sent
-        before the deletion; a change by another writer after the HEAD is not detected.
+        if the source is unchanged since it was read. An object is compared by its ETag, a file by
+        its inode, size and modification time. The deletion names no version, so a versioned bucket
+        keeps the object's versions behind a delete marker. A service other than AWS may ignore the
+        condition, so a HEAD is sent before the deletion; a change by another writer after the HEAD
+        is not detected.
 
         Args:
             source, target: URIs or paths. At least one must be a URI.
@@ -542,7 +543,7 @@ class S3Crypt:
         """Yield the buckets of the caller's account, in S3's order.
 
         Raises:
-            StorageError: S3 failed, or refused because `s3:ListAllMyBuckets` is missing.
+            StorageError: S3 failed, or the caller lacks the permission `s3:ListAllMyBuckets`.
         """
         return buckets.listed(self.client)
 
@@ -675,11 +676,11 @@ class S3Crypt:
             SyncError: Some names failed, or no target was deleted because the source was not read
                 completely. The errors are in the error's `outcomes`.
         """
-        from .syncing import completed  # noqa: PLC0415 - modules that one object does without
+        from .syncing import completed  # noqa: PLC0415 - a single object does not need these modules
 
         return completed(self.many.sync(source, target, **options), target, on_outcome)
 
-    def rotate(  # noqa: PLR0913 - what may be said of objects, by name
+    def rotate(  # noqa: PLR0913 - keyword arguments for the rotation
         self,
         uri: str,
         *,
@@ -710,11 +711,11 @@ class S3Crypt:
             allow_unencrypted: Whether to include objects for which S3 reports no encryption.
             written_in: The bucket to which the objects are bound now. The new binding is to the
                 bucket that contains the objects, or to the store's `written_in`.
-            drop_annotations: Whether to rotate objects whose annotations are lost, too: objects
-                that are rewritten in a bucket without versioning, and objects that become SSE-C.
+            drop_annotations: Whether to rotate an object even if its annotations are lost. They are
+                lost if the object is rewritten in a bucket without versioning, or becomes SSE-C.
             skip_others: Whether to skip an object, instead of failing, if it is in another mode
-                than the store's, under other keys, or of another client. If a signature is missing
-                or a binding does not fit, the object still fails.
+                than the store's, under other keys, or encrypted by another client. If a required
+                signature is missing, or the bound name or bucket differs, the object still fails.
             on_outcome: Is called with the outcome of each object as soon as it is known.
 
         Raises:
