@@ -432,8 +432,8 @@ class Opener:
 
         It opens frames in any order.
 
-        The frames of a signed message are as authentic as the frames of an unsigned message. Only
-        the whole message shows that the signer wrote it.
+        The frames are then as authentic as the frames of an unsigned message. Only the whole
+        message with its footer shows that the signer wrote it.
         """
         opener = copy(self)
         opener._verifier = None  # noqa: SLF001 - its own
@@ -460,7 +460,8 @@ class Opener:
         return written + self.open_final(run[cut:], out[written:], sequence=first + regular)
 
     def _open_regular(self, run: memoryview, out: memoryview, first: int) -> int:
-        # As few slices and calls as possible, for the same reason as in `Sealer._regular`.
+        # This loop makes as few slices and calls as possible, for the same reason as
+        # `Sealer._regular`.
         length, stride = self.geometry.frame_length, self.geometry.stride
         aad, size, decrypt_into = self._frame_aad, length.to_bytes(8), self._cipher.decrypt_into
         if first + len(run) // stride > MAX_FRAMES:
@@ -577,8 +578,8 @@ class _Signer:
     """Signs one message with a new key pair. The public key is in the message's context."""
 
     def __init__(self, suite: Suite) -> None:
-        # Imported here because it also loads SSH's key formats. This takes 30 ms, a tenth of a
-        # command's start.
+        # The import is here because it also loads SSH's key formats. This takes 30 ms, a tenth of
+        # the time in which a command starts.
         from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
 
         if suite.curve is None:

@@ -80,12 +80,12 @@ class Keyring(Protocol):
 class FittingKeyring(Keyring, Protocol):
     """A keyring whose `unwrap` can find several candidates.
 
-    The message's header shows which is right.
+    The message's header shows which candidate is right.
 
-    The method is optional. For a keyring without it, the key that `unwrap` returns is the only
-    candidate. RSA needs the method, because a failure of PKCS #1 v1.5 returns random bytes. A
-    keyring that calls other keyrings needs it too; otherwise it would trust a key before it is
-    verified.
+    The method `unwrap_fitting` is optional. For a keyring without it, the key that `unwrap` returns
+    is the only candidate. RSA needs the method, because a failure of PKCS #1 v1.5 returns random
+    bytes. A keyring that calls other keyrings needs it too; otherwise it would trust a key before
+    it is verified.
     """
 
     def unwrap_fitting(

@@ -63,8 +63,7 @@ def is_known(start: bytes) -> bool:
 
 def _is_utf8(start: bytes) -> bool:
     try:
-        # The decoder is not told that the input ends here, because the last character may be
-        # incomplete.
+        # An incremental decoder accepts an incomplete last character, which `start` may have.
         text = codecs.getincrementaldecoder("utf-8")().decode(start)
     except UnicodeDecodeError:
         return False

@@ -91,7 +91,7 @@ def encrypt(
     return build(end + sealer.footer_length, fill)
 
 
-def decrypt(  # noqa: PLR0913 - every demand and limit is an argument of its own, by name
+def decrypt(  # noqa: PLR0913 - keyword arguments for demands and limits
     data: bytes | bytearray | memoryview,
     keyring: Keyring,
     *,
@@ -106,8 +106,9 @@ def decrypt(  # noqa: PLR0913 - every demand and limit is an argument of its own
     Args:
         data: The message, written by any AWS Encryption SDK.
         keyring: The keyring that unwraps the message's data key.
-        context: Pairs that the message's encryption context must contain. A pair that the message
-            does not store must have been authenticated by the writer without storing it.
+        context: Pairs that the message's encryption context must contain. The message need not
+            store a pair if its writer authenticated it (a required context key of the official
+            SDK). Any other missing pair raises an IntegrityError.
         signed: Whether the message must be signed. If False, a signature is verified only if there
             is one, and everyone with the key can write a message without a signature.
         allow_uncommitted: Whether to read messages without key commitment. An attacker can make
@@ -190,7 +191,7 @@ def _side_by_side(size: int, geometry: Geometry, work: Callable[[Run], None]) ->
 def _halves(layout: Layout) -> tuple[Run, Run | None]:
     """Return the two halves of a message.
 
-    The second is None if it would have no plaintext: then the first is the whole message.
+    The second half is None if it would have no plaintext. The first half is then the whole message.
     """
     length, frame_length = layout.plaintext_length, layout.frame_length
     middle = -(-length // (2 * frame_length)) * frame_length
@@ -204,7 +205,7 @@ class _Runs:
     """Returns the bytes of an iterator's runs. After a failed read, every later read fails, too.
 
     An unknown number of the source's bytes were lost in a failed read. A later read must not return
-    other bytes as the next bytes, and must not report the end.
+    the bytes after the lost bytes, and must not report the end.
     """
 
     def __init__(self, runs: Iterator[memoryview]) -> None:
@@ -370,7 +371,7 @@ class DecryptingReader(io.RawIOBase):
             the other errors.
     """
 
-    def __init__(  # noqa: PLR0913 - every limit is an argument of its own, by name
+    def __init__(  # noqa: PLR0913 - keyword arguments for limits
         self,
         source: ByteReader,
         keyring: Keyring,
