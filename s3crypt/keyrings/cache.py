@@ -91,7 +91,7 @@ class Cache(Generic[T]):
     def sibling(self) -> "Cache[T]":
         """Return an empty cache with the same limits.
 
-        It shares the counts, and is cleared together.
+        Both caches share their counts, and `clear` on one of them clears both.
         """
         return Cache(self._limits, self._groups)
 

@@ -56,7 +56,7 @@ class AliasKeyring(Keyring, Protocol):
 class SessionKeyring(Keyring, Protocol):
     """A keyring that sends requests to AWS.
 
-    It is hashable by identity and takes weak references.
+    It is hashable by identity and can be weakly referenced.
     """
 
     def with_session(self, session: "boto3.Session") -> Keyring:
@@ -65,7 +65,7 @@ class SessionKeyring(Keyring, Protocol):
 
 
 class CompositeKeyring(Keyring, Protocol):
-    """A keyring made of other keyrings. It is hashable by identity and takes weak references."""
+    """A keyring made of other keyrings. It is hashable by identity and can be weakly referenced."""
 
     def with_inner(self, change: Callable[[Keyring], Keyring]) -> Keyring:
         """Return a copy with the changed inner keyrings.
@@ -121,8 +121,8 @@ def may_open(keyring: Keyring, edks: Sequence[EncryptedDataKey]) -> bool:
 
     Return True for a keyring without the method `opens`.
 
-    The instance is asked and not its class: a wrapper may pass `opens` on to its inner keyring,
-    because this bypasses nothing.
+    The method is looked up on the instance, not on its class: a wrapper may pass `opens` on to its
+    inner keyring, because `opens` does no work that the wrapper could add to.
     """
     opens: Callable[[EncryptedDataKey], bool] | None = getattr(keyring, "opens", None)
     return opens is None or any(map(opens, edks))

@@ -304,7 +304,8 @@ def _first_opened(
         except S3CryptError as error:
             refusal = error
             if error.code == INCORRECT_KEY and not key.is_named_by_arn:
-                # Only KMS knows to which key the alias points. This key did not wrap the EDK.
+                # Only KMS knows to which key the alias points. Its reply shows that this key did
+                # not wrap the EDK.
                 refusal = not_named(edks, said=error)
             failure = heavier(failure, refusal)
             continue

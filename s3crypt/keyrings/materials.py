@@ -51,7 +51,7 @@ def opened_materials() -> Iterator[list[str | None]]:
 def note_opened(material_id: str | None) -> None:
     """Add the id of the material that unwrapped a data key to the list of `opened_materials`.
 
-    Do nothing outside of its `with` block.
+    Do nothing outside of the `with` block of `opened_materials`.
     """
     found = _opened.get()
     if found is not None:

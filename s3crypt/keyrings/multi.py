@@ -38,8 +38,8 @@ class MultiKeyring:
         )
         self._in_turn = sorted(self.keyrings, key=is_local, reverse=True)
         if any(map(caches_data_keys, self.keyrings)):
-            # The other keyrings would make a request for each message, although the data key is
-            # cached.
+            # If only one keyring cached the data key, the other keyrings would still make a request
+            # for each message.
             raise ConfigError(
                 "A CachingKeyring cannot be part of a MultiKeyring.",
                 hint="Cache them together: CachingKeyring(MultiKeyring(...), max_age=...).",

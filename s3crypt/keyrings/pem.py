@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END ", re.DOTALL)
 _SSH_PUBLIC = (b"ssh-", b"ecdsa-sha2-", b"sk-ssh-", b"sk-ecdsa-", b"---- BEGIN SSH2 PUBLIC KEY")
-# The identifier id-RSASSA-PSS of RFC 4055 in DER. It must be within this many bytes from the start
-# of a key.
+# The identifier id-RSASSA-PSS of RFC 4055 in DER. It is searched for in the first
+# `_IDENTIFIER_LENGTH` bytes of a key.
 _PSS_ONLY = bytes.fromhex("06092a864886f70d01010a")
 _IDENTIFIER_LENGTH = 64
 # The DER tag SEQUENCE. Keys and certificates in DER begin with it.

@@ -159,8 +159,8 @@ class RSAKey:
 
 
 def _load_private(pem: bytes) -> rsa.RSAPrivateKey:
-    # Imported here because it also loads SSH's key formats. This takes 30 ms, a tenth of a
-    # command's start.
+    # The import is here because it also loads SSH's key formats. This takes 30 ms, a tenth of the
+    # time in which a command starts.
     from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
         load_pem_private_key,
     )
@@ -176,7 +176,7 @@ def _load_private(pem: bytes) -> rsa.RSAPrivateKey:
 
 
 def _load_public(pem: bytes) -> rsa.RSAPublicKey:
-    # Imported here for the same reason as in `_load_private`.
+    # The import is here for the same reason as in `_load_private`.
     from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
         load_pem_public_key,
     )
