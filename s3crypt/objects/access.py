@@ -104,7 +104,7 @@ class Objects:
     The arguments are those of `S3Crypt`, without the mode.
     """
 
-    def __init__(  # noqa: PLR0913 - how it reaches AWS, by name
+    def __init__(  # noqa: PLR0913 - keyword arguments for the access to AWS
         self,
         *,
         session: "boto3.Session | None",
@@ -160,7 +160,7 @@ class Objects:
         """Return whether measurements have shown that the service is far away."""
         return is_far(self.client)
 
-    def write(  # noqa: PLR0913 - by name
+    def write(  # noqa: PLR0913 - keyword arguments
         self,
         source: Source,
         location: Location,
@@ -189,8 +189,8 @@ class Objects:
             ours = dict(sealing.metadata)
         mark = None
         if conditions and not sealing:
-            # The token tells whether a stored object comes from this write. The content does not:
-            # another writer may store the same content.
+            # The token shows whether a stored object comes from this write. Equal content does not
+            # show this: another writer may store the same content.
             ours = entries.new_token(described.metadata)
             mark = Mark(metadata=ours) if ours else None
 
@@ -357,7 +357,7 @@ class Objects:
         elif stream.size >= s3ec.MIN_CIPHERTEXT_LENGTH and not formats.is_known(stream.beginning):
             refuse_instruction_file_of(self.client, location, is_strict=is_strict)
 
-    def fetch(  # noqa: PLR0913 - by name
+    def fetch(  # noqa: PLR0913 - keyword arguments
         self,
         location: Location,
         read_options: ReadOptions,

@@ -43,7 +43,8 @@ def may_exist(client: "S3Client", location: Location, head: Mapping[str, Any]) -
 
     Only AWS and the sandbox support them, and not for SSE-C objects.
 
-    Other services take a request for an annotation as a request for the object itself.
+    Other services treat a request for an annotation as a request for the object itself, so no such
+    request must be sent to them.
     """
     if head.get("SSECustomerAlgorithm") or not are_taken_at(location):
         return False

@@ -40,7 +40,7 @@ def check_written_in(mode: Mode | None, written_in: str | None) -> None:
 
 
 def demanded(mode: Mode | None) -> Mode:
-    """Return the mode for writing. It must have been given.
+    """Return the mode for writing. Refuse None.
 
     Raises:
         ConfigError: No mode was given.

@@ -40,9 +40,9 @@ def has_digest(
 
 
 def stored_crc(objects: "Objects", location: Location, read_options: ReadOptions) -> int | None:
-    """Return the CRC-64/NVME of an object's whole content that S3 stores. Return None without one.
+    """Return the CRC-64/NVME of an object's whole content, or None if S3 does not store it.
 
-    The object must be one that S3 decrypts. One HEAD is sent.
+    S3 must be able to decrypt the object. One HEAD is sent.
     """
     arguments = {
         **read_arguments(read_options.mode, read_options.version_id),

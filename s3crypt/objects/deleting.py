@@ -131,7 +131,7 @@ def delete_source(
 
 
 def may_be_same(one: Location, other: Location) -> bool:
-    """Return whether two locations may be the same object, with two names of its bucket.
+    """Return whether two locations may be the same object, because its bucket has two names.
 
     S3 does not say which bucket is behind an access point.
     """
@@ -171,8 +171,8 @@ def check_is_other(
     except ObjectNotFoundError:
         return
     except StorageError as error:
-        # If both were one object, S3 would not refuse a request with the arguments of the target's
-        # mode.
+        # If both names led to one object, S3 would not refuse a request with the arguments of the
+        # target's mode.
         is_refused = http_status(error) in (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN)
         if is_refused and (isinstance(mode, SSEC) or isinstance(source_mode, SSEC)):
             return
@@ -398,7 +398,7 @@ class _Batch:
 
 
 def _stop(_: Attempts) -> Reply | None:
-    # A single HEAD cannot show which of the objects are gone.
+    # A single HEAD cannot show which of the objects are gone, so they are deleted singly.
     raise _UnknownEffectError
 
 
@@ -435,8 +435,8 @@ def _is_gone(client: "S3Client", location: Location, etag: str | None) -> bool:
     except ObjectNotFoundError:
         return True
     except StorageError as error:
-        # A caller who may delete objects may not be allowed to read them, and S3 replies 400 for an
-        # SSE-C object. In these cases only the service checks the ETag.
+        # A caller with the permission to delete objects may lack the permission to read them, and
+        # S3 replies 400 for an SSE-C object. In these cases only the service checks the ETag.
         if http_status(error) not in (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN):
             raise
     return False

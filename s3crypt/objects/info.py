@@ -57,7 +57,7 @@ class ObjectInfo:
         keys: The names of the keys that wrap the object's data key, as on the command line.
         key_materials: For each key in `keys`, the id of the KMS key material that wrapped the data
             key, if it is known. It is known right after writing, and later for objects with
-            `key_location="metadata"`. In the latter case it comes from the metadata, which any
+            `key_location="metadata"`. In the second case, the id comes from the metadata, which any
             writer can change.
         context: The encryption context. It is verified only if the object was decrypted.
     """
@@ -132,7 +132,7 @@ def time_ns(time: datetime) -> int:
 def copied(info: ObjectInfo | None) -> ObjectInfo:
     """Return the facts about a copy.
 
-    The argument is None only in a dry run, which must not call this.
+    `info` is None only in a dry run, and a dry run must not call this function.
     """
     if info is None:
         raise AssertionError("unreachable: only a dry run stores no copy")
@@ -140,7 +140,10 @@ def copied(info: ObjectInfo | None) -> ObjectInfo:
 
 
 def describing(reply: Mapping[str, Any], more: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return the headers of a reply that a rewritten object must have too, and those in `more`."""
+    """Return the headers of a reply that a rewritten object must have too.
+
+    `more` names further headers.
+    """
     return {name: reply[name] for name in (*DESCRIBING_HEADERS, *more) if reply.get(name)}
 
 

@@ -23,14 +23,15 @@ def refuse_instruction_file_of(
     """Refuse an object that has an instruction file of the S3 Encryption Client beside it.
 
     An instruction file of an object has the suffix `.instruction`. Its metadata or body must show
-    that it is one. If the caller may not read it, it is treated as missing.
+    that it is an instruction file. If the caller has no permission to read it, it is treated as
+    missing.
 
     Args:
         client: The S3 client.
         location: The object.
         is_listed: Whether a listing contained the name with `.instruction`, so no HEAD is needed.
-        is_strict: Whether to raise an error if that file may not be read, or was listed and is
-            gone.
+        is_strict: Whether to raise an error if the caller has no permission to read that file, or
+            if it was listed and is gone.
 
     Raises:
         FormatError: There is an instruction file, so the object is ciphertext of that client.
@@ -61,7 +62,7 @@ def refuse_move_of_instruction_file(client: "S3Client", location: Location) -> N
     """Refuse to move an instruction file away from the object whose key it holds.
 
     Raises:
-        FormatError: The object is an instruction file, or may not be read.
+        FormatError: The object is an instruction file, or the caller has no permission to read it.
         StorageError: S3 failed.
     """
     if may_be_instruction_file(client, location):
@@ -76,7 +77,8 @@ def refuse_move_of_instruction_file(client: "S3Client", location: Location) -> N
 def may_be_instruction_file(client: "S3Client", location: Location) -> bool:
     """Return whether an object is an instruction file, by its name and its content.
 
-    The result is also True if the caller may not read an object with such a name.
+    The result is also True if the object has such a name and the caller has no permission to read
+    it.
 
     Raises:
         StorageError: S3 failed.

@@ -27,9 +27,9 @@ _KEY_ID = re.compile(r"mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12
 
 
 class KeyARNs:
-    """Compares the modes and keys that S3 reports with the demanded ones.
+    """Compares the modes and keys that S3 reports with the demanded modes and keys.
 
-    It asks KMS if the demanded key is given by an id or an alias.
+    If a demanded key is given by an id or an alias, a request to KMS resolves it to an ARN.
 
     Services such as Ceph and MinIO have their own KMS, whose keys AWS KMS does not know. The names
     of such keys are compared as text.

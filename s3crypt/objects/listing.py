@@ -88,7 +88,7 @@ class Usage:
 
 
 def versions(client: "S3Client", location: Location) -> Iterator[ListedVersion]:
-    """Yield the versions and delete markers of objects whose URI begins with that of `location`.
+    """Yield versions and delete markers of objects whose URI begins with the URI of `location`.
 
     The names are in S3's order. The versions of one name are yielded from the newest to the oldest.
     """
@@ -288,11 +288,11 @@ def _under_customer_key(
 
 
 Sized: TypeAlias = tuple[ListedObject | ListedVersion, int | None]
-"""An entry of a listing with its plaintext size, or None if that is not known."""
+"""An entry of a listing with its plaintext size. The size is None if it is unknown."""
 
 
 def summed(found: Iterable[Sized], root: str, *, depth: int, is_inspected: bool) -> Iterator[Usage]:
-    """Yield the usage of each prefix up to `depth` levels below `root`, and at last of `root`.
+    """Yield the usage of each prefix up to `depth` levels below `root`, and finally of `root`.
 
     A prefix is yielded when the listing leaves it, so it comes before the prefix that contains it.
     Memory holds one sum per level.

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check that an object's Object Lock settings can be read, so a rotation does not lose them.
 
-If the caller may not read the lock of an object, S3 omits the lock's headers from its replies. In a
-bucket with Object Lock, a HEAD without these headers therefore does not prove that there is no
-lock. In this case the settings are fetched by separate requests, because a refusal of these is
-different from a missing lock.
+If the caller has no permission to read the lock of an object, S3 omits the lock's headers from its
+replies. In a bucket with Object Lock, a HEAD without these headers therefore does not prove that
+there is no lock. In this case the settings are fetched by separate requests, because a refusal of
+these is different from a missing lock.
 """
 
 import threading
@@ -47,7 +47,7 @@ class Locks:
         """Refuse an object if the reply to its HEAD may have omitted a lock.
 
         Raises:
-            StorageError: The caller may not read the lock.
+            StorageError: The caller has no permission to read the lock.
             ConflictError: The object was locked after the HEAD.
         """
         # Object Lock requires versioning, so a lockable object has a version id.
@@ -64,13 +64,13 @@ class Locks:
     def _may_be_locked(self, location: Location) -> bool:
         bucket = location.bucket
         if is_access_point(bucket):
-            # The setting of an access point does not exist; only its bucket has one, so assume a
-            # lock.
+            # An access point has no Object Lock setting, only its bucket has it. So assume that the
+            # object may be locked.
             return True
         with self._asking:
             if bucket not in self._may_lock:
-                # If the caller may not read the bucket's setting, the locks of each object are
-                # requested.
+                # If the caller has no permission to read the bucket's setting, the locks of each
+                # object are requested.
                 self._may_lock[bucket] = buckets.may_lock_objects(self._client, bucket)
             return self._may_lock[bucket]
 

@@ -86,7 +86,7 @@ class OpenObject:
             write_all(target, view)
 
         if self.opened and self.opened.is_sequential:
-            # Such a format verifies the end of the body only in its own reader.
+            # A sequential format verifies the end of the body only in its own reader.
             buffer = reserve(RUN_LENGTH)
             while count := self.opened.reader.readinto(buffer):
                 check_stop()
@@ -133,8 +133,8 @@ class OpenObject:
 
 def write_all(target: BinaryIO, view: memoryview) -> None:
     """Write all bytes of the view to the target."""
-    # An unbuffered file may write fewer bytes than given, and returns their number. A file of
-    # another kind writes all bytes and may return None.
+    # An unbuffered file may write only some of the bytes, and returns their number. Any other file
+    # writes all bytes and may return None.
     while len(view):
         taken = target.write(view)
         if taken is None and isinstance(target, io.RawIOBase):
@@ -145,7 +145,7 @@ def write_all(target: BinaryIO, view: memoryview) -> None:
 def decrypting(
     mode: ClientSide, context: Mapping[str, str], stream: ObjectStream, read_options: ReadOptions
 ) -> tuple[Envelope, OpenMessage]:
-    """Return an object's envelope, and the opened object. Its header meets the demands.
+    """Return an object's envelope, and the opened object, whose header meets the reader's demands.
 
     Raises:
         FormatError: The object has no format that this version reads.

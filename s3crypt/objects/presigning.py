@@ -125,7 +125,8 @@ def _refuse_client_side_prefix(objects: Objects, location: Location) -> None:
     """Refuse to presign a put if a client-side object is at `location` or beside it.
 
     The holder of the URL would put plaintext among encrypted objects. Only the first object of the
-    nearest prefix that has one is examined. Objects that the caller may not read are skipped.
+    nearest prefix that has one is examined. Objects that the caller has no permission to read are
+    skipped.
     """
     try:
         beside = _beside(objects, location)

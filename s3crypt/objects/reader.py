@@ -218,7 +218,7 @@ class ObjectReader(io.BufferedReader):
     def _moving_here(self) -> threading.RLock:
         """Return the lock.
 
-        Raise an error if this process was forked: the lock might never be released.
+        Raise an error in a forked process, because the lock might never be released there.
         """
         self._cache.check_open()
         return self._moving

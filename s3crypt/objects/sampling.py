@@ -45,7 +45,7 @@ class Sample:
 def sample_of(client: "S3Client", bucket: str) -> Sample:
     """Examine up to 100 of the first 1,000 objects of a bucket, at even intervals.
 
-    If the caller may not list the bucket, the sample is empty.
+    If the caller has no permission to list the bucket, the sample is empty.
 
     Raises:
         StorageError: S3 failed for another reason.

@@ -111,7 +111,7 @@ class Sighting:
     def is_settled(self) -> bool:
         """Whether another attempt would give the same result.
 
-        It would not if a permission was missing or a request failed.
+        False if a permission was missing or a request failed.
         """
         return not self.denied and not self.hidden.startswith(_FAILED)
 
@@ -225,7 +225,7 @@ class Notes(Protocol):
     def detail_of(self, key: str, version: str = "") -> str | None:
         """Return the detail that was recorded for an item in this version.
 
-        Return None without one.
+        Return None if no detail was recorded.
         """
         ...
 
@@ -330,7 +330,7 @@ def _by_head(
 
 
 def _check_current(candidate: Candidate, reply: Mapping[str, Any]) -> None:
-    """Raise _NotCurrentError if the null version was to be examined and another version replied."""
+    """Raise _NotCurrentError if the null version is wanted and S3 replied with another version."""
     if candidate.is_null and reply.get("VersionId", _NULL) != _NULL:
         raise _NotCurrentError
 
@@ -464,6 +464,6 @@ def _bound(context: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _is_refusal(error: S3CryptError) -> bool:
-    """Return whether S3 refused only this request, so another one for the object may succeed."""
+    """Return whether S3 refused only this request. Another request for the object may succeed."""
     statuses = (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN)
     return http_status(error) in statuses and not is_for_all(error)

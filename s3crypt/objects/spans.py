@@ -23,7 +23,8 @@ from .ranges import Plaintext
 
 # Longer reads are not cached. They are fetched directly into their target, without a copy.
 _IN_PLACE = 2**20
-# The maximum number of bytes that one request fetches. To read ahead, it is half as many.
+# The maximum number of bytes that one request fetches. A request that reads ahead fetches at most
+# half as many.
 _SECTION = 16 * 2**20
 _FAR_SECTION = 2**20
 # The number of parallel requests to a nearby service. Two requests use all cores of both sides.
@@ -296,7 +297,7 @@ class PlaintextCache:
                 self._load(span)
                 return span.data.result()[position - span.start :]
             # The span was fetched for another read, and may have failed at a block that this read
-            # does not need. If it failed, try again with a span of our own.
+            # does not need. If it failed, this read fetches its own span.
             with suppress(S3CryptError):
                 return span.data.result()[position - span.start :]
 
@@ -328,11 +329,11 @@ class PlaintextCache:
     def _load_ahead(self, span: _Span) -> None:
         """Fetch a span that was added in advance.
 
-        An error is raised only by a read of this span.
+        An error is raised only when a read needs this span.
         """
         try:
             self._fetch(span)
-        except BaseException as error:  # noqa: BLE001 - whoever reads there gets it
+        except BaseException as error:  # noqa: BLE001 - raised to the thread that reads the span
             self._give_up(span, error)
 
     def _fetch(self, span: _Span) -> None:

@@ -23,8 +23,8 @@ def tags_of(client: "S3Client", location: Location, version_id: str | None) -> d
     try:
         return _asked_tags(client, location, version_id)
     except StorageError as error:
-        # A service that does not support tags cannot lose tags. A denied permission is an error,
-        # because the tags of the object would be lost.
+        # If the service does not support tags, no tags can be lost. A denied permission stays an
+        # error. Otherwise the new object would silently lose its tags.
         if error.code == "NotImplemented":
             return _tags_in_headers(error)
         raise

@@ -117,7 +117,7 @@ class _Pipe(io.RawIOBase):
             self._changed.notify_all()
 
     def keep(self) -> None:
-        """Signal the end of a dropped file to the reader: its bytes are to be stored."""
+        """Signal the end of a dropped file to the reader, so its bytes are stored."""
         with self._lock:
             self.is_kept = True
             self.end()
@@ -330,8 +330,8 @@ class ObjectWriter(io.BufferedIOBase):
     def drop(self, on_stored: Callable[[], None] | None = None) -> None:
         """Discard the file, or store it if `keep_dropped` was called. Finalizers call this method.
 
-        The method waits until the object is stored. It does not wait in the garbage collector and
-        in a thread that transfers objects, because the upload itself could be blocked there.
+        The method waits until the object is stored. It does not wait if the garbage collector or a
+        thread that transfers objects calls it, because the upload itself could then be blocked.
 
         Args:
             on_stored: Is called after a kept file was stored, or could not be stored.
@@ -370,8 +370,8 @@ class ObjectWriter(io.BufferedIOBase):
         if self.closed:
             raise ValueError("I/O operation on closed file.")
         if os.getpid() != self._pid:
-            # The thread that stores the file does not exist in this process, so no thread would
-            # read the written bytes.
+            # The thread that stores the file exists only in the parent process, so no thread reads
+            # the bytes that are written here.
             raise StorageError(
                 f"{self.name} was opened before this process was forked.",
                 hint="Open it in the process that writes it.",
