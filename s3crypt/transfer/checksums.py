@@ -110,7 +110,7 @@ class Checksums:
     def __init__(self, clients: "Clients[S3Client] | None" = None) -> None:
         self._clients = clients
         # The accepted way for objects sent in parts (True) and in one request (False). Some
-        # services accept checksums only for whole objects, or only for parts.
+        # services accept checksums only for one of the two.
         self._taken: dict[bool, _ChecksumPlacement] = {}
         # The ids of unfinished uploads that were begun without checksums. The ids of aborted
         # uploads are not removed, but are rare.
@@ -233,9 +233,10 @@ class Checksums:
         *,
         by_parts: bool,
     ) -> Sent:
-        """Send a body. If the service refuses the checksum, place the checksum differently.
+        """Send a body.
 
-        The body is then sent again, the same each time.
+        If the service refuses the checksum, send the same body again, with the checksum in another
+        place or without it.
         """
         crc, refused = crc64nvme(body), ""
         while True:
@@ -248,8 +249,8 @@ class Checksums:
                     continue
                 if error.code in _CHANGED:
                     error.hint = _CHANGED_HINT
-                # Another thread may have found a simpler way in the meantime. A refusal of a better
-                # way then does not prove that the simpler way fails, so the next way is tried.
+                # Another thread may have found that the service accepts a simpler way. The refusal
+                # of this way does not prove that the simpler way fails, so the next way is tried.
                 is_proven = way >= self._taken.get(by_parts, _ChecksumPlacement.NONE)
                 if is_proven or not _is_refusal(error, way):
                     raise
@@ -272,7 +273,8 @@ class Checksums:
         """Return the argument with the body's MD5 if the bucket's service requires it, or {}.
 
         In a bucket that retains objects by default (Object Lock), S3 refuses a body without a
-        checksum. Only this refusal shows that the bucket does so. All services support Content-MD5.
+        checksum. Only this refusal shows that the bucket retains objects by default. All services
+        support Content-MD5.
         """
         if bucket not in self._with_md5:
             return {}
@@ -323,7 +325,7 @@ def begin(client: "S3Client", arguments: Mapping[str, Any], subject: str) -> Map
 
 
 def _is_refusal(error: S3CryptError, way: _ChecksumPlacement) -> bool:
-    """Return whether the service may have refused a request because of the way of its checksum."""
+    """Return whether a request may have been refused because of how it carries its checksum."""
     return way is not _ChecksumPlacement.NONE and (
         error.code in _REFUSALS
         or (way is _ChecksumPlacement.TRAILER and error.code in _TRAILER_REFUSALS)

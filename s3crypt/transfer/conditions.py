@@ -83,8 +83,8 @@ def check_first(
     except ObjectNotFoundError:
         return
     except StorageError as error:
-        # If the writer may not read (403), or the object has another customer key (400), a HEAD is
-        # refused. In this case only the service checks the condition.
+        # A HEAD is refused if the writer has no permission to read (403), or the object has another
+        # customer key (400). In these cases only the service checks the condition.
         if http_status(error) in (400, 403):
             told = location, cause_of(error)
             _log.info("%s: HEAD was refused (%s); the service alone checks the condition", *told)
@@ -103,7 +103,7 @@ def in_another_spelling(
     conditions: Mapping[str, str],
     arguments: Mapping[str, Any],
 ) -> dict[str, str] | None:
-    """Return conditions in another form after a service refused conditions that hold.
+    """Return conditions in another form after a service refused conditions although they hold.
 
     Return None if they do not hold, or there is no other form.
 
@@ -203,7 +203,7 @@ def with_etag(
 ) -> Mapping[str, Any]:
     """Return a write's reply with the ETag.
 
-    Some services omit it when an upload is completed; then it is fetched by HEAD.
+    Some services omit the ETag when an upload is completed. In this case a HEAD fetches it.
     """
     if reply.get("ETag"):
         return reply
@@ -271,7 +271,8 @@ def head(
 ) -> Reply:
     """Return S3's reply to a HEAD of the object.
 
-    `within` are the attempts of a request whose effect is being looked for.
+    `within` has the attempts of another request if this HEAD looks for the effect of that request.
+    It is None for any other HEAD.
     """
     request = {**location.arguments, **arguments}
     is_look = within is not None

@@ -202,8 +202,8 @@ class Sink(Protocol):
 
         Return None if the sink does not want all of these bytes.
 
-        The content of the buffer must not be used before the whole run is fetched: after an error,
-        it is not verified.
+        The content of the buffer must not be used before the whole run is fetched, because the
+        content is not verified if the fetch fails.
         """
         ...
 

@@ -151,7 +151,8 @@ class PartMaker:
         try:
             return self._fill(buffers, number, offset, length)
         except BaseException:
-            # If a stream fails, bytes that it yields later do not belong to the next part.
+            # If a read of a stream fails, bytes are lost. Later bytes of the stream must not become
+            # the next part.
             self._done = True
             raise
 

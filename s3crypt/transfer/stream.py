@@ -190,7 +190,7 @@ class ObjectStream(io.RawIOBase):
     def beginning(self) -> bytes:
         """Return the first 4 KiB of the object, or all bytes of a shorter object.
 
-        They come from the first reply.
+        The bytes come from the first reply.
         """
         return bytes(self._beginning)
 
@@ -338,8 +338,7 @@ class ObjectStream(io.RawIOBase):
         except _WRONG_CHECKSUM as error:
             raise self.changed_error() from error
         except BROKEN:
-            # All bytes were received. If the connection breaks after the last byte, no byte is
-            # affected.
+            # All bytes were received before the connection broke, so no byte is affected.
             self._drop()
 
     def changed_error(self) -> IntegrityError:

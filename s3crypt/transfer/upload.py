@@ -54,7 +54,7 @@ MAX_COPY_LENGTH = 5 * 10**9
 # copy 11 MiB/s in total.
 _COPY_PART_LENGTH = 64 * 2**20
 _STREAM_WORKERS = 10
-# After this many unsuccessful looks, the object of an upload counts as missing.
+# After a lost reply, the object of an upload counts as missing if this many looks do not find it.
 _LOOKS = 3
 # Of this many consecutive replies, at least one is assumed to be complete, even on a bad
 # connection.
@@ -340,7 +340,8 @@ def _by_parts(
             errors.
         crew_of: Returns the workers. They call the given function.
         size: The sum of the lengths of all parts. None for a stream.
-        last_check: Is called right before the object becomes visible. Raises if it must not.
+        last_check: Is called right before the object becomes visible. An error that it raises
+            prevents this.
 
     Returns:
         S3's replies merged into one mapping, and the sum of the lengths of all parts.
@@ -485,7 +486,7 @@ class CopySource:
         return {"CopySource": named, "CopySourceIfMatch": quoted_etag(self.etag), **self.arguments}
 
 
-def copy_inside_s3(  # noqa: PLR0913 - by name
+def copy_inside_s3(  # noqa: PLR0913 - keyword arguments
     to: Upload,
     source: CopySource,
     *,
@@ -502,7 +503,8 @@ def copy_inside_s3(  # noqa: PLR0913 - by name
             conditions.
         source: The version that is copied.
         workers: The maximum number of parts that are copied in parallel.
-        last_check: Is called right before the object becomes visible. Raises if it must not.
+        last_check: Is called right before the object becomes visible. An error that it raises
+            prevents this.
         copy_limit: An object with up to this many stored bytes is copied by one request, a larger
             object by parts.
         annotations: The annotation directive of CopyObject. None for services that do not support
