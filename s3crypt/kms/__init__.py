@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The life cycle of AWS KMS keys: create, name, rotate, disable and delete them.
 
-To use a key, to read its description and to administer it require different IAM permissions, which
-different people have. The code is therefore separate, too: the package `keyrings`, and the modules
-`description` and `manager` of this package.
-This package does not depend on objects, messages or data keys.
+Using a key, reading its description and administering it need different IAM permissions, which
+different people have. The code is therefore in separate places: the package `keyrings`, and the
+modules `description` and `manager` of this package. This package does not depend on objects,
+messages or data keys.
 
 *Rotating a key* gives the key new key material under the same id. KMS keeps the old material to
 unwrap existing data keys. Objects in S3 and their data keys do not change. To change those, call

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 MAX_CLEARANCE_AGE = timedelta(hours=24)
-"""The age up to which a report counts: objects may be written under the key at any time."""
+"""The maximum age of a report. An older report does not show objects that were written since."""
 # The clocks of two machines may differ by this much.
 _CLOCK_SKEW = timedelta(minutes=5)
 

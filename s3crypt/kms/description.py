@@ -197,7 +197,7 @@ class KeyReader:
     def materials(self, key: str) -> tuple[Material, ...]:
         """Return the key materials of `key`, newest first.
 
-        The result is empty if it cannot rotate.
+        The result is empty if the key cannot rotate.
         """
         return self._materials(self.metadata(key))
 

@@ -174,7 +174,8 @@ class CreatedGrant:
         grant: The grant.
         token: The grant token. With it, the grantee can use the grant before the grant has reached
             all of KMS. KMS documents that the token is not secret: only the grantee can use it.
-        existed: Whether the grant existed before. None if the caller may not list grants.
+        existed: Whether the grant existed before. None if the caller has no permission to list
+            grants.
     """
 
     key_arn: str
@@ -248,15 +249,15 @@ class KeyGrants:
         return found[0]
 
     def revoke(self, arn: str, grant_id: str) -> None:
-        """Revoke a grant. The caller administers the key (kms:RevokeGrant)."""
+        """Revoke a grant. The caller must administer the key (permission kms:RevokeGrant)."""
         look = self._look_for_end(arn, grant_id)
         self._kms.ask("revoke_grant", arn, look=look, KeyId=arn, GrantId=grant_id)
 
     def retire(self, arn: str, grant_id: str) -> None:
-        """Retire a grant. The grant itself gives the caller the right to do so.
+        """Retire a grant. The grant itself gives the caller this right.
 
-        The retiring principal, a grantee with the operation RetireGrant, and the account in which
-        the grant was made have this right.
+        It gives the right to the retiring principal, to a grantee with the operation RetireGrant,
+        and to the account in which the grant was made.
 
         Raises:
             ConfigError: The key is not named by its ARN. KMS requires the ARN here.
@@ -276,10 +277,10 @@ class KeyGrants:
     def _named(self, arn: str, wanted: GrantRequest) -> tuple[Grant, ...] | None:
         """Return the existing grants with the wanted name.
 
-        Return None if the caller may not list grants and no name was given.
+        Return None if the caller has no permission to list grants and gave no name.
 
-        The list may be missing only for a computed name, because a grant with other rights cannot
-        have it. A name that the caller gave may belong to another grant.
+        A computed name can be used without the list, because a grant with other rights cannot have
+        this name. A name that the caller gave may belong to another grant, so it needs the list.
         """
         try:
             grants = patiently(lambda: self.list(arn))

@@ -28,7 +28,9 @@ _READERS = 8
 
 @dataclass(frozen=True, slots=True)
 class KeySummary:
-    """A short description of a key. A field is None if KMS refused to show it, or does not apply.
+    """A short description of a key.
+
+    A field is None if KMS refused to show it, or if it does not apply.
 
     Attributes:
         tags: The tags. They are read only for a listing by tags; otherwise None.

@@ -70,7 +70,7 @@ class KeyManager:
         self._materials = KeyMaterials(self._kms)
         self._regions = KeyRegions(self._kms)
 
-    def create(  # noqa: PLR0913 - by name
+    def create(  # noqa: PLR0913 - keyword arguments
         self,
         *,
         alias: str | None = None,
@@ -320,14 +320,15 @@ class KeyManager:
     def revoke_grant(self, key: str, grant_id: str) -> None:
         """Revoke a grant of `key`. The caller administers the key.
 
-        KMS may still accept the grant for some minutes.
+        KMS may accept the grant for some more minutes.
         """
         self._grants.revoke(self._reader.metadata(key)["Arn"], grant_id)
 
     def retire_grant(self, key_arn: str, grant_id: str) -> None:
         """Retire a grant. The caller is its retiring principal, its grantee, or the account.
 
-        The key is named by its ARN, because such a caller may not be allowed to describe the key.
+        The key is named by its ARN, because such a caller may lack the permission to describe the
+        key.
         """
         self._grants.retire(key_arn, grant_id)
 
@@ -347,14 +348,14 @@ class KeyManager:
     def materials(self, key: str) -> tuple[Material, ...]:
         """Return the key materials of `key`, newest first.
 
-        The result is empty if it cannot rotate.
+        The result is empty if the key cannot rotate.
         """
         return self._materials.list(key)
 
     def import_parameters(self, key: str) -> ImportParameters:
         """Return a public key and a token for wrapping material elsewhere.
 
-        KMS accepts them for 24 hours.
+        KMS accepts both for 24 hours.
         """
         return self._materials.parameters(key)
 
@@ -377,7 +378,7 @@ class KeyManager:
             expires: The time at which KMS deletes the material. None for never.
             is_new: Whether this is new material for a key that already has material. `rotate` makes
                 it the current material.
-            description: A description of the material. None keeps the earlier description.
+            description: A description of the material. If None, the earlier description is kept.
         """
         how = Importing(expires=expires, is_new=is_new, description=description)
         return self._materials.import_file(key, file, how)

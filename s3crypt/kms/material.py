@@ -62,7 +62,7 @@ class Importing:
         is_new: Whether this is new material for a key that already has material. A rotation makes
             it current. If False, the material must be the key's first material, or a material that
             the key had before.
-        description: A description of the material. None keeps the earlier description.
+        description: A description of the material. If None, the earlier description is kept.
 
     Raises:
         ConfigError: KMS does not accept the expiry or the description.
@@ -107,7 +107,7 @@ class Imported:
 
     Attributes:
         key_arn: The ARN of the key into which the material was imported.
-        material: The imported material. None if the caller may not list materials.
+        material: The imported material. None if the caller has no permission to list materials.
         primary_arn: The ARN of the key that must be rotated to use new material: the primary key of
             a multi-Region set, otherwise the key itself.
         missing_in: The ARNs of the replicas into which the same material must be imported before
@@ -141,7 +141,7 @@ class KeyMaterials:
         return self._reader.materials(key)
 
     def parameters(self, key: str) -> ImportParameters:
-        """Return a public key and a token for an import. KMS accepts them for 24 hours."""
+        """Return a public key and a token for an import. KMS accepts both for 24 hours."""
         metadata = patiently(lambda: self._reader.metadata(key))
         _check_takes_material(metadata)
         return self._parameters(str(metadata["Arn"]))
@@ -168,7 +168,7 @@ class KeyMaterials:
     def delete(self, key: str, material_id: str | None = None) -> str:
         """Delete imported material at once, and return the key's ARN.
 
-        None for the current material.
+        If `material_id` is None, the current material is deleted.
 
         Data that needs the material cannot be decrypted until the same bytes are imported again.
         """
@@ -255,7 +255,7 @@ class KeyMaterials:
         return Imported(arn, replica_of(metadata) or arn, material, replicas)
 
     def _seen(self, arn: str) -> tuple[Material, ...] | None:
-        """Return the materials of a key. Return None if the caller may not list them."""
+        """Return the materials of a key, or None if the caller has no permission to list them."""
         try:
             return self._reader.materials(arn)
         except KeyUnavailableError as error:

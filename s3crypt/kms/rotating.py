@@ -127,7 +127,7 @@ def _is_finished(before: Any, now: Key) -> bool:
 
 
 def _is_new(before: Any, material_id: str | None) -> bool:
-    """Return whether `material_id` is another material than the one in the key's earlier metadata.
+    """Return whether `material_id` differs from the material id in the key's earlier metadata.
 
     Return False if one of the ids is unknown.
     """

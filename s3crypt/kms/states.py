@@ -160,13 +160,13 @@ class KeyStates:
 
 
 def _age(material: Material, metadata: Any) -> MaterialAge:
-    """Return the age of a material of `metadata`'s key. The material is or was the current one.
+    """Return the age of a material of `metadata`'s key. It is or was the current material.
 
     KMS generates the first material together with the key, and every later material during its
     rotation. A replica gets the material of its primary key: later materials during the rotation of
-    the primary key, and the first one when the replica is made. Therefore only a replica's first
-    material may be older than the replica. Imported material is older than its rotation, and the
-    time of its import is unknown.
+    the primary key, and the first material when the replica is made. Therefore only a replica's
+    first material may be older than the replica. Imported material is older than its rotation, and
+    the time of its import is unknown.
     """
     is_generated = metadata.get("Origin") == "AWS_KMS"
     created = metadata["CreationDate"].astimezone(UTC) if is_generated else None
