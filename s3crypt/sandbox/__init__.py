@@ -124,8 +124,8 @@ def start(*, port: int = 0) -> Running:
     if recorded != mine:
         # Another process started a sandbox at the same time and recorded it first.
         _ask_to_stop(mine)
-    # The server keeps running when this process ends. A set return code keeps Popen from warning
-    # about that.
+    # The server keeps running when this process ends. With a return code, Popen does not warn about
+    # the running process.
     process.returncode = 0
     return recorded
 
@@ -216,7 +216,7 @@ def environment(running: Running) -> dict[str, str]:
     They also replace the variables that the process inherited. SDKs treat an empty
     AWS_SESSION_TOKEN as unset, but not an empty AWS_PROFILE. So AWS_PROFILE names a profile in a
     configuration file that this function writes. NO_PROXY is this process's value plus the
-    sandbox's address: proxies must not see requests to the sandbox, and could not forward them.
+    sandbox's address: proxies must not see requests to the sandbox, and cannot forward them.
     """
     config = _runtime_directory() / "aws-config"
     if not config.exists():
@@ -365,7 +365,8 @@ def _runtime_directory() -> Path:
 
 
 def _state_file() -> Path:
-    # A state file per checkout: a checkout must not use or stop a sandbox that runs other code.
+    # Each checkout has its own state file, because a checkout must not use or stop a sandbox that
+    # runs other code.
     checkout = hashlib.sha256(os.fsencode(_PACKAGE)).hexdigest()[:16]
     return _runtime_directory() / f"sandbox-{checkout}.json"
 

@@ -112,7 +112,10 @@ class Moto:
         return self._s3.get_object(bucket, key, version_id=version)
 
     def marker(self, bucket: str, key: str, version: str | None = None) -> str | None:
-        """Return a version's id (by default of the latest) if it is a delete marker, or None."""
+        """Return the id of a version if it is a delete marker, or None.
+
+        `version` is by default the latest version.
+        """
         if self.bucket(bucket) is None:
             return None
         held = self._s3.buckets[bucket].keys.getlist(key) or []
@@ -188,7 +191,7 @@ class Moto:
     def key(self, reference: str, region: str) -> Any | None:
         """Return moto's KMS key for an id, an ARN or an alias, or None if there is no such key.
 
-        An ARN must be of this Region, and of this account or of the account that shares keys.
+        An ARN must name a key of this Region, in this account or in the account that shares keys.
         Changes that are due, such as the deletion of the key, are made first.
         """
         self.clock.run()
@@ -240,7 +243,7 @@ class Moto:
         )
 
     def shared_keys(self, region: str) -> list[Any]:
-        """Return the KMS keys of a Region that another account shares with this one."""
+        """Return the KMS keys of a Region that another account shares with this account."""
         return list(kms_models.kms_backends[OTHER_ACCOUNT][region].keys.values())
 
     def tag_key(self, key: Any, region: str, tags: Mapping[str, str]) -> None:
@@ -309,7 +312,7 @@ class Moto:
         return [trail for held in regions for trail in held.trails.values()]
 
     def has_principal(self, arn: str) -> bool:
-        """Return whether a role or user of this account exists; True for any other ARN."""
+        """Return whether a role or user of this account exists. Return True for any other ARN."""
         _, _, service, _, account, resource = arn.split(":", 5)
         if service != "iam" or account != self.account or resource == "root":
             return True

@@ -42,7 +42,10 @@ class CloudTrail:
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Reply:
-        """Return the reply of a rule or of moto; raise `Refusal` if CloudTrail would refuse."""
+        """Return the reply of a rule or of moto.
+
+        Raise `Refusal` if CloudTrail refuses such a request.
+        """
         asked: dict[str, Any] = json.loads(request.body or b"{}")
         if request.operation == "LookupEvents":
             return _reply(self._lookup(request.region, asked))

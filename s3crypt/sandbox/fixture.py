@@ -32,7 +32,7 @@ def s3crypt_sandbox(_s3crypt_sandbox_process: Running, monkeypatch: pytest.Monke
     sandbox. The sandbox is one process for the session: the first test that requests the fixture
     starts it, and each test begins with its initial state.
     """
-    import boto3  # noqa: PLC0415 - tests that do not ask must not wait for it
+    import boto3  # noqa: PLC0415 - other tests must not wait for this import
 
     reset(_s3crypt_sandbox_process)
     for name, value in environment(_s3crypt_sandbox_process).items():

@@ -45,7 +45,7 @@ class IAM:
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Reply:
-        """Return the reply of a rule or of moto; raise `Refusal` if IAM would refuse."""
+        """Return the reply of a rule or of moto. Raise `Refusal` if IAM refuses such a request."""
         operation, asked = request.operation, request.form
         with self._lock:
             _check_names(asked)
@@ -88,7 +88,7 @@ def _marked_whole(operation: str, reply: Reply) -> Reply:
 
 
 def _renamed(reply: Reply) -> Reply:
-    """Return the reply with the user name `sandbox`, as in GetCallerIdentity, for moto's name."""
+    """Return the reply with the user name `sandbox` (as in GetCallerIdentity) for moto's name."""
     body = reply.body.replace(b"default_user", b"sandbox")
     return replace(_without_length(reply), body=body)
 

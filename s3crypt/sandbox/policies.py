@@ -58,7 +58,7 @@ _POSITIVE = re.compile(
 
 
 def listed(found: Any) -> list[Any]:
-    """Return the values of a policy element as a list. The JSON may have a single value instead."""
+    """Return the values of a policy element as a list, even if the JSON has a single value."""
     return found if isinstance(found, list) else [found]
 
 
@@ -150,7 +150,7 @@ def form_fault(document: Any, *, resources: bool, principals: bool) -> str | Non
 
 
 def is_public(statements: list[Statement]) -> bool:
-    """Return whether a bucket policy is public by S3's definition: one public Allow suffices."""
+    """Return whether a bucket policy is public by S3's definition: it has a public Allow."""
     return any(
         statement.get("Effect") == "Allow"
         and (("AWS", "*") in principals_of(statement) or "NotPrincipal" in statement)

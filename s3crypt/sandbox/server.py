@@ -229,8 +229,8 @@ class _Handler(BaseHTTPRequestHandler):
             reply = Reply(500)
         entry["status"] = reply.status
         entry["response_bytes"] = 0 if request.method == "HEAD" else len(reply.body)
-        # Logged before the reply is sent, because a client that has the reply may read the log at
-        # once.
+        # The entry is logged before the reply is sent, because a client that has the reply may read
+        # the log at once.
         self.server.log.append(entry)
         self._send(request, reply)
 

@@ -28,7 +28,7 @@ class STS:
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Reply:
-        """Return the reply of a rule or of moto; raise `Refusal` if STS would refuse."""
+        """Return the reply of a rule or of moto. Raise `Refusal` if STS refuses such a request."""
         with self._lock:
             if request.operation == "AssumeRole":
                 self._check_assuming(request)

@@ -129,7 +129,7 @@ def _keys(moto: Moto, request: Request, asked: dict[str, Any], reply: Reply) -> 
 def _prefix(asked: dict[str, Any]) -> str:
     """Return the id of the key that made a ciphertext.
 
-    It is the first part of moto's ciphertext.
+    The id is the first part of moto's ciphertext.
     """
     try:
         blob = base64.b64decode(asked["CiphertextBlob"] or "")

@@ -111,7 +111,7 @@ _KEPT = (
 
 
 def create(moto: Moto, call: Call) -> dict[str, Any]:
-    """Create a grant, or return the existing one that has the same name and parameters."""
+    """Create a grant, or return the existing grant with the same name and parameters."""
     key = key_of(moto, call)
     check_state(key)
     _check_principals(call.body)

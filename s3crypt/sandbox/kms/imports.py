@@ -161,7 +161,7 @@ def _kind(key: Any, call: Call) -> str:
 def _add(key: Any, identity: str) -> None:
     """Add a material to a key.
 
-    It is current if it is the first; otherwise it waits for a rotation.
+    The first material of a key is current at once. Any later material waits for a rotation.
     """
     held = materials_of(key)
     if is_replica(key):

@@ -51,7 +51,7 @@ def refusal_of_policy(
 def check_key(
     key: Any, action: str, caller: frozenset[str], context: Mapping[str, str] | None = None
 ) -> None:
-    """Refuse a caller that may not use the key for `action` now. The errors have KMS's codes."""
+    """Refuse a caller that cannot use the key for `action` now. The errors have KMS's codes."""
     _check_permitted(key, action, caller, context)
     check_state(key)
 
@@ -67,7 +67,7 @@ def check_caller(
 
 
 def refresh(key: Any) -> None:
-    """Set a key's state to the one that follows from its imported materials.
+    """Set a key's state to the state that follows from its imported materials.
 
     A key that is scheduled for deletion or that KMS is changing keeps its state.
     """

@@ -47,7 +47,7 @@ class Materials:
         return self.held[-1] if self.held else None
 
     def known(self) -> list[Material]:
-        """Return all materials, including the pending one."""
+        """Return all materials, including the pending material."""
         return [*self.held, *([] if self.pending is None else [self.pending])]
 
     def find(self, identity: str) -> Material | None:
@@ -112,7 +112,7 @@ def imported_id(key: Any, material: bytes) -> str:
 
 
 def material_id(key: Any, number: int | None = None) -> str | None:
-    """Return the id of a key's material by its number from 0 on, by default of the current one.
+    """Return the id of a key's material by its number (from 0), or of the current material.
 
     Return None if the key is not symmetric, or has no material.
     """

@@ -95,7 +95,10 @@ def _named(key: Any) -> dict[str, str]:
 
 
 def _begin(moto: Moto, replica: Any, call: Call) -> None:
-    """Give a replica its own properties. In moto, it would share those of the primary key."""
+    """Give a replica its own properties.
+
+    Otherwise moto would let it share the properties of the primary key.
+    """
     asked = call.body
     tags = {tag["TagKey"]: tag["TagValue"] for tag in asked.get("Tags") or ()}
     moto.tag_key(replica, replica.region, tags)

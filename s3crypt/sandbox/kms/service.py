@@ -96,7 +96,7 @@ class KMS:
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Reply:
-        """Return the reply of a rule or of moto; raise `Refusal` if KMS would refuse."""
+        """Return the reply of a rule or of moto. Raise `Refusal` if KMS refuses such a request."""
         if not request.scope:
             raise Refusal(400, "MissingAuthenticationTokenException", "Request is not signed.")
         operation = request.headers["x-amz-target"].partition(".")[2]
@@ -159,7 +159,7 @@ class KMS:
         check_caller(key, wanted, call.caller, call.context(wanted))
 
     def _key_of_ciphertext(self, call: Call) -> Any:
-        # moto's ciphertexts begin with the id of their key.
+        # The ciphertexts of moto begin with the id of their key.
         identity = call.blob(_BLOB)[:36].decode("ascii", "replace")
         key = self._moto.key(identity, call.region)
         if key is None and _KEY_ID.fullmatch(identity):
@@ -259,7 +259,7 @@ class KMS:
         return {name: value for name, value in said.items() if value is not None}
 
     def _opened(self, call: Call, *, named: str, action: str) -> None:
-        """Refuse a ciphertext whose key the caller may not use.
+        """Refuse a ciphertext whose key the caller has no permission to use.
 
         Also refuse it if the request names another key.
         """

@@ -29,7 +29,7 @@ _WINDOW = 30
 def schedule_deletion(moto: Moto, call: Call) -> dict[str, Any]:
     """Begin a key's waiting period.
 
-    For a primary key with replicas, it begins after their deletion.
+    The waiting period of a primary key with replicas begins after the replicas are deleted.
     """
     key = key_of(moto, call)
     check_range(call, "PendingWindowInDays", _WINDOW_DAYS)

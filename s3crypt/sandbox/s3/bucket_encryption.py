@@ -26,7 +26,7 @@ ALGORITHMS = KMS_ALGORITHMS | {"AES256"}
 class BucketDefault:
     """A bucket's encryption setting.
 
-    Like S3, `key` is stored without a check that the key exists.
+    As in S3, `key` is stored without a check that the key exists.
     """
 
     algorithm: str = "AES256"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Refuses requests whose object does not exist or does not meet the request's ETag condition."""
+"""Refuses requests if the object does not exist or does not meet the request's ETag condition."""
 
 from __future__ import annotations
 

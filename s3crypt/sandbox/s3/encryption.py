@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How S3 encrypts a new object version, and the refusal of requests that may not decrypt one.
+"""How S3 encrypts a new object version, and which requests S3 refuses because of a key.
 
 This module calls KMS only to check whether a key may be used.
 """
@@ -112,7 +112,7 @@ def check_customer_key(seal: Seal, given_md5: str | None) -> None:
 
 
 def check_decrypting(moto: Moto, seal: Seal, bucket: str, name: str) -> None:
-    """Refuse a request if the object has a KMS key that the caller may not use to decrypt it."""
+    """Refuse a request if the caller cannot use the object's KMS key to decrypt the object."""
     if seal.key_arn is not None:
         purpose = Purpose.of("Decrypt", bucket, name, seal.context, seal.bucket_key)
         kms_key(moto, seal.key_arn, seal.key_arn.split(":")[3], purpose)
@@ -129,7 +129,7 @@ def check_readable(moto: Moto, thing: Any, given_md5: str | None) -> None:
 
 
 def check_source_readable(moto: Moto, request: Request, source: Any) -> None:
-    """Refuse a copy that may not read its source because of a key."""
+    """Refuse a copy if S3 would refuse to read its source because of a key."""
     check_readable(moto, source, customer_md5(request, SOURCE_SSE_C))
 
 
@@ -205,8 +205,8 @@ class Purpose:
 def kms_key(moto: Moto, reference: str, region: str, purpose: Purpose) -> Any:
     """Return a KMS key that the caller may use.
 
-    Otherwise refuse, with KMS's error code after `KMS.`. The use is stored, so that CloudTrail can
-    record S3's request to KMS.
+    For any other key, refuse the request with KMS's error code after `KMS.`. The use is stored, so
+    that CloudTrail can record S3's request to KMS.
     """
     key = moto.key(reference, region)
     if key is None:

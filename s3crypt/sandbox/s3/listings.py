@@ -191,7 +191,7 @@ def _start(names: list[tuple[str, str]], after: tuple[str, str]) -> int:
 
 
 def _elements(parts: dict[str, str], kept: set[str]) -> str:
-    """Return XML elements; an empty one is left out unless it is among `kept`."""
+    """Return XML elements. An empty element is left out unless it is in `kept`."""
     return "".join(
         f"<{name}>{text}</{name}>" for name, text in parts.items() if text or name in kept
     )

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def _put(moto: Moto, request: Request) -> Reply:
-    """Put an object, or copy one if the request has x-amz-copy-source."""
+    """Put an object, or copy an object if the request has x-amz-copy-source."""
     if request.copy_source is not None:
         return _copy(moto, request, request.copy_source)
     if moto.bucket(request.bucket) is None:

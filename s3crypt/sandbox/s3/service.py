@@ -55,8 +55,8 @@ _RULES: Rules = {
     **objects.RULES,
     **deleting.RULES,
 }
-# Parameters of operations without a rule on parts of an object, such as its ACL. moto handles them;
-# the rules for the object itself must not.
+# Query parameters that select a part of an object for which there is no rule, such as the ACL. moto
+# handles requests with them. The rules for the object itself must not handle them.
 _MOTOS = ("acl", "tagging", "legal-hold", "restore", "select", "torrent")
 _PARAMETERS = {
     level: (*(rule.parameter for rule in _RULES if rule.level == level and rule.parameter), *_MOTOS)
