@@ -36,8 +36,8 @@ _ANNOTATING = (
     "s3:DeleteObjectAnnotation",
     "s3:DeleteObjectVersionAnnotation",
 )
-# IfExists, so that a statement with this condition also denies anonymous requests, which do not
-# have the condition key.
+# Because of `IfExists`, a statement with this condition also denies anonymous requests, which do
+# not have the condition key.
 _NO_SERVICE = when("BoolIfExists", "aws:PrincipalIsAWSService", "false")
 
 

@@ -140,7 +140,7 @@ class Statement:
 
     @property
     def is_ours(self) -> bool:
-        """Whether the Sid marks the statement as one of s3crypt's."""
+        """Whether the Sid marks the statement as a statement of s3crypt."""
         return self.sid is not None and self.sid.startswith(OWN_SID)
 
     @property

@@ -150,8 +150,8 @@ def _key_administration(scope: Scope) -> Iterator[Statement]:
         (*keys, *_aliases(keys)),
     )
     yield allow("SetKeyPolicy", ("kms:PutKeyPolicy",), keys, safe, *tagged)
-    # IfExists, so that a request without a period is allowed: KMS then uses its default period,
-    # which equals this limit.
+    # Because of `IfExists`, a request without a period is allowed. KMS then uses its default
+    # period, which equals this limit.
     yield allow(
         "RotateKeysYearly",
         ("kms:EnableKeyRotation",),

@@ -115,8 +115,8 @@ class KeyPolicyCheck:
         key_arn: The key.
         rights: Who may administer, use and grant the key.
         findings: The findings of Security Hub's control KMS.5.
-        control: Whether the key's account may replace the policy. If it may not, the key cannot be
-            administered any more when the principals in the policy are deleted.
+        control: Whether the policy permits the key's account to replace the policy. If not, the key
+            cannot be administered any more when the principals in the policy are deleted.
     """
 
     key_arn: str
@@ -213,7 +213,7 @@ def _names_callers(condition: Condition) -> bool:
 
 
 def _is_deducted(deny: Statement) -> bool:
-    """Return whether a Deny is for everyone without conditions, so the holders already show it."""
+    """Return whether a Deny is for everyone without conditions: the holders lack its actions."""
     return not deny.conditions and all(each.value == "*" for each in deny.principals or ())
 
 
@@ -238,7 +238,7 @@ def _who(principal: Principal) -> str:
 
 
 def _needs_iam(principal: Principal, key_arn: str) -> bool:
-    """Return whether a principal needs an Allow in an IAM policy besides that in the key policy."""
+    """Return whether a principal that a key policy allows also needs an Allow in an IAM policy."""
     if principal.type == _NARROWED or account_of(principal) is not None:
         return True
     is_named = principal.type == "AWS" and principal.value.startswith("arn:")

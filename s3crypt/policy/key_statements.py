@@ -120,7 +120,8 @@ def _use_through_s3(scope: Scope, account: tuple[Principal, ...]) -> Iterator[St
     for sid, actions, arns in uses:
         yield allow(sid, actions, _THIS_KEY, _by(arns), *conditions, principals=account)
     if scope.replication_roles:
-        # No condition on the environment: the role of replication does not have the tag `env`.
+        # There is no condition on the environment, because the role of replication does not have
+        # the tag `env`.
         yield allow(
             "ReplicateThroughS3",
             ("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"),
@@ -134,8 +135,8 @@ def _use_through_s3(scope: Scope, account: tuple[Principal, ...]) -> Iterator[St
 def _use_client_side(scope: Scope, account: tuple[Principal, ...]) -> Iterator[Statement]:
     conditions = (*client_side(scope), *_environment(scope))
     for sid, actions, arns in (
-        # With several wrapping keys, the first generates the data key, and each further key needs
-        # Encrypt.
+        # With several wrapping keys, the first key generates the data key, and each further key
+        # needs kms:Encrypt.
         ("WriteClientSide", ("kms:GenerateDataKey", "kms:Encrypt"), scope.arns_of(Role.WRITER)),
         ("ReadClientSide", ("kms:Decrypt",), _readers(scope)),
         (

@@ -163,7 +163,7 @@ def _policies(document: Document | None, kind: Kind, identity: tuple[Document, .
 
 
 def _with_uncertain_keys(document: Document) -> Document:
-    """Return a document in which each uncertain condition key is one that is not understood."""
+    """Return the document with each uncertain condition key replaced by an unknown key."""
     return replace(
         document,
         statements=tuple(

@@ -81,7 +81,7 @@ class Merged:
 
     @property
     def changes(self) -> bool:
-        """Whether the merged policy differs from the current one."""
+        """Whether the merged policy differs from the current policy."""
         return bool(self.differences) or self.changes_version
 
     @property
@@ -118,7 +118,7 @@ def parse_wanted(text: str) -> Document:
 
 
 def merge(current: Document | None, wanted: Document) -> Merged:
-    """Return a wanted policy merged into the current one.
+    """Return a wanted policy merged into the current policy.
 
     `wanted` may contain statements that are not s3crypt's, if the current policy has statements
     with the same meaning. So the saved copy of a whole policy can be merged to restore s3crypt's

@@ -39,7 +39,7 @@ OTHERS: Final = "others"
 """All callers without a role: administrators, services, replication, anonymous callers."""
 
 Who: TypeAlias = Role | Literal["others"]
-"""A role, or all callers without one."""
+"""A role, or `others` for all callers without a role."""
 
 
 def expectations(who: Who, scope: Scope) -> tuple[Expectation, ...]:
