@@ -61,7 +61,7 @@ class Auditor:
     ) -> Iterator[Finding]:
         """Yield the findings about buckets and the keys of their default encryption.
 
-        A setting that the caller may not read gives an unknown finding, never a pass.
+        A setting that the caller has no permission to read gives an unknown finding, never a pass.
 
         Args:
             buckets: The names of the buckets.

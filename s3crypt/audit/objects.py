@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Audits all objects of a bucket or a sample. A listing or an inventory names the objects.
+"""Audits all objects of a bucket, or a sample. A listing or an inventory names the objects.
 
 All requests are read-only: ListBucket, GetObject (HEAD and first bytes) and kms:DescribeKey. No
 data key is ever unwrapped. `object_controls` judges the objects, `tallies` counts the judgements,
@@ -62,9 +62,10 @@ Look: TypeAlias = Literal["inventory", "head", "header"]
 """How objects are examined: only by the inventory, by HEAD, or also by their first bytes."""
 
 STALE_DAYS = 8
-"""An inventory that is more days old proves no pass. A weekly inventory is at most this old."""
+"""The maximum age in days of an inventory that proves a pass. A weekly inventory is younger."""
 
-# S3's error codes if the caller may not list a bucket, or if the bucket is in another Region.
+# S3's error codes if the caller has no permission to list a bucket, or if the bucket is in another
+# Region.
 _UNLISTED = frozenset({"403", "AccessDenied", "AllAccessDisabled", "PermanentRedirect", "301"})
 
 _DENIED = "AccessDeniedException"

@@ -79,7 +79,7 @@ class Control:
     """A rule by which resources are judged.
 
     Attributes:
-        id: Security Hub's id, such as `S3.5`, or our own, such as `S3CRYPT.1`.
+        id: Security Hub's id, such as `S3.5`, or s3crypt's own id, such as `S3CRYPT.1`.
         title: The requirement that a resource must meet, in one line.
         severity: The severity of a failed finding.
         why: The possible consequence of a failure, in one sentence.
