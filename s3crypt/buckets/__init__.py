@@ -236,7 +236,7 @@ def delete(client: "S3Client", bucket: str) -> None:
 
 
 def may_lock_objects(client: "S3Client", bucket: str) -> bool:
-    """Return whether a bucket may have Object Lock. True if the caller may not read the setting.
+    """Return whether a bucket may have Object Lock. Return True if S3 refuses to show it.
 
     Raises:
         StorageError: S3 refused for another reason.

@@ -2,7 +2,7 @@
 """Reads and writes a bucket's configuration, setting by setting. Each write is verified by a read.
 
 The values are in `settings`. This module does not decide which settings to write. A setting that
-the caller may not read is `Unseen`, which is never equal to a setting that is not set.
+the caller has no permission to read is `Unseen`, which is never equal to a setting that is not set.
 """
 
 import time
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Setting)
 
 NOT_SEEN = frozenset({"403", "AccessDenied", "MethodNotAllowed", "NotImplemented"})
-"""The error codes if the caller may not read a setting, or the service does not support it."""
+"""The error codes if a permission is missing, or the service does not support a setting."""
 # Error codes of services that do not support Object Lock.
 _NO_LOCK = frozenset({"InvalidArgument", "InvalidRequest"})
 # Error codes of a HEAD that is refused, or that must be sent to another Region.
@@ -106,11 +106,12 @@ SETTINGS: tuple[type[Setting], ...] = (
 
 
 def region_of(client: "S3Client", bucket: str) -> str:
-    """Return the Region of a bucket that the caller may read.
+    """Return the Region of a bucket that the caller has permission to read.
 
     Raises:
         StorageError: The bucket does not exist (code `404`), is in another Region than the client
-            (`301`, `AuthorizationHeaderMalformed`), or may not be read by the caller (`403`).
+            (`301`, `AuthorizationHeaderMalformed`), or the caller has no permission to read it
+            (`403`).
     """
     try:
         reply = call(client, "head_bucket", {"Bucket": bucket}, f"s3://{bucket}")
@@ -126,7 +127,7 @@ def region_of(client: "S3Client", bucket: str) -> str:
 
 
 def home_of(client: "S3Client", bucket: str) -> str | None:
-    """Return the Region of a bucket, even if the caller may not read the bucket itself.
+    """Return the Region of a bucket, even if the caller has no permission to read the bucket.
 
     S3 returns the Region even if it refuses the request. Return None if S3's refusal does not
     contain the Region.
@@ -200,8 +201,8 @@ def read_all(client: "S3Client", bucket: str) -> Configuration:
     """Return the whole configuration of a bucket. Up to eight requests run at a time.
 
     Raises:
-        StorageError: The caller may not read the bucket itself, or a request failed. If S3 refuses
-            to return a setting, that is no error: the setting is `Unseen`.
+        StorageError: The caller has no permission to read the bucket itself, or a request failed.
+            If S3 refuses to return a setting, that is no error: the setting is `Unseen`.
     """
     return read_in(client, bucket, region_of(client, bucket))
 

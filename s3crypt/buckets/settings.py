@@ -66,7 +66,7 @@ class Encryption:
     Attributes:
         algorithm: `AES256`, `aws:kms` or `aws:kms:dsse`.
         key: The KMS key, by the name that was given to S3. None means `aws/s3` if the algorithm is
-            one of KMS's two.
+            `aws:kms` or `aws:kms:dsse`.
         bucket_key: Whether S3 uses a Bucket Key.
         blocked: The refused modes: `SSE-C`, or empty. None if the service does not report the
             field.
@@ -504,7 +504,7 @@ class AccessControlList:
 
     @property
     def private(self) -> Self:
-        """The list that S3 calls private: the owner has all rights, and nobody else has rights."""
+        """The list that S3 calls private: only the owner has rights, and has all rights."""
         owner = Grant({"ID": self.owner, "Type": "CanonicalUser"}, "FULL_CONTROL")
         return type(self)(self.owner, (owner,))
 
