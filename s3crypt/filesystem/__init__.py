@@ -213,7 +213,7 @@ class S3CryptFileSystem(NamesFileSystem):
         on_error: str = "raise",
         **options: Any,
     ) -> Any:
-        """Return the plaintext of one object, or a dictionary with the plaintext of several.
+        """Return an object's plaintext, or a dictionary with the plaintext of several objects.
 
         Several objects are fetched in parallel.
         """
@@ -366,7 +366,9 @@ class S3CryptFileSystem(NamesFileSystem):
     # Writing.
 
     def pipe_file(self, path: str, value: Any, mode: str = "overwrite", **options: Any) -> None:
-        """Store bytes or a bytes-like object. With the mode `create`, only a new object is stored.
+        """Store bytes or a bytes-like object.
+
+        With the mode `create`, an existing object is an error.
 
         Raises:
             TypeError: The value is not bytes-like. A text is not treated as the name of a file.
@@ -432,7 +434,7 @@ class S3CryptFileSystem(NamesFileSystem):
         mode: str = "overwrite",
         **options: Any,
     ) -> None:
-        """Store a local file. With the mode `create`, only a new object is stored."""
+        """Store a local file. With the mode `create`, an existing object is an error."""
         if Path(lpath).is_dir():
             # A directory has no object of its own. The objects in it are stored by separate calls.
             return
@@ -468,7 +470,7 @@ class S3CryptFileSystem(NamesFileSystem):
         self._forget([path])
 
     def touch(self, path: str, truncate: bool = True, **options: Any) -> None:
-        """Store an empty object. With `truncate=False`, only a new object is stored."""
+        """Store an empty object. With `truncate=False`, an existing object is an error."""
         if truncate:
             self.pipe_file(path, b"", **options)
             return
@@ -487,7 +489,7 @@ class S3CryptFileSystem(NamesFileSystem):
         Arrow also accepts this file system itself, but then makes requests for one file after the
         other.
         """
-        from .arrow import arrow_file_system  # noqa: PLC0415 - it needs pyarrow, and nothing else does
+        from .arrow import arrow_file_system  # noqa: PLC0415 - it needs pyarrow
 
         return arrow_file_system(self)
 

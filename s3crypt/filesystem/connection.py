@@ -123,7 +123,7 @@ class Connection:
 
     @property
     def mode(self) -> "Mode | None":
-        """Return the mode for reading, writing and sizes. None reads objects in every mode.
+        """Return the mode for reading, writing and sizes. None stands for every mode.
 
         Raises:
             ConfigError: No encryption was given, or a key file cannot be read.

@@ -174,7 +174,7 @@ class CompressedFile(io.BufferedIOBase):
         return count
 
     def close(self) -> None:
-        """Write the end of the compressed stream, and close both."""
+        """Write the end of the compressed stream, and close the compressor and the file."""
         if self.closed:
             return
         try:
@@ -184,7 +184,7 @@ class CompressedFile(io.BufferedIOBase):
             super().close()
 
     def discard(self) -> None:
-        """Close both without storing an object."""
+        """Close the compressor and the file without storing an object."""
         try:
             self._compressor.close()
         finally:
@@ -200,7 +200,7 @@ class CompressedFile(io.BufferedIOBase):
                 self.close()
 
     def _dealloc_warn(self, source: object) -> None:
-        # For the same reason as in `WritableFile._dealloc_warn`.
+        # Python's own wrappers of this file call this method, as in `WritableFile._dealloc_warn`.
         self._file._dealloc_warn(source)  # noqa: SLF001 - as there
 
 
@@ -262,7 +262,7 @@ class Transaction(transaction.Transaction):  # type: ignore[misc]  # fsspec has 
         """Begin the transaction. A file system has at most one transaction at a time.
 
         Raises:
-            ConfigError: Another transaction has begun and not ended, or this one has ended.
+            ConfigError: Another transaction has begun and not ended, or this transaction has ended.
         """
         if self.fs is None or self.fs._intrans:  # noqa: SLF001 - fsspec's own flag
             raise ConfigError("A transaction is under way, or over: they are not nested.")

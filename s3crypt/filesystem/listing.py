@@ -34,7 +34,7 @@ class Listing:
 
         Return None if it is neither.
 
-        No request for the object is sent, except if the caller may not list names.
+        No request for the object is sent, except if the caller has no permission to list names.
         """
         bucket, name = split(path)
         if not bucket:
@@ -245,7 +245,7 @@ def directory(path: str) -> Entry:
 
 
 def is_directory_entry(entry: Entry | None) -> bool:
-    """Return whether an entry is that of a directory. Return False for None."""
+    """Return whether an entry is the entry of a directory. Return False for None."""
     return entry is not None and entry["type"] == "directory"
 
 

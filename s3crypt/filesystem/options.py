@@ -73,7 +73,7 @@ def named(mode: Mode, name: str | None = None) -> Live:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The options of this file system without fsspec's. `S3CryptFileSystem` documents them.
+    """The options of this file system, without fsspec's own options. See `S3CryptFileSystem`.
 
     Attributes:
         encryption: The value that was given: a text or a mode object.

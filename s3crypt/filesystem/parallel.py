@@ -56,5 +56,5 @@ def or_error(work: Callable[[_Item], _Result], item: _Item) -> "_Result | Except
     """Return the result of `work`, or the exception that it raised."""
     try:
         return work(item)
-    except Exception as error:  # noqa: BLE001 - handed to the caller, who asked for it
+    except Exception as error:  # noqa: BLE001 - returned to the caller
         return error

@@ -28,7 +28,7 @@ class Removal:
     """The objects and directories that one call removes.
 
     Attributes:
-        objects: For each object, by path, its ETag from a listing, or None as in `Listed`.
+        objects: Path of an object -> its ETag from a listing, or None as in `Listed`.
         directories: The paths of directories. Their objects are listed while they are removed.
     """
 
