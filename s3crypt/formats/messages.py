@@ -54,7 +54,7 @@ class MessageEnvelope:
 
     @property
     def edks(self) -> tuple[EncryptedDataKey, ...]:
-        """Return the EDKs that the mode's keyring can unwrap: of the object key or data key."""
+        """Return the EDKs of the object key, or else of the data key, for the mode's keyring."""
         return self.wrapped or self._known.edks
 
     @property
@@ -144,7 +144,7 @@ class MessageEnvelope:
     def rewrapped(self, source: ClientSide, target: ClientSide, fetch: Fetch) -> Rewrapping:
         """Return the object's metadata with the object key wrapped by the target's keyring."""
         # KMS unwraps the object key only under the context with which it was wrapped, so the
-        # metadata's context need not be compared with the header's.
+        # context in the metadata need not be compared with the context in the header.
         wrapped = rewrap(self.wrapped, self.context, source=source.keyring, target=target.keyring)
         if wrapped is None:
             wrapped = self._rewrapped_here(source.keyring, target.keyring, fetch)
@@ -312,7 +312,10 @@ MESSAGES = _Messages()
 
 
 def refuse(stored: Stored) -> NoReturn:
-    """Raise a FormatError for an object that is not a message. It describes the first bytes."""
+    """Raise a FormatError for an object that is not a message.
+
+    The error describes its first bytes.
+    """
     stored.rewind()
     read_header(stored)
     raise AssertionError("unreachable: the object is no message")

@@ -24,7 +24,7 @@ def refuse_s3ec(metadata: Mapping[str, str]) -> None:
 
     Raises:
         FormatError: The metadata has such entries. The object belongs to that client or is its
-            instruction file. Even if it is neither, other readers would treat it so.
+            instruction file. Even if it is neither, other readers would treat it as one of the two.
     """
     names = s3ec.marks(metadata)
     if not names:
