@@ -155,7 +155,7 @@ def _check_ours(key: SeenKey, region: str, wanted: Wanted) -> None:
 
 
 def _check_replica_key(seen: Seen, wanted: Wanted, region: str) -> None:
-    """Refuse a key in the other Region that is neither s3crypt's, a replica, nor in use there."""
+    """Refuse a key in the other Region that is not s3crypt's, is no replica and is not in use."""
     key, source = seen.replica_key, _source_key(seen)
     if key is None or (source and key.arn.rpartition("/")[2] == source.arn.rpartition("/")[2]):
         return
@@ -367,7 +367,7 @@ def _of_logging(wanted: Wanted, now: Configuration) -> Iterator[Change]:
 
 
 def _logs_bucket(seen: Seen, wanted: Wanted) -> str:
-    """Return the bucket that receives the access log at present, or otherwise the wanted one."""
+    """Return the bucket that receives the access log at present, or else `wanted.logs`."""
     present = seen.bucket.get(Logging).target if seen.bucket else None
     return present or wanted.logs
 
@@ -571,7 +571,7 @@ def _of_role(seen: Seen, wanted: Wanted, region: str, replica_key: str) -> Itera
 
 
 def _remarks_of_keys(seen: Seen, changes: tuple[Change, ...]) -> Iterator[str]:
-    """Yield a remark for each existing bucket whose new default key some principals may not use."""
+    """Yield a remark for each existing bucket whose new default key some principals cannot use."""
     there = {each.bucket: each for each in (seen.bucket, seen.replica) if each is not None}
     for act in (change.act for change in changes):
         if not isinstance(act, WriteSetting) or not isinstance(act.setting, Encryption):

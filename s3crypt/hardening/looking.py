@@ -31,7 +31,7 @@ _FORBIDDEN = frozenset({"403", "AccessDenied"})
 def description_of(bucket: str) -> str:
     """Return the description of a bucket's own KMS key.
 
-    `look` finds a key without an alias by it.
+    By this description, `look` finds a key without an alias.
     """
     return f"s3crypt: objects of s3://{bucket}"
 
@@ -40,7 +40,7 @@ def look(services: "Services", wanted: Wanted) -> Seen:
     """Return the present state from which the changes of a bucket are decided.
 
     Raises:
-        StorageError: A bucket is not the caller's, or a service failed.
+        StorageError: A bucket does not belong to the caller, or a service failed.
         KeyUnavailableError: KMS refused to describe a key.
     """
     region = services.region
@@ -82,7 +82,7 @@ def _bucket(services: "Services", bucket: str, region: str) -> Configuration | N
     """Return the configuration of a bucket, or None if there is no such bucket.
 
     Raises:
-        StorageError: The bucket is not the caller's, is in another Region, or S3 failed.
+        StorageError: The bucket does not belong to the caller, is in another Region, or S3 failed.
     """
     client = services.s3(region)
     try:
@@ -132,7 +132,7 @@ def _own_key(services: "Services", wanted: Wanted, region: str) -> SeenKey | Non
             if key.tags.get(TAG) == wanted.bucket:
                 return _seen(key, wanted.bucket, is_named=False)
     except KeyUnavailableError as error:
-        # The caller may not list keys, so a key of an interrupted run cannot be found.
+        # The caller has no permission to list keys, so a key of an interrupted run cannot be found.
         if error.code != "AccessDeniedException":
             raise
     return None

@@ -39,7 +39,7 @@ _TAKEN = frozenset({"BucketAlreadyExists", "OperationAborted"})
 
 
 def carry_out(act: Act, services: "Services") -> str | None:
-    """Carry out an act. If the command line that undoes it is known only now, return it, else None.
+    """Carry out an act. Return the command line that undoes it if it is known only now, or None.
 
     Raises:
         S3CryptError: A service refused or failed.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Statements of bucket policies: makes those of a hardened bucket, and judges all others.
+"""Statements of bucket policies: makes them for a hardened bucket, and judges existing statements.
 
 This module makes no request. If a statement has elements that this module does not evaluate, the
 more dangerous meaning is assumed.
@@ -317,7 +317,7 @@ def _allowing(document: Document | None) -> Iterator[tuple[str, Statement]]:
 
 def _is_everyone(statement: Statement) -> bool:
     # A statement with NotPrincipal counts as for everyone: an Allow with it allows all principals
-    # except the named ones.
+    # except the named principals.
     return statement.not_principals is not None or any(
         one.value == "*" and one.type in ("*", "AWS") for one in statement.principals or ()
     )
@@ -348,7 +348,7 @@ def _account_of(principal: str) -> str | None:
 def _allows(statement: Statement, actions: Iterable[str]) -> bool:
     if statement.actions is None:
         # An Allow with NotAction counts as allowing the actions: it allows all actions except the
-        # named ones.
+        # named actions.
         return True
     matches = compile_texts(statement.actions, Style.LIKE, variables=False, ignore_case=True)
     return any(matches(action, {}) is True for action in actions)

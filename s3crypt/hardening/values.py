@@ -136,7 +136,7 @@ class SeenKey:
         state: The key's state as KMS names it, such as `Enabled`.
         multi_region: Whether the key can have replicas in other Regions.
         manager: `CUSTOMER` or `AWS`.
-        is_named: Whether the alias names the key. It does not after an interrupted run.
+        is_named: Whether the alias names the key. False after an interrupted run.
         is_ours: Whether the key has s3crypt's tag with the bucket's name.
     """
 
