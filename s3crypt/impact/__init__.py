@@ -65,7 +65,8 @@ def find_dependents(
     """Return the report on the objects and settings that depend on a key.
 
     A bucket that vanishes during the walk, or a damaged inventory, becomes a failure in the report.
-    An object that the caller may not examine is counted as unknown; it is never left out.
+    An object that the caller has no permission to examine is counted as unknown; it is never left
+    out.
 
     Args:
         key: A key id, a key ARN or `alias/NAME`.

@@ -17,8 +17,9 @@ from s3crypt.objects.sightings import UNSEEN, Sighting
 from .target import NO_WAY_IN, Target
 
 Kind: TypeAlias = Literal["only", "shared", "replica", "other", "unknown"]
-"""What a key means to an object: its only way in; another key opens the object, too; the key's own
-material in another Region does; the object does not need the key; or it is unknown."""
+"""How an object depends on the key. `only`: no other key opens the object. `shared`: another key
+opens it, too. `replica`: only replicas of the key in other Regions open it, too. `other`: the
+object does not need the key. `unknown`: this could not be decided."""
 
 _KMS, _KMS_RSA = "kms", "aws-kms-rsa"
 _BRANCH = "aws-kms-hierarchy"
@@ -85,7 +86,7 @@ class Decider:
     def _of_server(self, seen: Sighting) -> Decision | None:
         """Decide by the key with which S3 encrypts the object.
 
-        Return None if S3 uses no KMS key, or another one: then the client-side keys decide.
+        Return None if S3 uses no KMS key, or another KMS key. The client-side keys then decide.
         """
         if seen.server_mode not in _OF_KMS:
             return None

@@ -26,7 +26,7 @@ class Counts:
 
     Attributes:
         objects: The number of current versions, which is the number of objects.
-        versions: The number of all versions, including the current ones.
+        versions: The number of all versions, including the current versions.
         stored_bytes: The number of bytes that S3 stores for all versions.
     """
 
@@ -75,7 +75,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Items for which one reason leaves unknown whether they depend on the key.
+    """Items for which it is unknown, for one reason, whether they depend on the key.
 
     Attributes:
         what: The kind of the items: `version`, `upload`, `bucket`, `setting` or `inventory`.
@@ -244,7 +244,7 @@ class Report:
         return self.scope.account and self.account == self.key.account and not self.failures
 
     def clearance(self) -> Clearance:
-        """Return the evidence from this report that `delete` requires before it deletes the key."""
+        """Return the evidence from this report for `KeyManager.schedule_deletion`."""
         return Clearance(
             key_arn=self.key.arn,
             account=self.account,
@@ -263,7 +263,7 @@ class Dependent:
     Attributes:
         uri: The URI of the object.
         version_id: The version id. None for the current version in a bucket without versions.
-        is_latest: Whether the version is the current one.
+        is_latest: Whether the version is the current version.
         kind: Whether the key is the only key that opens the version; see `Kind`.
         mode: How the version is encrypted under the key.
         stored_bytes: The number of stored bytes. None if it is unknown.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings that name the key: of buckets, table buckets, tables, vector buckets and indexes.
 
-A setting that the caller may not read is counted as unknown. A setting names a key by its ARN, by
-its id or by an alias. An alias stands for the key to which it points now.
+A setting that the caller has no permission to read is counted as unknown. A setting names a key by
+its ARN, by its id or by an alias. An alias stands for the key to which it points now.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -159,14 +159,14 @@ class Item:
 
     @property
     def name(self) -> str:
-        """The URI of the object. The version id follows if the version is not the current one."""
+        """The URI of the object. For a version that is not current, the version id follows."""
         version = "" if self.is_latest else f" version {self.candidate.version_id}"
         return f"{self.candidate.location}{version}"
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Rows of an inventory that are decided without a request, because a request shows no more.
+    """Rows of an inventory that are decided without a request: it would show no further facts.
 
     Attributes:
         seen: The facts, which are the same for all of the versions.

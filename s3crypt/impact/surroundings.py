@@ -39,8 +39,8 @@ def not_looked_at(
         services: The clients.
         target: The key.
         scope: The places that the walk examined.
-        others: The URIs of the account's buckets outside the scope, or an `Unseen` if they may not
-            be listed.
+        others: The URIs of the account's buckets outside the scope, or an `Unseen` if the caller
+            has no permission to list them.
     """
     if isinstance(others, Unseen):
         yield NotLookedAt(

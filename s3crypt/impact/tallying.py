@@ -31,9 +31,10 @@ class Tally:
     _unknown: dict[tuple[str, str, tuple[str, ...]], Unknown] = field(default_factory=dict)
 
     def add(self, decision: Decision, counts: Counts, name: str) -> None:
-        """Count versions for which the decision is the same.
+        """Add versions that share one decision.
 
-        `counts` has their numbers, and `name` is the name of one of them, for the examples.
+        `counts` has the number of versions and of bytes. `name` is the name of one of the versions,
+        for the examples.
         """
         where, count = (decision.mode, decision.kind), counts.versions
         with self._lock:
@@ -91,7 +92,7 @@ class Tally:
 
     @property
     def providers(self) -> dict[str, int]:
-        """For each provider, the number of dependent versions that another key of it opens, too."""
+        """For each provider of other keys: the number of dependent versions that its keys open."""
         return dict(sorted(self._providers.items()))
 
     @property

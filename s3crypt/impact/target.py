@@ -16,7 +16,7 @@ from s3crypt.kms.states import GONE, KeyState, KeyStates
 NO_WAY_IN = frozenset(
     {GONE, "PendingDeletion", "PendingReplicaDeletion", "PendingImport", "Creating"}
 )
-"""The states of a key that is no way into an object: KMS deletes its material, or has none."""
+"""The states in which a key opens no object: KMS will delete its material, or has none."""
 
 _DENIED = "AccessDeniedException"
 

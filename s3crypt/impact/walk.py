@@ -434,8 +434,8 @@ def _by_bucket(tables: Iterator[tuple[str, Table]]) -> dict[str, Table]:
     """Return a dictionary from the buckets to their inventories or exports.
 
     Raises:
-        ConfigError: Two inventories are of the same bucket. Neither may be left out, and their
-            common objects must not count twice.
+        ConfigError: Two inventories are of the same bucket. Neither inventory can be left out, and
+            their common objects must not count twice.
     """
     found: dict[str, Table] = {}
     for bucket, table in tables:
