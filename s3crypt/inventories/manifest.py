@@ -109,7 +109,7 @@ def read_manifest(objects: Objects, uri: str) -> Manifest:
 def _small(objects: Objects, location: Location) -> tuple[bytes, datetime | None]:
     """Return the bytes of a small object, and the time at which it was stored if S3 states it.
 
-    Raises FormatError if the object is longer than a manifest may be.
+    Raises FormatError if the object is longer than the limit for manifests.
     """
     target = _Limited(io.BytesIO(), _MAX_MANIFEST_LENGTH)
     info = objects.fetch(location, ReadOptions(None), cast("BinaryIO", target))

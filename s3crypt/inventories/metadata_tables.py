@@ -47,7 +47,7 @@ from .rows import batches_of, csv_lines, fields
 from .tables import table_batches
 
 TABLE_LAG = timedelta(hours=1)
-"""The time after which the inventory table of S3 Metadata contains a new version, as a rule."""
+"""The time after which the inventory table of S3 Metadata usually contains a new version."""
 
 _NEEDED = (
     "bucket",
@@ -62,7 +62,7 @@ _HINT = f"Export these columns of the inventory table: {', '.join(_NEEDED)}."
 _TEXTS = frozenset(
     {"bucket", "key", "versionid", "etag", "storageclass", "encryptionstatus", "kmskeyarn"}
 )
-# The table has no column that says which version is the current one.
+# The table has no column that shows whether a version is the current version.
 _DIALECT = Dialect(
     status=UNENCRYPTED,
     is_latest=False,

@@ -116,7 +116,7 @@ class _Table:
         if _SIZE in self._names:
             wanted += [(_SIZE, "sum"), (_SIZE, "count")]
         found: dict[Group, Amount] = {}
-        # With one thread, pyarrow groups the rows of one batch faster than with several.
+        # With one thread, pyarrow groups the rows of one batch faster than with several threads.
         for said in table.group_by(names, use_threads=False).aggregate(wanted).to_pylist():
             count, sized = said["count_all"], said.get("size_count", 0)
             amount = Amount(count, said.get("size_sum") or 0, count - sized)
@@ -144,7 +144,7 @@ class _Table:
         compute, column = self._compute, self._column(_SIZE).drop_null()
         # The bit length of each size minus 1, or -1 for the size 0. Sizes are below 2**48. A double
         # is precise enough for their logarithms: the largest size below a power of two still gets a
-        # logarithm below that of the power.
+        # logarithm below the logarithm of this power.
         bits = compute.floor(compute.log2(compute.max_element_wise(column, 0.5)))
         table = self._kept_of([_SIZE]).drop_null().append_column("bits", bits)
         wanted = [(_SIZE, name) for name in ("min", "max", "count", "sum")]
@@ -240,8 +240,7 @@ def _as_written(table: Any) -> Any:
     """Return the table with `plain` column names, and with its columns cast to the types of S3.
 
     Raises:
-        FormatError: A column has another type, a size is not one that S3 writes, or a row has no
-            name.
+        FormatError: A column has another type, a size is impossible in S3, or a row has no name.
     """
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import compute  # noqa: PLC0415
