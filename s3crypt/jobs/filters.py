@@ -42,7 +42,7 @@ class NameFilter:
     def split(name: str) -> tuple[str, str] | None:
         """Return the folder and the pattern of a name with wildcards.
 
-        Return None without wildcards.
+        Return None if the name has no wildcard.
 
         The folder ends at the last slash before the first wildcard.
         """
@@ -53,8 +53,8 @@ class NameFilter:
         return folder, name[len(folder) :]
 
     def __bool__(self) -> bool:
-        """Return whether the filter can exclude any name."""
-        return bool(self.rules) or self.pattern != "*"
+        """Return whether the filter has rules or a pattern. The pattern `*` counts, too."""
+        return bool(self.rules) or self.pattern is not None
 
     def selects(self, name: str) -> bool:
         """Return whether the filter selects a name."""

@@ -71,7 +71,7 @@ class TargetFolder:
     def told_path(self, uri: str) -> Path:
         """Return the path for an object in a report.
 
-        It is not checked, so it may be a path to which no object may be written.
+        The path is not checked, so it may be a path to which the object must not be written.
         """
         try:
             return Path(self._path_of_name(uri))
@@ -96,8 +96,8 @@ class TargetFolder:
         """
         path = self._path_of_name(uri)
         # The claim is the path in a normal form, because the file system may treat several
-        # spellings as the same name. If it does not, an object only waits unnecessarily.
-        # `_check_free` then compares the files themselves.
+        # spellings as the same name. If the file system distinguishes the spellings, an object only
+        # waits unnecessarily. `_check_free` then compares the files themselves.
         claim = unicodedata.normalize("NFC", path.casefold())
         with self._claims_changed:
             while claim in self._claims:

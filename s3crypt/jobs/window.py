@@ -210,7 +210,7 @@ class _Window(Generic[Item, Result]):
                     if not _put(self._found, (item,), unless=self._is_stopped):
                         return
                     count += 1
-        except BaseException as error:  # noqa: BLE001 - raised to the caller at last
+        except BaseException as error:  # noqa: BLE001 - raised to the caller at the end
             self._failure = error
         finally:
             self._count = count
