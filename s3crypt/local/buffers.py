@@ -70,8 +70,8 @@ def writable(memory: io.BytesIO) -> memoryview:
     It is used like the result of `getbuffer`.
 
     From Python 3.12 on, the garbage collector knows the link between a BytesIO and its views. If it
-    finds all of them in one cycle, Python 3.12.0 and 3.12.1 clear the link before the view that
-    returns the memory through it, and crash (CPython issue 111049). Versions up to 3.14 print
+    finds all of them in one cycle, Python 3.12.0 and 3.12.1 clear the link before the view, which
+    returns the memory through the link, and crash (CPython issue 111049). Versions up to 3.14 print
     "Exception ignored", because the BytesIO cannot be closed while it has views (issue 111331). A
     caught exception is enough for such a cycle: its traceback refers to the frames, which refer to
     parts of the view. Therefore every view refers to the BytesIO through an exporter object, and a

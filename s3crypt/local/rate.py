@@ -89,7 +89,7 @@ class Rate:
         The limit is not lowered if the request was sent just after a decrease.
 
         Requests without a reply so far are counted as successful, because a service replies faster
-        to a throttled request than to another.
+        to a throttled request than to any other request.
         """
         self._reckon(now)
         self._throttled.append(sent)

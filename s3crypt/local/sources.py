@@ -40,7 +40,7 @@ class Source(Protocol):
     def read_into(self, view: memoryview, offset: int) -> int:
         """Read into `view`, beginning at `offset`.
 
-        Return the number of bytes: fewer only at the end.
+        Return the number of bytes. It is less than the length of `view` only at the end.
 
         A stream ignores the offset, because it is read in order.
         """

@@ -100,7 +100,7 @@ class ScalingWorkers:
         cpu: Returns the CPU seconds used so far, if the work is mostly Python's own work.
     """
 
-    def __init__(  # noqa: PLR0913 - by name
+    def __init__(  # noqa: PLR0913 - keyword arguments
         self,
         most: int,
         work: Callable[[Buffers], bool],
@@ -138,7 +138,8 @@ class ScalingWorkers:
                 ) from error
             self._grow()
         except BaseException:
-            # After an interrupt: Python does not call __exit__ if __enter__ raises.
+            # After an interrupt, the threads are stopped here, because Python does not call
+            # __exit__ if __enter__ raises.
             self._halt()
             raise
         return self
@@ -158,7 +159,7 @@ class ScalingWorkers:
 
         Raises:
             BaseException: The error of the first thread that failed.
-            StorageError: This thread was told to stop, so some work may not be done.
+            StorageError: This thread was told to stop, so some work may be left undone.
         """
         for thread in self._threads:
             while thread.is_alive():
@@ -166,8 +167,8 @@ class ScalingWorkers:
                 self.look()
         if self._failures:
             raise self._failures[0]
-        # If the threads were told to stop, some work may not be done. The caller must not treat it
-        # as done.
+        # If the threads were told to stop, some work may be left undone. The caller must not treat
+        # it as done.
         check_stop()
 
     def look(self) -> bool:
