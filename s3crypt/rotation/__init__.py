@@ -91,7 +91,7 @@ class RotationOutcome:
     material: str | None = None
 
 
-def rotate(  # noqa: PLR0913 - as the store's method has them
+def rotate(  # noqa: PLR0913 - the arguments of the store's method
     objects: Objects,
     source: Mode | None,
     location: Location,
@@ -184,7 +184,7 @@ def _job(
 _Listed: TypeAlias = tuple[ListedObject, Neighbour | None]
 
 
-def rotate_each(  # noqa: PLR0913 - as the store's method has them
+def rotate_each(  # noqa: PLR0913 - the arguments of the store's method
     objects: Objects,
     source: Mode | None,
     listed: Iterator[_Listed],
@@ -208,7 +208,7 @@ def rotate_each(  # noqa: PLR0913 - as the store's method has them
     return _rotate_all(job, listed, jobs=jobs, journal=journal, found=found, **how)
 
 
-def _rotate_all(  # noqa: PLR0913 - by name
+def _rotate_all(  # noqa: PLR0913 - keyword arguments
     job: Job,
     items: Iterator[_Listed],
     *,
@@ -299,7 +299,7 @@ def _rotate_one(
 
 
 def _is_of_another(error: S3CryptError) -> bool:
-    """Return whether an object is in another mode, under other keys, or of another client."""
+    """Return whether an object has another mode or other keys, or comes from another client."""
     if isinstance(error, PolicyError):
         return error.remedy is None or error.remedy.action in _OTHER_MODES
     if isinstance(error, KeyUnavailableError):

@@ -32,7 +32,7 @@ def beside(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
         try:
             with stopping(stop):
                 result = work()
-        except BaseException as error:  # noqa: BLE001 - handed to whoever asks, who raises it
+        except BaseException as error:  # noqa: BLE001 - passed to the caller of the function, which raises it
             done.set_exception(error)
         else:
             done.set_result(result)

@@ -46,7 +46,7 @@ _OF_A_VERSION = (
 _log = logger_of(__name__)
 
 
-def copy(  # noqa: PLR0913 - what may be said of one copy, by name
+def copy(  # noqa: PLR0913 - keyword arguments for one copy
     job: Job,
     source: Location,
     target: Location,
@@ -126,7 +126,8 @@ def _confirm(job: Job, seen: Seen, step: Step, neighbour: Neighbour | None) -> N
         if (job.source is None or isinstance(job.to, ClientSide)) and not (
             is_listed and neighbour is not None and not neighbour.is_there
         ):
-            # There would be no instruction file beside the copy, so its data key would be lost.
+            # The copy would have no instruction file beside it, so the copy's data key would be
+            # lost.
             refuse_instruction_file_of(job.objects.client, step.location, is_listed=is_listed)
     elif step.action == "copied":
         check_context(job, step, seen.envelope)

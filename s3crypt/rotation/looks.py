@@ -83,7 +83,7 @@ def looking(
 
     If the object may have to be re-encrypted, a GET is sent, because it shows the same facts as a
     HEAD and also fetches the header and the body. If S3 refuses the GET, a HEAD is sent: the object
-    may be archived, or may be under a KMS key that the caller may not use.
+    may be archived, or may be under a KMS key that the caller has no permission to use.
 
     Args:
         job: The rotation or copy.
@@ -330,8 +330,8 @@ def check_replaced(job: Job, step: Step, error: S3CryptError) -> None:
     except ConflictError as conflict:
         raise conflict from error
     except S3CryptError:
-        # A HEAD shows no ETag: the object is gone, or needs another customer key. The error `error`
-        # stands.
+        # A HEAD shows no ETag: the object is gone, or needs another customer key. In this case the
+        # caller raises `error`.
         return
 
 
@@ -348,9 +348,9 @@ def check_unchanged(job: Job, step: Step) -> None:
         found = head(job.objects.client, step.location, arguments)
         if _show_the_same(step.head, found):
             return
-        # If this reply broke off within its headers, send the HEAD again. If the first reply did,
-        # the job starts again with a complete reply: otherwise the new object would lack the
-        # headers that the first reply lacked.
+        # If this reply broke off within its headers, send the HEAD again. If the first reply broke
+        # off, the job starts again with a complete reply, because otherwise the new object would
+        # lack the headers that the first reply lacked.
         if not lacks_headers_of(found, step.head):
             break
     raise replaced(step.location)

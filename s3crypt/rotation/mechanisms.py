@@ -74,7 +74,7 @@ class Done:
 
     @property
     def material(self) -> str | None:
-        """Return the id of the key material that wrapped the data key now.
+        """Return the id of the key material that wraps the data key now.
 
         Return None if unknown.
         """
@@ -146,7 +146,7 @@ def _rewrap(job: Job, step: Step, annotated: tuple[str, ...]) -> tuple[Done, tup
     metadata |= entries.fitting(metadata, done.advisory)
     entries.check_length(metadata)
     # The newly wrapped keys identify the new object, because no other writer can produce the same
-    # ones.
+    # wrapped keys.
     reply = _copy_inside_s3(job, step, _at_rest(step.head), metadata, done.mark)
     return Done("rewrapped", reply, rewrapped=done.key_materials), annotated
 
@@ -302,7 +302,7 @@ def _re_encrypt(job: Job, step: Step, stream: ObjectStream | None) -> tuple[Done
     user = entries.of_user(step.written_metadata)
     with ExitStack() as stack:
         # Tags and annotations are requested after the first look. They belong to this object or to
-        # a later one; in the second case the condition of the write fails. These requests run in
+        # a later object; in the second case the condition of the write fails. These requests run in
         # parallel to the following requests, which do not have to wait.
         tags = stack.enter_context(beside(lambda: _tags(job, step)))
         annotated: Callable[[], tuple[str, ...]] = tuple
@@ -373,7 +373,7 @@ def annotations_to_copy(job: Job, step: Step) -> tuple[str, ...]:
     empty, and no request is sent.
 
     Raises:
-        PolicyError: Annotations would be lost, because the new object replaces the old one
+        PolicyError: Annotations would be lost, because the new object replaces the old object
             permanently or cannot have annotations.
     """
     is_one_copy = step.action in ("copied", "rewrapped") and not step.is_large
@@ -434,7 +434,8 @@ def copy_annotations(job: Job, step: Step, annotated: tuple[str, ...], done: Don
         return
     client, source = job.objects.client, (step.location, _source_version(job, step))
     if done.version_id is None:
-        # Without a version id, S3 would add the annotations to whatever object is the latest.
+        # Without a version id, S3 adds the annotations to the latest object, which another writer
+        # may have written.
         check_current(client, step.target, done.etag, job.to.read_arguments())
     annotations.copy(client, source, (step.target, done.version_id), annotated)
     if step.copy_to is not None:

@@ -169,8 +169,8 @@ def decide(
     replies.
 
     Raises:
-        PolicyError: The object does not meet the demands. If it was written by someone without the
-            keys, a rotation must not give it the keys.
+        PolicyError: The object does not meet the demands. A rotation must not encrypt an object
+            under keys that its writer did not have.
     """
     action = _action(seen, to, context)
     if action != "unchanged":
@@ -197,7 +197,7 @@ def _step(seen: Seen, action: Action) -> Step:
     )
 
 
-def decide_copy(  # noqa: PLR0913 - as `decide`, and where the copy goes
+def decide_copy(  # noqa: PLR0913 - the arguments of `decide`, and the copy's target
     seen: Seen,
     source: Mode | None,
     to: Mode,
