@@ -134,7 +134,7 @@ def _down(source: Prefix, target: Folder, options: SyncOptions) -> Sending:
 
 
 def _across(source: Prefix, target: Prefix, said: Described, options: SyncOptions) -> Sending:
-    from s3crypt import rotation  # noqa: PLC0415 - eight modules that files do without
+    from s3crypt import rotation  # noqa: PLC0415 - files do not need these eight modules
 
     if "metadata" in said:
         raise ConfigError(

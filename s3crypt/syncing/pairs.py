@@ -84,7 +84,7 @@ def _in_order(found: Iterable[tuple[str, _Found]]) -> Iterator[tuple[str, _Found
     before: str | None = None
     for name, item in found:
         if not isinstance(item, Unusable):
-            # Texts compare by their code points. This is the same order as that of their UTF-8
+            # Texts are compared by their code points. This gives the same order as their UTF-8
             # bytes.
             if before is not None and name <= before:
                 raise StorageError(

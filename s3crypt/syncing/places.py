@@ -38,8 +38,8 @@ class Folder:
         root: The path of the folder.
         left_out: Is called with each path that is skipped, and the reason.
         journal: The journal of the job. Its files are never synchronised.
-        skipped: The relative names that the walk has skipped so far. Their content is unknown, so
-            no target with such a name, or below it, may be deleted.
+        skipped: The relative names that the walk has skipped so far. Their content is unknown, so a
+            target with such a name, or below it, must not be deleted.
     """
 
     root: Path
@@ -256,8 +256,8 @@ def delete_file(found: FoundFile) -> None:
 def modified_or_unknown(place: Folder | Prefix, item: Item, state: State) -> State:
     """Return the state with the object's metadata. If it cannot be read, return `state` unchanged.
 
-    A caller who may only write cannot read the metadata, and an object may have another customer
-    key.
+    A caller with only the permission to write cannot read the metadata, and an object may have
+    another customer key.
     """
     if state.is_known:
         return state

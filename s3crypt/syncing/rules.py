@@ -78,7 +78,7 @@ def compare(source: State, target: State, *, size_only: bool = False) -> Verdict
             return "same"
         if source.is_sealed or target.is_sealed:
             # The modification times are known for both sides, because they were requested together
-            # with the sizes. They decide.
+            # with the sizes. So these times decide.
             return "different"
     if _is_current(source, target):
         return "same"

@@ -56,8 +56,8 @@ def uploads(
         if not isinstance(found, FoundFile):
             raise AssertionError("unreachable: a folder has files")  # noqa: TRY004
         location = Location.parse_object(target.at(pair.name))
-        # The time from the walk is stored. If the file was written to since, the next run sends it
-        # again.
+        # The time from the walk is stored. If the file was written to since then, the next run
+        # sends it again.
         metadata = {**(said.get("metadata") or {}), **entries.of_time(found.mtime_ns)}
         described = describe_new(location, {**said, "metadata": metadata}, found.path)
         conditions = IF_ABSENT if if_absent else {}
