@@ -84,8 +84,8 @@ class Sighting:
         self.uses: list[str] = []
         self.number = 0
         self.found_by: tuple[int, list[tuple[str, str]]] | None = None
-        # Packed, because most records are never inspected again. As Python objects, a record would
-        # take 4 KB and far more time.
+        # The record is packed, because most records are never inspected again. As Python objects, a
+        # record would take 4 KB and far more time.
         self._packed = marshal.dumps(essence_of(record))
         self._record: Record | None = None
 

@@ -73,7 +73,7 @@ class Principal:
         kind: CloudTrail's type of identity, such as `AssumedRole`. Empty if the record has no type.
         name: The ARN. If the record has no ARN, this is the name of a service, an account and the
             id of a principal in it, or `anonymous`.
-        has_arn: Whether `name` is an ARN. It is not if the caller is from another account than the
+        has_arn: Whether `name` is an ARN. False if the caller is from another account than the
             owner of the bucket or key, because CloudTrail then hides the ARN from the owner.
         account: The account of the caller. Empty for a service.
         id: CloudTrail's principal id. It is the same in the records of the caller's account and of

@@ -110,7 +110,7 @@ def _inflated(packed: Iterator[bytes]) -> Iterator[bytes]:
         while data:
             if inflater is None:
                 # Skip zeros, which may follow the last member.
-                data = data.lstrip(b"\0")  # noqa: PLW2901 - what is left of it
+                data = data.lstrip(b"\0")  # noqa: PLW2901 - the rest of the piece
                 if not data:
                     break
                 # Adding 16 selects the gzip format, with its header and checksum.
