@@ -59,7 +59,7 @@ def _fips_endpoints(services: "Services") -> Diagnosis:
 def _is_fips_of_cryptography() -> bool:
     # OpenSSL has no MD5 if its FIPS provider is the default provider.
     try:
-        hashes.Hash(hashes.MD5())  # noqa: S303 - asked for, not used
+        hashes.Hash(hashes.MD5())  # noqa: S303 - MD5 is only requested, not used
     except UnsupportedAlgorithm:
         return True
     return False
@@ -67,7 +67,7 @@ def _is_fips_of_cryptography() -> bool:
 
 def _is_fips_of_python() -> bool:
     try:
-        hashlib.md5(b"")  # noqa: S324 - asked for, not used
+        hashlib.md5(b"")  # noqa: S324 - MD5 is only requested, not used
     except ValueError:
         return True
     return False

@@ -136,8 +136,8 @@ def _validity(certificate: dict[str, Any]) -> str:
 
 
 def _post_quantum() -> Diagnosis:
-    # The result is only whether the group is offered: before 3.15, Python does not return the
-    # negotiated group.
+    # Only the offered group is reported, because Python before 3.15 does not return the negotiated
+    # group.
     offered = f"{POST_QUANTUM} is {'offered' if offers_post_quantum() else 'not offered'}"
     why = "" if offers_post_quantum() else ", which OpenSSL does from 3.5 on"
     seen = f"{offered} by {ssl.OPENSSL_VERSION}{why}; this Python does not show whether it was used"
