@@ -25,7 +25,7 @@ GROUP = "Auditors"
 """The name of the group whose users have the policy of the role `auditor`."""
 
 # The policy's name does not contain a bucket: an auditor's policy is about all buckets, so the
-# group needs only one. A role that several buckets share has a policy for each bucket.
+# group needs only one policy. A role that several buckets share has a policy for each bucket.
 _GROUP_POLICY = "s3crypt-auditor"
 
 _NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
@@ -185,7 +185,7 @@ def plan_of(team: Team, roles: Mapping[str, FoundRole | None], group: FoundGroup
 
     Raises:
         ConfigError: A role or group that s3crypt has not made has one of the names, or a role has
-            another path than the wanted one.
+            another path than the wanted path.
     """
     pairs = [(wanted, roles[wanted.name]) for wanted in team.roles]
     # All names are checked before the first change is planned: a refusal thus leaves no partial
