@@ -112,7 +112,7 @@ def config_of(client: BaseClient) -> Any:
 
 
 def is_aws(client: BaseClient) -> bool:
-    """Return whether a client's endpoint belongs to AWS. VPC endpoints do."""
+    """Return whether a client's endpoint belongs to AWS. VPC endpoints belong to AWS."""
     host = urlsplit(client.meta.endpoint_url).hostname or ""
     return any(host == suffix or host.endswith(f".{suffix}") for suffix in _aws_suffixes())
 
@@ -134,7 +134,7 @@ class Clients(Generic[C]):
     socket. Making clients from one session is not thread-safe, so there is a lock.
     """
 
-    def __init__(  # noqa: PLR0913 - by name
+    def __init__(  # noqa: PLR0913 - keyword arguments
         self,
         service: Service,
         *,
@@ -230,7 +230,7 @@ class Clients(Generic[C]):
         return self._regions[partition]
 
     def partition(self, region: str) -> str:
-        """Return the partition whose host names botocore uses for a Region, even an unknown one."""
+        """Return the partition whose host names botocore uses for a known or unknown Region."""
         with _of_settings():
             session: Any = self._session or boto3.Session()
             try:
@@ -248,7 +248,7 @@ class Clients(Generic[C]):
     def with_session(self, session: boto3.Session) -> "Clients[C]":
         """Return clients with the same settings that use `session`.
 
-        These clients use the default session.
+        Call it only for clients of boto3's default session.
         """
         if not self.are_of_the_default_session:
             raise AssertionError("unreachable: a session or client that was given is kept")

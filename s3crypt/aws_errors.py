@@ -77,8 +77,8 @@ def map_aws_errors(subject: str, failure: type[S3CryptError] = StorageError) -> 
 
     Args:
         subject: The object or the key that the request is about. The message begins with it.
-        failure: The type of an error that has no type of its own. It is KeyUnavailableError for
-            requests to KMS.
+        failure: The type of an error whose code has no type in the table of this module. It is
+            KeyUnavailableError for requests to KMS.
     """
     try:
         yield
@@ -202,7 +202,7 @@ def _in_one_line(text: str) -> str:
 
 
 REDIRECTED_NOWHERE = "RedirectWithoutRegion"
-"""Our code for a service that answers every request with a redirect, and names no Region."""
+"""s3crypt's code for a service that redirects every request and names no Region."""
 # Error codes about the bucket, the account or the credentials. They would occur for every object.
 _FOR_ALL = frozenset(
     {
@@ -548,7 +548,7 @@ _MOST_SKEW_SECONDS = 15 * 60
 
 
 def _is_refused_for_clock(error: ClientError, said: str) -> bool:
-    """Return whether a request was refused because this machine's clock is too wrong."""
+    """Return whether a request was refused because this machine's clock is too far off."""
     code = error_code(error)
     if code in ("RequestTimeTooSkewed", "RequestExpired"):
         return True

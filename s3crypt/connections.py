@@ -124,8 +124,8 @@ def parse_replies_quickly(client: BaseClient) -> None:
 
     botocore's parser supports every time format and takes 150 microseconds per timestamp. This is a
     twentieth of the CPU time of a small GET, and 0.15 s per page of a listing. In each reply to a
-    HEAD it looks for 40 headers, with three Python calls per header: a tenth of the CPU time of the
-    HEAD.
+    HEAD it looks for 40 headers, with three Python calls per header. This is a tenth of the CPU
+    time of the HEAD.
     """
     # botocore has no public API for the parsers of one client. If a version of botocore uses other
     # names for these attributes, the client keeps the slow parser.

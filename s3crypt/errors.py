@@ -77,7 +77,7 @@ class IntegrityError(S3CryptError):
 
 
 class FormatError(S3CryptError):
-    """The bytes are not a message that this version can read: another format, or a newer one."""
+    """The bytes are not a message that this version can read: another format or a newer version."""
 
 
 class PolicyError(S3CryptError):
@@ -114,7 +114,7 @@ class KeyFileWarning(UserWarning):
 class ConflictError(StorageError):
     """Another writer changed the object first.
 
-    The other object was kept, and nothing was stored.
+    The object of the other writer was kept, and nothing was stored.
     """
 
 

@@ -46,7 +46,7 @@ _WORKERS = 2
 _SHORT = "The source became shorter while it was read; nothing was written."
 
 
-def encrypt_file(  # noqa: PLR0913 - what a message may have, by name
+def encrypt_file(  # noqa: PLR0913 - keyword arguments for a message's properties
     source: str | Path,
     target: str | Path,
     keyring: Keyring | str,
@@ -100,7 +100,7 @@ def encrypt_file(  # noqa: PLR0913 - what a message may have, by name
         return _seal_file(plain, out, sealer, progress)
 
 
-def decrypt_file(  # noqa: PLR0913 - what may be demanded of a message, by name
+def decrypt_file(  # noqa: PLR0913 - keyword arguments for demands on a message
     source: str | Path,
     target: str | Path,
     keyring: Keyring | str,

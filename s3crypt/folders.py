@@ -63,7 +63,7 @@ def decrypt_folder(
     return _converted(decrypt_file, source, target, keyring, **options)
 
 
-def _converted(  # noqa: PLR0913 - by name
+def _converted(  # noqa: PLR0913 - keyword arguments
     convert: Callable[..., int],
     source: str | Path,
     target: str | Path,
@@ -96,7 +96,7 @@ def _converted(  # noqa: PLR0913 - by name
 def _check_apart(source: str | Path, target: str | Path) -> None:
     """Refuse two folders of which one is inside the other.
 
-    The files in the target would be found as sources.
+    Otherwise the files in the target would be found as sources.
     """
     one, other = (Path(os.path.realpath(each)) for each in (source, target))
     if one.is_relative_to(other) or other.is_relative_to(one):

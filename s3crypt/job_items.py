@@ -30,8 +30,8 @@ class JobOptions(TypedDict, total=False):
     """The options of every job.
 
     Attributes:
-        jobs: The maximum number of objects in progress. None for 64. The job uses fewer if more
-            would not make it faster.
+        jobs: The maximum number of objects in progress. None for 64. Fewer objects are in progress
+            if more would not make the job faster.
         journal: Records the objects that are done. A repeated job skips the objects in its journal.
         found: Is called with the size of each object that the job finds: the size of a file, or the
             number of stored bytes. It is called with None when all objects are found. Another
@@ -174,7 +174,7 @@ def size_of(source: object) -> int:
 
 
 def to_read(item: Object, read_options: ReadOptions) -> tuple[Location, ReadOptions]:
-    """Return an object's location, and the demand completed with its neighbour."""
+    """Return an object's location, and the read options completed with the object's neighbour."""
     location = Location.parse_object(uri_of(item))
     return location, replace(read_options, neighbour=item[1]) if isinstance(
         item, tuple

@@ -76,7 +76,7 @@ def is_uri(place: str | Path) -> bool:
 def _move_inside_s3(
     objects: Objects, mode: Mode | None, source: str, target: str, how: Move
 ) -> ObjectInfo:
-    from . import rotation  # noqa: PLC0415 - eight modules that puts and gets do without
+    from . import rotation  # noqa: PLC0415 - puts and gets do not need these eight modules
 
     origin = rotation.Origin(
         how.allow_unsigned, how.allow_unencrypted, how.written_in, how.written_as
@@ -88,7 +88,7 @@ def _move_inside_s3(
     return copied(copy(*places, if_absent=how.if_absent, move=True))
 
 
-def move_into_s3(  # noqa: PLR0913 - as `Objects.write` has them
+def move_into_s3(  # noqa: PLR0913 - the arguments of `Objects.write`
     objects: Objects,
     path: str | Path,
     location: Location,
@@ -105,7 +105,7 @@ def move_into_s3(  # noqa: PLR0913 - as `Objects.write` has them
         )
 
 
-def move_out_of_s3(  # noqa: PLR0913 - as `Objects.fetch` has them
+def move_out_of_s3(  # noqa: PLR0913 - the arguments of `Objects.fetch`
     objects: Objects,
     location: Location,
     read_options: ReadOptions,

@@ -87,8 +87,8 @@ def file_keys(source: str | Path | BinaryIO, keyrings: Mapping[str, Keyring | st
     Args:
         source: A path, or a seekable binary file. If the wrapped keys are in a file beside the
             Parquet file, it must be a path.
-        keyrings: The keyrings, as for `crypto_factory`. There must be one for the footer's master
-            key.
+        keyrings: The keyrings, as for `crypto_factory`. There must be a keyring for the footer's
+            master key.
 
     Raises:
         ConfigError: There is no keyring for the footer's master key, or the source is not a file.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Change the policies of buckets and keys. The old policy is saved, and the new one is verified.
+"""Change the policies of buckets and keys. The old policy is saved, the new policy is verified.
 
     from s3crypt.policy import Document
     from s3crypt.policy_changes import PolicyWriter
@@ -283,7 +283,7 @@ class PolicyWriter:
     def _read_back(self, plan: Plan) -> None:
         """Read the policy repeatedly until it is the policy that was written.
 
-        If it is neither the previous policy nor the written one, another writer has changed it.
+        If it is neither the previous policy nor the written policy, another writer has changed it.
         """
         target, written = plan.target, plan.merged.document
         expected = (written.meaning, written.id) if written.statements else None

@@ -104,9 +104,9 @@ class PolicyReader:
         """Return the scope of a bucket's policies. Only missing values are requested from AWS.
 
         If no keys are given, the keys and the mode are those of the bucket's default encryption,
-        and the role of replication is the role in the bucket's replication, if the caller may read
-        it. The mode `sse-s3` needs no keys. The account and the Region are those of the first key.
-        Without keys, they are the caller's account and the bucket's Region.
+        and the role of replication is the role in the bucket's replication, if the caller has
+        permission to read it. The mode `sse-s3` needs no keys. The account and the Region are those
+        of the first key. Without keys, they are the caller's account and the bucket's Region.
 
         Args:
             bucket: The bucket's name.
@@ -172,7 +172,7 @@ class PolicyReader:
         return str(reply["Account"])
 
     def _replication_roles(self, bucket: str) -> tuple[str, ...]:
-        """Return the role of a bucket's replication. Return () if the caller may not read it."""
+        """Return the role of a bucket's replication. Return () if S3 refuses to show it."""
         try:
             role = read(self._s3.get(), bucket, Replication).role
         except StorageError as error:

@@ -17,7 +17,7 @@ _WITH_A_BODY = (
     "ResponseMetadata.HTTPHeaders.content-length",
     "ResponseMetadata.HTTPHeaders.transfer-encoding",
 )
-# For each operation, the fields of which a complete reply has at least one. A dot separates nested
+# Operation -> fields. A complete reply has at least one of these fields. A dot separates nested
 # names. A complete reply to CompleteMultipartUpload may lack the ETag, because Ceph sends an empty
 # ETag.
 _PROOFS: Mapping[Operation, tuple[str, ...]] = {
@@ -85,7 +85,7 @@ _PROOFS: Mapping[Operation, tuple[str, ...]] = {
     "list_role_policies": ("PolicyNames",),
 }
 _KEY_FIELDS = ("KeyMetadata.Arn", "KeyMetadata.KeyId", "KeyMetadata.CreationDate")
-# For each operation, the fields all of which a complete reply must have.
+# Operation -> fields. A complete reply has all of these fields.
 _ALL_OF: Mapping[Operation, tuple[str, ...]] = {
     "get_bucket_acl": ("Owner.ID", "Grants"),
     "get_object": ("ETag",),

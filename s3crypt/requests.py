@@ -53,7 +53,7 @@ _log = logger_of(__name__)
 Reply = Mapping[str, Any]
 
 # Operations that are not repeated if their effect is unknown, because a repetition would have a
-# second effect: another key, or another one of a key's 25 rotations.
+# second effect: another key, or another of the 25 rotations of a key.
 _NOT_REPEATED: frozenset[Operation] = frozenset({"create_key", "rotate_key_on_demand"})
 _READS = (
     "get_", "head_", "list_", "describe_", "decrypt", "generate_", "encrypt", "re_encrypt",
@@ -100,17 +100,17 @@ class Attempts:
         client: The client that sends every attempt. A client of the caller retries by itself, so
             only one attempt is made here.
         subject: The object or the key that the request is about.
-        failure: The type of an error that has no type of its own.
+        failure: The type of an error whose code has no type in `aws_errors`.
         least: The minimum number of attempts, even for a client of the caller, because botocore
             never repeats a request whose body could not be read.
         within: The attempts of another request of which this request is a part. Their deadline
             applies. None for a separate request.
-        is_look: Whether the other request also repeats this one. If so, this request is made once
-            per look.
+        is_look: Whether this request is a look of the other request, which repeats its looks. If
+            so, this request is made once per look.
         operation: The name of the operation, for the log.
     """
 
-    def __init__(  # noqa: PLR0913 - by name
+    def __init__(  # noqa: PLR0913 - keyword arguments
         self,
         client: BaseClient,
         subject: str,
@@ -140,7 +140,7 @@ class Attempts:
         return self._began or self._failed_first
 
     def after(self, error: Exception, *, is_final: bool = False) -> None:
-        """Count a failed attempt, and pause before the next one. Or raise the error.
+        """Count a failed attempt, and pause before the next attempt, or raise the error.
 
         Raises:
             S3CryptError: The error is final, or the attempts or the time are used up. The message
@@ -160,7 +160,7 @@ class Attempts:
             raise self.given_up(error) from error
 
     def given_up(self, error: Exception) -> S3CryptError:
-        """Return s3crypt's error for botocore's.
+        """Return s3crypt's error for botocore's error.
 
         Its message has the number and duration of attempts.
         """
@@ -203,7 +203,7 @@ class Attempts:
 Look = Callable[[Attempts], Reply | None]
 
 
-def call(  # noqa: PLR0913 - what a request is, and how it may fail
+def call(  # noqa: PLR0913 - arguments for a request and its errors
     client: BaseClient,
     operation: Operation,
     arguments: Mapping[str, Any],
@@ -222,7 +222,7 @@ def call(  # noqa: PLR0913 - what a request is, and how it may fail
         operation: The name of the client's method.
         arguments: The request's arguments.
         subject: The object or the key that the request is about, for errors.
-        failure: The type of an error that has no type of its own.
+        failure: The type of an error whose code has no type in `aws_errors`.
         look: Returns a reply that proves that an earlier attempt had its effect, or None. It is
             called after an attempt whose effect is unknown, and when a later attempt is refused.
             None for requests that can be repeated safely.
@@ -469,7 +469,7 @@ def _is_half(error: ClientError) -> bool:
     """Return whether a refusal broke off before its error code was received.
 
     In this case botocore uses the HTTP status as the error code. But the reply to a HEAD never has
-    an error code, and a GET with the status 404 does not need one.
+    an error code, and a GET with the status 404 does not need an error code.
     """
     status, operation = http_status(error), str(error.operation_name)
     return (
