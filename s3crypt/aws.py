@@ -408,7 +408,8 @@ def _without_expect(params: dict[str, Any], **_: Any) -> None:
     """Send bodies without waiting for "100 Continue". The wait would take one round trip per write.
 
     botocore asks for "100 Continue" if the body is a file, and it wraps bytes as a file too.
-    Without the wait, if S3 refuses or redirects the request, at most one part was sent in vain.
+    Without the wait, if S3 refuses or redirects the request, at most one part was sent
+    unnecessarily.
     """
     params["headers"].pop("Expect", None)
 

@@ -146,7 +146,8 @@ class S3Crypt:
     def client(self) -> "S3Client":
         """Return the S3 client of this process.
 
-        Only operations of this client check the expected bucket owner.
+        Its methods for single operations, such as `get_object`, send the expected bucket owner. Its
+        paginators, waiters and transfer methods do not.
         """
         return self._objects.client
 
@@ -666,7 +667,9 @@ class S3Crypt:
         on_outcome: "Callable[[SyncOutcome], None] | None" = None,
         **options: "Unpack[SyncOptions]",
     ) -> "tuple[SyncOutcome, ...]":
-        """Make a folder or prefix equal to another one: copy what differs in size or time.
+        """Make a target folder or prefix equal to its source.
+
+        Names that differ in size or time are copied.
 
         `options` are the other arguments of `many.sync`. docs/sync.md describes the rules.
         `on_outcome` is called with each outcome as soon as it is known. The result contains the

@@ -20,8 +20,8 @@ class BlockFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no ty
     """An object that is read through an fsspec cache. `blockcache::` sets the cache after opening.
 
     Beside the file with the cached blocks, this class keeps a file with the object's ETag. Without
-    it, the layer would mix blocks of a new object with blocks of the old object, even if it notices
-    that the object was replaced.
+    this file, the layer would mix blocks of a new object with blocks of the old object, even if the
+    layer notices that the object was replaced.
 
     Args:
         fs: The file system.

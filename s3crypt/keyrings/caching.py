@@ -162,7 +162,7 @@ class CachingKeyring:
         """Return the data key for these EDKs and this context for which `fits` is true.
 
         A data key is cached only after it has fitted a message. If the cached data key does not fit
-        this message, the inner keyring is asked, and its result is not cached.
+        this message, the inner keyring is called, and its result is not cached.
         """
         asked: list[DataKey] = []
 

@@ -189,7 +189,7 @@ class KMSKey:
 
 
 def resolve_key_arn(client: "KMSClient", key: str, **more: Any) -> str:
-    """Return the ARN of a KMS key by its id, alias or ARN. KMS is asked if it is not a key ARN.
+    """Return the ARN of a KMS key by its id, alias or ARN. If `key` is not a key ARN, KMS is asked.
 
     `more` are further arguments of the request, such as grant tokens.
     """
@@ -203,7 +203,7 @@ def resolve_key_arn(client: "KMSClient", key: str, **more: Any) -> str:
 def ask_kms(
     client: "KMSClient", operation: KMSOperation, subject: str, **arguments: Any
 ) -> Mapping[str, Any]:
-    """Make a KMS request. An error without its own type becomes a `KeyUnavailableError`."""
+    """Make a KMS request. An error whose code has no other type becomes a `KeyUnavailableError`."""
     return call(client, operation, arguments, subject, failure=KeyUnavailableError)
 
 

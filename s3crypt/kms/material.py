@@ -128,7 +128,7 @@ class KeyMaterials:
 
     Raises from every method:
         ConfigError: An argument is wrong; nothing was sent.
-        KeyUnavailableError: The key does not exist or takes no material, or KMS refused.
+        KeyUnavailableError: The key does not exist or accepts no material, or KMS refused.
         StorageError: KMS could not be reached.
     """
 

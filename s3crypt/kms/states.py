@@ -116,11 +116,11 @@ class KeyStates:
         self._unreachable: set[str] = set()
 
     def of(self, arn: str) -> KeyState:
-        """Return the state of a key. KMS is asked once per key."""
+        """Return the state of a key. One request is sent per key."""
         return self._states.get(arn, self._asked)
 
     def materials(self, arn: str) -> KeyMaterials:
-        """Return the materials of a key. KMS is asked once per key."""
+        """Return the materials of a key. They are requested once per key."""
         return self._materials.get(arn, self._listed)
 
     def _asked(self, arn: str) -> KeyState:

@@ -403,8 +403,8 @@ def _open_new(path: str, flags: int, *, replaced: os.stat_result | None) -> int:
     if replaced is None:
         return os.open(path, flags, 0o666)
     if replaced.st_uid != os.geteuid():
-        # The other user's permissions are reduced to those of a new file, because another user must
-        # not decide who may read this file.
+        # Only the permissions that a new file may have are taken over, because another user must
+        # not decide which users can read this file.
         return os.open(path, flags, 0o600 | replaced.st_mode & 0o666)
     descriptor = os.open(path, flags, 0o600)
     os.fchmod(descriptor, replaced.st_mode & 0o777)

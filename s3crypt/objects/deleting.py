@@ -443,7 +443,7 @@ def _is_gone(client: "S3Client", location: Location, etag: str | None) -> bool:
 
 
 def _has_failed(error: S3CryptError) -> bool:
-    """Return whether a request failed in such a way that a later attempt might succeed."""
+    """Return whether a later attempt of the failed request might succeed."""
     return isinstance(error.__cause__, Exception) and is_transient(error.__cause__)
 
 

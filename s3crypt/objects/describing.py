@@ -36,7 +36,7 @@ DESCRIBED = tuple(Described.__annotations__)
 
 
 def described_among(arguments: Mapping[str, Any]) -> Described:
-    """Return those of a method's arguments (by name) that describe an object to be written."""
+    """Return the arguments of a method (by name) that describe an object to be written."""
     found = {name: value for name, value in arguments.items() if name in DESCRIBED}
     return cast("Described", found)
 

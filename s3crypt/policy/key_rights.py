@@ -139,7 +139,10 @@ class KeyPolicyCheck:
 
     @property
     def uncertainty(self) -> str:
-        """Why it is not certain that the account may replace the policy; empty if it is known."""
+        """The reason why it is uncertain whether the account can replace the policy.
+
+        Empty if it is known.
+        """
         return self.control.reason if self.control.verdict is Verdict.NOT_UNDERSTOOD else ""
 
 

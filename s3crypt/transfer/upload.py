@@ -155,8 +155,8 @@ def upload(
 def _first_length(size: int | None) -> int:
     """Return the memory of the first worker's buffers in bytes. Return 0 for a stream.
 
-    The buffers of a stream are not counted. If a caller writes several streams in turn, it would
-    wait for memory that is released only when another stream ends.
+    The buffers of a stream are not counted. If they were counted, a caller that writes to several
+    streams in turn would wait for memory that is released only when another stream ends.
     """
     if size is None:
         return 0
