@@ -45,19 +45,19 @@ def _promises(found: Results, _page: Page) -> Iterator[str]:
     counted = f"{len(kept)} of {len(kept) + len(missed)} promises are kept"
     yield (
         "Each promise compares s3crypt with another tool, or with a limit. The name of a promise "
-        "first says what s3crypt does. The part after the last comma is the other side of the "
-        "comparison. A bound with \u2265 is a promise that the other side takes at least that many "
-        "times as long as s3crypt. A bound with \u2264 is a promise that s3crypt uses at most that "
-        "many times as much as the other side, or at most that much memory. In rows that begin "
-        "with *2 columns of 20*, pyarrow reads two of the 20 columns of a Parquet file through "
-        "`S3Crypt.open`. The official SDK is "
+        "first says what s3crypt does. The part after the last comma names the other side of the "
+        "comparison. For example, the bound `\u2265 2x` means that the other side needs at least "
+        "twice the time of s3crypt, and the bound `\u2264 0.5x` means that s3crypt needs at most "
+        "half as much as the other side. The bound `\u2264 140 MiB` limits the memory of s3crypt. "
+        "In rows that begin with *2 columns of 20*, pyarrow reads two of the 20 columns of a "
+        "Parquet file through `S3Crypt.open`. The official SDK is "
         f"{found.peer('aws-encryption-sdk')}. The other tools are {', '.join(_others(found))}."
     )
     yield f"{counted}. These promises are missed:" if missed else f"{counted}."
     if missed:
         yield "\n".join(map(_missed, missed))
         yield "The table has all promises:"
-    heads = ("", "bound", "kept", "median", "middle half", "ours, theirs")
+    heads = ("", "bound", "kept", "median", "middle half", "s3crypt, other side")
     yield from table(heads, map(_promised, bound))
     yield from _absent(found)
     others = [row for row in _in_order(found.rows) if not row.bound and row.median is not None]
@@ -260,7 +260,10 @@ def _wrapped(block: str) -> str:
 
 def _opening(found: Results) -> Iterator[str]:
     if found.tiny:
-        yield "**Taken at tiny sizes, to see that all of it runs: no figure means anything.**"
+        yield (
+            "**Measured at tiny sizes, only to see that every benchmark runs: no figure means "
+            "anything.**"
+        )
     machine = found.machine
     taken = f" Measured on {', '.join(found.dates)}." if found.dates else ""
     yield (

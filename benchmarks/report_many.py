@@ -29,7 +29,8 @@ def many(found: Results, _page: Page) -> Iterator[str]:
         "memory is the maximum of all rounds. The column boto3 is for `benchmarks/plain_boto3.py`, "
         "which has 32 threads that only send requests. No client that uses botocore can be faster. "
         "The server is `benchmarks/canned.py`, which answers as S3 and KMS would. If s3crypt's CPU "
-        "time is as long as its time, one core that runs Python is the limit, and not the distance."
+        "time is as long as its wall clock time, one core that runs Python is the limit, and not "
+        "the distance of the server."
     )
     for run in found.many:
         yield from _run(run)
@@ -42,7 +43,8 @@ def _run(run: Told) -> Iterator[str]:
     yield (
         f"Measured on {run['date']} in {rounds} {'round' if rounds == 1 else 'rounds'}"
         f"{_count(run['rows'])}. Each reply takes {delay}.{busy} "
-        f"The servers alone have these capacities: {'; '.join(_capacities(run['rows']))}."
+        "A client that only moves bytes reached these rates: "
+        f"{'; '.join(_capacities(run['rows']))}."
     )
     for names, rows in groupby(run["rows"], key=_columns):
         yield from _table(names, list(rows))
@@ -58,7 +60,10 @@ def _count(rows: Sequence[Told]) -> str:
 def _capacities(rows: Sequence[Told]) -> list[str]:
     """Return the capacity of each server once, from the last row that measured it."""
     told = {row["row"].partition("-")[0]: row["capacity"] for row in rows}
-    return [f"{name}: {capacity}" for name, capacity in told.items()]
+    return [
+        f"for {name}, {capacity.partition(': ')[2] or capacity}".replace(" by ", " on ")
+        for name, capacity in told.items()
+    ]
 
 
 def _columns(row: Told) -> tuple[str, ...]:

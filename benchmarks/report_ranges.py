@@ -68,9 +68,9 @@ def _columns(found: Results, page: Page) -> Iterator[str]:
         "fetched, divided by the number of bytes that pyarrow asked for. The second number is the "
         "number of requests. Both numbers include the header and the footer of the file, and the "
         "bytes that were fetched ahead. The third column has the median time in ms. The number in "
-        "brackets is the ratio of this time to the time of the faster plain reader. The two were "
-        "measured one after the other. The promises above measure s3crypt and the plain reader in "
-        "turns, so they are more exact. See [how the bytes are "
+        "brackets is the ratio of this time to the time of the faster plain reader. Both "
+        "times were measured one after the other. The promises above measure s3crypt and the plain "
+        "reader in turns, so they are more exact. See [how the bytes are "
         "counted](../benchmarks/README.md#ranges)."
     )
     layouts = list(dict.fromkeys(case.info["groups"] for case in cases))
@@ -222,9 +222,9 @@ def _in_order(found: Results) -> Iterator[str]:
     if not cases:
         return
     yield (
-        "The whole file in order, over http: through `S3Crypt.open`, with the bytes discarded, "
-        "and by `get` to a file in memory. Figures are in GB/s. In brackets is the share of the "
-        "speed of `get`."
+        "The table has the speed of reading the whole file in order over http: through "
+        "`S3Crypt.open`, with the bytes discarded, and by `get` to a file in memory. Figures are "
+        "in GB/s. The number in brackets is the speed as a share of the speed of `get`."
     )
     at = {(case.info["frame_length"], case.info["how"]): case for case in cases}
     ways = [how for how in _SEQUENCES if any(case.info["how"] == how for case in cases)]
@@ -258,10 +258,10 @@ def _listing(found: Results) -> Iterator[str]:
     if elsewhere:
         took["heads"] = Spread.of(heads[0])
     yield (
-        f"{cases[0].info['objects']:,} small client-side objects, listed with the exact sizes of "
-        "their content by the file system for fsspec. It requests the head of each object once "
-        "per version. These requests go to the null server. The pages of the listing are made in "
-        "the client's own process, so their time includes no network."
+        f"The file system for fsspec lists {cases[0].info['objects']:,} small client-side objects "
+        "with the exact sizes of their content. For this, it sends one HEAD for each version of an "
+        "object to the null server. The pages of the listing are made in the client's own process, "
+        "so their time includes no network."
         + (" The bare HEADs were measured in the run of the promises." if elsewhere else "")
     )
     rows = [

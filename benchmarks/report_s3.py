@@ -34,8 +34,8 @@ def transfers(found: Results, page: Page) -> Iterator[str]:
     yield (
         "The clients put files into the null server and get objects from it into files. All files "
         "are in memory. The null server answers as S3 would, but encrypts nothing, so the `sse` "
-        "modes show only the cost for a *client* that asks for encryption. For s5cmd and rclone, "
-        "the time is that of the whole process. In the plots, error bars are quartiles."
+        "modes show only the cost for a *client* that requests encryption. The times of s5cmd and "
+        "rclone are the times of their whole processes. In the plots, error bars are quartiles."
     )
     plotted = [case for case in cases if case.info["bytes"] >= _MIB]
     top = {
