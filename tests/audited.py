@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resources that pass or fail each control of the configuration, refusals, and executed fixes.
+"""Makes resources that pass or fail each control of the configuration; executes fixes.
 
 Most functions make one resource for a control, and return the scope of an audit.
 """
@@ -238,7 +238,7 @@ def dropping() -> Made:
 
 @cache
 def hardened(*options: str) -> Made:
-    """Make a bucket by `bucket init`. Tests that do not change the bucket share one."""
+    """Make a bucket by `bucket init`. Tests that do not change the bucket share one bucket."""
     name = new_name()
     assert run(["bucket", "init", name, "--yes", "--yes", "--quiet", *options]) == 0
     return of_bucket(name)
@@ -331,7 +331,7 @@ def unused() -> Made:
 
 
 def used(*, created: int, used: int | None = None, tracked: int | None = None) -> Made:
-    """Make a key for which KMS reports the days since creation, last use and first tracking."""
+    """Make a key. KMS reports its creation, last use and first tracking as so many days ago."""
     made = of_key(key())
     now = time.time()
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plays transcripts: text files with commands and their expected results. This is no test.
 
-A transcript is a text file of lines, run in an empty directory; $NAMES are replaced first:
+Each line is one of the following. Names like $BUCKET are replaced first. The commands run in an
+empty directory.
 
     key NAME                    make a key file of 32 random bytes
     rsa PRIVATE PUBLIC          make a pair of RSA keys in PEM
@@ -15,7 +16,7 @@ A transcript is a text file of lines, run in an empty directory; $NAMES are repl
     stdin NAME                  the standard input of the next command
     s3crypt ARGUMENTS...        must exit with 0
     ! CODE s3crypt ARGUMENTS... must exit with CODE
-    stdout REGEX, stderr REGEX  the last command's output must match; after "!", must not
+    stdout REGEX, stderr REGEX  the last command's output must match; after "! ", must not
     lines COUNT                 the number of lines that the last command wrote to stderr
     save NAME                   keep the last standard output in a file
     cmp NAME NAME               two files must be equal

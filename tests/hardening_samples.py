@@ -85,7 +85,7 @@ def snapshot(s3: Any, bucket: str) -> dict[str, Any]:
 def undo(line: str) -> None:
     """Execute a command of the AWS command line interface, with boto3.
 
-    botocore's models have the names of its options.
+    The names of the command's options are in botocore's models.
     """
     for part in line.split(" && "):
         words = shlex.split(part)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 AES = AESKeyring("tests", "one", random.Random("one").randbytes(32))
 CUSTOMER_KEY = SSEC(bytes(range(32)))
 CIPHERTEXT = b"\x07\xc1\x00" + random.Random(1).randbytes(300)
-# Kind of a version -> its mode, and what the key means for it: `only`, `shared`, `other` or
-# `unknown`. In the last two cases the mode is empty.
+# Kind of a version -> its mode, and its dependency on the key: `only`, `shared`, `other` or
+# `unknown`. For `other` and `unknown` the mode is empty.
 MEANINGS: dict[str, tuple[str, str]] = {
     "sse-kms": ("sse-kms", "only"),
     "sse-kms, archived": ("sse-kms", "only"),
@@ -75,7 +75,7 @@ def impact(key: str, *uris: str, **options: Any) -> Report:
 
 
 def found_in(report: Report, what: str) -> dict[tuple[str, str], int]:
-    """Return the numbers of a report by mode and dependency, without zeros. `what` names them."""
+    """Return a report's numbers of `what` by mode and dependency, without zeros."""
     return {
         (group.mode, kind): count
         for group in report.groups

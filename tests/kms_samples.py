@@ -97,7 +97,8 @@ def refusing(sandbox: Running, *operations: str) -> Iterator[KeyManager]:
 def unreachable() -> KeyManager:
     """Return a key manager whose requests fail.
 
-    A refusal before a request is a ConfigError, and a failed request is another error.
+    If the manager refuses a call before its request, the error is a ConfigError. If it makes a
+    request, the error is another one.
     """
     client = boto3.client("kms", endpoint_url="http://127.0.0.1:9", config=Config(retries=_ONCE))
     return KeyManager(client=client)
@@ -107,6 +108,6 @@ _ONCE: Any = {"total_max_attempts": 1}
 
 
 def _ours(relay: Relay) -> Any:
-    """Return a client through a relay that has the library's own retries."""
+    """Return a client that the library makes, with the library's retries, for a relay."""
     clients: Clients[Any] = Clients("kms", endpoint_url=relay.url)
     return clients.get()

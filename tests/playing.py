@@ -26,7 +26,7 @@ POINTER = 's3crypt sandbox start && eval "$(s3crypt sandbox env)"'
 _SHELL = frozenset("|&;<>()$`*?[]{}~")
 
 
-# Commands that make what the examples name besides files: keys, buckets and objects.
+# Commands that make the keys, buckets and objects that the examples name.
 _PREPARED = """
 keygen reports.key -q
 keygen customer.key -q
@@ -117,6 +117,6 @@ def _environment_after(line: str) -> dict[str, str]:
 
 def _forget_file_systems() -> None:
     S3CryptFileSystem.clear_instance_cache()
-    # A file system of an earlier test may not be garbage-collected yet. A new one would share its
-    # connection, which leads to another sandbox.
+    # A file system of an earlier test may still be in memory. Without this line, a new file system
+    # would share the connection of the earlier one, which leads to another sandbox.
     connection._SHARED.clear()

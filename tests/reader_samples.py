@@ -43,7 +43,7 @@ def put_short_frames(store: S3Crypt, bucket: str) -> str:
 
 
 def read_on(file: Any, step: int, given: bytearray) -> None:
-    """Read to the end, and add the bytes to `given`, which also has the bytes before an error."""
+    """Read to the end, and add the bytes to `given`, also the bytes that come before an error."""
     buffer = bytearray(step)
     while count := file.readinto1(buffer):
         given += buffer[:count]

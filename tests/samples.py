@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plaintexts, modes, keyrings, and questions to S3 that several test files share."""
+"""Plaintexts, modes, keyrings, and requests to S3 that several test files share."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MODES = SERVER_SIDE + CLIENT_SIDE
 
 @cache
 def payload(size: int) -> bytes:
-    """Return `size` bytes, in which each offset has its own content; always the same for a size."""
+    """Return `size` pseudorandom bytes, which are always the same for a size."""
     return random.Random(size).randbytes(size)
 
 

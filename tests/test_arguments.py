@@ -69,8 +69,8 @@ WRONG: dict[str, Callable[[], Any]] = {
     "empty text": lambda: "",
     "text": lambda: "alias/reports",
 }
-# Every public argument that takes a mode. Where it may be None, None means the store's mode, or no
-# mode at all.
+# Every public argument that takes a mode. If the argument may be None, None means the store's
+# mode, or no mode at all.
 MODES: dict[str, Callable[[Any], object]] = {
     "put": lambda mode: S3Crypt().put(b"", URI, mode=mode),
     "open to write": lambda mode: S3Crypt().open(URI, "wb", mode=mode),
@@ -116,7 +116,7 @@ def said(error: BaseException | None) -> str:
 
 
 def check_refused(call: Callable[[Any], object], wrong: str) -> None:
-    """Check that a wrong value raises a ConfigError that has a hint and repeats no key."""
+    """Check that a wrong value raises a ConfigError that explains it and contains no key."""
     with pytest.raises(ConfigError) as caught:
         call(WRONG[wrong]())
     text = said(caught.value)
@@ -282,7 +282,7 @@ def test_other_arguments_of_modes() -> None:
     ids=str,
 )
 def test_other_ways_to_open(how: Any, hint: str) -> None:
-    """Every other way to open a file is refused, and the hint shows the correct call."""
+    """A file mode other than rb, wb and xb is refused, and the hint shows the correct call."""
     with pytest.raises(ConfigError) as caught:
         S3Crypt(SSES3()).open(URI, how)
     assert hint in str(caught.value.hint)
@@ -336,7 +336,7 @@ MISSING_KEYS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("entry", MISSING | MISSING_KEYS)
 def test_a_missing_local_file(entry: str, tmp_path: Path) -> None:
-    """A missing file raises FileNotFoundError; a missing key file also raises ConfigError."""
+    """A missing file raises a FileNotFoundError. For a key file it is also a ConfigError."""
     with pytest.raises(FileNotFoundError, match="absent") as caught:
         (MISSING | MISSING_KEYS)[entry](tmp_path / "absent")
     assert isinstance(caught.value, LocalFileNotFoundError)
@@ -347,7 +347,7 @@ def test_a_missing_local_file(entry: str, tmp_path: Path) -> None:
 
 
 def test_a_key_for_the_name_of_its_file() -> None:
-    """A key that is passed as the name of its file is refused, and the error does not repeat it."""
+    """A key that is passed instead of a file name is refused, and the error does not contain it."""
     for name in (KEY.hex(), KEY):
         with pytest.raises(ConfigError, match="must be given by the name of its file") as caught:
             SSEC.from_file(name)  # type: ignore[arg-type]  # the mistake under test
@@ -355,7 +355,7 @@ def test_a_key_for_the_name_of_its_file() -> None:
 
 
 class Given:
-    """A file of the caller's own, whose `read` always returns the same given value."""
+    """A file-like object whose `read` always returns the same given value."""
 
     def __init__(self, chunk: object) -> None:
         self.chunk = chunk
@@ -367,7 +367,7 @@ class Given:
 
 
 class NoLength:
-    """A file of the caller's own, whose `read` takes no length."""
+    """A file-like object whose `read` takes no length."""
 
     def read(self) -> bytes:
         """Return all bytes."""
@@ -634,7 +634,7 @@ def test_other_arguments_of_a_wrong_kind(
 
 
 def test_a_missing_key_is_no_missing_object(tmp_path: Path) -> None:
-    """A missing key file is not FileNotFoundError: zarr would take it for a missing object."""
+    """For a missing key file, a mapper raises no FileNotFoundError: zarr would read fill values."""
     fs = S3CryptFileSystem(key=f"aes:n/k={tmp_path / 'absent'}")
     with pytest.raises(ConfigError, match="Cannot read the key file") as caught:
         fs.get_mapper("acme/field.zarr")["c/0/0"]

@@ -52,7 +52,7 @@ def alone() -> Iterator[sandboxes.Running]:
 
 
 # Control -> a function that makes a passing resource, a function that makes a failing resource, and
-# the operation that shows the difference. For S3 the operation is named by its query.
+# the operation whose reply shows the difference. An S3 operation is named by its query.
 TABLE: dict[str, tuple[Callable[[], Made], Callable[[], Made], str]] = {
     "S3.5": (audited.hardened, audited.bare, "policy"),
     "S3.6": (audited.hardened, audited.administered, "policy"),
@@ -162,7 +162,7 @@ def test_a_control_fails_and_its_fix_mends_it(control: str) -> None:
 
 
 def test_a_log_bucket_gets_no_log_of_its_own() -> None:
-    """A log bucket gets no fix for logging: the next log bucket would need one as well."""
+    """A log bucket gets no fix for logging: otherwise each log bucket would need another one."""
     made = audited.hardened()
     (found,) = verdicts(audited.of_bucket(f"{made.bucket}-logs"))["S3.9"]
     assert (found.verdict, found.fix) == (Verdict.FAIL, None)
@@ -179,9 +179,9 @@ WITHOUT_FIX = frozenset(
 
 @pytest.mark.parametrize("control", TABLE, indirect=True)
 def test_what_may_not_be_seen_is_unknown(control: str) -> None:
-    """If the request of a control is refused, its verdict is unknown.
+    """If a request that a control needs is refused, the control's verdict is unknown.
 
-    The missing action only reads.
+    The finding names the missing action. The action only reads.
     """
     made, hidden = TABLE[control][0](), TABLE[control][2]
     arn = audited.ROOT if control in OF_LISTINGS else made.arn
@@ -353,7 +353,7 @@ def test_with_half_of_the_rights_the_other_half_is_judged() -> None:
 
 
 def test_throttled_requests_are_repeated() -> None:
-    """The verdicts are equal to the verdicts of an audit without throttling."""
+    """If services throttle requests, the verdicts are the same as without throttling."""
     made = audited.hardened()
     seen: set[str] = set()
 

@@ -91,7 +91,7 @@ def test_sarif_is_valid(tmp_path: Path, old: str, new: str, broken: list[str]) -
 
 
 def test_sarif_has_a_result_per_finding() -> None:
-    """The verdict becomes the kind of a result, and the finding's id its fingerprint.
+    """The kind of a result is the finding's verdict. Its fingerprint is the finding's id.
 
     An accepted finding is suppressed.
     """

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""S3CRYPT.17: the age of the key material that wrapped a data key, by the id in the metadata."""
+"""S3CRYPT.17: the age of the key material that wrapped an object's data key.
+
+The object's metadata contains the id of the key material.
+"""
 
 from __future__ import annotations
 
@@ -204,7 +207,7 @@ def test_both_layers_under_one_key(bucket: str, kms_key: str, s3: Any) -> None:
 def test_the_worst_of_several_keys_decides(bucket: str, kms_key: str, new_key: str) -> None:
     """One old KMS key of several makes the object fail; a raw key does not count.
 
-    KMS reports a material id only for the first key. A further key is unknown.
+    KMS reports a material id only for the first key. The material of a further key is unknown.
     """
     keyring = MultiKeyring(kms_keyring(kms_key), kms_keyring(new_key), aes())
     put(keyring, f"s3://{bucket}/x")

@@ -284,7 +284,8 @@ def test_instruction_files(s3: Any, bucket: str, split: str) -> None:
 def test_signature(bucket: str, key: str, tmp_path: Path) -> None:
     """S3CRYPT.19: an unsigned object fails if signatures are demanded.
 
-    From HEAD alone the verdicts are the same, but marked as the metadata's claim.
+    If only HEAD is permitted, the verdicts are the same, but they are marked as claims of the
+    metadata.
     """
     uri, demands = f"s3://{bucket}/", Demands(signed=True)
     put(ClientSide(KMSKeyring(key)), f"{uri}wrong")
@@ -545,7 +546,7 @@ def test_a_finding_does_not_depend_on_the_order_of_the_objects() -> None:
 
 
 def test_a_finding_keeps_its_id(bucket: str) -> None:
-    """A finding about the same cause and place has the same id in the next run, for any count."""
+    """A finding has the same id in the next run, whatever the number of objects."""
     demands = Demands(modes=frozenset({"sse-kms"}))
     put(SSES3(), f"s3://{bucket}/a")
     before = only(audit(f"s3://{bucket}/", demands), 14)

@@ -58,7 +58,7 @@ FAIL, UNKNOWN, PASS = Verdict.FAIL, Verdict.UNKNOWN, Verdict.PASS
     ],
 )
 def test_the_exit_code(findings: list[tuple[Severity, Verdict]], fail_on: str, code: int) -> None:
-    """The exit code is 3 if a finding is open that has the severity of --fail-on, or a higher one.
+    """The exit code is 3 if an open finding has at least the severity of --fail-on.
 
     Otherwise it is 1 if a finding is unknown, else 0.
     """
@@ -94,7 +94,7 @@ def test_a_mistake_in_the_baseline_is_unknown() -> None:
 
 
 def test_the_worst_comes_first() -> None:
-    """Resources and findings are ordered: open by severity, unknown, accepted, passed."""
+    """Open findings come first, by severity. Unknown, accepted and passed findings follow."""
     ordered = [
         (resource, [each.control.id for each in found])
         for resource, found in samples.report().by_resource()
@@ -294,7 +294,7 @@ def test_the_manifest_has_every_file(tmp_path: Path) -> None:
 
 
 def test_a_reply_is_kept_with_its_request(tmp_path: Path, client: Any, bucket: str) -> None:
-    """Replies are sorted by request; `moments.jsonl` has the time under the reply's hash."""
+    """A reply is stored with its request. `moments.jsonl` has its time, under its SHA-256."""
 
     def ask() -> None:
         client.get_bucket_versioning(Bucket=bucket)

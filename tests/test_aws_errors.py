@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""botocore's errors become ours in one place, with their code, request id and cause."""
+"""Errors of botocore become errors of s3crypt, which keep the code, request id and cause."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ KMS_REPLIES: list[tuple[str, type[S3CryptError], str]] = [
 
 @pytest.mark.parametrize(("code", "status", "kind", "said"), S3_REPLIES)
 def test_replies_of_s3(code: str, status: int, kind: type[S3CryptError], said: str) -> None:
-    """Each error code becomes an error of its type, which keeps the code and the request id."""
+    """Each error code of S3 raises the expected class, with the code and the request id."""
     error = translate(reply(code, status), "s3://b/x")
     assert type(error) is kind
     assert str(error).startswith("s3://b/x: ")
@@ -144,7 +144,7 @@ def test_a_denied_key_is_told_apart_from_a_denied_object() -> None:
 
 
 SKEWED: list[tuple[str, str, timedelta]] = [
-    # The code of S3, the code of KMS, and the reply to a HEAD request, which has no body.
+    # One row each for S3's code, KMS's code, and the reply to a HEAD request, which has no body.
     ("RequestTimeTooSkewed", "The difference is too large.", timedelta()),
     ("InvalidSignatureException", "Signature expired: 20261128T0 is now earlier", timedelta()),
     ("InvalidSignatureException", "Signature not yet current: 20261128T0", timedelta()),
@@ -311,7 +311,7 @@ def test_a_bucket_of_another_region_is_explained(
 
 
 def test_botocore_finds_a_buckets_region(bucket: str, session: Any) -> None:
-    """Botocore redirects a client of another Region to the bucket, for parts too."""
+    """A client of another Region reaches the bucket by botocore's redirect, also for parts."""
     store = S3Crypt(SSES3(), client=session.client("s3", region_name="eu-west-1"))
     store.put(payload(PART + 1), f"s3://{bucket}/x")
     assert store.read(f"s3://{bucket}/x") == payload(PART + 1)
@@ -367,7 +367,7 @@ CONFIGURATIONS: dict[str, str] = {
 def test_nonsense_in_the_configuration_file_is_a_config_error(
     content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line names the setting or the file, and repeats no credentials."""
+    """The error is one line that names the setting or the file, and contains no credentials."""
     path = tmp_path / "config"
     path.write_bytes(content.encode("latin-1"))
     for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -443,7 +443,7 @@ def test_a_missing_kms_key_is_named(bucket: str) -> None:
 
 
 def test_a_denied_kms_key_is_named(bucket: str, kms_key: str, kms: Any) -> None:
-    """A denial by a key policy has the same type from S3 and from KMS."""
+    """A denial by a key policy raises the same class of error from S3 and from KMS."""
     allow = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*", "Resource": "*"}
     deny = {**allow, "Effect": "Deny", "Principal": "*", "Action": "kms:GenerateDataKey"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [allow, deny]})
@@ -500,7 +500,7 @@ def test_a_hint_names_no_variable_of_credentials(monkeypatch: pytest.MonkeyPatch
 def test_a_redirect_that_names_no_region_is_not_repeated(
     operation: str, session: boto3.Session
 ) -> None:
-    """A redirect without a Region ends at once: a proxy may redirect each request to https://."""
+    """A redirect without a Region is an error: a proxy may redirect each request to https://."""
 
     def redirect(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         del forward

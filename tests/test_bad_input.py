@@ -123,7 +123,7 @@ def mixed(bucket: str) -> str:
 def test_a_prefix_that_is_an_object_too(
     words: list[str], left: list[str], mixed: str, s3: Any, folder: Path
 ) -> None:
-    """If an object's name is also a prefix, -r means the objects below it, else the object."""
+    """If an object's name is also a prefix, -r acts on the objects below it, not on the object."""
     assert folder.exists()
     assert run([word.format(b=mixed) for word in words]) == 0
     assert names(s3, mixed) == left
@@ -227,7 +227,7 @@ REFUSED: list[tuple[list[str], int, str]] = [
     (["encrypt", "none", "out", "--encode", *KEY], 5, "none"),
     (["decrypt", "none", "out", "--decode", *KEY], 5, "none"),
     (["encrypt", "f", "out", "--key", "aes:acme/2026=none"], 2, "none"),
-    # A prefix that is an object too, and the other way round.
+    # An object's name given as a prefix, or as a bucket.
     (["cat", "s3://{b}/s/"], 5, "s3://{b}/s/"),
     (["inspect", "s3://{b}/s/"], 5, "s3://{b}/s/"),
     (["presign", "s3://{b}/s/"], 5, "s3://{b}/s/"),
@@ -378,7 +378,7 @@ def test_a_refusal_is_one_line(  # noqa: PLR0917 - fixtures
 
 @pytest.fixture(scope="module")
 def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the mount point for a disk of 64 KiB; skip if this process may not mount one."""
+    """Return the mount point of a disk of 64 KiB. Skip the test if this process cannot mount it."""
     place = tmp_path_factory.mktemp("disk")
     tried = subprocess.run(
         ["unshare", "-m", "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)],

@@ -123,7 +123,7 @@ def test_a_missing_peer_is_named_with_how_to_get_it(tmp_path: Path) -> None:
 
 @needs_nginx
 def test_two_checkouts_are_compared_in_pairs() -> None:
-    """Each named row has the medians of both sides, their ratio and its interval."""
+    """Each named row has the medians of both checkouts, their ratio and the ratio's interval."""
     if not (BENCHMARKS.parent / ".git").exists():
         pytest.skip("needs a checkout")
     rows = ("decrypt-1kib", "put-1kib", "get-1gib")
@@ -151,7 +151,7 @@ def test_a_slower_checkout_misses_the_bound(slower: float, is_met: bool) -> None
 
 
 def test_a_side_with_another_checkouts_library_is_refused(tmp_path: Path) -> None:
-    """A side that imports the s3crypt of another checkout is refused."""
+    """The process that measures a checkout fails if it imports the s3crypt of another checkout."""
     done = run("side.py", tmp_path, tmp_path, "decrypt-1kib")
     assert done.returncode == 1
     assert "was imported" in done.stderr
@@ -252,8 +252,8 @@ def test_a_far_server_is_late_and_slow() -> None:
     assert seconds >= at_least
 
 
-# 1 MiB in each direction at 4 MiB/s, from 0.1 s away. The sum of these times is the minimum on any
-# machine.
+# Send 1 MiB in each direction at 4 MiB/s, with a delay of 0.1 s. On any machine this takes at least
+# the sum of these times.
 _THROUGH_THE_PROXY = """
 import json, os, socket, sys, threading, time
 import workload

@@ -229,7 +229,7 @@ def held(found: dict[str, Any], part: str) -> Any:
 def test_what_works_goes_on_working(
     s3: Any, name: str, make: Any, parts: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`harden` keeps a setting that a use depends on, unless --despite names the obstacle."""
+    """`harden` keeps settings that present users need, unless --despite names the obstacle."""
     bucket = plain(s3)
     make(s3, bucket)
     before = snapshot(s3, bucket)
@@ -251,7 +251,7 @@ def test_what_works_goes_on_working(
 
 
 def test_another_replication_goes_on(s3: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """An existing replication rule stays unless --despite names it: a bucket has only one role."""
+    """An existing replication rule stays unless --despite is given: all rules share one role."""
     bucket = plain(s3)
     with_replication(s3, bucket)
     harden = ("bucket", "harden", bucket, "--replica", "eu-west-1", "--yes")
@@ -383,7 +383,7 @@ def test_without_rights_to_look_nothing_is_changed(
 def test_with_half_the_rights_it_says_what_is_done(
     s3: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After a refused write the error lists the changes that were made, and those that were not."""
+    """After a refused write the error lists the changes that were made and that were not made."""
     name = plain(s3)
     denied = refusing(lambda asked: asked.method == "PUT" and "versioning" in asked.query)
     with watched(denied):
@@ -394,7 +394,7 @@ def test_with_half_the_rights_it_says_what_is_done(
 
 
 def test_somebody_else_changes_the_bucket_meanwhile(s3: Any) -> None:
-    """A plan is refused if another caller has changed the bucket since."""
+    """A plan is refused if another caller has changed the bucket since the plan was made."""
     name = plain(s3)
     manager, wanted = BucketManager(), Wanted(name)
     for _ in manager.make(wanted, manager.plan(wanted)):

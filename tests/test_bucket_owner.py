@@ -150,7 +150,7 @@ def test_the_file_system_and_the_command_expect_the_owner_too(bucket: str, tmp_p
     ],
 )
 def test_wrong_values_are_refused_at_once(wrong: dict[str, Any]) -> None:
-    """An account id is text of twelve digits: as a number it could lose a leading zero."""
+    """An account id must be text of twelve digits: a number could lose a leading zero."""
     with pytest.raises(ConfigError):
         S3Crypt(SSES3(), **wrong)
     with pytest.raises(ConfigError):

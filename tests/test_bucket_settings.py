@@ -175,9 +175,7 @@ def test_what_is_not_set_is_deleted(kind: type[Setting], operation: str) -> None
 
 
 def test_what_blocks_sse_c_survives_a_change_of_the_default() -> None:
-    """A change of the default algorithm repeats the block of SSE-C, which S3 would drop."""
-    from dataclasses import replace  # noqa: PLC0415 - only this test needs it
-
+    """A change of the default algorithm sends the SSE-C block again: otherwise S3 removes it."""
     blocking = Encryption(blocked=("SSE-C",))
     _, arguments = replace(blocking, algorithm="aws:kms", key="alias/x").call("acme")
     (rule,) = arguments["ServerSideEncryptionConfiguration"]["Rules"]
@@ -233,7 +231,7 @@ def test_the_rule_for_uploads_has_the_form_of_the_others() -> None:
 
 
 def test_a_rule_of_ours_that_is_switched_off_is_not_the_rule() -> None:
-    """A rule of ours that is disabled, or has another target, does not count as the wanted rule."""
+    """A rule that is disabled, or has another target, does not count as the wanted rule."""
     wanted = Lifecycle().aborting(7)
     off = Lifecycle(({**wanted.rules[0], "Status": "Disabled"},))
     assert not off.aborting(7).is_kept_by(off)
@@ -245,7 +243,7 @@ def test_a_rule_of_ours_that_is_switched_off_is_not_the_rule() -> None:
 
 
 def test_grants_to_others_are_told_from_the_owners() -> None:
-    """A grant to another account or to a public group is recognised; the owner's is not listed."""
+    """Grants to other accounts and public groups are listed; the owner's grant is not listed."""
     everyone = {"URI": "http://acs.amazonaws.com/groups/global/AllUsers", "Type": "Group"}
     listed = AccessControlList.of(
         {

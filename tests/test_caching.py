@@ -328,7 +328,7 @@ def test_another_context_or_length_is_no_hit(asked: Asked) -> None:
 
 
 def test_unknown_length_is_not_cached(asked: Asked) -> None:
-    """A message of unknown length is neither stored nor served: its bytes cannot be counted."""
+    """A message of unknown length does not use the cache: its bytes cannot be counted."""
     keyring = CachingKeyring(asked, max_age=60)
     written = {edks_of(keyring, size) for size in (None, 0, None, 0, None)}
     assert len(asked.generated) == len(written) == 4
@@ -695,7 +695,7 @@ def test_many_objects_cost_one_call(
 
 @LOCATIONS
 def test_objects_open_without_the_cache(key_location: str, bucket: str, kms_key: str) -> None:
-    """Readers without a cache open objects of cached data keys."""
+    """Readers without a cache open objects that were written with cached data keys."""
     mode = cached_mode(kms_key, key_location=key_location)
     store, plain = connect(mode), connect(replace(mode, keyring=kms_keyring(kms_key)))
     for number in range(2):
@@ -846,7 +846,10 @@ def test_a_moved_alias_is_followed_when_rotating(
 
 
 def test_resolving_keeps_the_cache_where_no_alias_is(kms_key: str, kms: Any, bucket: str) -> None:
-    """Resolving aliases keeps a cache without an alias; else the new cache has the same limits."""
+    """A keyring without an alias is returned unchanged when aliases are resolved.
+
+    For a keyring with an alias, a new cache with the same limits is returned.
+    """
     for inner in (kms_keyring(kms_key), AES, MultiKeyring(AES, kms_keyring(kms_key))):
         keyring = CachingKeyring(inner, max_age=7)
         assert with_resolved_aliases(keyring) is keyring

@@ -32,7 +32,7 @@ def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_short_run_finds_nothing_wrong() -> None:
-    """Of a hundred operations with cut replies each has the outcome that was reported."""
+    """Each of a hundred operations with cut replies has the outcome that was reported."""
     done = run("run.py", "--operations", "100", "--cuts", "25", "--seed", "1", "--large", "0.02")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in done.stdout

@@ -148,7 +148,7 @@ def _flipping(asked: Asked, forward: Callable[..., Answer]) -> Answer:
 def _ignoring_algorithms(
     spoil: Callable[[Asked, Callable[[], Answer]], Answer],
 ) -> Callable[[Asked, Callable[[], Answer]], Answer]:
-    """Return a service that ignores the checksum algorithm of an upload, as an unknown header."""
+    """Return a service that does not know the header with an upload's checksum algorithm."""
 
     def without(asked: Asked, forward: Callable[..., Answer]) -> Answer:
         kept = {
@@ -453,7 +453,7 @@ def test_an_upload_that_is_denied_is_begun_once(serve: Callable[..., Service]) -
 @pytest.mark.parametrize("kind", ["own", "theirs"])
 @pytest.mark.parametrize("size", SIZES)
 def test_a_way_once_taken_is_not_left(size: int, kind: str, serve: Callable[..., Service]) -> None:
-    """After a service accepted a checksum, a later InvalidArgument is raised."""
+    """After a service accepted a checksum, a later InvalidArgument is raised and not retried."""
     refusing = threading.Event()
     service = serve(_refusing(lambda asked: refusing.is_set() and asked.method == "PUT"))
     store = service.of(kind, workers=1)
@@ -532,7 +532,7 @@ def test_a_body_that_fits_no_signature_is_not_stored(
 def test_a_refusal_may_come_after_another_parts_success(
     bucket: str, serve: Callable[..., Service], s3: Any
 ) -> None:
-    """A part may be refused after another part has already succeeded another way."""
+    """A part may be refused after another part succeeded with another form of checksum."""
     both = threading.Barrier(2)
     by_header = threading.Semaphore(0)
 

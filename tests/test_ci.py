@@ -71,7 +71,7 @@ def test_a_python_that_is_not_there_is_not_found(tmp_path: Path) -> None:
 
 
 def test_the_processes_of_a_test_keep_byte_code(tmp_path: Path) -> None:
-    """The scripts and the tests drop the variable that makes each process compile its modules."""
+    """The scripts and the tests unset the variable that makes each process compile its modules."""
     line = "export PYTHONDONTWRITEBYTECODE=1; . .ci/common; echo ${PYTHONDONTWRITEBYTECODE-unset}"
     assert common(line, tmp_path).stdout == "unset\n"
     code = "import sys; print(sys.dont_write_bytecode)"
@@ -81,7 +81,7 @@ def test_the_processes_of_a_test_keep_byte_code(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("given", "printed"), [("SOURCE_DATE_EPOCH=5", "5"), ("", "1767225600")])
 def test_a_build_has_a_date_without_git(given: str, printed: str, tmp_path: Path) -> None:
-    """The date of a build is the given one, or a fixed one where there is no Git."""
+    """Without Git, the date of a build is SOURCE_DATE_EPOCH, or else a fixed date."""
     found = common(f"{given} source_date", tmp_path)
     assert (found.returncode, found.stdout.strip()) == (0, printed), found.stderr
 

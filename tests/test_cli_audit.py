@@ -500,7 +500,7 @@ def test_what_another_version_noted_is_judged_anew(tmp_path: Path, acme: str, ke
 
 
 def test_a_journal_is_of_one_account_and_one_customer_key(tmp_path: Path, acme: str) -> None:
-    """Verdicts of another account or under another customer key in the same file are not reused."""
+    """A journal's verdicts for another account or another customer key are not reused."""
     key = tmp_path / "key"
     key.write_bytes(bytes(32))
     words = ["audit", acme, "--sse-c-key-file", str(key), "--journal", str(tmp_path / "journal")]

@@ -228,7 +228,7 @@ def test_a_pattern_that_matches_nothing_is_one_line(
 def test_a_key_is_not_moved_under_itself(
     key: tuple[str, ...], command: Callable[..., Said], bucket: str, s3: Any
 ) -> None:
-    """`mv` does not move its own key file into S3: no object under that key could be read then."""
+    """`mv` does not move its own key file into S3: afterwards the objects could not be read."""
     Path("dir").mkdir()
     for name in ("my[1].key", "my1.key"):
         Path("dir", name).write_bytes(os.urandom(32))
@@ -492,7 +492,7 @@ _BAD: list[tuple[tuple[str, ...], int, str]] = [
     (("put", "f", "s3://{bucket}/y", *SSE, "--exit-code"), 2, "--exit-code"),
 ]
 if os.geteuid() == 0:
-    # Root may write everywhere, so these rows do not fail for root.
+    # Root has permission to write everywhere, so these rows do not fail for root.
     _BAD = [row for row in _BAD if "readonly/out" not in row[0]]
 
 
@@ -521,7 +521,7 @@ def test_bad_input_is_one_line_and_changes_nothing(
     bad_bucket: str,
     s3: Any,
 ) -> None:
-    """For bad input the command prints one short line that names the object, perhaps with a hint.
+    """For bad input the command prints one short line that names the object, and at most a hint.
 
     Nothing is changed.
     """

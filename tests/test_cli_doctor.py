@@ -97,7 +97,7 @@ def test_quiet_leaves_the_conclusion(uri: str, capsys: pytest.CaptureFixture[str
 def test_what_cannot_be_seen_is_no_success(
     uri: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a check may not be made, the exit code is 1 and the output counts such checks."""
+    """If S3 refuses a check's request, the exit code is 1, and the output counts such checks."""
     with through(refusing("kms", 400, "AccessDeniedException"), monkeypatch):
         code = run(("doctor", uri, "--for", "put", "--mode", "sse-s3"))
     assert code == 0
@@ -172,7 +172,7 @@ def test_a_refusal_suggests_the_doctor(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A refusal's hint suggests a doctor command with the given options, which finds the cause."""
+    """The hint of a refused command suggests a doctor command, and this command finds the cause."""
     _deny(s3, uri)
     file = tmp_path / "file"
     file.write_bytes(b"x")

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from s3crypt.sandbox import Running
 
-# A process in the background may inherit that ctrl-C is ignored. The command under test must react
-# to it, wherever the tests run.
+# A background process may inherit a setting that ignores ctrl-C. The command under test must react
+# to ctrl-C wherever the tests run.
 _COMMAND = (
     sys.executable,
     "-c",
@@ -63,8 +63,8 @@ def _withholding(
 ) -> Iterator[tuple[str, threading.Event]]:
     """Relay to the sandbox, and withhold some replies until an event.
 
-    The test sets the event after the interrupt: until then the command cannot end, and it waits for
-    running requests.
+    The test sets the event after the interrupt. Until then the command cannot end, because it waits
+    for running requests.
     """
     interrupted = threading.Event()
 

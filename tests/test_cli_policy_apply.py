@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from s3crypt.sandbox import Running
 
-# A process in the background may inherit that ctrl-C is ignored. The command under test must react
-# to it, wherever the tests run.
+# A background process may inherit a setting that ignores ctrl-C. The command under test must react
+# to ctrl-C wherever the tests run.
 _COMMAND = (
     sys.executable,
     "-c",

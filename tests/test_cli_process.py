@@ -41,7 +41,10 @@ def directory(tmp_path: Path) -> Path:
 
 
 def _on_terminal(directory: Path, *arguments: str, stdout: bool = True) -> tuple[int, str]:
-    """Run the command with stderr, and perhaps stdout, on a terminal; return exit and screen."""
+    """Run the command with stderr on a terminal, and also stdout unless `stdout` is false.
+
+    Return the exit code and the text on the screen.
+    """
     controller, terminal = pty.openpty()
     out = terminal if stdout else subprocess.DEVNULL
     process = subprocess.Popen(
@@ -148,7 +151,7 @@ def test_progress_is_shown_on_a_terminal(directory: Path) -> None:
 def test_a_log_line_is_above_the_bar(
     directory: Path, sandbox: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A log line while the bar is drawn is on a row of its own."""
+    """A log line that is written while the bar is drawn has a row of its own."""
     monkeypatch.setenv("COLUMNS", "200")
     s3 = boto3.client("s3")
     s3.create_bucket(Bucket="logged")
@@ -181,7 +184,7 @@ def test_quiet_and_json_show_no_progress(directory: Path, option: str) -> None:
 
 
 def test_a_reader_that_leaves_ends_the_command_quietly(directory: Path) -> None:
-    """If a pipe's reader leaves, no error is printed; the exit code is a shell's for SIGPIPE."""
+    """If the reader closes the pipe, no error is printed; the exit code is 141, as for SIGPIPE."""
     with subprocess.Popen(
         [*COMMAND, "decrypt", "binary.sealed", "-", "--key", _KEY],
         cwd=directory,
@@ -216,7 +219,7 @@ def test_a_full_disk_is_one_line(directory: Path) -> None:
 def test_a_stderr_that_takes_nothing_keeps_the_exit_code(
     directory: Path, line: str, code: int, redirection: str
 ) -> None:
-    """If stderr cannot be written, messages are lost; the exit code stays, without a traceback."""
+    """If stderr cannot be written, messages are lost, but the exit code is the same."""
     command = f"{sys.executable} -X faulthandler -m s3crypt_cli {line}"
     script = f"{{ {command}; echo $? > code; }} {redirection}"
     subprocess.run(["bash", "-c", script], cwd=directory, capture_output=True, check=False)

@@ -82,7 +82,7 @@ def transcript(
 
 
 def test_a_sandboxs_life(transcript: Transcript) -> None:
-    """The sandbox starts, prints its address, serves --sandbox, and stops with all its data."""
+    """The sandbox starts, prints its address, serves --sandbox, and loses its data at its end."""
     transcript.play(_LIFE)
 
 

@@ -110,7 +110,7 @@ def test_bad_input_is_one_line_and_changes_nothing(
 def test_a_key_of_the_command_is_left_alone(
     command: Callable[..., tuple[int, str, str]], bucket: str, s3: Any
 ) -> None:
-    """The command's key file is not deleted or replaced in the target, nor stored under itself."""
+    """`sync` does not store its own key file, and does not delete or replace it in the target."""
     Path("tree/key").write_bytes(bytes(32))
     words = ("--sse-c-key-file", "tree/key")
     code, _, err = command("sync", "tree", f"s3://{bucket}/", *words)
@@ -161,5 +161,5 @@ def test_a_folder_of_keys_alone_deletes_nothing(
 
 
 def test_other_tools_verb_is_answered(command: Callable[..., tuple[int, str, str]]) -> None:
-    """`rsync`, the verb of gsutil, is answered with `s3crypt sync`."""
+    """For `rsync`, the verb of gsutil, the error suggests `s3crypt sync`."""
     assert "Did you mean s3crypt sync?" in command("rsync", "tree", "s3://x/")[2]

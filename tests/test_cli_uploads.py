@@ -89,7 +89,7 @@ def test_uploads_of_all_buckets(
     sandbox: Running,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A bucket that may not be listed is reported, and the other buckets are listed."""
+    """If S3 refuses to list a bucket's uploads, this is reported; other buckets are listed."""
     closed = f"closed-{uuid.uuid4()}"
     s3.create_bucket(Bucket=closed)
     begin(s3, bucket, "x")
@@ -264,7 +264,7 @@ def test_the_next_get_removes_what_a_killed_one_left(
 def test_clean_removes_what_killed_commands_left(
     said: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`clean` removes and names left files below a folder; it keeps and names a file in use."""
+    """`clean` removes files that killed commands left, keeps a file in use, and names them."""
     monkeypatch.chdir(tmp_path)
     Path("out/deep").mkdir(parents=True)
     left = Path("out/deep/.x.0123456789ab.s3crypt")

@@ -78,7 +78,7 @@ def test_a_lost_reply_to_ones_own_write_is_a_success(
 def test_of_two_writers_of_the_same_bytes_one_succeeds(
     mode: Any, sandbox: Running, bucket: str
 ) -> None:
-    """Equal content proves nothing: the loser's lost reply is a conflict in all 100 cases."""
+    """Of two writers of equal bytes, the second gets a conflict, even if its reply is lost."""
     winner, lost = connect(mode), set()
 
     def spoil(asked: Asked, forward: Forward) -> Answer:
@@ -455,7 +455,7 @@ class _Interrupted:
 def test_a_repeated_write_overwrites_no_other_writer(
     mode: Any, size: int, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """With if_absent another writer's object is a conflict before the second attempt."""
+    """With if_absent, an object that another writer stored between two attempts is a conflict."""
     other = _Interrupted(_writes, lambda: s3.put_object(Bucket=bucket, Key="x", Body=b"theirs"))
     with relaying(sandbox.endpoint_url, other) as relay:
         store = connect(mode, endpoint_url=relay.url)
@@ -512,7 +512,7 @@ def test_a_delete_whose_reply_was_lost_is_not_repeated(
 
 
 def test_repeats_in_doubt_overwrite_no_other_writer(sandbox: Running, bucket: str, s3: Any) -> None:
-    """Before each attempt a HEAD checks the object if the service never confirms encryption."""
+    """If the service never confirms encryption, a HEAD checks the object before each attempt."""
     puts: list[Asked] = []
 
     def spoil(asked: Asked, forward: Forward) -> Answer:

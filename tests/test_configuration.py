@@ -481,7 +481,7 @@ _CONTEXT_TEXT = "context must be a mapping of text to text."
     ],
 )  # fmt: skip
 def test_what_does_not_fit_together(options: dict[str, Any], message: str) -> None:
-    """Options that do not fit together are an error, which names them as Python arguments."""
+    """A wrong combination of options is an error that names them as Python arguments."""
     with pytest.raises(ConfigError) as caught:
         mode_of(**options)
     assert str(caught.value) == message

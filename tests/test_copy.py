@@ -176,7 +176,7 @@ def test_retention_is_kept(s3: Any) -> None:
 
 
 def test_what_the_source_is_not_is_refused(bucket: str, kms_key: str, s3: Any) -> None:
-    """The source must be in the store's mode, and its bound name is checked for S3's copies too."""
+    """The source must be in the store's mode, with the bound name, even if S3 makes the copy."""
     store, uri = connect(ClientSide(aes())), f"s3://{bucket}/a"
     connect(SSES3()).put(b"plain", uri)
     with pytest.raises(PolicyError):
@@ -200,7 +200,7 @@ def test_what_the_source_is_not_is_refused(bucket: str, kms_key: str, s3: Any) -
 
 
 def test_the_mode_and_the_places_are_checked(bucket: str) -> None:
-    """Wrong places and a missing mode are refused before any request."""
+    """A wrong source, a wrong target and a missing mode are refused before any request."""
     store, uri = connect(ClientSide(aes())), f"s3://{bucket}/a"
     with pytest.raises(ConfigError, match="both the source and the target"):
         store.copy(uri, uri)
@@ -328,7 +328,7 @@ def test_ciphertext_is_not_taken_from_its_instruction_file(bucket: str, s3: Any)
 
 
 def test_a_binding_that_is_left_out_is_left_out(bucket: str) -> None:
-    """A copy without the source's binding is encrypted anew: S3's copy would keep it."""
+    """To leave out a binding, an object is encrypted anew: a copy by S3 would keep the binding."""
     store = connect(ClientSide(aes(), context={"team": "one"}))
     store.put(b"data", f"s3://{bucket}/a")
     info = store.copy(f"s3://{bucket}/a", f"s3://{bucket}/b", to=ClientSide(aes(), bind_name=False))

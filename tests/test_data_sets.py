@@ -78,7 +78,7 @@ class Lake:
 
     @property
     def files(self) -> S3CryptFileSystem:
-        """Return the file system that tools get, or find by the options."""
+        """Return the file system that tools get as an argument, or make from the options."""
         return S3CryptFileSystem(**self.options)
 
     def new(self, name: str) -> str:
@@ -181,7 +181,7 @@ def check_sealed(lake: Lake, path: str, *, count: int = 1) -> None:
 
 
 class Fetched:
-    """The requested plaintext of one object, in whole frames."""
+    """The ranges of an object's plaintext that were requested, in whole frames."""
 
     def __init__(self, log: RequestsLog, lake: Lake, path: str) -> None:
         header_length = int(lake.metadata(path)["s3crypt-header-length"])
@@ -846,7 +846,7 @@ def test_a_cache_asks_kms_once_a_data_set(
     requests_log.clear()
     assert len(pd.read_parquet(path, filesystem=files)) == 4 * 3000
     assert _kms_calls(requests_log, "Decrypt") == keyring.statistics.unwrap_calls
-    # Files of unknown length have their own data keys. Each is read twice: schema and rows.
+    # A file of unknown length has its own data key. Each file is read twice: schema and rows.
     assert keyring.statistics.unwrap_calls == 4
     assert keyring.statistics.unwrap_hits >= 1
 
@@ -854,7 +854,7 @@ def test_a_cache_asks_kms_once_a_data_set(
 @pytest.mark.parametrize("name", ["customers.parquet", "customers.csv"])
 @pytest.mark.parametrize("wrap", [lambda given: given, lambda given: {"s3crypt": given}])
 def test_an_encryption_travels_with_storage_options(lake: Lake, name: str, wrap: Any) -> None:
-    """A mode object and a mode's name both work as a storage option, also when fsspec copies it."""
+    """A mode object and a mode's name both work as a storage option, also under "s3crypt"."""
     path = lake.new(name)
     live = ClientSide(AESKeyring("tests", "lake", lake.key_file.read_bytes()), frame_length=FRAME)
     kind = name.rpartition(".")[2]
@@ -867,7 +867,7 @@ def test_an_encryption_travels_with_storage_options(lake: Lake, name: str, wrap:
 
 
 def test_a_mode_that_fsspec_drops_reads_nothing(lake: Lake) -> None:
-    """If fsspec drops the option `mode`, a read of an encrypted object is refused."""
+    """If fsspec drops the option `mode`, nothing is read, not even a forged plaintext object."""
     path = lake.new("forged.parquet")
     forged = io.BytesIO()
     _customers().to_parquet(forged)
@@ -932,7 +932,7 @@ READERS = [_by_pandas, _by_arrow, _by_polars, _by_polars_file]
 
 @pytest.mark.parametrize("read", READERS)
 def test_a_wrong_key_is_our_error(lake: Lake, numbers: str, read: Any) -> None:
-    """Python tools raise our error unchanged, and it names the necessary key."""
+    """Python tools raise s3crypt's error unchanged, and the hint names the necessary key."""
     with pytest.raises(IntegrityError, match="None of the given keys opens") as caught:
         read(numbers, _wrong_key(lake))
     assert "aes:tests/lake" in str(caught.value.hint)
@@ -963,7 +963,7 @@ def test_no_object_is_a_missing_file(lake: Lake, read: Any) -> None:
 
 @pytest.mark.parametrize("has_key", [True, False])
 def test_duckdb_shows_our_errors_text(lake: Lake, numbers: str, *, has_key: bool) -> None:
-    """DuckDB raises its own error, which ends with the text of ours."""
+    """DuckDB raises its own error, which ends with the text of s3crypt's error."""
     duckdb = _need("duckdb")
     options = _wrong_key(lake) if has_key else {"encryption": "any"}
     expected = "IntegrityError: .*keys opens" if has_key else "PolicyError: .*client-side"
@@ -993,7 +993,7 @@ def test_a_signed_file_is_refused_unless_named(lake: Lake) -> None:
 
 
 def test_a_changed_byte_fails_what_reads_it(lake: Lake) -> None:
-    """A changed bit fails the reads of its column; reads of other columns succeed."""
+    """If a bit of a column is changed, reads of this column fail; other columns are read."""
     path = lake.new("numbers.parquet")
     _write_numbers(lake, path)
     column = pq.read_metadata(path, filesystem=lake.files).row_group(0).column(5)

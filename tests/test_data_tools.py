@@ -222,7 +222,7 @@ def test_dask(place: Place) -> None:
 
 @dasks_own
 def test_dask_overwriting_what_it_reads_deletes_it(place: Place) -> None:
-    """As the page warns, overwriting the source deletes the set before the error."""
+    """If Dask overwrites the data set that it reads, it deletes the set first; the page warns."""
     path = place.new("customers")
     url = f"s3crypt://{path}"
     customers().to_parquet(f"{url}/part.0.parquet", storage_options=place.lake)

@@ -105,7 +105,7 @@ def test_objects_are_stored_in_a_bucket_with_default_retention(
     s3_relay: Relay,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`put` and `open` store objects; without checksums they send Content-MD5 on demand."""
+    """`put` and `open` store objects. If checksums are off, they send Content-MD5 on demand."""
     store = _store(kind, s3_relay.url, monkeypatch)
     store.put(payload(size), f"s3://{retaining_bucket}/put")
     with store.open(f"s3://{retaining_bucket}/written", "wb") as file:
@@ -170,7 +170,7 @@ def test_only_the_bucket_that_demands_it_is_sent_an_md5(
 def test_a_service_may_know_content_md5_alone(
     code: str, message: str, size: int, sandbox: Running, bucket: str
 ) -> None:
-    """If a service demands Content-MD5 despite a checksum, the same bytes are sent with it."""
+    """If a service demands Content-MD5 despite a checksum, a second request has Content-MD5."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if _is_body(asked) and "content-md5" not in asked.headers:

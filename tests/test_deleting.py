@@ -232,7 +232,7 @@ def test_any_other_name_goes_along(name: str, bucket: str, s3: Any) -> None:
 
 
 def test_a_name_that_is_there_twice(sandbox: Running, bucket: str, s3: Any) -> None:
-    """A repeated name is deleted by a single request: a reply could not tell the two apart."""
+    """The second of two equal names is deleted singly: a reply would not distinguish them."""
     (item,) = etags(s3, bucket, "a")
     with relaying(sandbox.endpoint_url) as relay:
         errors = delete_batch(client_of(relay), bucket, [item, ("b", None), item])
@@ -374,7 +374,7 @@ def test_a_broken_reply_loses_nothing(
 def test_what_came_after_a_broken_reply_is_kept(
     how: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """If another writer stored an object after the batch, its new ETag is a conflict."""
+    """An object that another writer stored after the batch is kept, and is a conflict."""
     items = etags(s3, bucket, *NAMES)
 
     def spoil(_: Asked, forward: Forward) -> Answer:
@@ -401,7 +401,7 @@ def test_what_came_after_a_broken_reply_is_kept(
     ],
 )
 def test_half_a_reply_proves_nothing(body: bytes, sandbox: Running, bucket: str, s3: Any) -> None:
-    """After an incomplete reply without any effect each object is deleted singly."""
+    """If a reply is incomplete and no object was deleted, each object is deleted singly."""
     items = etags(s3, bucket, *NAMES)
     answer = Answer(200, {"content-type": "application/xml"}, body)
     with relaying(sandbox.endpoint_url, once(lambda *_: answer)) as relay:
@@ -599,7 +599,7 @@ def test_keys_that_stay_throttled_are_errors(
 def test_a_client_that_was_given_repeats_throttled_keys(
     sandbox: Running, bucket: str, s3: Any, session: Any
 ) -> None:
-    """With the caller's client throttled names are repeated too: botocore sees a success."""
+    """Throttled names are also repeated with a client of the caller, although botocore does not."""
     items = etags(s3, bucket, *NAMES)
     with relaying(sandbox.endpoint_url, once(failing("SlowDown", "b"))) as relay:
         client = session.client("s3", endpoint_url=relay.url)

@@ -32,7 +32,7 @@ CALLS = {
     "types": "$(BIN)/mypy",
     "types-fast": "$(BIN)/mypy s3crypt cli examples",
 }
-# They make files and have no fixed text to compare.
+# These targets make files. Their lines have no fixed text to compare.
 OTHERS = {"install", "requirements"}
 
 
@@ -66,7 +66,7 @@ def pinned() -> list[tuple[Requirement, int]]:
 
 
 def test_every_package_is_pinned_and_hashed() -> None:
-    """No line names a host or an option; each has one version and at least one hash."""
+    """No line names a host or an option; each line has one version and at least one hash."""
     text = (ROOT / "requirements-dev.txt").read_text(encoding="utf-8")
     assert not re.search(r"https?:|://| @ ", text)
     assert not re.search(r"^\s*-(?!-hash=sha256:[0-9a-f]{64}( \\)?$)", text, re.MULTILINE)
@@ -77,7 +77,7 @@ def test_every_package_is_pinned_and_hashed() -> None:
 
 
 def test_the_pins_cover_what_the_project_demands() -> None:
-    """Each dependency, with those of the extra dev, has a pin at a version that it accepts."""
+    """Each dependency, also of the extra dev, has a pin that pyproject.toml accepts."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras, demanded, left = project["optional-dependencies"], [], [*project["dependencies"]]
     left += extras["dev"]

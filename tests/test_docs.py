@@ -26,11 +26,11 @@ _BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 # These commands take a minute or more; other tests run them.
 _LONG = (["s3crypt", "bench"], ["s3crypt", "demo"])
-# docs/testing.md does not start a sandbox: its examples are tests with their own sandbox, which
-# test_sandbox_fixture.py runs.
+# Pages with examples that do not start README's sandbox. The examples of docs/testing.md are tests
+# with their own sandbox; test_sandbox_fixture.py runs them.
 _WITHOUT_POINTER = frozenset({"docs/testing.md"})
-# docs/benchmarks.md describes how to make the repository's own figures, which needs hours and
-# system packages.
+# Pages whose blocks are not run. The commands of docs/benchmarks.md make the repository's figures;
+# they need hours and system packages.
 _NOT_EXAMPLES = frozenset({"docs/benchmarks.md"})
 
 

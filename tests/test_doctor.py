@@ -301,7 +301,7 @@ def test_a_further_exception_is_added(
 
 
 def test_a_protection_of_ours_is_never_changed(s3: Any, bucket: str) -> None:
-    """For a statement that s3crypt made, the next step is to meet it, not to change it."""
+    """For a statement that s3crypt made, the next step is to satisfy it, not to change it."""
     s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket, "S3cryptDenyAll"))
     found = cause(f"s3://{bucket}/a", "put", SSES3())
     assert found.next.startswith("S3cryptDenyAll protects the bucket: ")
@@ -324,7 +324,7 @@ def test_the_bucket_policy_demands_a_mode(s3: Any, bucket: str, key: str) -> Non
 def test_a_read_that_was_served_is_not_denied(s3: Any, bucket: str) -> None:
     """A read that S3 served counts as allowed, even if the policy seems to deny it.
 
-    The sandbox ignores TLS conditions.
+    The sandbox ignores the policy's TLS condition, so it serves the read.
     """
     S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
     s3.put_bucket_policy(Bucket=bucket, Policy=_denying(bucket, "Tls", Condition=WITHOUT_TLS))

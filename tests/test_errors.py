@@ -124,7 +124,7 @@ RESULTS = [
 # Values that are arguments, not results.
 ARGUMENTS = {"NameFilter", "SSES3", "SSEKMS", "DSSEKMS", "SSEC", "ClientSide"}
 # These are not results either: a journal belongs to the process that opened it, `Many` belongs to
-# its store, and the other two are arguments.
+# its store, and `GrantRequest` and `Importing` are arguments.
 ARGUMENTS |= {"Journal", "Many", "GrantRequest", "Importing"}
 ARGUMENTS |= {"AESKeyring", "RSAKeyring", "KMSKeyring", "MultiKeyring", "CachingKeyring"}
 
@@ -155,7 +155,7 @@ def check_alike(found: Any, error: S3CryptError) -> None:
 
 
 def is_of(kind: object, package: str) -> bool:
-    """Return whether it is a data class that a package defines."""
+    """Return whether `kind` is a data class that a package defines."""
     is_value = isinstance(kind, type) and dataclasses.is_dataclass(kind)
     return is_value and str(kind.__module__).startswith(package)
 

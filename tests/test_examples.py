@@ -135,7 +135,7 @@ def test_tenants(run: Callable[..., int], capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_audit_in_ci(run: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
-    """An object in another mode fails the step, until it is gone; SARIF has each finding."""
+    """An object in another mode makes the step fail until it is deleted; SARIF has each finding."""
     store = S3Crypt(KEY)
     store.put(b"eu,90", "s3://acme/q3.csv")
     store.put(b"eu,90", "s3://acme/plain.csv", mode="sse-s3")

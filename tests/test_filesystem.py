@@ -300,7 +300,7 @@ def test_listings_are_kept_on_demand(
 
 
 def test_kept_listings_are_the_file_systems_own(tree: str) -> None:
-    """Changes that callers make to entries do not change kept listings; buckets are updated."""
+    """A caller's change of an entry does not change a kept listing; `mkdir` updates the buckets."""
     keeping = S3CryptFileSystem(MODE, use_listings_cache=True)
     bucket = tree.split("/", maxsplit=1)[0]
     for path, measured in ((tree, True), (tree, False), (bucket, False), ("", False)):
@@ -430,7 +430,8 @@ def test_more_than_a_page(fs: S3CryptFileSystem, tree: str, requests_log: Reques
     )
     requests_log.clear()
     assert narrow.find(tree) == fs.find(tree)
-    # Three pages and one page, and for each a check whether an object has the directory's name.
+    # One `find` reads three pages, the other one page. Each also checks whether an object has the
+    # directory's name.
     assert asked(requests_log) == ["LIST"] * 6
     assert narrow.ls(tree) == fs.ls(tree)
     narrow.rm(tree, recursive=True)

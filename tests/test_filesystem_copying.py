@@ -152,7 +152,7 @@ def test_move_keeps_the_storage_class(s3: Any, fs: S3CryptFileSystem, bucket: st
 def test_copy_keeps_all_that_s3_tells(
     s3: Any, fs: S3CryptFileSystem, bucket: str, how: str, size: int
 ) -> None:
-    """A copy of another writer's object keeps tags, and headers that have no option here."""
+    """A copy of another writer's object keeps tags, and headers without a storage option."""
     said = {
         "CacheControl": "max-age=60",
         "ContentDisposition": "attachment",

@@ -127,7 +127,7 @@ def test_the_commands_environment_is_said_not_to_be_read(
 ) -> None:
     """If a variable of the command is set, the hint names the option and FSSPEC variable for it.
 
-    Both work.
+    The FSSPEC variable works.
     """
     monkeypatch.setenv(variable, "x")
     with pytest.raises(ConfigError, match="no encryption") as caught:
@@ -265,7 +265,7 @@ def test_no_key_is_the_same_as_none() -> None:
 
 
 def test_key_file_is_read_when_content_is_asked_for(bucket: str, key_file: Path) -> None:
-    """The key file is read once, at the first use of content: a scheduler does not need it."""
+    """The key file is read once, when content is first used: a scheduler does not need the file."""
     key_file.rename(key_file.with_suffix(".away"))
     fs = S3CryptFileSystem(**options(key_file))
     assert fs.ls(bucket, detail=False) == []
@@ -383,7 +383,7 @@ def test_live_modes_go_again() -> None:
 def test_names_of_live_modes_never_come_again() -> None:
     """File systems of different mode objects never have equal tokens.
 
-    Tools take equal tokens for equal data, so memory addresses, which are reused, would not do.
+    Tools take equal tokens for equal data. Memory addresses are reused, so they cannot be tokens.
     """
     tokens = set()
     for number in range(20):
@@ -447,7 +447,7 @@ def test_pickled_live_mode(bucket: str, kms_key: str) -> None:
 
 
 def test_keyring_that_stays_here_is_not_pickled() -> None:
-    """A file system with a cache of data keys refuses to be pickled: the cache is one process's."""
+    """A file system with a cache of data keys refuses to be pickled, as the cache itself does."""
     keyring = CachingKeyring(aes(), max_age=60)
     fs = S3CryptFileSystem(ClientSide(keyring, bind_name=False))
     with pytest.raises(TypeError):

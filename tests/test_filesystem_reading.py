@@ -101,7 +101,7 @@ def test_ranges_of_several_objects(
 
 
 def test_ranges_that_fail_leave_the_others(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """A range with a changed frame, or of a missing file, fails alone; on request it raises."""
+    """The error of one range is returned in its place; with on_error="raise" it is raised."""
     fs.pipe_file(f"{bucket}/x", payload(40 * FRAME))
     body = bytearray(stored(s3, bucket, "x"))
     body[len(body) // 2] ^= 1
@@ -206,7 +206,7 @@ def test_names_do_not_lead_out_of_the_target(
 def test_links_do_not_lead_out_of_the_target(
     fs: S3CryptFileSystem, bucket: str, tmp_path: Path, linked: str
 ) -> None:
-    """A link that leads out of the target folder is refused, as the command does."""
+    """A link that leads out of the target folder is refused, as the command refuses it."""
     elsewhere, target = tmp_path / "elsewhere", tmp_path / "target"
     elsewhere.mkdir()
     (elsewhere / "x").write_bytes(b"kept")

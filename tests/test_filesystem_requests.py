@@ -82,7 +82,7 @@ def _parquet(rows: int) -> bytes:
 
 @MODES
 def test_a_data_set_of_small_files(mode: Any, bucket: str, requests_log: RequestsLog) -> None:
-    """Each file of a small data set costs two requests: one for its schema and one for its rows."""
+    """The rows of a small file cost at most two requests. So does the schema of the data set."""
     fs = S3CryptFileSystem(mode, skip_instance_cache=True)
     paths = [f"{bucket}/{number}.parquet" for number in range(5)]
     content = _parquet(2500)
@@ -169,7 +169,7 @@ def test_a_large_object_that_was_seen_is_begun_shortly(
 def test_of_an_unknown_object_all_is_asked_for_that_a_small_one_has(
     fs: S3CryptFileSystem, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """The first GET of an unknown object is long enough for a small object, except for a range."""
+    """The first GET of an unknown object fetches a small object whole; for a range it is short."""
     fs.pipe_file(f"{bucket}/x", payload(LARGE))
     requests_log.clear()
     fs.open(f"{bucket}/x").close()
@@ -269,7 +269,7 @@ def test_what_one_has_written_is_opened_at_once(
 def test_a_version_is_opened_whatever_was_seen(
     versioned_bucket: str, requests_log: RequestsLog
 ) -> None:
-    """If a version is named, this version is opened, whatever is remembered of the newest one."""
+    """A named version is opened, whatever is remembered of the newest version."""
     fs, path = S3CryptFileSystem(MODE, skip_instance_cache=True), f"{versioned_bucket}/x"
     fs.pipe_file(path, payload(LARGE))
     old = fs.info(path)["VersionId"]
@@ -420,7 +420,7 @@ def test_a_thousand_objects_are_removed_by_a_request(bucket: str, sandbox: Runni
 def test_what_replaces_an_object_that_was_listed_is_kept(
     s3: Any, fs: S3CryptFileSystem, bucket: str, sandbox: Running
 ) -> None:
-    """If a listed object was replaced since, it is kept; an object given by name is removed."""
+    """An object that is replaced after its listing is kept; an object given by name is removed."""
     replaced = f"{bucket}/data/b/one"
 
     def replacing(asked: Asked, forward: Callable[[], Answer]) -> Answer:

@@ -159,7 +159,7 @@ def test_by_default_it_is_discarded_aloud(
 
 
 def test_an_exclusive_file_is_never_stored_so(s3: Any, fs: S3CryptFileSystem, bucket: str) -> None:
-    """An exclusive file is never stored when dropped: a part of it would block the whole file."""
+    """An exclusive file is not stored when dropped: it would prevent storing the complete file."""
     for mode in ("xb", "x"):
         with pytest.warns(RuntimeWarning, match="nothing is stored of the 4 bytes") as caught:
             _write_some(fs, f"{bucket}/x", mode)

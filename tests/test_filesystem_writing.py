@@ -79,7 +79,7 @@ def test_nothing_is_visible_before_close(s3: Any, fs: S3CryptFileSystem, bucket:
 
 
 def test_exception_in_fsspecs_own_block(s3: Any, bucket: str, key_file: Path) -> None:
-    """After an exception inside `fsspec.open` the file is closed, but the part is not stored."""
+    """After an exception inside `fsspec.open` the file is closed, but nothing is stored."""
 
     def cut_short() -> None:
         with fsspec.open(f"s3crypt://{bucket}/y.gz", "wt", compression="gzip", **given) as file:

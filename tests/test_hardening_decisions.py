@@ -127,8 +127,8 @@ def test_a_new_bucket_gets_everything() -> None:
 def test_every_control_is_served_or_named() -> None:
     """Each control is met, or named as unmet.
 
-    S3.20 and S3.1, which is for the account, are not met by a plan. S3.15 needs Object Lock, S3.22
-    and S3.23 need a trail.
+    No plan meets S3.1, which is about the account, or S3.20. S3.15 needs Object Lock. S3.22 and
+    S3.23 need a trail.
     """
     plan = plan_of(Seen(ACCOUNT, "aws", "us-east-1"), replace(WANTED, may_create=True))
     unmet = [each.control for each in plan.shortfalls]
@@ -211,7 +211,7 @@ def test_the_log_goes_where_it_goes() -> None:
     ],
 )
 def test_a_deny_of_a_part_is_not_tls_only(sid: str, changed: dict[str, Any]) -> None:
-    """A Deny of only some requests does not count as the TLS statement, so ours is added."""
+    """A Deny of only some requests is not the TLS statement, so the TLS statement is added."""
     whole = statements.tls_only("aws", "acme").to_json()
     part = policy({**whole, "Sid": "Part", **changed}, tls=False)
     plan = plan_of(seen(hardened(part)), WANTED)
@@ -284,7 +284,7 @@ STANDS_AGAINST: list[tuple[str, list[Setting], dict[str, Any], list[str]]] = [
 def test_what_would_stop_working_is_left_as_it_is(
     name: str, settings: list[Setting], more: dict[str, Any], held: list[str]
 ) -> None:
-    """An obstacle prevents the changes that it stands against, unless the caller names it."""
+    """An obstacle prevents its changes, unless the caller names the obstacle."""
     found = seen(hardened(*settings), **more)
     plan = plan_of(found, WANTED)
     assert [each.name for each in plan.obstacles] == [name]
@@ -488,7 +488,7 @@ def test_a_key_of_one_region_has_no_replicas() -> None:
 
 
 def test_a_key_that_may_not_be_looked_at_is_not_replicated() -> None:
-    """A key that may not be described may have only one Region, so it is not replicated."""
+    """If KMS does not show a key, the key is not replicated: it may be a single-Region key."""
     with pytest.raises(ConfigError, match="cannot be read"):
         plan_of(seen(hardened()), REPLICATING)
 

@@ -90,8 +90,8 @@ MORE = {
         "s3crypt put q3.csv s3://acme-hr/2026/q3.csv --key kms:alias/reports",
     ],
 }
-# Exit codes that are a result of the command, not a failure. For `who`: the files of a trail appear
-# only minutes after the requests that they record.
+# Exit codes that are a result of the command, not a failure. `who` finds no record yet: the files
+# of a trail appear only minutes after the requests that they record.
 ANSWERS = {"audit": {1, 3}, "doctor": {1}, "policy check": {3}, "who": {1}}
 # These commands take a minute; tests/test_cli_bench.py and tests/test_cli_sandbox.py run them.
 LONG = ("s3crypt bench", "s3crypt demo")

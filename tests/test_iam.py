@@ -137,7 +137,7 @@ def test_a_role_of_another_path_is_refused_unless_it_is_the_wanted_one() -> None
 
 
 def test_a_group_of_another_path_is_refused() -> None:
-    """A group with another path is refused: groups have no tags, so the path identifies ours."""
+    """A group with another path is refused: groups have no tags, so the path marks our groups."""
     wanted = _group()
     team = Team((), wanted)
     with pytest.raises(ConfigError, match="its path is /"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects that depend on a key, found in buckets over HTTP: exact, resumed and sampled."""
+"""Reports about objects that depend on a key, over HTTP: complete, resumed and sampled reports."""
 
 from __future__ import annotations
 
@@ -306,7 +306,7 @@ def test_a_deleted_instruction_file_leaves_an_object_undecided(
 def test_an_instruction_file_that_may_not_be_read_leaves_an_object_undecided(
     s3: Any, bucket: str, keys: tuple[str, str]
 ) -> None:
-    """If an instruction file may not be read, its object is undecided: it may use the key."""
+    """If S3 refuses an instruction file, its object is undecided: the file may name the key."""
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT)
     s3.put_object(Bucket=bucket, Key="x.instruction", Body=b"{}")
 
@@ -358,7 +358,7 @@ def flaws(report: Report) -> list[str]:
 
 
 def lines_of(s3: Any, uri: str, *, status: str | None = None) -> list[Line]:
-    """Return the rows of a bucket's inventory as S3 writes them, or all with one status."""
+    """Return the rows of a bucket's inventory, as S3 writes them or with `status` in each row."""
     bucket, lines = uri.split("/")[2], list[Line]()
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
         for each in page.get("Versions", ()):
@@ -388,7 +388,7 @@ def _status(s3: Any, bucket: str, version: Any) -> str:
 def test_an_inventory_gives_the_numbers_of_a_listing(
     kind: str, s3: Any, bucket: str, keys: tuple[str, str], filled: tuple[str, Truth]
 ) -> None:
-    """A report from an inventory in any format has the same numbers as one from a listing."""
+    """A report from an inventory in any format has the same numbers as a report from a listing."""
     uri, truth = filled
     report = Inventory(uri.split("/")[2], bucket, lines_of(s3, uri), kind, parts=2)
     found = impact(keys[0], inventories=[report.store(s3)])
@@ -410,7 +410,7 @@ def test_rows_under_customer_keys_are_not_looked_at(
 
 
 def test_an_old_inventory_does_not_clear(s3: Any, bucket: str, keys: tuple[str, str]) -> None:
-    """A report from an old inventory has the inventory's time, and says that newer objects lack."""
+    """A report from an old inventory has the inventory's time, and says what is missing."""
     manifest = Inventory(bucket, bucket, [], age_seconds=3 * 86400).store(s3)
     report = impact(keys[0], inventories=[manifest])
     assert any("newer objects" in flaw for flaw in flaws(report))
@@ -514,7 +514,7 @@ def export_of(s3: Any, uri: str, path: Path) -> None:
 def test_an_export_gives_the_numbers_of_a_listing(
     s3: Any, keys: tuple[str, str], filled: tuple[str, Truth], tmp_path: Path
 ) -> None:
-    """A report from an export has the same numbers as one from a listing.
+    """A report from an export has the same numbers as a report from a listing.
 
     Rows under SSE-KMS with the key need no request; other versions are examined.
     """
@@ -612,7 +612,7 @@ def test_a_killed_walk_is_resumed(
 def test_a_resumed_walk_is_as_old_as_its_begin(
     s3: Any, bucket: str, keys: tuple[str, str], tmp_path: Path
 ) -> None:
-    """A resumed report has the time of the first run, and the sample is drawn with its seed."""
+    """A resumed report has the time of the first run, and the same sample as the first run."""
     for number in range(20):
         s3.put_object(Bucket=bucket, Key=f"{number}", Body=b"x")
     reports = []

@@ -119,7 +119,7 @@ def test_an_account_without_dependents_is_cleared(
     ids=["refused", "listed"],
 )
 def test_a_directory_bucket_is_no_cleared_bucket(answer: Answer, hidden: str, key: str) -> None:
-    """If a directory bucket or their listing cannot be examined, the account is not cleared."""
+    """If directory buckets cannot be listed or examined, the account is not cleared."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         return answer if "max-directory-buckets" in asked.target else forward()

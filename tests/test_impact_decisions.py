@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a key means for one object, decided from facts about the object, without requests."""
+"""Decisions whether an object depends on a key, from facts about the object, without requests."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_key_whose_state_is_hidden_is_undecided() -> None:
 
 @pytest.mark.parametrize("name", [MRK, REPLICA])
 def test_a_replica_opens_what_its_primary_wrapped(name: str) -> None:
-    """A primary key and its replica open each other's objects, while one of them exists."""
+    """A primary key and its replica open each other's objects while both exist."""
     assert decided(message(f"kms:{name}"), key=MRK, siblings=(REPLICA,)) == ("replica", HEADER)
     assert decided(message(f"kms:{name}"), key=MRK) == ("only", HEADER)
 
@@ -138,9 +138,9 @@ def test_s3_needs_the_key_of_its_own_region() -> None:
 
 
 def test_an_alias_that_leads_elsewhere_may_have_been_moved() -> None:
-    """An object under an alias is undecided if the alias now leads to another key or to none.
+    """An object under an alias is undecided if the alias does not lead to the examined key now.
 
-    It may have led to the key when the object was written.
+    The alias may have led to this key when the object was written.
     """
     seen = s3ec(wrap="kms", named_key="alias/reports")
     assert decided(seen, alias=OTHER) == ("unknown", "")
@@ -165,7 +165,7 @@ ALIAS = "arn:aws:kms:us-east-1:123456789012:alias/reports"
 def test_an_alias_in_a_header_is_no_other_key(
     names: tuple[str, ...], leads_to: str | KeyState, kind: str
 ) -> None:
-    """An alias in a message's header counts as the key if it leads to it.
+    """An alias in a message's header counts as the examined key if the alias leads to that key.
 
     Otherwise the object is undecided, unless another key in the header opens it.
     """
@@ -174,6 +174,9 @@ def test_an_alias_in_a_header_is_no_other_key(
 
 @pytest.mark.parametrize(("leads_to", "kind"), [(KEY, "only"), (OTHER, "unknown")])
 def test_an_alias_in_a_reply_is_no_other_key(leads_to: str, kind: str) -> None:
-    """An alias in S3's reply counts as the key if it leads to it; otherwise it is undecided."""
+    """An alias in S3's reply counts as the key to which it leads.
+
+    If this is not the examined key, the object is undecided.
+    """
     seen = Sighting(server_mode="sse-kms", kms_key=ALIAS, layer="none")
     assert decided(seen, alias=leads_to)[0] == kind

@@ -62,7 +62,7 @@ def unknown(findings: Sequence[Finding]) -> str:
 def test_what_a_report_tells(s3: Any, bucket: str, kind: str) -> None:
     """All versions in a report are judged by mode.
 
-    Delete markers are skipped, names decoded once.
+    Delete markers are skipped. Names are decoded once.
     """
     names: list[ObjectVerdict] = []
     manifest = Report(bucket, bucket, LINES, kind).store(s3)
@@ -106,7 +106,7 @@ def test_a_prefix(s3: Any, bucket: str, kind: str) -> None:
 
 @pytest.mark.parametrize("key", ["", "k" * 1025, "\ud800", None])
 def test_a_part_without_a_name_is_unknown(s3: Any, bucket: str, key: str | None) -> None:
-    """If a part of a report has an impossible name, all is unknown, without a request for it."""
+    """If a part has an impossible name, every verdict is unknown, and the part is not requested."""
     files = [{"key": key, "size": 1, "MD5checksum": "0" * 32}]
     if key is None:
         files = [{"size": 1, "MD5checksum": "0" * 32}]
@@ -162,7 +162,7 @@ def test_a_name_that_cannot_be_decoded_is_unknown(s3: Any, bucket: str) -> None:
 
 
 def test_an_old_report_says_nothing_of_newer_objects(s3: Any, bucket: str) -> None:
-    """Objects in an old report are judged, but objects that are newer than it stay unknown."""
+    """Objects in an old report are judged, but objects newer than the report stay unknown."""
     s3.put_object(Bucket=bucket, Key="a", Body=b"x")
     manifest = Report(bucket, bucket, [Line("a")], age_seconds=9 * 86400)
     demands = Demands(modes=frozenset({"sse-s3"}))
@@ -225,7 +225,7 @@ def test_objects_of_a_report_are_looked_at(s3: Any, bucket: str) -> None:
 
 @pytest.mark.parametrize("is_source", [True, False])
 def test_a_bucket_of_another_account(s3: Any, bucket: str, *, is_source: bool) -> None:
-    """A report may be in a bucket of another account; objects in such a bucket stay unknown."""
+    """A report may be in a bucket of another account. Objects in such a bucket stay unknown."""
     target = new_name()
     s3.create_bucket(Bucket=target)
     S3Crypt(SSES3()).put(b"x", f"s3://{bucket}/a")
@@ -281,7 +281,7 @@ def test_customer_keys_decide_whether_to_look(s3: Any, bucket: str) -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_sample_of_a_report(s3: Any, bucket: str, kind: str) -> None:
-    """A sample of a report is drawn from all its parts, and the finding has their total."""
+    """A sample is drawn from all parts of a report, and the finding has the number of all rows."""
     lines = [Line(f"{number:03}") for number in range(50)]
     manifest = Report(bucket, bucket, lines, kind, parts=2).store(s3)
     (failed,) = of(alone(f"s3://{bucket}/", manifest, sample=9), 14)
@@ -300,7 +300,7 @@ def test_an_old_report_proves_nothing(s3: Any, bucket: str) -> None:
 
 
 def test_a_report_that_is_older_than_it_says(s3: Any, bucket: str) -> None:
-    """If S3 has stored the manifest for longer than its time says, all is unknown.
+    """If S3 stored the manifest before the time in the manifest, every verdict is unknown.
 
     The manifest was changed.
     """
