@@ -75,7 +75,10 @@ def impact(key: str, *uris: str, **options: Any) -> Report:
 
 
 def found_in(report: Report, what: str) -> dict[tuple[str, str], int]:
-    """Return a report's numbers of `what` by mode and dependency, without zeros."""
+    """Return a report's numbers of `what`, such as `versions`, by mode and dependency.
+
+    Zeros are left out.
+    """
     return {
         (group.mode, kind): count
         for group in report.groups

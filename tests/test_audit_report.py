@@ -294,7 +294,7 @@ def test_the_manifest_has_every_file(tmp_path: Path) -> None:
 
 
 def test_a_reply_is_kept_with_its_request(tmp_path: Path, client: Any, bucket: str) -> None:
-    """A reply is stored with its request. `moments.jsonl` has its time, under its SHA-256."""
+    """A reply is stored with its request. `moments.jsonl` has the reply's SHA-256 and time."""
 
     def ask() -> None:
         client.get_bucket_versioning(Bucket=bucket)

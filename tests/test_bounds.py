@@ -90,7 +90,7 @@ def test_edges(hits: int, sample: int, population: int, expected: Bounds) -> Non
 
 @pytest.mark.parametrize("population", [10**6, 10**9, 10**12])
 def test_large_populations_have_bounds(population: int) -> None:
-    """If 10 % of a sample of 10,000 are hits, the bounds are 2.58 standard errors away."""
+    """If 10 % of 10,000 samples are hits, the bounds are 2.58 standard errors from the estimate."""
     found = bounds(1000, 10_000, population)
     error = 2.576 * math.sqrt(0.1 * 0.9 / 10_000 * (1 - 10_000 / population))
     assert found.low == pytest.approx((0.1 - error) * population, rel=0.01)

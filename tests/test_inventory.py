@@ -302,7 +302,7 @@ def test_an_old_report_proves_nothing(s3: Any, bucket: str) -> None:
 def test_a_report_that_is_older_than_it_says(s3: Any, bucket: str) -> None:
     """If S3 stored the manifest before the time in the manifest, every verdict is unknown.
 
-    The manifest was changed.
+    Such a manifest was changed.
     """
     manifest = Report(bucket, bucket, LINES, age_seconds=-86400).store(s3)
     assert "before the time it says" in unknown(alone(f"s3://{bucket}/", manifest))
