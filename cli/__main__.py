@@ -18,8 +18,9 @@ def main() -> NoReturn:
             pass  # main reports a full disk or a closed pipe
         else:
             sys.exit()
-    # At the default of 700 objects the collector runs 200 times while the modules are imported,
-    # and finds nothing: a tenth of a command's start. What it finds later is a request's cycles.
+    # By default the garbage collector runs 200 times during the imports. It takes a tenth of the
+    # start time and finds no garbage. Later garbage is only the reference cycles of requests, so
+    # rare runs are enough.
     gc.set_threshold(50_000)
     from .main import main as run  # noqa: PLC0415
 

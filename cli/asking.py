@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The confirmation before a change: asked only on a terminal, never read from a pipe."""
+"""Asks for a confirmation before a change, on a terminal. A pipe cannot give the answer."""
 
 import sys
 
@@ -27,7 +27,7 @@ def is_agreed(question: str, *, yes: bool) -> bool:
 
 
 def is_terminal() -> bool:
-    """Return whether there is a person to ask."""
+    """Return whether standard input is a terminal, where a person can answer."""
     return sys.stdin.isatty()
 
 

@@ -119,13 +119,13 @@ def _report(
 
 
 class _Found:
-    """The findings of one command. A line of progress on a terminal counts them.
+    """The findings of one command. On a terminal, a progress line shows their number.
 
     Args:
         asked: The arguments of the command.
         settings: The common settings of the command.
         account: The caller's account.
-        stack: The stack that closes the journal, the list and the line of progress.
+        stack: The stack that closes the journal, the --list file and the progress line.
 
     Attributes:
         covered: The number of examined objects per bucket or prefix.
@@ -189,7 +189,7 @@ class _Found:
             return ()
         names = [arn.partition(":s3:::")[2] for arn in self._resources]
         others = [name for name in names if name and "/" not in name and name not in asked.buckets]
-        # The objects of buckets that only --account found are judged if --objects was given.
+        # Judge the objects of buckets that only --account found, if --objects was given.
         return (*asked.uris, *(f"s3://{name}/" for name in others if asked.objects))
 
     def _line(self, columns: int) -> str:
@@ -213,7 +213,9 @@ def _journal(
 
 
 def _begin(journal: "Journal | None") -> datetime | None:
-    """Return when the audit of a journal began. For a new journal, note the time and return None.
+    """Return the time at which the audit in a journal began.
+
+    For a new journal, store the present time and return None.
 
     Raises:
         ConfigError: The audit began so long ago that the journal's entries may be out of date.

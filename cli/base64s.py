@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Base64 around messages, as a stream: written as one line, read with any line breaks."""
+"""Streams of base64 for messages. They write one line, and read text with any line breaks."""
 
 import binascii
 import re
@@ -28,12 +28,12 @@ class Encoder:
         self._rest = whole[length:]
 
     def finish(self) -> None:
-        """Write the rest, padded, and a line break."""
+        """Write the remaining bytes with padding, and a line break."""
         self._write(binascii.b2a_base64(self._rest))
 
 
 class Decoder:
-    """Reads a file of base64 as the decoded bytes."""
+    """Reads a file of base64, and returns the decoded bytes."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file
@@ -44,7 +44,7 @@ class Decoder:
         self._has_ended = False
 
     def read(self, length: int = -1) -> bytes:
-        """Return the next bytes, at most `length`; nothing at the end.
+        """Return the next decoded bytes, at most `length`. Return no bytes at the end.
 
         Raises:
             FormatError: The file is not base64.
@@ -52,7 +52,7 @@ class Decoder:
         while not self._has_ended and (length < 0 or len(self._ready) < length):
             chunk = self._file.read(_CHUNK)
             if chunk is None:
-                # A pipe that does not block had no bytes; it has not ended.
+                # None comes from a non-blocking pipe that has no bytes yet. The pipe has not ended.
                 continue
             self._has_ended = not chunk
             self._text += chunk.translate(None, _BLANKS)

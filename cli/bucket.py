@@ -154,7 +154,7 @@ def _run(settings: Settings, wanted: "Wanted", *, dry_run: bool, yes: int) -> No
 
     manager = BucketManager(session=settings.session, allow_plain_http=settings.allow_plain_http)
     plan = manager.plan(wanted)
-    # With --yes and without talk, changes are shown only after they are made.
+    # With --yes, and --quiet or --json, changes are shown only after they are made.
     if dry_run or not (settings.silent and yes):
         _show_changes(settings, plan)
     if not settings.quiet:

@@ -34,7 +34,7 @@ VARIABLE = "_S3CRYPT_COMPLETE"
 _MOST = 1000
 _WAIT_SECONDS = "1"
 _TIMEOUTS = ("S3CRYPT_CONNECT_TIMEOUT", "S3CRYPT_READ_TIMEOUT", "S3CRYPT_RETRY_SECONDS")
-# bash ends a word at each of these characters that is in COMP_WORDBREAKS.
+# Everything up to the last : or =. bash ends a word at them if they are in COMP_WORDBREAKS.
 _BREAKS = re.compile(r".*[:=]")
 _UNSAFE = re.compile(r"([^\w@%+=:,./-])")
 
@@ -42,7 +42,7 @@ _UNSAFE = re.compile(r"([^\w@%+=:,./-])")
 def complete_uri(
     context: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Return the URIs that an incomplete URI may become; an empty list after an error."""
+    """Return the URIs that begin with an incomplete URI. Return an empty list after an error."""
     if not (incomplete.startswith(_SCHEME) or _SCHEME.startswith(incomplete)):
         return []
     for name in _TIMEOUTS:
@@ -59,7 +59,7 @@ def complete_uri(
 def complete_path(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Return the URIs that an incomplete URI may become, or let the shell complete a file name."""
+    """Return the completions of an incomplete URI, or let the shell complete a file name."""
     if incomplete.startswith(_SCHEME[:3]):
         return complete_uri(context, parameter, incomplete)
     return [CompletionItem(incomplete, type="file")]
@@ -80,7 +80,7 @@ def _uris(context: click.Context, incomplete: str) -> Iterator[str]:
 
 
 class _Bash(BashComplete):
-    """bash's completion, which also completes URIs, although bash splits words at colons."""
+    """Completion in bash. It also completes URIs, although bash splits words at colons."""
 
     source_template = """\
 %(complete_func)s() {
@@ -110,14 +110,14 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
         """Return the words of the line, and the incomplete word at its end."""
         line = os.environ.get("COMP_LINE")
         if line is None:
-            # An earlier version printed the script that is running.
+            # The user's script was printed by an earlier version, which did not pass COMP_LINE.
             return super().get_completion_args()
         words = split_arg_string(line)
         is_begun = not line[-1:].isspace()
         return (words[1:-1], words[-1]) if is_begun and len(words) > 1 else (words[1:], "")
 
     def format_completion(self, item: CompletionItem) -> str:
-        """Return the rest of the item after the characters that end a word of bash."""
+        """Return the item without its beginning that bash regards as earlier words."""
         kept = _BREAKS.match(self.get_completion_args()[1])
         breaks = os.environ.get("COMP_WORDBREAKS", "")
         value = str(item.value)
@@ -128,7 +128,7 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 
 
 class _Zsh(ZshComplete):
-    """zsh's completion: no blank follows a bucket or a prefix, and no error is shown."""
+    """Completion in zsh. It adds no space after a bucket or a prefix, and shows no errors."""
 
     source_template = """\
 #compdef %(prog_name)s
@@ -177,7 +177,7 @@ fi
 
 
 class _Fish(FishComplete):
-    """fish's completion: names with commas are whole, and no error is shown."""
+    """Completion in fish. It keeps names with commas whole, and shows no errors."""
 
     source_template = """\
 function %(complete_func)s
@@ -209,13 +209,14 @@ def register() -> None:
 
 
 def leave_terminal() -> None:
-    """Make any question for a password fail, such as that for an MFA token.
+    """Detach the process from its terminal, so that a question for an MFA token fails at once.
 
-    A question would be printed into the user's command line, and the shell would wait for ever.
+    Otherwise, the question would be printed into the user's command line, and the shell would wait
+    for ever.
     """
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     if os.getsid(0) == os.getpid():
-        # The kernel would end all processes of the terminal.
+        # If a session leader detaches, the kernel ends the other processes of the terminal.
         return
     with suppress(OSError):
         fcntl.ioctl(os.open("/dev/tty", os.O_RDWR), termios.TIOCNOTTY)

@@ -80,7 +80,7 @@ _READING = {
 
 
 def _writing_many(command: Command) -> Command:
-    """Give a command the options for new objects and files, and for many of them."""
+    """Give a command the options for writing objects and files, and for jobs on many of them."""
     options = (
         describing_new_options,
         if_absent_option,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`demo`: sends one file through every mode on a local sandbox, and compares it bit for bit."""
+"""`demo`: puts, gets and rotates one file in every mode on a local sandbox, and compares it."""
 
 import os
 import secrets
@@ -27,15 +27,15 @@ _GENERATED = 16 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One row: a mode with a first key, and the mode and key of the rotation."""
+    """One row of the table: the mode and key of the put, and of the rotation."""
 
     label: str
     key_holder: str
     first: "Mode"
     second: "Mode"
-    # The first key, if it is a KMS key: it is disabled while the rotated object is read.
+    # The first key if it is a KMS key. It is disabled while the rotated object is read.
     kms_key: str | None = None
-    # The error of a reader that has only the first key, raised by S3 or by the message's check.
+    # After the rotation, a reader that has only the first key must get this error.
     refusal: type[S3CryptError] | None = None
 
 
@@ -97,7 +97,7 @@ def demo(file: Path | None, as_json: bool, quiet: bool, sandbox: bool) -> None:
 
 @contextmanager
 def _sandbox(*, must_run: bool) -> Iterator[bool]:
-    """Send this process's requests to the running sandbox, or to a private one (yields True)."""
+    """Send this process's requests to a sandbox; yield whether it is private to this process."""
     from s3crypt import sandbox  # noqa: PLC0415 - only needed here
 
     if must_run or sandbox.status() is not None:
@@ -110,7 +110,7 @@ def _sandbox(*, must_run: bool) -> Iterator[bool]:
 
 
 def _bucket() -> str:
-    """Make a bucket that accepts SSE-C too; new buckets block it since April 2026."""
+    """Make a bucket that also accepts SSE-C, which new buckets block since April 2026."""
     import boto3  # noqa: PLC0415 - as everywhere in the command
 
     name = f"s3crypt-demo-{secrets.token_hex(4)}"
@@ -202,7 +202,7 @@ def _same(one: Path, other: Path) -> bool:
 
 @contextmanager
 def _disabled(key: str | None) -> Iterator[None]:
-    """Disable a KMS key for the length of a `with`, so that no read can use it."""
+    """Disable a KMS key, if there is one, until the block ends, so that no read can use it."""
     if key is None:
         yield
         return

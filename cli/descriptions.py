@@ -61,7 +61,7 @@ _NAMES = (
 
 
 def describing_new_options(command: Command) -> Command:
-    """Give a command that writes objects these options, as `said`: arguments of `S3Crypt.put`."""
+    """Give a command these options. It gets them as `said`: arguments for `S3Crypt.put`."""
 
     @functools.wraps(command)
     def wrapper(*arguments: Any, **values: Any) -> Any:

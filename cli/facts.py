@@ -29,7 +29,7 @@ def _value(value: Any) -> Any:
 
 
 def _plain_text(value: Any) -> str:
-    """Return a property's value as people read it."""
+    """Return a property's value as text for people."""
     if isinstance(value, dict):
         return ", ".join(f"{name}={text}" for name, text in value.items())
     if isinstance(value, list):

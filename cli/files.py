@@ -49,7 +49,7 @@ _CHUNK = 2**20
 
 @dataclass(frozen=True, slots=True)
 class _Conversion:
-    """A conversion: its source and target, its options, and its form of report."""
+    """One run of encrypt or decrypt: its source, its target and its options."""
 
     verb: Literal["encrypt", "decrypt"]
     settings: Settings
@@ -238,7 +238,7 @@ def _converted(conversion: _Conversion, keyring: "Keyring", chosen: Mapping[str,
         check_not_overwritten([target], conversion.key_files)
     if not conversion.is_in_place:
         return False
-    # A pipe's size is reported as 0, which means unknown here.
+    # The system reports 0 as the size of a pipe. None means that the size is unknown.
     size = Path(source).stat().st_size or None
     convert = getattr(s3crypt, f"{conversion.verb}_file")
     with progress(source, size, quiet=settings.silent) as advance:
@@ -337,7 +337,7 @@ def _pump(
     total: int | None,
     conversion: _Conversion,
 ) -> int:
-    """Write what the reader yields; return its number of bytes."""
+    """Write all bytes of the reader to the output. Return their number."""
     written = 0
     buffer = memoryview(bytearray(_CHUNK))
     quiet = conversion.settings.silent
@@ -356,7 +356,7 @@ def _pump(
 
 @contextmanager
 def _opened(conversion: _Conversion) -> Iterator[tuple[BinaryIO, int | None]]:
-    """Open the input; yield it with its length, which is None if it is unknown."""
+    """Open the input. Yield it with its length in bytes, or with None if that is unknown."""
     source = conversion.source
     with standard_input() if source == "-" else Path(source).open("rb") as opened:
         if conversion.decode:
@@ -380,7 +380,7 @@ def _output(conversion: _Conversion, *, ciphertext: bool) -> "Iterator[BinaryIO 
 
 
 def _check(source: str, target: str) -> None:
-    """Refuse a source and a target that cannot work, before any input is read."""
+    """Before any input is read, refuse a source or target with which the command would fail."""
     check_folder(target)
     if source != "-" and Path(source).is_dir():
         raise ConfigError(
@@ -406,6 +406,7 @@ def _length(file: BinaryIO) -> int | None:
     try:
         status = os.fstat(file.fileno())
         # Files in /proc report a size of 0, and files in /sys a larger size than their content.
+        # So the size counts only if the file's last byte is where the size says.
         ends_there = status.st_size and len(os.pread(file.fileno(), 2, status.st_size - 1)) == 1
         return status.st_size - file.tell() if ends_there and stat.S_ISREG(status.st_mode) else None
     except (OSError, ValueError):

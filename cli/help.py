@@ -58,7 +58,7 @@ class DocumentedGroup(click.Group):
 
 
 def examples_of(command: click.Command) -> tuple[str, ...]:
-    """Return the examples of a command's help; each is a command line, which a \\ may break."""
+    """Return the examples of a command's help, one command line each. A \\ continues a line."""
     blocks = [re.split(r"(?<!\\)\n", block) for block in _EXAMPLES.findall(_help(command))]
     return tuple(line for block in blocks for line in block)
 
@@ -94,7 +94,7 @@ def _write_text(command: click.Command, formatter: click.HelpFormatter) -> None:
     if examples := examples_of(command):
         with formatter.section("Examples"):
             for line in "\n".join(examples).splitlines():
-                # A command line is copied: only its author breaks it.
+                # Users copy command lines, so a command line is not wrapped here.
                 formatter.write(f"{'':{formatter.current_indent}}{line}\n")
 
 

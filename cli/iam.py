@@ -86,7 +86,7 @@ def init(
 
 
 def _show(settings: Settings, plan: "Plan", *, whole: bool) -> None:
-    """Show the planned changes; `whole` shows new documents too, line by line."""
+    """Show the planned changes. With `whole`, show new documents line by line, too."""
     for change in plan.changes:
         if settings.json:
             print_json({**_fields(change), "made": False})

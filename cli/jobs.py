@@ -40,7 +40,7 @@ journal_option = option(
 )
 _FAILED = "failed"
 _SKIPPED = "skipped"
-# The participles of actions whose name is not a participle.
+# Action -> its participle. Actions that are missing here already are participles.
 _PAST = {
     "cp": "copied",
     "get": "got",
@@ -109,7 +109,7 @@ class Job:
     Args:
         verb: The job's action, such as `put`.
         settings: The settings of the output.
-        names_all: Name each object, with --quiet too: the lines of a dry run are its result.
+        names_all: Name each object, even with --quiet. The lines of a dry run are its result.
         tell: Prints an object's name and outcome, on stderr or stdout.
     """
 
@@ -145,7 +145,10 @@ class Job:
             self._say_counts("objects, then it stopped")
 
     def closing(self, outcomes: Iterator[_Outcome]) -> Iterator[_Outcome]:
-        """Return the outcomes; when this context ends, even by an error, all work has stopped."""
+        """Return the outcomes, and close them when this context ends, also by an error.
+
+        All work has then stopped.
+        """
         self._stack.callback(getattr(outcomes, "close", lambda: None))
         return outcomes
 
@@ -269,8 +272,8 @@ class Job:
         if done < found and whole and moved >= whole:
             pieces.append("completing")
         elif is_all and 0 < done < found:
-            # The time for small objects depends on requests, for large objects on bytes: the share
-            # done is the mean of both.
+            # The number of requests determines the time for small objects, and the number of bytes
+            # the time for large objects. So use the mean of both shares that are done.
             share = (done / found + moved / whole) / 2 if moved and whole else done / found
             pieces.append(f"{_clock(seconds * (1 - share) / share)} left")
         text = pieces[0]
@@ -287,7 +290,7 @@ def _clock(seconds: float) -> str:
 
 
 def _cause(error: Exception) -> str:
-    """Return the name of a failure's kind."""
+    """Return a failure's error code, or the name of its class if it has no code."""
     code = getattr(error, "code", None)
     return str(code or type(error).__name__)
 

@@ -165,7 +165,7 @@ class _Printer:
     def show(
         self, entry: "Entry", info: "ObjectInfo | None" = None, error: S3CryptError | None = None
     ) -> None:
-        """Print one entry, with its facts or the error that hides them."""
+        """Print one entry, with the object's facts or with the error of reading them."""
         self.count += 1
         if isinstance(entry, s3crypt.ListedPrefix):
             self._line({"prefix": entry.uri}, _WITHOUT_TIME, "-", entry.uri, None)
@@ -366,13 +366,13 @@ def du(
 
 
 def _head(store: "S3Crypt", uri: str, version_id: str | None) -> "ObjectInfo":
-    """Return the facts about an object; for SSE-C without the key, the facts from a listing."""
+    """Return the facts about an object. For SSE-C without the key, use a listing's facts."""
     try:
         return store.head(uri, version_id=version_id)
     except ObjectNotFoundError:
         raise
     except StorageError as error:
-        # Without a code there was no reply, and the listing would wait for the service as long.
+        # Without a code, the service did not reply. A listing would wait just as long.
         if version_id is not None or error.code is None:
             raise
         # S3 demands the customer key of such an object. A listing needs no key.

@@ -135,7 +135,7 @@ class _Lazy(DocumentedGroup):
         return super().resolve_command(context, arguments)
 
     def invoke(self, context: click.Context) -> Any:
-        """Run a command; its errors name its options, and a refusal also suggests the doctor."""
+        """Run a command. Word its errors with its options; after a refusal, suggest the doctor."""
         try:
             return super().invoke(context)
         except S3CryptError as error:
@@ -210,7 +210,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _usage(error)
     except (click.Abort, KeyboardInterrupt) as error:
         print_error("interrupted")
-        # click replaces the interrupt by its own error, and makes the interrupt the cause.
+        # click raises Abort in place of KeyboardInterrupt, which becomes the cause of the Abort.
         print_notes(error.__cause__ if isinstance(error, click.Abort) else error)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -242,7 +242,7 @@ def main() -> NoReturn:
 
 @contextmanager
 def _talking_warnings() -> Iterator[None]:
-    """Print each of the library's warnings once, as talk, whatever Python's warning filters are."""
+    """Print each KeyFileWarning once on stderr, whatever Python's warning filters are."""
     with warnings.catch_warnings():
         warnings.simplefilter("default", KeyFileWarning)
         show = warnings.showwarning
@@ -270,11 +270,11 @@ def _usage(error: click.ClickException) -> int:
 
 
 def _name_variables(error: Exception) -> None:
-    """Add to a configuration error's hint the variables that its message quotes."""
+    """If a configuration error quotes the value of a variable, name the variable in the hint."""
     if isinstance(error, ConfigError):
         hint = _with_variables(error.hint or "", str(error))
         if hint != (error.hint or ""):
-            # The hint's remedy already has the command's words.
+            # This removes the remedy. The hint already has the remedy in the command's words.
             error.hint = hint
 
 
@@ -284,9 +284,9 @@ def _with_variables(hint: str, message: str) -> str:
 
 
 def _open_closed_streams() -> None:
-    """Open standard streams that the process was started without, as streams that fail.
+    """Open the standard streams that the process was started without. Using them then fails.
 
-    Otherwise the next file to be opened would get the number of a closed stream, and output for the
+    Otherwise the next opened file would get the number of a closed stream, and output for the
     stream would go into that file. Output for a closed stderr is lost.
     """
     for name, flags, mode in (
@@ -295,13 +295,13 @@ def _open_closed_streams() -> None:
         ("stderr", os.O_WRONLY, "w"),
     ):
         if getattr(sys, name) is None:
-            # The lowest free number is taken, which is the stream's own.
+            # The system gives the lowest free number, which is the number of the closed stream.
             number = os.open(os.devnull, flags)
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _escape_other_characters() -> None:
-    """Have names that the encoding of stdout lacks printed escaped, as on stderr."""
+    """Let stdout escape characters that its encoding lacks, as stderr does."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

@@ -110,7 +110,7 @@ def keygen(*, file: Path, json: bool, quiet: bool, rsa: str | None) -> None:
     else:
         private_text, public_text = _rsa_pair(int(rsa))
         _write_new({file: private_text, public: public_text})
-    # The options take a ~ at the beginning for a home directory.
+    # The options expand a ~ at the beginning to a home directory. "./" prevents this.
     tilde = "./" if str(file).startswith("~") else ""
     spelling = f"{'aes' if rsa is None else 'rsa'}:{_NAMESPACE}/{_name(file)}={tilde}"
     uses = {"key": f"--key {shlex.quote(f'{spelling}{file}')}"}
@@ -166,7 +166,7 @@ def _write_new(contents: dict[Path, bytes]) -> None:
             # O_EXCL follows no link and overwrites nothing.
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             made.append(path)
-            # The umask may have taken the owner's permissions.
+            # The umask may have removed permissions of the owner.
             os.fchmod(descriptor, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)

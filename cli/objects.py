@@ -429,8 +429,8 @@ def _inspect_files(settings: Settings, paths: tuple[str, ...], *, refused: list[
 
 
 def _check_exists(store: "S3Crypt", uri: str) -> None:
-    # S3 reports success for deleting an object that does not exist; a mistyped name must be an
-    # error. The check lists, because a HEAD would need the customer key of an SSE-C object.
+    # S3 reports success if the object to delete does not exist, but a mistyped name must be an
+    # error. A listing finds the object without the customer key that HEAD needs for SSE-C.
     try:
         found = next(iter(store.list(uri)), None)
     except StorageError as error:

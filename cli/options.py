@@ -82,7 +82,10 @@ def _variable(long: str) -> str:
 
 
 def quoted_variables(text: str) -> list[str]:
-    """Return the names of the S3CRYPT variables whose value, or the file in it, an error quotes."""
+    """Return the names of the S3CRYPT_... variables whose value occurs in an error's text.
+
+    A value NAME=FILE also counts if the text has only FILE.
+    """
     return [
         name
         for name, value in sorted(os.environ.items())
@@ -103,8 +106,8 @@ def common_options(
 ) -> Command:
     """Give a command --json, --quiet and the AWS options as its first argument, a `Settings`.
 
-    `service` is the service of --endpoint-url; `aws` stands for every service. Use as
-    `@common_options` or with the service.
+    `service` is the service whose endpoint --endpoint-url sets; `aws` stands for every service.
+    Write `@common_options` or `@common_options(service=...)`.
     """
     if command is None:
         return functools.partial(common_options, service=service)
@@ -127,7 +130,7 @@ def settings_of(context: click.Context) -> Settings:
 
 
 def logging_options(command: Command) -> Command:
-    """Give a command, or the top group, -v and --debug; their place on the line does not matter."""
+    """Give a command or the top group -v and --debug, which may stand anywhere on the line."""
     return with_options(command, _LOGGING)
 
 
@@ -136,7 +139,7 @@ def _log_to_stderr(context: click.Context, parameter: click.Parameter, value: An
         return
     from .logs import printing  # noqa: PLC0415 - 10 ms that --help must not cost
 
-    # The root context makes the option hold until the command line ends, wherever it was given.
+    # The records are printed until the root context ends, also if a subcommand has the option.
     context.find_root().with_resource(printing("DEBUG" if parameter.name == "debug" else "INFO"))
 
 
@@ -214,8 +217,8 @@ class ModeOptions:
     Attributes:
         mode: The value of --mode.
         values: The given values of `configuration.OPTIONS` by name; pairs are not yet parsed.
-        from_environment: The names of values that were read from the environment, also `mode`.
-        prefix: The prefix of all these options on the command line: `from-`.
+        from_environment: The names of the values that the environment set; they may include `mode`.
+        prefix: The prefix of these options on the command line, such as `from-`, or ''.
     """
 
     mode: str | None = None
@@ -258,7 +261,7 @@ class ModeOptions:
         return tuple(os.path.expanduser(file) for file in files if file)  # noqa: PTH111 - as the key's reader
 
     def check_none(self, reason: str) -> None:
-        """Refuse options on the command line for an object that has no mode."""
+        """Refuse these options on the command line, which do not apply because of `reason`."""
         for name in sorted(self.values.keys() - self.from_environment):
             raise ConfigError(f"{self._spell(name)} does not apply to {reason}.")
 
@@ -283,7 +286,7 @@ class ModeOptions:
         )
 
     def arguments(self) -> dict[str, Any]:
-        """Return the given values except the key, as arguments for functions on messages."""
+        """Return the given values except the key, as arguments of the functions for messages."""
         return {name: self._value(name) for name in self.values if name != "key"}
 
     def _value(self, name: str) -> Any:
@@ -329,7 +332,7 @@ def writing_options(command: Command) -> Command:
 
 
 def origin_options(command: Command) -> Command:
-    """Give a command that rotates objects `origin: ModeOptions`, their current mode: --from-key."""
+    """Give a command the --from-... options, for the objects' current mode, as `origin`."""
     mode = option(
         "--from-mode",
         group=SOURCE_ENCRYPTION,
@@ -395,7 +398,7 @@ def parse_age(text: str | None) -> timedelta | None:
 
 
 def _as_option(name: str, value: str | bool | None = None, *, prefix: str = "") -> str:
-    """Return the command line's name of an option of a mode, or the option with a value."""
+    """Return an option of a mode as the command line spells it, with its value if it has one."""
     option = f"--{prefix}{'no-' if _is_negated(name) else ''}{name.replace('_', '-')}"
     # A flag has no value besides its name.
     return f"{option} {value}" if isinstance(value, str) else option
@@ -488,7 +491,8 @@ def is_from_environment(name: str) -> bool:
 
 def _applied(settings: Settings, service: str) -> Settings:
     if settings.strict_key_files:
-        # A variable, since keys are read deep in the library, also by keyrings parsed from text.
+        # An environment variable also reaches key files that the library reads for a keyring that
+        # is parsed from text.
         os.environ["S3CRYPT_STRICT_KEY_FILES"] = "1"
     if settings.sandbox:
         for name in ("endpoint_url", "profile"):
@@ -509,12 +513,13 @@ def _use_endpoint(url: str, service: str) -> None:
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"--endpoint-url takes http://HOST:PORT or https://HOST, not {url!r}.")
     if os.environ.get(_IGNORE_ENDPOINTS, "").lower() == "true":
-        # The endpoints of other services must stay ignored, as the variable requests.
+        # With this variable, the environment's endpoints are ignored. Remove them, because the
+        # variable must be "false" for the endpoint of --endpoint-url.
         for name in [name for name in os.environ if name.startswith("AWS_ENDPOINT_URL")]:
             del os.environ[name]
     os.environ[_IGNORE_ENDPOINTS] = "false"
     if service == "aws":
-        # A service's own variable would overrule the variable for all services.
+        # AWS_ENDPOINT_URL_S3 and the like would take precedence over AWS_ENDPOINT_URL.
         for name in [name for name in os.environ if name.startswith("AWS_ENDPOINT_URL_")]:
             del os.environ[name]
         os.environ["AWS_ENDPOINT_URL"] = url

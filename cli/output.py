@@ -37,7 +37,8 @@ EXIT_STORAGE = 5
 # The exit code of a dry run with --exit-code that found changes.
 EXIT_CHANGES = 6
 EXIT_INTERRUPTED = 130
-# A shell reports this code for a process that SIGPIPE ended: only the pipe's reader ended early.
+# The code that a shell reports for a process that SIGPIPE ended. The reader of the pipe has closed
+# it early; nothing else failed.
 BROKEN_PIPE = 141
 # The code of the error for a filter that selected no name.
 NOTHING_SELECTED = "NothingSelected"
@@ -137,8 +138,8 @@ def say(text: str) -> None:
         sys.stderr.write(f"{_printable(text)}\n")
         sys.stderr.flush()
     except OSError:
-        # The disk is full, or the pipe's reader ended. The talk is lost, as on a closed stderr; the
-        # command's work and its exit code stay.
+        # The disk is full, or the pipe's reader ended. The line is lost, as on a closed stderr. The
+        # command continues, and its exit code does not change.
         silence(sys.stderr)
 
 
@@ -194,7 +195,10 @@ def size_text(size: int) -> str:
 def progress(
     label: str, total: int | None, *, quiet: bool = False
 ) -> Iterator[Callable[[int], None] | None]:
-    """Show a progress bar on stderr if stderr is a terminal; yield the callback, or None."""
+    """Show a progress bar on stderr; yield the function that advances it.
+
+    Yield None if stderr is not a terminal or `quiet` is true.
+    """
     if quiet or not sys.stderr.isatty():
         yield None
         return
@@ -222,10 +226,11 @@ def progress(
 
 
 class Output:
-    """The command's binary stdout: counts bytes, guards a terminal, and ends quietly with a pipe.
+    """The command's binary stdout, which counts the written bytes.
 
-    A terminal gets only text: binary would be unreadable, and control characters in another
-    user's object could reprogram the terminal. Pass `ciphertext=True` for data that is never text.
+    If the reader of a pipe closes it, the command ends without an error message. A terminal gets
+    only text: binary data would be unreadable, and control characters in another user's object
+    could reprogram the terminal. Pass `ciphertext=True` for data that is never text.
     """
 
     def __init__(self, *, ciphertext: bool = False) -> None:
@@ -270,7 +275,7 @@ def silence(stream: IO[str]) -> None:
 
 @contextmanager
 def _ending_with_the_pipe() -> Iterator[None]:
-    # Converted here, since the library would report an OSError as a storage failure.
+    # A broken pipe is converted here, because the library would report it as a storage failure.
     try:
         yield
     except BrokenPipeError:
@@ -280,7 +285,8 @@ def _ending_with_the_pipe() -> Iterator[None]:
 
 def _print(text: str) -> None:
     with _ending_with_the_pipe():
-        # Unsafe characters are escaped already; by default, click would strip ANSI codes in a pipe.
+        # Unsafe characters are escaped already. Without color=True, click would remove ANSI codes
+        # in a pipe.
         click.echo(text, color=True)
 
 

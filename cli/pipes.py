@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pipes that commands read from: standard input, and the output of another command.
 
-A blocked read of a pipe ends when a signal arrives, in any thread. Only the main thread gets
-KeyboardInterrupt, but it then waits for its workers, and a worker may be blocked on the pipe. So
-signals wake the reader too.
+A read that is blocked on a pipe ends when a signal arrives, in whichever thread it runs. Python
+raises KeyboardInterrupt only in the main thread, which then waits for its workers. A worker that is
+blocked on the pipe would never end, so a signal also wakes the read.
 """
 
 import os
@@ -33,7 +33,7 @@ class TakingCommand(FilteringCommand):
     """A command whose source may be the output of another command, given after "--"."""
 
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        """Move the other command from the arguments to `command`; the source is then a pipe."""
+        """Move the command after "--" to the parameter `command`; the source becomes a pipe."""
         command: tuple[str, ...] | None = None
         if "--" in arguments:
             at = arguments.index("--")
@@ -47,7 +47,7 @@ class TakingCommand(FilteringCommand):
 
     def _has_target_only(self, context: click.Context, arguments: list[str]) -> bool:
         given, _, _ = self.make_parser(context).parse_args(list(arguments))
-        # Arguments that are missing have a mark of click's in their place.
+        # click puts a special value in the place of a missing argument.
         sources, uri = given.get("sources"), given.get("uri")
         is_alone = not (isinstance(sources, list | tuple) and sources)
         return is_alone and isinstance(uri, str) and uri.startswith("s3://")
@@ -57,8 +57,8 @@ class TakingCommand(FilteringCommand):
 def opened_pipe(command: Sequence[str] | None, size: int | None) -> Iterator[BinaryIO]:
     """Open the output of a command, or standard input if `command` is None.
 
-    The end of the pipe is an error unless the command succeeds, and unless `size` bytes were read,
-    if a size is given.
+    At its end, reading raises StorageError if the command failed. With a `size`, it also raises
+    StorageError if the pipe does not have exactly `size` bytes.
     """
     with output_of(command) if command else standard_input() as pipe:
         yield pipe if size is None else cast("BinaryIO", _SizedPipe(pipe, size))
@@ -79,8 +79,8 @@ def standard_input() -> Iterator[BinaryIO]:
 def output_of(command: Sequence[str]) -> Iterator[BinaryIO]:
     """Run a command and open its standard output.
 
-    The read that reaches the end fails, with StorageError, unless the command exits with 0. The
-    command does not outlive the block.
+    The read that reaches the end raises StorageError if the command's exit code is not 0. When the
+    block ends, a running command is terminated.
 
     Raises:
         ConfigError: The command cannot be run.
@@ -114,7 +114,7 @@ class _Pipe:
 
 
 class _CommandOutput(_Pipe):
-    """The output of a command; its end is an error unless the command succeeded."""
+    """The output of a command. The read that reaches its end fails if the command failed."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", signalled: int, name: str) -> None:
         super().__init__(cast("FileIO", process.stdout), signalled, name)
@@ -136,7 +136,7 @@ class _CommandOutput(_Pipe):
 
 
 class _SizedPipe:
-    """A pipe that must have exactly the given number of bytes."""
+    """A pipe that must have exactly `size` bytes."""
 
     def __init__(self, pipe: BinaryIO, size: int) -> None:
         self._pipe = pipe
@@ -145,7 +145,7 @@ class _SizedPipe:
         self.name = getattr(pipe, "name", "standard input")
 
     def read(self, length: int) -> bytes | None:
-        """Read further bytes; raise StorageError if the pipe has fewer or more bytes than given."""
+        """Read further bytes; raise StorageError if the pipe does not have exactly `size` bytes."""
         chunk = self._pipe.read(length)
         self._count += len(chunk or b"")
         if self._count > self._size:

@@ -120,9 +120,9 @@ def origin_mode(
         origin.check_none("--from-mode none")
         return None
     if "key" in origin.values and origin.mode in (None, "client"):
-        # If the new object is signed, the old one must be too: otherwise our signature would vouch
-        # for content that any reader with the key could have written. Data keys are cached alike
-        # for reading and writing.
+        # These options for new objects also apply to the objects that are read. If the new object
+        # is signed, the old object must be signed, too. Otherwise the new signature would vouch for
+        # content that any reader with the key could have written.
         inherited = ("bind_name", "signed", "cache_data_keys")
         more = {name: options.values[name] for name in inherited if name in options.values}
         if written_in is not None:
@@ -132,7 +132,7 @@ def origin_mode(
 
 
 def check_exit_code(*, exit_code: bool, dry_run: bool) -> None:
-    """Refuse --exit-code without --dry-run: code 6 would not tell changes from failures."""
+    """Refuse --exit-code without --dry-run, because only a dry run can exit with code 6."""
     if exit_code and not dry_run:
         raise ConfigError("--exit-code is for --dry-run.", hint="Give both.")
 
@@ -144,7 +144,7 @@ def end_dry_run(*, exit_code: bool, would_change: bool) -> None:
 
 
 def common_code(codes: list[int]) -> int:
-    """Return the exit code of several failures: their common code, or a general code."""
+    """Return the exit code of several failures: their code if they share one, else EXIT_OTHER."""
     return codes[0] if len(set(codes)) == 1 else EXIT_OTHER
 
 
@@ -188,7 +188,7 @@ def suggesting_recursion(uri: str) -> Iterator[None]:
     try:
         yield
     except ObjectNotFoundError as error:
-        # Such a URI is not refused at once, since the S3 console creates objects of such names.
+        # A URI that ends with a slash is not refused at once: the S3 console creates such objects.
         if uri.endswith("/"):
             error.hint = "Give -r for all objects below it."
         raise

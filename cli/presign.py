@@ -114,9 +114,12 @@ def _fields(made: "Presigned") -> dict[str, Any]:
 
 
 def _curl(made: "Presigned", uri: str, key_file: Path | None) -> str:
-    """Return the command that uses the URL; a customer key is read from its file, into a pipe."""
+    """Return the curl command that uses the URL.
+
+    The command does not contain a customer key: it reads the key from its file through a pipe.
+    """
     name = _file_name(uri)
-    # curl would expand {a,b} and [1-9] in the name of a file, and resolve dots in a path.
+    # Without these options, curl would expand {a,b} and [1-9] in names, and resolve dots in paths.
     words = ["curl", "-fsS", "--globoff"]
     if "/." in urlsplit(made.url).path:
         words.append("--path-as-is")
@@ -135,9 +138,9 @@ def _curl(made: "Presigned", uri: str, key_file: Path | None) -> str:
 
 
 def _file_name(uri: str) -> str:
-    """Return the last part of an object's name as a file of curl; - and . are its standard input.
+    """Return the last part of an object's name, changed so that curl takes it as a file's name.
 
-    A name that no file can have is replaced.
+    curl takes - and . for standard input. A name that no file can have is replaced by `object`.
     """
     name = uri.rstrip("/").rpartition("/")[2]
     if name in (".", "..") or len(os.fsencode(name)) > _MAX_FILE_NAME:
@@ -153,7 +156,7 @@ def _reading(file: Path) -> str:
     """Return the shell command that writes the raw bytes of the key in a file."""
     quoted = shlex.quote(f"./{file}" if str(file).startswith("-") else str(file))
     path = file.expanduser()
-    # A pipe can be read only once, and the code that signed has already read it.
+    # A pipe can be read only once, and the signing code has already read it.
     content = path.read_bytes() if path.is_file() else b""
     if len(content) in (0, 32):
         return f"cat {quoted}"

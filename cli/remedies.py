@@ -14,8 +14,8 @@ import click
 
 from s3crypt.errors import Action, KeyUnavailableError, Remedy, S3CryptError
 
-# Action -> one or more forms of the remedy's words. The first form is used of which the running
-# command has all options. A text in backticks is another command.
+# Action -> one or more texts for the remedy. The first text is used whose options the running
+# command has. A text in backticks is another command.
 WORDS: Mapping[Action, tuple[str, ...]] = MappingProxyType(
     {
         "accept_plain_http": ("If you trust the network, give --allow-plain-http.",),
@@ -189,7 +189,7 @@ def _name_origin(error: S3CryptError, command: click.Command) -> None:
 
 
 def words_for(remedy: Remedy, command: click.Command) -> str:
-    """Return a remedy in words that fit a command's options, by default in the last form."""
+    """Return the first text of a remedy whose options the command has, or else the last text."""
     forms, options = WORDS[remedy.action], options_of(command)
     fitting = (form for form in forms if named_options(form) <= options)
     return remedy.worded(next(fitting, forms[-1]))

@@ -128,7 +128,8 @@ def rotate(
         would_change = outcome.action not in ("unchanged", "skipped")
         end_dry_run(exit_code=exit_code, would_change=would_change)
         return
-    # A journal from before there were filters is that of a job without rules.
+    # A job without rules has no `rules` in its identity, so it can also resume a journal from a
+    # version that had no filters.
     filtered: dict[str, Any] = {"rules": [list(rule) for rule in rules]} if rules else {}
     notes = opened_journal(
         journal,

@@ -114,7 +114,7 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
 
 
 def scope_options(command: Command) -> Command:
-    """Give a command the argument BUCKET and its `scope: Scope`; used below `common_options`."""
+    """Give a command the argument BUCKET and its `scope`; apply this below `common_options`."""
 
     @functools.wraps(command)
     def wrapper(settings: Settings, *, bucket: str, **values: Any) -> Any:

@@ -59,8 +59,8 @@ class Tree:
     Attributes:
         prefix: The URI up to its last slash.
         names: Selects objects by the rest of their names.
-        own_name: The name below the target for these objects if there are several sources; empty
-            for patterns.
+        own_name: The folder below the target for these objects if there are several sources, or ''
+        for a pattern.
     """
 
     prefix: str
@@ -136,25 +136,25 @@ def sparing(
 ) -> "NameFilter":
     """Return a filter that also leaves out the command's own key files below a folder.
 
-    An object under a key cannot be the only copy of that key. And if an object or a file was
-    written over the key, everything encrypted under the key would be lost.
+    A key file must not be stored only in an object that the same key encrypts.
     """
     if not (keys := OwnKeys.of(key_files)).paths:
         return names
     from .sparing import SparingFilter  # noqa: PLC0415 - it loads SQLite
 
-    return SparingFilter(
-        names.rules,
-        names.pattern,
-        folder=str(folder),
-        keys=keys,
-        say=say,
-        paths=keys.names_below(folder),
-    )
+
+def check_no_keys(files: Iterable[str], key_files: Iterable[str]) -> None:
+    """Refuse to move a key file of the command: without it, its own object is unreadable."""
+    keys = {os.path.realpath(file) for file in key_files}
+    for file in files:
+        if os.path.realpath(file) in keys:
+            raise ConfigError(
+                f"{file} is a key of this command, and is not moved.", hint="Copy it."
+            )
 
 
 def listed(store: "S3Crypt", sources: Sources) -> "Iterator[tuple[ListedObject, Any]]":
-    """Yield the objects of trees, with their neighbours."""
+    """Yield the objects of trees, as `Many.list` does."""
     for tree in sources.trees:
         yield from store.many.list(tree.prefix, names=tree.names)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """A transfer: its sources and target, and its form of report.
+    """The arguments of a put, get, cp or mv.
 
     Attributes:
         verb: `put`, `get`, `cp` or `mv`.
@@ -73,7 +73,7 @@ class Transfer:
             say(text)
 
     def allowed(self, how: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-        """Return the options of `Many`'s methods for this transfer."""
+        """Return the options for `Many`'s methods: `how`, this transfer's flags, and `more`."""
         flags = {"dry_run": self.dry_run, "move": self.is_move, "jobs": self.jobs}
         return {**how, **flags, **({"if_absent": True} if self.no_overwrite else {}), **more}
 
@@ -201,7 +201,7 @@ def _skipping(transfer: Transfer, store: "S3Crypt", source: str, target: str) ->
 def is_there(store: "S3Crypt", error: BaseException | None, target: str) -> bool:
     """Return whether an existing target is the cause of an error."""
     code = error.code if isinstance(error, ConflictError) else None
-    # The error of a failed condition may also mean that the source was replaced during the read.
+    # PreconditionFailed may also mean that the source was replaced during the read.
     return code == "FileExists" or (code == "PreconditionFailed" and store.exists(target))
 
 

@@ -41,7 +41,7 @@ from .selection import FilteringCommand, Rules, filter_options, local_filter, sp
 if TYPE_CHECKING:
     from s3crypt import S3Crypt, SyncOutcome
 
-# Options for reading an object -> whether they apply to files as targets, and to copies.
+# Options for reading an object -> whether they apply to S3 -> folder, and to S3 -> S3.
 _READING = {
     "allow_unsigned": (True, True),
     "allow_uncommitted": (True, False),
@@ -170,7 +170,7 @@ def _store(
     how: dict[str, Any],
     said: dict[str, Any],
 ) -> "tuple[S3Crypt, dict[str, Any]]":
-    """Return the store that reads objects, and the mode of the written objects."""
+    """Return the store for the job, and further arguments of `Many.sync`, such as `to`."""
     are_uris = [place.startswith("s3://") for place in places]
     if not any(are_uris):
         raise ConfigError(

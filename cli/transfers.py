@@ -252,7 +252,7 @@ def _check_targets(
         for item, _ in listed(store, Sources((), (tree,))):
             name = item.uri[len(tree.prefix) :]
             if item.uri.endswith("/") and not item.stored_size:
-                # The mark of a folder in a console is not copied.
+                # The S3 console makes an empty object "NAME/" for a folder. It is not copied.
                 continue
             names.append(_path(name) if is_local else name)
             told.append(item.uri)
@@ -264,7 +264,7 @@ def _check_targets(
 
 
 def _check_apart(prefixes: Sequence[str], targets: Sequence[str]) -> None:
-    """Refuse trees of which one would be copied over another one that is still to be copied."""
+    """Refuse a target inside or around a source: a source could be overwritten before its copy."""
     for prefix in prefixes:
         for target in targets:
             if target.startswith(prefix) or prefix.startswith(target):
@@ -275,12 +275,12 @@ def _check_apart(prefixes: Sequence[str], targets: Sequence[str]) -> None:
 
 
 def _path(name: str) -> str:
-    """Return the path that a name's file has: `a//b` and `a/./b` are written to `a/b`."""
+    """Return the path of the file for an object's name: `a/b` for `a//b` and `a/./b`."""
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
 def _own(transfer: Transfer, name: str, end: str = "") -> str:
-    """Return the name below the target for a tree's objects; empty for the only source."""
+    """Return the folder below the target for a tree's objects, or '' for the only source."""
     return f"{name}{end}" if name and len(transfer.sources) > 1 else ""
 
 

@@ -68,7 +68,8 @@ def uploads(
     def failed(_bucket: str, error: StorageError) -> None:
         codes.append(report(error))
 
-    # If one bucket is named, its error is the command's error.
+    # With a URI, an error ends the command. Without it, each failed bucket is reported, and the
+    # other buckets are still listed.
     found = store.many.uploads(uri, failed=None if uri else failed)
     if ids or older_than is not None:
         missing = set(ids)

@@ -42,6 +42,7 @@ _COLUMNS = (
 )  # fmt: skip
 # The number of rows per table. Columns are aligned within a table; further rows start a new table.
 _ROWS = 1000
+# A spreadsheet runs a cell that begins with one of these characters as a formula:
 # https://owasp.org/www-community/attacks/CSV_Injection
 _OF_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 _ARN = re.compile(r"arn:[a-z-]+:(?:sts|iam)::([0-9]{12}):(?:assumed-role/)?(.+)")
@@ -125,7 +126,7 @@ def _question(uri: str | None, given: Mapping[str, Any]) -> "Question":
 
 
 def _moment(text: str | None, name: str, of_day: time) -> datetime | None:
-    """Return the time of an option, by default in UTC; a bare date gets the time `of_day`."""
+    """Return the time in an option, by default in UTC. A date alone gets the time `of_day`."""
     if text is None:
         return None
     try:
@@ -140,7 +141,10 @@ def _moment(text: str | None, name: str, of_day: time) -> datetime | None:
 
 
 def _print_table(search: "Search", settings: Settings) -> None:
-    """Print the accesses as tables of aligned columns, a thousand rows at a time."""
+    """Print the accesses as tables of 1,000 rows. Each table is sorted by time.
+
+    A later table can contain earlier times.
+    """
     rows = iter(search)
     while some := sorted(islice(rows, _ROWS), key=lambda access: access.time):
         print_table(_HEADERS, [_cells(access) for access in some], folded=True)
@@ -210,8 +214,8 @@ def _csv_cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = " ".join(value) if isinstance(value, list) else "" if value is None else str(value)
-    # The text is not ours. A spreadsheet would evaluate it as a formula (quoted below), and stdout
-    # cannot encode lone surrogates (escaped here).
+    # The text comes from other people. Escape lone surrogates, which stdout cannot encode. Put an
+    # apostrophe before text that a spreadsheet would run as a formula.
     text = text.encode(errors="backslashreplace").decode()
     return f"'{text}" if text.startswith(_OF_FORMULAS) else text
 

@@ -28,12 +28,13 @@ from .measure import Heat, Record, Subject, take_rounds
 RUN = 8 * 2**20
 FRAME_LENGTHS = (4 * 2**10, 64 * 2**10, 256 * 2**10, 2**20, 4 * 2**20)
 SMALL = 2**10
-# More threads share one memory bus, and each costs two buffers.
+# The most threads that are measured. More threads would share the same memory bus, and each thread
+# needs two buffers.
 MOST_THREADS = 8
 # Offset of the ciphertext in a regular frame, and the length of the tag that follows it.
 _SEALED_AT = 16
 _TAG_LENGTH = 16
-# Target number of rounds. Spare time makes samples longer, up to this many runs per sample.
+# Target number of rounds. If time is left, a sample has more runs, at most _MOST_RUNS.
 _ROUNDS = 15
 _MOST_RUNS = 8
 _MESSAGES = 40
@@ -57,7 +58,7 @@ def measure(record: Record, *, cores: int, seconds: float) -> None:
 
 
 def thread_counts(cores: int) -> tuple[int, ...]:
-    """Return 1, 2, 4, 8 as far as there are cores, and the number of cores if it is below 8."""
+    """Return those of 1, 2, 4 and 8 that are at most `cores`, and `cores` if it is below 8."""
     most = min(cores, MOST_THREADS)
     return tuple(sorted({count for count in (1, 2, 4, 8) if count <= most} | {most}))
 
@@ -72,9 +73,9 @@ class _Lane:
 
     @classmethod
     def make(cls) -> "_Lane":
-        """Make buffers of a run of random bytes and of all its frames."""
+        """Make the buffers for one run: random plaintext, and room for all its frames."""
         original = secrets.token_bytes(RUN)
-        # The shortest frames have the most overhead.
+        # The shortest frames have the most overhead, so this room suffices for all frame lengths.
         room = RUN // FRAME_LENGTHS[0] * (FRAME_LENGTHS[0] + 64)
         return cls(original, memoryview(bytearray(original)), memoryview(bytearray(room)))
 
@@ -95,7 +96,7 @@ class _Rival(Protocol):
 
 
 class _Codec:
-    """s3crypt: one message shared by all threads, with consecutive frame numbers."""
+    """s3crypt's codec. All threads share one message, whose frame numbers are consecutive."""
 
     def __init__(self, frame_length: int, lanes: Sequence[_Lane]) -> None:
         keyring = AESKeyring("s3crypt-bench", "random", secrets.token_bytes(32))
@@ -121,7 +122,7 @@ class _Codec:
 
 
 class _Bare:
-    """The limit: only the cipher's calls, on views that were created beforehand."""
+    """The limit: only the calls of the cipher, on views that were made before the measurement."""
 
     def __init__(self, frame_length: int, lanes: Sequence[_Lane], stride: int) -> None:
         # Nonces may repeat, since this key protects no data.
@@ -150,7 +151,7 @@ class _Bare:
 
 
 class _Contest:
-    """The codec and its limit at one frame length, on all thread counts."""
+    """Measures the codec and its limit at one frame length, with each number of threads."""
 
     def __init__(
         self,
@@ -174,7 +175,10 @@ class _Contest:
         self._times = max(1, min(_MOST_RUNS, int(fitting)))
 
     def run(self, record: Record, turn: int) -> None:
-        """Measure both on all thread counts once; the order alternates from round to round."""
+        """Measure the codec and its limit once with each number of threads.
+
+        Which of the two comes first alternates from round to round.
+        """
         alone: dict[str, float] = {}
         for threads in self._threads:
             codec, bare = self._speeds(threads, turn)
@@ -216,7 +220,7 @@ class _Contest:
 
 
 class _Limits:
-    """The speed of other steps per byte, a copy and checksums, on one thread and one run."""
+    """Measures the speed of a memory copy and of checksums, on one thread and one run."""
 
     def __init__(self, lane: _Lane, record: Record) -> None:
         self._record = record
@@ -228,7 +232,7 @@ class _Limits:
         }
 
     def run(self, _turn: int) -> None:
-        """Measure each once."""
+        """Measure the copy and each checksum once."""
         for what, action in self._actions.items():
             action()
             started = time.perf_counter()
@@ -248,7 +252,7 @@ def _bytes_like(view: memoryview) -> bytes:
 
 
 class _Small:
-    """Messages of 1 KiB, each with its own data key as always."""
+    """Measures messages of 1 KiB. Each has its own data key, as always."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -259,7 +263,7 @@ class _Small:
             raise IntegrityError("What was decrypted is not what was encrypted.")
 
     def run(self, _turn: int) -> None:
-        """Measure both once."""
+        """Measure encryption and decryption once."""
         self._time("encrypt", lambda: message.encrypt(self._plain, self._keyring))
         self._time("decrypt", lambda: message.decrypt(self._sealed, self._keyring))
 

@@ -8,11 +8,13 @@ from typing import Any
 from .measure import LESS_IS_BETTER, Spread, Subject
 from .report import Report
 
-# Two quiet runs on one machine differ by a few per cent: other pages of memory, another clock.
+# Two undisturbed runs on one machine differ by a few per cent, because their memory lies in other
+# pages, and the CPU's clock rate differs.
 LEAST_CHANGE = 0.05
-# By chance alone, all values of one report exceed all values of the other once in 35 for four
-# rounds each, once in ten for three. The quartile ranges of ten or more rounds are disjoint by
-# chance less than twice in a hundred; with fewer rounds that happens too often.
+# If nothing changed, all values of one report exceed all values of the other by chance in 1 of 35
+# comparisons of four rounds each, and in 1 of 10 comparisons of three rounds. From ten rounds on,
+# chance makes the quartile ranges disjoint in less than 2 % of comparisons. With fewer rounds, it
+# makes them disjoint too often.
 LEAST_ROUNDS = 4
 QUARTILES_FROM = 10
 RULE = (

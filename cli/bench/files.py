@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files: `s3crypt encrypt` and `decrypt` as processes, their time and their memory by size."""
+"""Measures `s3crypt encrypt` and `decrypt` as processes: time and memory, by size of the file."""
 
 import functools
 import secrets
@@ -22,7 +22,7 @@ _TOO_SLOW = "does not fit in the time (--seconds)"
 
 
 def measure(record: Record, folder: Path, *, seconds: float) -> dict[int, str]:
-    """Measure for about `seconds` in `folder`; return the sizes left out, and why."""
+    """Measure for about `seconds` in `folder`. Return the sizes not measured, with reasons."""
     free = shutil.disk_usage(folder).free
     sizes = [size for size in SIZES if size * _ROOM < free]
     if not sizes:

@@ -66,7 +66,10 @@ class Others:
         self._own = _own_seconds()
 
     def cores(self) -> float | None:
-        """Return the average number of cores that they used since this object's creation."""
+        """Return the average number of cores that others used since this object was created.
+
+        Return None if the system does not report the CPU time.
+        """
         busy = _busy_seconds()
         if busy is None or self._busy is None:
             return None
@@ -75,7 +78,7 @@ class Others:
 
 
 def cores() -> int:
-    """Return the cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

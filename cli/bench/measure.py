@@ -46,7 +46,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """Summarise at least one value; a single one is its own quartiles."""
+        """Summarise at least one value. The quartiles of a single value equal the value."""
         if len(values) == 1:
             q1 = median = q3 = values[0]
         else:
@@ -59,8 +59,10 @@ class Sample:
     """The measurements of one subject, over all rounds.
 
     Attributes:
-        of_limit: Ratio to the limit, of pairs measured one right after the other.
-        of_one_thread: Ratio to the same work on one thread, of pairs measured likewise.
+        of_limit: The values divided by the values of the limit. The two values of each pair were
+        measured one right after the other.
+        of_one_thread: The values divided by the values of the same work on one thread, also in
+        pairs.
     """
 
     subject: Subject
@@ -171,7 +173,7 @@ def _timed(heat: Heat, number: int, clock: Callable[[], float]) -> float:
 
 
 def _estimate(heats: Sequence[Heat], costs: Sequence[float]) -> float:
-    """Extrapolate the line through the last two heats: a fixed cost, and a cost per weight."""
+    """Return the expected time of the next heat, on a line through the times of the last two."""
     count = len(costs)
     if count < 2 or heats[count - 1].weight == heats[count - 2].weight:
         return costs[-1] if costs else 0.0

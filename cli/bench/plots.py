@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 
 from .measure import size_name
 
-# Okabe and Ito's palette, which colour-blind readers can distinguish; markers serve without colour.
+# Okabe and Ito's palette, which colour-blind readers can distinguish. Markers distinguish the
+# series in a print without colours.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000", "#E69F00")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _TEXT = "#1f2328"
@@ -105,7 +106,7 @@ class Labels:
 def by_size(labels: Labels, series: Sequence[Series], *, top: float | None = None) -> str:
     """Return a plot of values, from zero, over sizes in bytes on a logarithmic axis.
 
-    `top` is the least upper end of the y axis, so that plots side by side can share one scale.
+    The y axis ends at `top` or above it, so that plots side by side can share one scale.
     """
     with mpl.rc_context(_SETTINGS):
         figure = Figure(figsize=_SIZE, layout="constrained")
@@ -130,7 +131,7 @@ def by_size(labels: Labels, series: Sequence[Series], *, top: float | None = Non
 def by_name(
     labels: Labels, bars: Sequence[Bar], *, top: float | None = None, wide: bool = False
 ) -> str:
-    """Return a plot of horizontal bars, from zero, the first on top; `top` as for `by_size`.
+    """Return a plot of horizontal bars from zero, the first bar on top. See `by_size` for `top`.
 
     A `wide` plot is as wide as two plots.
     """

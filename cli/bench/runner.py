@@ -103,7 +103,7 @@ def _measure(
 
 
 class _Taking:
-    """The parts of one run, each in its share of the remaining time."""
+    """Takes the parts of one run. Each part gets its share of the remaining time."""
 
     def __init__(self, folder: Path, seconds: float, cores: int, tell: Tell) -> None:
         self.record = Record()

@@ -143,7 +143,7 @@ class Transfers:
         self._remove_stored()
 
     def measure(self, record: Record, *, seconds: float) -> dict[int, str]:
-        """Measure for about `seconds`; return the sizes left out, and why."""
+        """Measure for about `seconds`. Return the sizes not measured, with the reasons."""
         heats = [Heat(functools.partial(self._run, record, size), weight=size) for size in SIZES]
         taken = take_rounds(heats, seconds=seconds)
         return dict.fromkeys(SIZES[taken:], _TOO_SLOW)
@@ -186,7 +186,7 @@ class Transfers:
     def _dropping(
         self, name: str, size: int, on_failure: Callable[[S3CryptError], None] | None = None
     ) -> Iterator[None]:
-        """Drop the mode, by name and with the reason, if the service refuses it."""
+        """If the service refuses the mode `name`, drop the mode and keep the reason."""
         try:
             yield
         except IntegrityError:
@@ -209,7 +209,7 @@ class Transfers:
         self._store.get(self._uri(name, size), self._folder / "back", mode=self._modes[name])
 
     def _compare(self, name: str, size: int) -> None:
-        # Compared only once, since verified modes check every transfer themselves.
+        # Compare each object only once: the modes that verify check every get themselves.
         if (uri := self._uri(name, size)) not in self._compared:
             self._compared.add(uri)
             if not cmp(make_source(self._folder, size), self._folder / "back", shallow=False):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from s3crypt.policy import KeyRights
 
 _COLUMNS, _LABEL = 80, 16
-# Of longer lists, only these many entries are shown, with the command that lists all of them.
+# A longer list is cut after this many entries, and the command that lists all of them is shown.
 _LISTED = 6
 _ON_DEMAND_ROTATIONS = 25
 
