@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 
     from conftest import RequestsLog
 
-# Like almost any ciphertext, these bytes are neither text nor of a file type known by its first
-# bytes.
+# Like almost any ciphertext, these bytes are not text, and do not begin like a known file type.
 CIPHERTEXT = b"\x07\xc1\x00" + random.Random(1).randbytes(3000)
 LENGTH = {"x-amz-unencrypted-content-length": "2987"}
 
@@ -81,7 +80,7 @@ READS: dict[str, Callable[[Any, str], Any]] = {
 
 
 def _store_pair(s3: Any, bucket: str, name: str, kind: str) -> str:
-    """Put an object and its instruction file, as that client writes them. Return its URI."""
+    """Put an object and its instruction file, as the client `kind` writes them. Return the URI."""
     on_object, in_file = SPLIT[kind]
     s3.put_object(Bucket=bucket, Key=name, Body=CIPHERTEXT, Metadata=on_object)
     s3.put_object(Bucket=bucket, Key=f"{name}.instruction", Body=json.dumps(in_file))
@@ -103,7 +102,7 @@ def test_an_object_with_an_instruction_file_is_refused(kind: str, bucket: str, s
 def test_an_object_with_its_envelope_in_metadata_is_refused(
     kind: str, bucket: str, s3: Any
 ) -> None:
-    """An object with this client's metadata entries is refused, whatever the store's mode."""
+    """An object with the S3 Encryption Client's metadata is refused, whatever the store's mode."""
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT, Metadata=ENVELOPES[kind])
     for mode in (None, SSES3(), ClientSide(aes())):
         with pytest.raises(FormatError, match="is of the Amazon S3 Encryption Client"):
@@ -113,7 +112,7 @@ def test_an_object_with_its_envelope_in_metadata_is_refused(
 def test_the_length_that_ruby_leaves_needs_no_request(
     bucket: str, s3: Any, requests_log: RequestsLog
 ) -> None:
-    """Ruby's length entry in the metadata suffices to refuse: no other request is made."""
+    """The length that the Ruby client stores as metadata suffices to refuse without a request."""
     uri = _store_pair(s3, bucket, "x", "Ruby V2")
     requests_log.clear()
     for mode in (None, SSES3()):
@@ -163,7 +162,7 @@ def test_an_instruction_file_is_known_by_its_body_or_mark(
     ],
 )
 def test_the_suffix_alone_makes_no_instruction_file(body: bytes, bucket: str, s3: Any) -> None:
-    """A file with only the name of an instruction file is read, and so is its neighbour."""
+    """A file with only the name of an instruction file is read, and so is the object beside it."""
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT)
     s3.put_object(Bucket=bucket, Key="x.instruction", Body=body)
     store = connect()
@@ -181,7 +180,7 @@ def test_the_suffix_alone_makes_no_instruction_file(body: bytes, bucket: str, s3
 def test_what_cannot_be_ciphertext_costs_no_request(
     body: bytes, bucket: str, s3: Any, requests_log: RequestsLog
 ) -> None:
-    """No instruction file is looked for if the content cannot be this client's ciphertext.
+    """No instruction file is looked for if the content cannot be the client's ciphertext.
 
     This is so for text, for known file types, and if there are fewer bytes than a tag has.
     """
@@ -217,7 +216,7 @@ def test_rotating_a_plain_object_to_client_side_always_asks(
 ) -> None:
     """A rotation of a plain object to client-side always looks for an instruction file.
 
-    If the object were this client's, no client could open it after it is encrypted again.
+    If the object has an instruction file, no client could open it after it is encrypted again.
     """
     s3.put_object(Bucket=bucket, Key="x", Body=b"text")
     requests_log.clear()
@@ -297,7 +296,7 @@ def test_a_recursive_get_knows_neighbours_by_the_listing(
         "told",
         "told.instruction",
     ]
-    # The HEADs that remain fetch a checksum of an object that was read, bound to its ETag.
+    # The other HEADs fetch checksums of objects that were read, with the ETag as condition.
     heads = [entry for entry in requests_log.list() if entry["method"] == "HEAD"]
     assert all("if-match" in entry["headers"] for entry in heads)
     assert not any(entry["path"].endswith("/alone.instruction") for entry in requests_log.list())
@@ -337,7 +336,7 @@ def test_a_listing_is_read_no_further_than_needed() -> None:
 
 @pytest.mark.parametrize("kind", ["Ruby V2", "PHP V2"])
 def test_a_copy_and_the_file_system_refuse_too(kind: str, bucket: str, s3: Any) -> None:
-    """The file system refuses an object of this client with cat, open, info and copy."""
+    """The file system refuses an S3 Encryption Client object in cat, open, info and copy."""
     _store_pair(s3, bucket, "x", kind)
     files: Any = S3CryptFileSystem(encryption="any")
     acts: tuple[Callable[[], Any], ...] = (
@@ -356,7 +355,7 @@ def test_a_copy_and_the_file_system_refuse_too(kind: str, bucket: str, s3: Any) 
 def test_cat_refuses_with_exit_code_3_and_no_output(
     bucket: str, s3: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """`cat` of an object of this client exits with 3 and prints nothing to stdout."""
+    """`cat` of an S3 Encryption Client object exits with 3 and prints nothing to stdout."""
     _store_pair(s3, bucket, "x", "PHP V2")
     assert run(["cat", f"s3://{bucket}/x"]) == 3
     out, err = capfd.readouterr()
@@ -369,7 +368,7 @@ def test_cat_refuses_with_exit_code_3_and_no_output(
 
 @pytest.mark.parametrize("name", sorted(marks.ENTRIES))
 def test_its_entries_are_refused_as_metadata(name: str, bucket: str, s3: Any) -> None:
-    """`put` and `open` refuse this client's metadata entries, in upper and lower case."""
+    """`put` and `open` refuse the S3 Encryption Client's metadata names, in any case."""
     store, uri = connect(SSES3()), f"s3://{bucket}/x"
     for spelled in (name, name.upper()):
         with pytest.raises(ConfigError, match="S3 Encryption Client"):
@@ -382,7 +381,7 @@ def test_its_entries_are_refused_as_metadata(name: str, bucket: str, s3: Any) ->
 def test_the_command_and_the_file_system_refuse_its_entries(
     bucket: str, s3: Any, tmp_path: Path
 ) -> None:
-    """The command and the file system refuse this client's metadata entries too."""
+    """The command and the file system refuse the S3 Encryption Client's metadata names, too."""
     source = tmp_path / "in"
     source.write_bytes(b"x")
     uri = f"s3://{bucket}/x"
@@ -401,7 +400,7 @@ def test_the_command_and_the_file_system_refuse_its_entries(
 def test_a_message_with_a_stray_entry_is_read_and_not_rewritten(
     location: Any, to: Any, bucket: str, s3: Any
 ) -> None:
-    """A message with one entry of this client is read, but not copied or rotated."""
+    """A message with one such metadata entry is read, but not copied or rotated."""
     mode = ClientSide(aes(), key_location=location)
     store, uri = connect(mode), f"s3://{bucket}/x"
     store.put(b"x", uri)
@@ -424,7 +423,7 @@ def test_a_message_with_a_stray_entry_is_read_and_not_rewritten(
 
 
 def test_a_client_side_store_says_what_it_was_given(bucket: str, s3: Any) -> None:
-    """A client-side store names this client only for an object with its metadata entries."""
+    """The error names the S3 Encryption Client only if the object has the client's metadata."""
     store = connect(ClientSide(aes()))
     s3.put_object(Bucket=bucket, Key="x", Body=CIPHERTEXT, Metadata=LENGTH)
     with pytest.raises(FormatError, match="S3 Encryption Client"):

@@ -64,7 +64,7 @@ def test_starts_once_and_stops(runtime: Path) -> None:
 
 
 def test_a_started_sandbox_has_a_bucket_and_a_key(runtime: Path) -> None:
-    """A new sandbox has one bucket and one key, those of the documentation, also after a reset."""
+    """A new sandbox has the documentation's bucket and key, and has them again after a reset."""
     assert runtime.parent.exists()
     started = sandboxes.start()
     s3: Any = boto3.client("s3", endpoint_url=started.endpoint_url)
@@ -169,7 +169,7 @@ def test_a_shared_runtime_directory_is_refused(runtime: Path) -> None:
 
 
 def test_a_stale_state_file_is_forgotten(runtime: Path) -> None:
-    """The state file of a sandbox that does not answer is deleted."""
+    """The state file of a sandbox that does not reply is deleted."""
     runtime.mkdir(mode=0o700)
     stale = {"endpoint_url": "http://127.0.0.1:9", "pid": 1, "token": "t"}
     sandboxes._state_file().write_text(json.dumps(stale))
@@ -286,7 +286,7 @@ def test_the_server_is_of_this_checkout(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_nothing_is_kept_after_the_with() -> None:
-    """After `running()` ends, nothing answers at the endpoint."""
+    """After `running()` ends, no server replies at the endpoint."""
     with sandboxes.running() as mine:
         s3 = boto3.client(
             "s3", endpoint_url=mine.endpoint_url, config=Config(retries={"total_max_attempts": 1})
@@ -326,7 +326,7 @@ def test_a_proxy_is_left_out(
     sandbox: sandboxes.Running,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The sandbox's environment bypasses a proxy, and keeps the exceptions that were there."""
+    """The sandbox's environment bypasses a proxy, and keeps the entries of NO_PROXY."""
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     for name, value in inherited.items():

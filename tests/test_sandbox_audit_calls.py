@@ -56,7 +56,7 @@ def control(session: boto3.Session) -> Iterator[Any]:
 def test_the_block_of_an_account_is_kept(control: Any) -> None:
     """The account's public access block is kept; flags that were not given are off.
 
-    An account without a block has an error code of its own.
+    For an account without a block, the request fails with a special error code.
     """
     wanted = {"BlockPublicPolicy": True}
     get = control.get_public_access_block
@@ -192,7 +192,7 @@ def test_grants_end(kms: Any, kms_key: str) -> None:
 
 
 def test_a_dry_run_needs_no_ciphertext(kms: Any, kms_key: str, key: str) -> None:
-    """A dry run with IGNORE_CIPHERTEXT checks only the keys, so it must name them."""
+    """A dry run with IGNORE_CIPHERTEXT checks only the keys, so the request must name the keys."""
     dry = {"DryRun": True, "DryRunModifiers": ["IGNORE_CIPHERTEXT"]}
     fine = (412, "DryRunOperationException")
     both = {"SourceKeyId": kms_key, "DestinationKeyId": key}
@@ -280,7 +280,7 @@ def external(kms: Any) -> str:
 
 
 def test_a_key_waits_for_its_material(kms: Any, external: str) -> None:
-    """A key without its imported material cannot be used; only the same material can return."""
+    """Without its imported material, a key is unusable. Only the same bytes can be reimported."""
     assert kms.describe_key(KeyId=external)["KeyMetadata"]["KeyState"] == "PendingImport"
     refused = refusal(kms.encrypt, KeyId=external, Plaintext=b"x")
     assert refused == (400, "KMSInvalidStateException")

@@ -197,7 +197,7 @@ def test_a_body_cut_short_is_not_stored(cut: int, sandbox: Running, bucket: str,
 def test_an_aws_chunked_body_cut_short_is_not_stored(
     way: str, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """An aws-chunked body that was cut is refused, even if it has the length in Content-Length."""
+    """A cut aws-chunked body is refused, even if its length is the one in Content-Length."""
     headers, body = framed(way, "crc32", BODY, checksum("crc32", BODY))
     for cut in (0, 2, 1000, len(body) // 2, len(body) - 40, len(body) - 4, len(body) - 3):
         status, code = send(sandbox, f"/{bucket}/x", headers, body[:cut])

@@ -70,7 +70,7 @@ def test_a_new_bucket_is_closed(s3: Any, name: str) -> None:
 
 
 def test_creating_a_bucket_again_changes_nothing(s3: Any, name: str) -> None:
-    """CreateBucket for one's own bucket in us-east-1 succeeds, and keeps the configuration."""
+    """CreateBucket for the caller's own bucket in us-east-1 succeeds, and changes no setting."""
     s3.delete_public_access_block(Bucket=name)
     s3.create_bucket(Bucket=name)
     refused = refusal(s3.get_public_access_block, Bucket=name)
@@ -89,7 +89,7 @@ def test_creating_a_bucket_again_changes_nothing(s3: Any, name: str) -> None:
     ],
 )
 def test_configurations_that_are_not_there(s3: Any, name: str, method: str, code: str) -> None:
-    """A read of a setting that is not set has an error code of its own.
+    """Reading a setting that is not set fails with the error code of this setting.
 
     If the bucket is missing, the code is NoSuchBucket.
     """
@@ -121,9 +121,9 @@ def test_another_owner_is_refused(s3: Any, name: str, method: str) -> None:
 
 
 def test_a_block_that_is_left_out_is_lost(s3: Any, name: str) -> None:
-    """PutBucketEncryption without a block of SSE-C removes the block.
+    """PutBucketEncryption that does not name a block of SSE-C removes the bucket's block.
 
-    DeleteBucketEncryption does not.
+    DeleteBucketEncryption keeps the block.
     """
     default = {"SSEAlgorithm": "aws:kms"}
     blocked = {"EncryptionType": ["SSE-C"]}
@@ -203,7 +203,7 @@ def test_acls_are_off(s3: Any, name: str) -> None:
 
 
 def test_public_acls_are_blocked(s3: Any, name: str) -> None:
-    """A bucket that accepts ACLs still refuses public ones if its public access block is on."""
+    """A bucket that accepts ACLs still refuses public ACLs while its public access block is on."""
     allow_acls(s3, name)
     s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=ALL_BLOCKED)
     denied = (403, "AccessDenied")
@@ -226,7 +226,7 @@ def test_acls_stay_while_they_grant_something(s3: Any, name: str) -> None:
 
 
 def test_a_bucket_is_created_with_an_acl_only_if_it_takes_acls(s3: Any) -> None:
-    """CreateBucket with an ACL is refused unless the bucket accepts ACLs; a public one always."""
+    """CreateBucket refuses an ACL if the bucket will not accept ACLs, and always a public ACL."""
     name = f"bucket-{uuid.uuid4()}"
     refused = refusal(s3.create_bucket, Bucket=name, ACL="log-delivery-write")
     assert refused == (400, "InvalidBucketAclWithObjectOwnership")

@@ -50,7 +50,7 @@ def test_names_come_back_as_they_were(key: str, s3: Any, bucket: str) -> None:
 
 
 def test_a_quiet_reply_has_errors_only(s3: Any, bucket: str) -> None:
-    """With Quiet, the reply lists only the errors; the objects are deleted all the same."""
+    """With Quiet, the reply lists only the errors; the other objects are still deleted."""
     put(s3, bucket, "a", "b")
     objects = {"Key": "a"}, {"Key": "b", "ETag": '"other"'}
     reply = delete(s3, bucket, *objects, delete={"Quiet": True})
@@ -93,7 +93,7 @@ def test_versions_and_delete_markers(s3: Any, versioned_bucket: str) -> None:
 
 
 def test_locked_versions_stay(s3: Any) -> None:
-    """Versions under a legal hold, an event hold or a retention stay; other versions go."""
+    """A version under a legal hold, an event hold or a retention stays; other versions do not."""
     bucket = f"bucket-{uuid.uuid4()}"
     s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
     until = "2099-01-01T00:00:00Z"

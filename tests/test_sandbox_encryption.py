@@ -118,7 +118,7 @@ def test_ssec_parts_need_the_uploads_key(s3: Any, bucket: str) -> None:
 
 
 def test_ssec_copy_sources_need_their_key(s3: Any, bucket: str) -> None:
-    """A copy of an SSE-C object needs its key, and is itself encrypted as the request says."""
+    """Copying an SSE-C object needs its key. The copy is encrypted as the request says."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"data", **ssec())
     copy = {"Bucket": bucket, "Key": "l", "CopySource": {"Bucket": bucket, "Key": "k"}}
     assert refusal(s3.copy_object, **copy) == (400, "InvalidRequest")

@@ -165,7 +165,7 @@ def arns(record: dict[str, Any]) -> list[str]:
 
 
 def test_a_write_and_a_read_are_recorded(s3: Any, trail: Trail, bucket: str) -> None:
-    """The record of a put or get has the object's name and the size; a put's has the encryption."""
+    """A record of a put or get has the object's name and size; of a put, also the encryption."""
     name = "a b/ü&.txt"
     s3.put_object(Bucket=bucket, Key=name, Body=b"data")
     got(s3, Bucket=bucket, Key=name)
@@ -454,7 +454,7 @@ def test_a_session_names_its_role(session: boto3.Session, trail: Trail, bucket: 
 def test_users_and_root(
     session: boto3.Session, trail: Trail, bucket: str, who: str, wanted: dict[str, str]
 ) -> None:
-    """A record names the user whose access key signed; an unknown key is the sandbox's user."""
+    """A record names the user of the access key, or the user "sandbox" for an unknown key."""
     access_key = who
     if who == "a user":
         iam, name = session.client("iam"), f"user-{uuid.uuid4()}"
@@ -481,7 +481,8 @@ def test_cloudtrail_writes_as_a_service(s3: Any, kms: Any, idle_trail: Trail, km
     written = s3.head_object(Bucket=made.bucket, Key=name)
     assert (written["ServerSideEncryption"], written["SSEKMSKeyId"]) == ("aws:kms", key)
     (text,) = made.texts()
-    # Trails of other tests may have caused records in this file, so only ours are compared.
+    # Trails of other tests may have caused records in this file. Only the records about this
+    # test's bucket are compared.
     own = [
         each
         for each in json.loads(text)["Records"]
@@ -567,7 +568,7 @@ def test_events_are_looked_up_in_pages(kms: Any, cloudtrail: Any, kms_key: str) 
     ["EventId", "EventName", "Username", "ResourceType", "EventSource", "AccessKeyId", "ReadOnly"],
 )
 def test_lookups_by_each_attribute(kms: Any, cloudtrail: Any, kms_key: str, attribute: str) -> None:
-    """A lookup by an attribute finds the event with this value, and not one with another value."""
+    """A lookup by an attribute finds the event with this value, and no event with another value."""
     kms.disable_key(KeyId=kms_key)
     (event,) = [
         each

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pytest fixture for other projects: a project finds it by its entry point."""
+"""The pytest fixture for other projects, which pytest finds by an entry point of the package."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def grantee(request: pytest.FixtureRequest) -> Principal:
 
 
 def test_a_grant_lets_its_grantee_use_the_key(kms: Any, guarded: str, grantee: Principal) -> None:
-    """A grant lets only its grantee do only its operations, until it is revoked."""
+    """Until it is revoked, a grant allows its operations, and only to its grantee."""
     assert use(grantee, guarded) == DENIED
     named = {"KeyId": guarded, "GranteePrincipal": grantee.arn}
     made = kms.create_grant(**named, Operations=["GenerateDataKey"])
@@ -118,7 +118,7 @@ def test_constraints_bind_the_grantee(
     context: dict[str, str],
     expected: tuple[int, str],
 ) -> None:
-    """A grant's constraint on the context is checked; one on a source ARN denies a user."""
+    """A grant's context constraint is checked; a constraint on a source ARN denies a user."""
     kms.create_grant(
         KeyId=guarded,
         GranteePrincipal=user.arn,

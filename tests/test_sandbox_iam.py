@@ -113,7 +113,7 @@ def test_the_log_names_the_operation(iam: Any, requests_log: RequestsLog) -> Non
 
 
 def test_a_role_keeps_its_path_tags_and_trust(iam: Any, name: str) -> None:
-    """A role's path, tags and trust policy are read back; it is listed below its path only."""
+    """A role's path, tags and trust policy are kept; ListRoles finds it only below its path."""
     tag = {"Key": "s3crypt", "Value": "iam"}
     role(iam, name, Tags=[tag], Description="Reads")
     found = iam.get_role(RoleName=name)["Role"]
@@ -197,7 +197,7 @@ def test_absent_entities_are_refused(iam: Any, name: str) -> None:
 
 
 def test_an_inline_policy_is_kept(iam: Any, name: str) -> None:
-    """A role's inline policy is listed and read back; the role is deleted only without it."""
+    """A role's inline policy is listed and read back, and prevents the role's deletion."""
     role(iam, name)
     asked = {"RoleName": name, "PolicyName": "p"}
     iam.put_role_policy(**asked, PolicyDocument=document(READ))

@@ -68,7 +68,7 @@ def west(clients: Callable[[str], Any]) -> Any:
 
 @pytest.fixture
 def slow(own: sandboxes.Running, kms: Any) -> Iterator[Callable[[], None]]:
-    """Let changes of keys take a minute. Return a function that moves the clock past it."""
+    """Let changes of keys take a minute. Return a function that moves the clock past this time."""
     assert kms
     sandboxes.delay_changes(own, 60)
     yield partial(sandboxes.advance_clock, own, 61)
@@ -224,7 +224,10 @@ def test_a_replica_is_created_in_the_background(
 def test_the_primary_key_changes(
     kms: Any, west: Any, primary: str, slow: Callable[[], None]
 ) -> None:
-    """UpdatePrimaryRegion swaps primary and replica; meanwhile both work but cannot be changed."""
+    """UpdatePrimaryRegion swaps the primary key and a replica.
+
+    During the swap, both keys encrypt and decrypt, but cannot be changed.
+    """
     kms.replicate_key(KeyId=primary, ReplicaRegion=WEST)
     slow()
     replica = in_west(primary)
@@ -366,7 +369,7 @@ def test_imported_material_is_rotated_in(kms: Any, external: str) -> None:
 
 
 def test_a_key_needs_all_its_materials(kms: Any, external: str) -> None:
-    """A key cannot be used if any of its materials is missing, except one not yet rotated in."""
+    """A key is unusable if a material is missing, except a material that waits for rotation."""
     old = imported(kms, external, b"a" * 32)
     new = imported(kms, external, b"b" * 32, **NEW)
     kms.rotate_key_on_demand(KeyId=external)
@@ -459,7 +462,7 @@ def test_import_tokens_expire(kms: Any, own: sandboxes.Running, external: str) -
 
 
 def test_material_is_imported_into_each_region(kms: Any, west: Any) -> None:
-    """Material is imported in each Region, first for the primary key, before it can be rotated."""
+    """New material must be imported in every Region, in the primary's first, before a rotation."""
     made = kms.create_key(Origin="EXTERNAL", MultiRegion=True)
     primary = made["KeyMetadata"]["Arn"]
     replica = in_west(primary)

@@ -25,7 +25,7 @@ def policy(*statements: dict[str, Any]) -> str:
 
 
 def test_a_key_policy_is_kept(kms: Any, kms_key: str) -> None:
-    """A key policy is read back with the same meaning, only by its name "default"."""
+    """A key policy is read back with the same meaning. Only the policy name "default" exists."""
     wanted = policy(ALL, {**ALL, "Sid": "Use of the key", "Action": "kms:Decrypt"})
     kms.put_key_policy(KeyId=kms_key, PolicyName="default", Policy=wanted)
     assert json.loads(kms.get_key_policy(KeyId=kms_key)["Policy"]) == json.loads(wanted)
@@ -63,7 +63,7 @@ def test_key_policies_that_are_refused(kms: Any, kms_key: str, text: str) -> Non
 def test_a_policy_must_not_lock_its_author_out(
     kms: Any, kms_key: str, statements: tuple[dict[str, Any], ...]
 ) -> None:
-    """A key policy that takes kms:PutKeyPolicy from its author is refused, unless bypassed."""
+    """A policy without kms:PutKeyPolicy for its author is refused, unless the check is bypassed."""
     kept = [
         {name: value for name, value in each.items() if name != "Action"}
         if "NotAction" in each
@@ -113,7 +113,7 @@ def test_a_replica_has_its_own_policy_and_tags(session: boto3.Session, kms: Any)
 
 
 def test_replicas_that_are_refused(session: boto3.Session, kms: Any, kms_key: str) -> None:
-    """ReplicateKey is refused for a single-Region key, a replica, or a Region that has one."""
+    """ReplicateKey is refused for a single-Region key, a replica, or a Region with a replica."""
     unsupported = (400, "UnsupportedOperationException")
     to = {"ReplicaRegion": "eu-west-1"}
     assert refusal(kms.replicate_key, KeyId=kms_key, **to) == unsupported

@@ -157,7 +157,7 @@ def test_a_deny_can_be_for_one_action(kms: Any, kms_key: str) -> None:
 def test_an_empty_policy_is_refused(
     kms: Any, kms_key: str, statements: list[dict[str, Any]] | None
 ) -> None:
-    """A key policy is refused if it does not let its author change it, unless bypassed."""
+    """A key policy is refused if its author could not change it, unless the check is bypassed."""
     policy = json.dumps({} if statements is None else {"Statement": statements})
     malformed = (400, "MalformedPolicyDocumentException")
     before = kms.get_key_policy(KeyId=kms_key, PolicyName="default")["Policy"]
@@ -267,7 +267,7 @@ def test_awss_own_key_is_s3s_alone(kms: Any, s3: Any, bucket: str) -> None:
 
 
 def test_the_named_key_must_be_the_ciphertexts(kms: Any, kms_key: str) -> None:
-    """Decrypt and ReEncrypt refuse a ciphertext of another key than the named one."""
+    """Decrypt and ReEncrypt refuse a ciphertext that is not of the named key."""
     other = kms.create_key()["KeyMetadata"]["Arn"]
     blob = kms.encrypt(KeyId=kms_key, Plaintext=b"x")["CiphertextBlob"]
     wrong = (400, "IncorrectKeyException")
@@ -301,7 +301,7 @@ def test_aliases_stand_for_keys(kms: Any, kms_key: str) -> None:
 
 
 def test_rotation_periods_are_kept(kms: Any, kms_key: str) -> None:
-    """EnableKeyRotation sets the period, 365 days by default, and the next date."""
+    """EnableKeyRotation sets the period, 365 days by default, and the date of the next rotation."""
     assert kms.get_key_rotation_status(KeyId=kms_key)["KeyRotationEnabled"] is False
     for asked, days in (({"RotationPeriodInDays": 90}, 90), ({}, 365)):
         kms.enable_key_rotation(KeyId=kms_key, **asked)

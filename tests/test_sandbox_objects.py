@@ -72,7 +72,7 @@ def test_one_of_many_writers_wins(s3: Any, bucket: str) -> None:
 
 
 def test_a_copy_onto_itself_must_change_something(s3: Any, bucket: str, kms_key: str) -> None:
-    """A copy of an object onto itself is refused unless it changes something, as the encryption."""
+    """A copy of an object onto itself is refused if it changes nothing, such as the encryption."""
     s3.put_object(Bucket=bucket, Key="k", Body=b"data")
     copy = {"Bucket": bucket, "Key": "k", "CopySource": f"{bucket}/k"}
     assert refusal(s3.copy_object, **copy) == (400, "InvalidRequest")
@@ -246,7 +246,7 @@ def test_event_holds_need_object_lock(s3: Any, bucket: str) -> None:
 
 
 def test_annotations_are_a_versions_own(s3: Any, versioned_bucket: str) -> None:
-    """Annotations belong to one version: a new version has none, and the old one keeps its own."""
+    """Annotations belong to one version: a new version has none, the old version keeps them."""
     where = {"Bucket": versioned_bucket, "Key": "k"}
     first = s3.put_object(**where, Body=b"data")
     for name in ("b", "a", "c"):
@@ -350,7 +350,10 @@ def test_every_name_is_kept_and_listed(name: str, s3: Any, versioned_bucket: str
 
 
 def test_versions_come_in_pages(s3: Any, versioned_bucket: str) -> None:
-    """ListObjectVersions returns each version once, by name, then newest first, in any pages."""
+    """ListObjectVersions returns each version once, sorted by name and then newest first.
+
+    The size of the pages does not matter.
+    """
     put = [
         (name, s3.put_object(Bucket=versioned_bucket, Key=name)["VersionId"])
         for name in ("b", "p/x", "a", "p/y", "b", "ä", "p/x")

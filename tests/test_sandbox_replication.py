@@ -159,7 +159,7 @@ def test_a_role_that_does_not_trust_s3_fails(s3: Any, session: boto3.Session, pa
 
 
 def test_ssec_objects_are_replicated_under_their_key(s3: Any, pair: Pair) -> None:
-    """The replica of an SSE-C object has the same key; if the target blocks SSE-C, it fails."""
+    """A replica of an SSE-C object has the same key. A target that blocks SSE-C gets no replica."""
     unblock_ssec(s3, pair.source)
     s3.put_bucket_replication(**pair.asked(pair.rule()))
     s3.put_object(Bucket=pair.source, Key="blocked", Body=b"x", **ssec())

@@ -81,9 +81,9 @@ def test_the_checks_tell_who_notices_another_writer(
     bucket: str,
     kms_key: str,
 ) -> None:
-    """If the service ignores conditions, a HEAD notices the other writer.
+    """If the service ignores conditions, a HEAD request notices the other writer.
 
-    Without HEAD too, no check notices it.
+    If the service also denies HEAD, no check notices the other writer.
     """
     with relaying(sandbox.endpoint_url, spoil) as relay:
         outcome = check(

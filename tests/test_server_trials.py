@@ -81,7 +81,7 @@ def test_a_server_that_ignores_conditions_is_found_out(
 def test_a_server_that_says_no_encryption_is_found_out(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server whose replies do not confirm encryption gets "no", and the note lists them."""
+    """A server whose replies do not confirm encryption gets "no"; the note lists these replies."""
 
     def silent(_asked: Asked, forward: Callable[[], Answer]) -> Answer:
         answer = forward()
@@ -129,7 +129,7 @@ def test_what_an_interrupt_or_a_refusal_hides_is_removed_or_named(
 ) -> None:
     """After an interrupt, an upload whose reply was lost is removed.
 
-    If the caller may not list the scratch versions, a note names them.
+    If the caller has no permission to list the scratch versions, a note names them.
     """
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -156,7 +156,7 @@ def test_what_an_interrupt_or_a_refusal_hides_is_removed_or_named(
 def test_without_the_permission_nothing_is_known(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A caller without write permission gets "not known", because the service may be able."""
+    """Without write permission, the verdict is "not known": the service may support the trial."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == "PUT":

@@ -124,7 +124,7 @@ def test_a_name_in_the_form_of_aws_ids_is_not_asked_for_at_aws(
 def test_an_id_of_a_kms_beside_the_service_is_resolved(
     bucket: str, key: str, kms: Any, requests_log: RequestsLog
 ) -> None:
-    """If the caller also has a KMS that is not of AWS, it resolves ids and aliases."""
+    """If the caller's KMS requests go to a KMS that is not AWS's, it resolves ids and aliases."""
     kms.create_alias(AliasName=f"alias/{bucket}", TargetKeyId=key)
     store, uri = connect(SSES3()), f"s3://{bucket}/x"
     store.put(b"plain", uri)

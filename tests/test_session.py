@@ -40,7 +40,8 @@ BODY = payload(1000)
 @pytest.fixture
 def stores(monkeypatch: pytest.MonkeyPatch, kms: Any, s3: Any) -> boto3.Session:
     """Return a session that has credentials. The environment has no credentials."""
-    # Clients of other fixtures find their credentials at the first request, so it comes first.
+    # The clients of other fixtures read the credentials at their first request. So they make
+    # one here, before the credentials are removed from the environment.
     assert kms.list_keys(Limit=1), s3.list_buckets()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -124,7 +125,7 @@ def through_files(session: boto3.Session, mode: ClientSide, uri: str) -> None:
 
 
 def through_a_rotation(session: boto3.Session, mode: ClientSide, uri: str) -> None:
-    """Rotate an object to the mode, and then from the mode to another one."""
+    """Rotate an object to the mode, and then from this mode to another mode."""
     local = ClientSide(aes("local"), bind_name=False)
     S3Crypt(local, session=session).put(BODY, uri)
     assert S3Crypt(local, session=session).rotate(uri, to=mode)[0].action == "re-encrypted"
@@ -181,7 +182,7 @@ def test_discovery_uses_the_stores_session(
 def test_a_keyring_keeps_its_own(
     kind: str, stores: boto3.Session, bucket: str, kms_key: str, signed: Signed
 ) -> None:
-    """A keyring with its own session or client uses that one."""
+    """A keyring with its own session or client uses that session or client."""
     own = boto3.Session(OWN, "secret")
     keyring = (
         KMSKeyring(kms_key, session=own)
@@ -240,7 +241,7 @@ def test_an_arns_region_is_asked_with_the_stores_session(
 def test_a_cache_is_not_shared_by_two_sessions(
     stores: boto3.Session, bucket: str, kms_key: str, signed: Signed
 ) -> None:
-    """Stores with two sessions do not share data keys; the statistics count both."""
+    """Stores with two sessions do not share data keys; the statistics count both stores."""
     keyring = CachingKeyring(KMSKeyring(kms_key), max_age=60)
     store = S3Crypt(mode_of(keyring), session=stores)
     for number in range(3):

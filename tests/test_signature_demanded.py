@@ -25,7 +25,7 @@ FRAME = 4096
 
 
 class Thief:
-    """The keyring of an attacker: it uses a data key that it may only decrypt for a new message."""
+    """The keyring of an attacker who may only decrypt. It reuses an old data key to write."""
 
     def __init__(self, data_key: DataKey) -> None:
         self._data_key = data_key
@@ -56,7 +56,7 @@ class Thief:
 def forged(old: bytes, key: str, plaintext: bytes) -> bytes:
     """Return a message with this plaintext under the data key of an old message.
 
-    A reader of the old message can make it, and KMS unwraps its key for all readers.
+    Any reader of the old message can make this forgery. KMS decrypts its data key for all readers.
     """
     header = read_header(io.BytesIO(old))
     data_key = kms_keyring(key).unwrap(header.edks, header.context, 32)

@@ -94,7 +94,7 @@ def test_a_step_travels_without_secrets_and_is_done_elsewhere(
 
 
 def test_an_object_that_is_as_wanted_needs_no_step(bucket: str) -> None:
-    """For an object that is as wanted, the step's action is "unchanged", and nothing is done."""
+    """If the object already has the wanted mode and key, the step's action is "unchanged"."""
     mode = ClientSide(aes())
     store, uri = connect(mode), f"s3://{bucket}/x"
     before = store.put(b"data", uri)

@@ -45,7 +45,7 @@ SIZES = (0, 1, FRAME, FRAME + 1, PART - 1, PART, PART + 1, LARGE)
 def test_every_mode_gives_back_every_size(
     name: str, size: int, bucket: str, kms_key: str, s3: Any, tmp_path: Path
 ) -> None:
-    """In every mode, `get` and `read` return the stored bytes, and each info has their size."""
+    """In every mode, `get` and `read` return the stored bytes, and each info has the right size."""
     store = connect(make_mode(name, kms_key))
     uri, target = f"s3://{bucket}/a name/x", tmp_path / "out"
     put = store.put(payload(size), uri)
@@ -190,7 +190,7 @@ def test_a_long_pipe_in_any_frame_length(
 ) -> None:
     """A pipe, whose length is unknown, is uploaded in parts, for any frame length.
 
-    9 * 2**19 is the frame length whose single frame is less than S3's smallest part.
+    A single frame of 9 * 2**19 bytes is shorter than S3's smallest part.
     """
     store = connect(ClientSide(aes(), frame_length=frame_length, signed=signed))
     uri = f"s3://{bucket}/x"

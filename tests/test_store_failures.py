@@ -177,7 +177,7 @@ def test_an_object_replaced_meanwhile_is_a_conflict(
 
 
 def test_a_version_is_read_on_when_another_is_put(versioned_bucket: str, tmp_path: Path) -> None:
-    """In a versioned bucket, a `get` reads its version to the end even if a new one is put."""
+    """In a versioned bucket, a `get` reads its version to the end if a new version is put."""
     store, uri = connect(ClientSide(aes())), f"s3://{versioned_bucket}/x"
     store.put(payload(LARGE), uri)
     replaced: list[int] = []
@@ -218,7 +218,7 @@ class _Failing(io.RawIOBase):
 def test_a_source_that_fails_stores_nothing(
     size: int, bucket: str, s3: Any, *, signed: bool
 ) -> None:
-    """If the source fails, the put raises its error, and the old object stays.
+    """If the source fails, the put raises the source's error, and the old object stays.
 
     An OSError is raised as StorageError.
     """

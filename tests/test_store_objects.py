@@ -117,7 +117,7 @@ def test_progress_sums_to_the_size(
 
 
 def test_inspect_says_all_of_a_client_side_object(bucket: str, kms_key: str) -> None:
-    """`inspect` shows the suite, frames, context and keys of an object, without any of its keys."""
+    """`inspect` shows the suite, frames, context and key names of an object, and needs no key."""
     mode = ClientSide(
         MultiKeyring(kms_keyring(kms_key), aes()),
         context={"team": "häme"},

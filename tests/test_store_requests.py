@@ -132,7 +132,7 @@ def test_what_a_write_asks_for(
 def test_every_later_get_is_pinned_and_ranged(
     name: str, bucket: str, kms_key: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """Each GET after the first has the first one's ETag as condition, and its own range."""
+    """Each later GET of a read has a range, and the ETag of the first reply as its condition."""
     store, uri = connect(make_mode(name, kms_key)), f"s3://{bucket}/x"
     etag = store.put(payload(LARGE), uri).etag
     requests_log.clear()

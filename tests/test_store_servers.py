@@ -122,7 +122,7 @@ def test_the_version_before_comes_back_when_unencrypted_bytes_are_removed(
 def test_unencrypted_bytes_that_cannot_be_removed_are_still_a_policy_error(
     sandbox: Running, session: Any, bucket: str
 ) -> None:
-    """If an unencrypted object cannot be removed, the error says both."""
+    """If an unencrypted object cannot be removed, the PolicyError also says that it remains."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == "DELETE":
@@ -303,7 +303,7 @@ def _object_for_tags(asked: Asked, forward: Callable[..., Answer]) -> Answer:
 def test_a_service_that_sends_the_object_for_its_tags_has_none_of_its_own(
     content: bytes, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """If a service replies to a request for tags with the object, its header has the tags."""
+    """If a service replies to a request for tags with the object, a header has the tags."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(content, uri)
     with relaying(sandbox.endpoint_url, _object_for_tags) as relay:
@@ -370,7 +370,7 @@ def test_tags_that_an_upload_by_parts_lost_are_set(sandbox: Running, bucket: str
 def test_an_object_of_another_writer_gets_no_tags_of_ours(
     theirs: bytes | None, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """If another writer replaces the new object at once, its object gets no tags of ours."""
+    """If another writer replaces the new object at once, the put does not tag that object."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == "GET" and "tagging" in asked.query:
@@ -389,7 +389,7 @@ def test_an_object_of_another_writer_gets_no_tags_of_ours(
 
 
 def test_tags_that_may_not_be_set_are_no_success(sandbox: Running, bucket: str) -> None:
-    """If the caller may not set the dropped tags, the put fails with an error about its tags."""
+    """If the caller has no permission to set the dropped tags, the put fails with this reason."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if asked.method == "PUT" and "tagging" in asked.query:
@@ -406,7 +406,7 @@ _DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Er
 
 
 def test_a_service_that_knows_no_tags_is_sent_none(sandbox: Running, bucket: str) -> None:
-    """A service like rclone gets no request that sets tags: it would overwrite the object."""
+    """A service like rclone's gets no request to set tags, which would overwrite the object."""
     with relaying(sandbox.endpoint_url, _object_for_tags) as relay:
         store = connect(ClientSide(aes()), endpoint_url=relay.url)
         store.put(payload(PART + 1), f"s3://{bucket}/x", tags={"project": "ledger"})

@@ -169,7 +169,7 @@ def test_an_unbound_object_is_read_only_by_an_unbound_mode(bucket: str, tmp_path
 def test_another_key_opens_nothing(key_location: Any, bucket: str, tmp_path: Path) -> None:
     """With another key, an object is refused; the hint names the object's keys.
 
-    A key of the same name with other bytes is an IntegrityError.
+    If the key has the same name but other bytes, the error is IntegrityError.
     """
     uri = f"s3://{bucket}/x"
     connect(ClientSide(aes("one"), key_location=key_location)).put(b"plain", uri)

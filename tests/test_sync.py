@@ -122,7 +122,7 @@ def test_the_time_survives_every_rotation(key: str, bucket: str, tmp_path: Path)
 def test_what_a_comparison_costs(
     mode: Any, each: int, bucket: str, requests_log: RequestsLog, tmp_path: Path
 ) -> None:
-    """For server-side objects sync needs only the listing; client-side objects need a HEAD each."""
+    """For server-side objects, sync needs only the listing; per client-side object, also a HEAD."""
     source = make(tmp_path / "tree", a="a", b="b", c="c")
     actions(connect(mode), source, f"s3://{bucket}/")
     requests_log.clear()
@@ -132,7 +132,7 @@ def test_what_a_comparison_costs(
 
 
 def test_a_file_written_in_the_second_of_its_object(bucket: str, tmp_path: Path) -> None:
-    """A file written in the same second as its object is unchanged, by the object's mtime entry."""
+    """If a file was written in the second of its object, the mtime entry shows no change."""
     source, store = tmp_path / "tree", connect(SSES3())
     make(source, a="a")
     os.utime(source / "a", ns=(2 * 10**18, 2 * 10**18))
@@ -199,7 +199,7 @@ def test_a_journal_skips_what_was_compared(
 def test_contents_are_compared_in_every_mode(
     name: str, key: str, bucket: str, tmp_path: Path
 ) -> None:
-    """With `checksum`, sync finds a change of equal size and time; a new time is no change."""
+    """With `checksum`, sync finds a change that keeps size and time. A new time is no change."""
     store, uri = connect(make_mode(name, key)), f"s3://{bucket}/t/"
     source, back = make(tmp_path / "tree", a="aa", b="bb", c=""), tmp_path / "back"
     copied = dict.fromkeys(["a", "b", "c"], "copied")
@@ -218,7 +218,7 @@ def test_contents_are_compared_in_every_mode(
 def test_a_digest_survives_a_rewrap_and_no_re_encryption(bucket: str, tmp_path: Path) -> None:
     """An object keeps its digest in a rewrap, but not in a re-encryption.
 
-    The digest's key is the data key.
+    The digest is keyed by the data key, which only a re-encryption replaces.
     """
     uri, source = f"s3://{bucket}/t/", make(tmp_path / "tree", a="aa")
     modes = [ClientSide(aes(name), key_location="metadata") for name in ("one", "two")]
@@ -535,7 +535,7 @@ def test_a_target_folder_keeps_what_is_in_use(bucket: str, tmp_path: Path) -> No
 def test_many_extras_wait_in_a_file(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If there are many names to delete, they wait in a file, whatever characters they contain."""
+    """Many names to delete are kept in a file until the end, whatever characters they contain."""
     monkeypatch.setattr(pairs, "_IN_MEMORY", 100)
     folder = make(tmp_path / "out", **{f"{n} é\n\u2028": "x" for n in range(20)})
     store = connect(SSES3())
@@ -638,7 +638,7 @@ def test_times_are_written_as_rclone_writes_them(text: str, time: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "1e9", "1.", ".5", "9" * 12, "1_0", "\u0661", "1.5\n"])
 def test_other_texts_are_no_times(text: str) -> None:
-    """An mtime entry of another form counts as no time: another tool may have written it."""
+    """An mtime entry in another form is ignored, because another tool may have written it."""
     assert time_of({"mtime": text}) is None
 
 

@@ -408,7 +408,7 @@ def test_the_ends_of_the_calendar_are_no_bounds(tmp_path: Path) -> None:
 
 
 def test_a_bucket_narrows_a_key(tmp_path: Path) -> None:
-    """A search by key and bucket omits records of another bucket, not those of an unknown one."""
+    """A search by key and bucket omits records of another bucket, but not of an unknown bucket."""
     records = [by_s3(ALICE, OBJECT), ours(), by_s3(ALICE, "arn:aws:s3:::acme-other/x")]
     found, _ = searched(tmp_path, records, Question(key=KEY, bucket=BUCKET))
     assert [access.bucket for access in found] == [BUCKET, None]
@@ -447,14 +447,14 @@ NOT_JOINED = [
 
 @pytest.mark.parametrize(("_", "record"), NOT_JOINED, ids=[each[0] for each in NOT_JOINED])
 def test_what_is_not_joined(tmp_path: Path, _: str, record: samples.Record) -> None:
-    """A KMS record without a fitting record of S3 is not joined, so its bucket is unknown."""
+    """A KMS record without a matching record of S3 is not joined, so its bucket is unknown."""
     found, search = searched(tmp_path, [record, ours()])
     assert [(access.bucket, access.is_joined) for access in found] == [(None, False)]
     assert search.tally.joined.without_bucket == 1
 
 
 def test_two_buckets_with_the_same_name_are_not_guessed_between(tmp_path: Path) -> None:
-    """If S3's records of two buckets fit, the bucket stays unknown, and both reads are returned."""
+    """If S3's records of two buckets match, the bucket stays unknown; both reads are returned."""
     records = [s3(), s3(bucket="acme-other"), ours()]
     found, search = searched(tmp_path, records, ABOUT_OBJECT)
     assert [(access.bucket, access.is_joined) for access in found] == [
@@ -525,7 +525,7 @@ def test_a_bucket_key_names_no_object(tmp_path: Path) -> None:
 
 
 def test_ranges_of_one_read_are_accesses_of_their_own(tmp_path: Path) -> None:
-    """Of three ranges of one object that needed one KMS call, one is joined, all are returned."""
+    """If three range reads needed one KMS call, one read is joined, and all three are returned."""
     records = [s3(time=f"10:00:0{second}") for second in range(3)]
     found, _ = searched(tmp_path, [*records, ours()], ABOUT_OBJECT)
     assert sorted(access.is_joined for access in found) == [False, False, True]
@@ -543,7 +543,7 @@ def test_a_copy_reads_and_writes(tmp_path: Path) -> None:
 
 
 def test_records_that_are_too_far_apart_in_the_files(tmp_path: Path) -> None:
-    """Records that are too far apart in the files are not joined: few records stay in memory."""
+    """Records too far apart in the files are not joined, because few records are kept in memory."""
     between = [kms(time="09:00:00") for _ in range(30)]
     records = [ours(), *between, s3()]
     path = deliver(tmp_path, records)
@@ -831,7 +831,7 @@ def test_two_requests_a_second(cloudtrail: Any, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_lookup_events_has_forgotten(cloudtrail: Any) -> None:
-    """A question about more than 90 days ago has a gap: LookupEvents has forgotten them."""
+    """A question about a time over 90 days ago has a gap: LookupEvents keeps no older events."""
     cloudtrail.records = []
     question = Question(key=KEY, since=datetime(2020, 1, 1, tzinfo=UTC))
     _, search = answers(Trails().search(question))

@@ -37,7 +37,7 @@ def test_the_version_and_the_module(module: str, option: str) -> None:
 
 @pytest.mark.parametrize(("verb", "meant"), _HABITS.items())
 def test_another_tools_verb(verb: str, meant: str, capsys: Captured) -> None:
-    """For another tool's verb, the error suggests our verb, if there is one."""
+    """For another tool's verb, the error suggests s3crypt's verb, if there is one."""
     assert verb not in _COMMANDS
     assert run([verb, "x"]) == 2
     is_there = meant in (*_COMMANDS, "--version")

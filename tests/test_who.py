@@ -142,7 +142,7 @@ def test_nothing_is_no_proof(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_no_file_is_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder without trail files has exit code 1, and no remark about records."""
+    """For a folder without trail files, the exit code is 1, and no remark is about records."""
     assert run(["who", URI, "--trail", str(tmp_path)]) == 1
     out, _ = capsys.readouterr()
     assert out.startswith(f"not read: {tmp_path} has no trail file")
@@ -358,7 +358,7 @@ def test_lookup_events_shows_uses_of_keys_alone(
     The output names the modes that do not use KMS.
     """
     monkeypatch.setattr(lookups, "_SECONDS_BETWEEN", 0.6)
-    # The sandbox still has the events of all earlier tests, so the question begins here: a page has
+    # The question begins now: the sandbox still has the events of all earlier tests, and a page has
     # only fifty events.
     since = datetime.now(UTC) - timedelta(seconds=2)
     team.begin(1)

@@ -134,7 +134,7 @@ def test_one_head_asks_for_the_checksum(bucket: str, sandbox: Any) -> None:
 
 
 def test_a_message_needs_no_checksum(bucket: str, requests_log: RequestsLog) -> None:
-    """Reading a message sends no HEAD: its tags prove its bytes."""
+    """Reading a message sends no HEAD, because authentication tags already prove the bytes."""
     store, uri = connect(ClientSide(aes())), f"s3://{bucket}/x"
     store.put(payload(SIZE), uri)
     requests_log.clear()
@@ -323,7 +323,7 @@ def test_a_checksum_that_is_no_base64_is_our_error(
 def test_a_question_for_the_checksum_that_fails_ends_the_read(
     way: str, bucket: str, session: Any, tmp_path: Path
 ) -> None:
-    """An error of the caller's event handler for the HEAD, in its own thread, ends the read."""
+    """The HEAD runs in its own thread. An error of the caller's handler for it ends the read."""
     uri = f"s3://{bucket}/x"
     connect(SSES3()).put(payload(SIZE), uri)
     client = session.client("s3")

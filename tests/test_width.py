@@ -86,7 +86,7 @@ def test_far_grows_once_a_core_has_time_left() -> None:
     assert width.wanted(0.0, 0, is_far=True, cpu=0.0) == FAR
     assert width.wanted(1.0, 16, is_far=True, cpu=1.0) == FAR
     assert width.wanted(2.0, 32, is_far=True, cpu=1.2) == 2 * FAR
-    # The rate while the CPU was busy is not used: the next rate is the basis of the gain.
+    # The rate while the CPU was busy is not used. The gain is computed from the next rate.
     assert width.wanted(3.0, 96, is_far=True, cpu=1.4) == 4 * FAR
 
 
@@ -137,7 +137,7 @@ def test_a_failed_request_says_nothing() -> None:
 
 
 def test_work_is_no_distance() -> None:
-    """CPU time, as for making a client in the first request, does not count as distance."""
+    """CPU time does not count as distance, such as the time to make a client."""
     distance = Distance()
     with distance.measured():
         until = time.thread_time() + 0.03

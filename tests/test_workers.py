@@ -233,7 +233,7 @@ def test_a_pool_has_no_more_threads_than_it_may_have() -> None:
 
 
 def test_a_failure_is_for_who_waits() -> None:
-    """An error of the work, even SystemExit, is raised by `result`, and the thread works on."""
+    """An error of the work, even SystemExit, is raised by `result`, and the thread continues."""
     pool = Pool(1)
     for error in (ValueError, StorageError, SystemExit, KeyboardInterrupt):
 

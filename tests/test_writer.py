@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects written through `open`: stored as a whole when the file is closed, and not before."""
+"""An object that is written through `open` is stored as a whole when the file is closed."""
 
 from __future__ import annotations
 
@@ -321,7 +321,7 @@ def test_x_stores_only_where_nothing_is(
     with store.open(uri, "xb") as file:
         file.write(OLD)
     again = store.open(uri, "xb")
-    # A file that needs parts looks for the object before it sends them, so already `write` fails.
+    # A file that needs parts looks for the object before it sends a part, so `write` fails.
     with pytest.raises(ConflictError, match=uri), again:
         write_in_pieces(again, payload(size))
     assert again.closed
@@ -330,7 +330,7 @@ def test_x_stores_only_where_nothing_is(
 
 
 def test_of_two_who_race_one_wins(store: S3Crypt, uri: str, bucket: str, s3: Any) -> None:
-    """Of two files that were opened with "xb", the one closed first is stored."""
+    """Of two files that were opened with "xb", the file that is closed first is stored."""
     one, two = store.open(uri, "xb"), store.open(uri, "xb")
     one.write(payload(PART + 5))
     two.write(b"two")
@@ -402,7 +402,7 @@ def test_a_large_object_takes_bounded_memory(bucket: str) -> None:
 
 @pytest.mark.parametrize("name", CLIENT_SIDE)
 def test_one_data_key_a_file(name: str, uri: str, key: str, requests_log: RequestsLog) -> None:
-    """A file makes one request to KMS."""
+    """Writing a file makes one request to KMS."""
     with connect_shared(make_mode(name, key)).open(uri, "wb") as file:
         write_in_pieces(file, payload(PART + 1))
     targets = [entry["headers"].get("x-amz-target") for entry in requests_log.list()]
@@ -424,7 +424,7 @@ def test_two_files_are_written_in_turns(store: S3Crypt, bucket: str) -> None:
 
 
 def test_two_files_of_one_name(store: S3Crypt, uri: str) -> None:
-    """If two files of one name are open, the one closed last is stored, unmixed."""
+    """If two files of one name are open, the file that is closed last is stored, unmixed."""
     one, two = store.open(uri, "wb"), store.open(uri, "wb")
     write_in_pieces(one, payload(PART + 1))
     write_in_pieces(two, payload(PART + 2))

@@ -195,7 +195,7 @@ def _no_collection() -> Iterator[None]:
 def test_a_file_collected_by_a_thread_that_stores_it(
     event: str, how: str, session: Any, uri: str, bucket: str, s3: Any
 ) -> None:
-    """If any thread, even the file's own, collects a file, its upload is aborted."""
+    """If the garbage collector drops a file in any thread, even its own, the upload is aborted."""
     armed, calls = threading.Event(), []
     client = session.client("s3")
 

@@ -149,7 +149,7 @@ assert store.read(uri) == bytes(20_000_000) + b"the end"
 
 @pytest.mark.parametrize("how", ["write", "close", "abort", "drop", "exit"])
 def test_a_file_is_not_written_over_a_fork(how: str, bucket: str, s3: Any) -> None:
-    """A forked child cannot write the parent's file and does not hang; the parent writes on."""
+    """A forked child cannot write the parent's file, and does not hang; the parent can go on."""
     done = run_script(_FORKED, bucket, how)
     assert done.returncode == 0, done.stderr.decode()
     assert uploads(s3, bucket) == []
