@@ -150,7 +150,7 @@ def _measure(
             sides = [stack.enter_context(_side(each, folder, row, *words)) for each in checkouts]
             for side in sides:
                 side.ask("")
-            # In each round, another side starts.
+            # The side that starts a round alternates.
             for which in (0, 1) if number % 2 else (1, 0):
                 seconds[which].append(float(sides[which].ask("go\n")))
     return Figures(row, *seconds)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long does an audit of objects take, by an inventory of 10^6 rows and by HEAD far away?
+"""How long does an audit of objects take, by an inventory of 10^6 rows or by HEAD requests?
 
     python audits.py inventory | counts | table [--rounds 5] [--tiny]
     python audits.py heads [--rounds 5] [--tiny] [--delay 30]
@@ -14,8 +14,9 @@ same for counting an export of S3 Metadata, a local file, by status and KMS key.
 a process of its own, with the subcommand `one` or `bare`; `write` makes the files. The process does
 the work twice and measures the second time, so that imports and connections are left out.
 
-`heads`: the seconds of our audit of 2,000 objects by HEAD, and of boto3's HEADs one after another.
-boto3's seconds are those of a tenth of the objects, times ten.
+`heads`: the seconds of our audit of 2,000 objects by HEAD in a service far away, and of boto3's
+HEADs one after another. boto3 requests only a tenth of the objects, and its seconds are multiplied
+by ten.
 """
 
 import argparse

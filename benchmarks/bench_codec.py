@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How near do frames come to the bare cipher, by frame length, threads, direction and suite?
+"""How fast are frames compared with the bare cipher, by frame length, threads and suite?
 
 The limits are measured in the same run: AES-GCM alone, a copy, and checksums.
 """

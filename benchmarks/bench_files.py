@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long does a command take to encrypt or decrypt a file in memory, from start to end?
 
-Each command is at its defaults: `age` has a key from age-keygen, `aws-encryption-cli` has a key in
-the sandbox's KMS (one request per file), `s3crypt` has an AES key.
+Each command has its default settings: `age` has a key from age-keygen, `aws-encryption-cli` has a
+key in the sandbox's KMS (one request per file), `s3crypt` has an AES key.
 """
 
 from __future__ import annotations

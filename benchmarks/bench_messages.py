@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What does a message cost in one piece, small or large, against other libraries?
+"""How long does it take to encrypt or decrypt a message in one call, against other libraries?
 
 The official SDK writes the same suite and frame length as s3crypt. Tink's streaming AEAD and age
 (pyrage) have segment lengths of their own; pycryptodome's AES-GCM is one call without a format.
@@ -112,7 +112,7 @@ def _tink(segment: str) -> Codec:
 
     def encrypt(data: bytes) -> bytes:
         sealed = io.BytesIO()
-        # The stream would close this file, and its bytes would be lost.
+        # Otherwise the stream would close this file, and its bytes would be lost.
         sealed.close = lambda: None  # type: ignore[method-assign]
         with primitive.new_encrypting_stream(sealed, b"") as stream:
             stream.write(data)

@@ -96,7 +96,7 @@ def age_file(folder: Path, source: Path, verb: str) -> Command:
 def aws_file(folder: Path, source: Path, verb: str, kms: Kms) -> Command:
     """Return aws-encryption-cli's command at its defaults.
 
-    Frames of 4 KiB, signed, one KMS call.
+    It then writes signed messages with frames of 4 KiB, and makes one request to KMS.
     """
     program = peers.PEERS["aws-encryption-cli"].path()
     sealed, target = folder / "sealed.aws", folder / "out"
@@ -148,7 +148,7 @@ def rclone_copy(endpoint_url: str, source: Path | str, target: Path | str) -> Co
         *("copyto", "--config", "", "--no-check-certificate", "--s3-no-check-bucket"),
         *("--s3-provider", "Other", "--s3-endpoint", endpoint_url, "--s3-force-path-style"),
         *("--s3-access-key-id", "none", "--s3-secret-access-key", "none", "--s3-no-head"),
-        # rclone would compare an MD5 that the null server does not have.
+        # Without --ignore-checksum, rclone would compare an MD5 that the null server does not have.
         *("--ignore-times", "--ignore-checksum", place(source), place(target)),
     )
     made = target if isinstance(target, Path) else None

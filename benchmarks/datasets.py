@@ -344,8 +344,8 @@ Sides = Mapping[str, Callable[[], object]]
 def in_turns(sides: Sides, rounds: int, *, warm_up: int, memory: int) -> list[dict[str, float]]:
     """Run all sides in each round. Return the seconds of each side, round by round.
 
-    Each round starts with another side. `warm_up` rounds come before and do not count. Before each
-    run, `memory` bytes are touched and freed, see `claim_memory`.
+    Each round starts with a different side than the round before. `warm_up` rounds come first and
+    do not count. Before each run, `memory` bytes are touched and freed, see `claim_memory`.
     """
     names = list(sides)
     measured = []
@@ -400,7 +400,7 @@ def make_objects(folder: Path, objects: int) -> dict[str, dict[str, str]]:
 
 
 class _Body(io.BytesIO):
-    """A reply's body. It has the only method of urllib3's responses that botocore calls."""
+    """A reply's body, with the one method of urllib3's responses that botocore calls."""
 
     def stream(self, **_: object) -> Iterator[bytes]:
         yield self.read()

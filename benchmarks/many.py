@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long do many objects take, or one large and far, against other tools and another commit?
+"""How long do jobs on many objects take, against other tools and another commit?
 
     python benchmarks/many.py [ROW ...] [--rounds 5] [--count 2000] [--delay 30] [--against COMMIT]
 
-A ROW is a name or a pattern; --list shows all names. Every run of a side is a process of its own,
-and a round runs each side once, one after the other. The table has for each side the median seconds
-and the seconds of every round, the rate, the CPU seconds, the largest peak RSS, the requests per
-object as the server counted them, and the ratio of the median seconds (this checkout's to that
-side's). With --against, the commit's command is a side. A side that cannot be measured is skipped,
-and its line names the reason.
+Some rows transfer one large object to or from a server far away. A ROW is a name or a pattern;
+--list shows all names. Every run of a side is a process of its own, and a round runs each side
+once, one after the other. The table has for each side the median seconds and the seconds of every
+round, the rate, the CPU seconds, the largest peak RSS, and the requests per object as the server
+counted them. It also has the ratio: this checkout's median seconds divided by the side's. With
+--against, the commit's command is a side. A side that cannot be measured is skipped, and its line
+names the reason.
 """
 
 import argparse

@@ -4,8 +4,9 @@
     python benchmarks/memory.py [--size 1GiB 8GiB] [--limit 250MiB] [--folder FOLDER] [--json FILE]
 
 Every operation runs in a process of its own, so its peak memory is only its own. Content that was
-read back is compared with the source. Plain boto3 and s5cmd do the same for comparison, outside the
-limit. This process imports no large package: on Linux a child's peak begins with its parent's peak.
+read back is compared with the source. Plain boto3 and s5cmd do the same work for comparison; the
+limit does not apply to them. This process imports no large package: on Linux a child's peak begins
+with its parent's peak.
 """
 
 import argparse
@@ -215,7 +216,11 @@ def _report(run: Run) -> dict[str, Any]:
 def _child(
     run: Run, verb: str, source: Path | str, target: Path | str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run an operation whose source or target is a pipe. Return its figures."""
+    """Run an operation whose source or target is a pipe, and yield its process.
+
+    Raises:
+    BenchmarkError: The operation failed.
+    """
     report = run.folder / "report"
     with subprocess.Popen(
         [sys.executable, _OPERATION, verb, source, target, report, *_there(run)],

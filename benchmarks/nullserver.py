@@ -27,8 +27,8 @@ _START_ATTEMPTS = 5
 _START_SECONDS = 10
 _STOP_SECONDS = 10
 # These variables let malloc keep large buffers. Without them, each body's buffer would be new
-# memory, which the kernel zeroes page by page. This would be a third of the cost of receiving a
-# part, and not the client's.
+# memory, which the kernel zeroes page by page. This would take a third of the time of receiving a
+# part, although the client does not cause it.
 _KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),

@@ -3,8 +3,8 @@
 
     python pairs.py NAME ... --rounds N [--tiny] [--endpoint-url URL --objects FOLDER]
 
-ratios.py starts this for each pair. It prints JSON, by name: the seconds of every round, ours and
-theirs, and a remark, or the name of the missing peer.
+ratios.py runs this command for each pair. The command prints JSON with one entry per name: the
+seconds of every round, ours and theirs, and a remark, or the name of the missing peer.
 
     python pairs.py --against COMMIT [ROW ...] [--rounds N] [--tiny]
 
@@ -59,7 +59,7 @@ class Given:
 
     @property
     def times(self) -> int:
-        """Return how often a round repeats a run of 8 MiB: it should take about 0.1 s."""
+        """Return how often a round repeats a run of 8 MiB, so that a round takes about 0.1 s."""
         return 1 if self.tiny else 96
 
     @property
@@ -248,7 +248,7 @@ def _seconds(work: runs.Work, memory: int = 0) -> float:
 
 
 def measure(pair: Pair, rounds: int) -> list[tuple[float, float]]:
-    """Return the seconds of each round, ours and theirs. In each round another side starts."""
+    """Return the seconds of each round, ours and theirs. The side that starts alternates."""
     pair.ours()
     pair.theirs()
     measured = []

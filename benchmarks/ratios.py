@@ -4,8 +4,8 @@
     python benchmarks/ratios.py [--only NAME ...] [--rounds 5] [--tiny] [--json FILE] [--list]
 
 Both sides of a row are measured in turns in the same run, so that other load on the machine affects
-both. A ratio is of two neighbouring runs. Each transfer and each command is a process of its own.
-The exit code is 1 if a bound is missed.
+both. A ratio compares two neighbouring runs. Each transfer and each command is a process of its
+own. The exit code is 1 if a bound is missed.
 """
 
 import argparse
@@ -135,7 +135,7 @@ class Bench:
     """Files, the null server and the sandbox's KMS for all rows, each made on first use.
 
     Args:
-        stack: Closes and removes them.
+        stack: Stops the servers and removes the files when it is closed.
         rounds: The least number of rounds.
         tiny: Use tiny sizes, to check only that the code runs.
         folder: The folder for files. If left out, files are in memory, and the largest on disk.
@@ -275,7 +275,7 @@ Side = Callable[[], Mapping[str, float]]
 
 
 def _in_turns(bench: Bench, rounds: int, ours: Side, theirs: Side, *, memory: int = 0) -> Turns:
-    """Measure both sides in rounds, after one warm-up round. In each round another side starts.
+    """Measure both sides in rounds, after one warm-up round. The side that starts alternates.
 
     Before each run, `memory` bytes are touched and freed, see `claim_memory`.
     """
@@ -537,7 +537,7 @@ def _range_bytes(call: str, bench: Bench) -> Samples:
 
 
 def _range_time(call: str, where: str, bench: Bench) -> Samples:
-    """Return, for each round, our reader's time divided by that of the faster plain reader."""
+    """Return, for each round, our reader's time divided by the faster plain reader's time."""
     rounds = _columns(bench, where)[call]["rounds"]
     better = min(_READERS, key=lambda reader: statistics.median(each[reader] for each in rounds))
     turns: Turns = [({"seconds": each["ours"]}, {"seconds": each[better]}) for each in rounds]
@@ -545,7 +545,7 @@ def _range_time(call: str, where: str, bench: Bench) -> Samples:
 
 
 def _in_order(how: str, scheme: str, bench: Bench) -> Samples:
-    """Return, for each round, the rate of reading in order divided by that of `get` to a file."""
+    """Return, for each round, the rate of reading in order divided by the rate of `get`."""
     served, target = bench.data_set, bench.folder / "got"
     uri, environment = f"s3://{served.names[0]}", served.trusting()
     options = ("--endpoint-url", served.url(scheme))
@@ -562,7 +562,7 @@ def _in_order(how: str, scheme: str, bench: Bench) -> Samples:
 
 
 def _listed(which: str, against: str, bench: Bench) -> Samples:
-    """Return, for each round, the time of a listing with exact sizes divided by another way's."""
+    """Return, for each round, the time of the listing `which` divided by the time of `against`."""
     many = bench.many
 
     def said() -> dict[str, Any]:

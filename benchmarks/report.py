@@ -100,8 +100,8 @@ def _missed(row: Row) -> str:
 
 def _promised(row: Row) -> tuple[str, ...]:
     if row.median is None or row.judged is None:
-        # The text after the colon is an installation command, and that after " in /" a folder. Both
-        # are cut off.
+        # Cut off the installation command, which follows the colon, and a folder, which follows
+        # " in ".
         reason = row.skipped.partition(": ")[0].partition(" in /")[0]
         return (_what(row), _bound(row), f"not measured: {reason}", "", "", "")
     met = "yes" if row.met else "**missed**"

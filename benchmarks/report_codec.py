@@ -21,7 +21,7 @@ _SIGNED = "0x0578"
 class Frames:
     """The rates in GB/s of sealing or opening frames of one length.
 
-    S3crypt's, the bare cipher's.
+    `ours` is the rate of s3crypt, and `limit` is the rate of the bare cipher.
     """
 
     verb: str
@@ -33,7 +33,7 @@ class Frames:
 
 
 def _frames(found: Results) -> list[Frames]:
-    """Return the rates that `s3crypt bench` measured, or those of pytest if it was not run.
+    """Return the rates from `s3crypt bench`, or from pytest if `s3crypt bench` was not run.
 
     `s3crypt bench` is preferred because it measures frames and the limit in alternation.
     """
@@ -171,7 +171,7 @@ def _beside(found: Results) -> Iterator[str]:
 
 
 def messages(found: Results, _page: Page) -> Iterator[str]:
-    """Yield the section that compares messages, small and large, with other libraries'."""
+    """Yield the section that compares small and large messages with other libraries."""
     small, large = found.of("bench_small"), found.of("bench_large", "bench_large_peer")
     if small:
         yield "The table has the time for one small message under an AES key:"
@@ -234,7 +234,7 @@ def _writer(found: Results, writer: str) -> str:
 
 
 def files(found: Results, _page: Page) -> Iterator[str]:
-    """Yield the section that compares whole commands with peers, or only ours without peers."""
+    """Yield the section about whole commands on files, of s3crypt and of the peers found."""
     cases = found.of("bench_file")
     yield from _against(found, cases) if cases else _alone(found)
 

@@ -140,7 +140,7 @@ def _fetched(case: Case) -> str:
 
 
 def _plain_fetched(reader: str, counted: Case | None) -> str:
-    # Only the raw reader's requests were counted. Those of the buffered reader are not shown.
+    # Only the raw reader's requests were counted, so the buffered reader has an empty cell.
     return f"1x, {counted.info['plain_requests']:,}" if counted and reader == "raw" else ""
 
 

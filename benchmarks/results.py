@@ -64,7 +64,7 @@ class Row:
     def judged(self) -> float | None:
         """Return the figure that is compared with the bound.
 
-        The worst for memory, else the median.
+        For memory it is the largest figure of all rounds, otherwise the median.
         """
         return max(self.figures) if self.unit == "MiB" and self.figures else self.median
 

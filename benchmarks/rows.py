@@ -221,7 +221,7 @@ def counted(server: CannedServer, capacity_of: str, *options: str, delay: float)
 
 
 def in_turns(sides: Sequence[Side], rounds: int) -> list[list[Run]]:
-    """Run all sides in each round, and start each round with another side.
+    """Run all sides in each round. Each round starts with a different side than the one before.
 
     Return each side's runs.
     """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Amazon S3 Encryption Client as a peer, in its own environment, driven by standard input.
 
-    {"do": "seal", "source": FILE, "target": FILE}      write the stored bytes; answer the headers
+    {"do": "seal", "source": FILE, "target": FILE}      write the stored bytes; return the headers
     {"do": "connect", "endpoint_url": URL}
     {"do": "put", "source": FILE, "name": NAME}
     {"do": "get", "name": NAME, "target": FILE}

@@ -3,9 +3,9 @@
 
     python trails.py [--rounds 5] [--tiny]
 
-Prints JSON: for every round, our CPU seconds and those of the bare read; for each number of files,
-the peak memory in bytes of a process that reads them. One record in four is of KMS; two in a
-thousand are about the object of the question.
+Prints JSON. For every round, it has our CPU seconds and the CPU seconds of the bare read. For each
+number of files, it has the peak memory in bytes of a process that reads them. One record in four is
+of KMS; two in a thousand are about the object of the question.
 """
 
 import argparse
