@@ -58,7 +58,7 @@ def status_of(error: S3CryptError) -> int:
     if isinstance(error, IntegrityError | PolicyError):
         return 500  # The object was changed, or its writer is not this application: alert.
     if isinstance(error, KeyUnavailableError):
-        return 503  # The key is disabled, or this process may not use it: call the operator.
+        return 503  # The key is disabled, or this process has no permission: call the operator.
     return 502  # S3 or KMS failed; s3crypt has already retried the request.
 
 
