@@ -204,7 +204,7 @@ def _scope(
 
 
 def _documents(found: Sequence[_Given], who: "Who", scope: "Scope") -> Documents:
-    """Return the documents that decide: the given documents, and s3crypt's in place of others."""
+    """Return the given documents, and s3crypt's own document where no document was given."""
     made = Documents(
         iam_policy(who, scope) if isinstance(who, Role) else None,
         bucket_policy(scope),

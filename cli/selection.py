@@ -60,7 +60,7 @@ class Tree:
         prefix: The URI up to its last slash.
         names: Selects objects by the rest of their names.
         own_name: The folder below the target for these objects if there are several sources, or ''
-        for a pattern.
+            for a pattern.
     """
 
     prefix: str

@@ -60,9 +60,9 @@ class Sample:
 
     Attributes:
         of_limit: The values divided by the values of the limit. The two values of each pair were
-        measured one right after the other.
+            measured one right after the other.
         of_one_thread: The values divided by the values of the same work on one thread, also in
-        pairs.
+            pairs.
     """
 
     subject: Subject
