@@ -76,7 +76,7 @@ def test_slashes_that_change_nothing_are_left_out(name: str, path: str, root: Pa
 
 @pytest.mark.parametrize("names", [("a/b", "a//b"), ("a//b", "a/b"), ("a/./b", "./a/b", "a//b")])
 def test_of_names_that_meet_one_is_written(names: tuple[str, ...], root: Path) -> None:
-    """If names mean the same path, only the plain name is written.
+    """If several names lead to the same path, only the object with the plain name is written.
 
     The errors for the other objects name the written object.
     """
@@ -118,9 +118,9 @@ def test_a_link_that_leads_out_is_refused(name: str, leads_to: str, root: Path) 
 
 
 def test_a_link_that_stays_inside_may_be_a_folder(root: Path) -> None:
-    """A link inside the folder may lead to a folder, but not to a file.
+    """A link inside the target folder is allowed if it leads to a folder.
 
-    Two names would share such a file.
+    A link to a file is refused, because two names would then lead to the same file.
     """
     (root.parent / "real" / "there").mkdir(parents=True)
     root.symlink_to("real")
@@ -182,7 +182,7 @@ def _fold(text: str) -> str:
 
 @pytest.fixture
 def folding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the system find names in any case and spelling, as some file systems do."""
+    """Let the file system find a name in any case and any Unicode form, as some file systems do."""
     listdir = os.listdir
 
     def there(argument: Any) -> Any:
@@ -236,7 +236,10 @@ def test_names_that_are_one_here_are_told_apart(
 def test_names_that_may_be_one_are_written_in_turn(
     root: Path, request: pytest.FixtureRequest, *, is_folding: bool
 ) -> None:
-    """Names that may be the same file are written in turn: the second cannot replace the first."""
+    """Objects whose names may be the same file are written one after the other.
+
+    So the second object cannot replace the first.
+    """
     if is_folding:
         request.getfixturevalue("folding")
     folder = TargetFolder(root, PREFIX)
@@ -255,7 +258,7 @@ def test_names_that_may_be_one_are_written_in_turn(
 
 
 def test_a_failed_object_lets_the_next_one_in(root: Path) -> None:
-    """The claim on a path ends with its block, also after an error."""
+    """The claim on a path ends with its `with` block, even after an error."""
     folder = TargetFolder(root, PREFIX)
     for _ in range(2):
         with pytest.raises(StorageError, match="lost"), folder.claimed(f"{PREFIX}a"):

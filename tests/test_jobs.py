@@ -88,7 +88,10 @@ def test_an_error_that_meets_every_item_stops_the_job() -> None:
 
 
 def test_a_source_that_fails_is_raised_at_last() -> None:
-    """If a source fails, the items before it are done before the error is raised."""
+    """If the source of items fails, the items before the failure are done.
+
+    Then the error is raised.
+    """
 
     def source() -> Iterator[int]:
         yield from range(50)
@@ -155,7 +158,10 @@ def test_a_slow_caller_holds_the_job_back() -> None:
 
 
 def test_work_goes_side_by_side() -> None:
-    """With a distant service all workers run; with a near service at most as many as cores."""
+    """With a distant service all workers run.
+
+    With a near service at most as many workers run as there are cores.
+    """
 
     def widest(*, is_far: bool) -> int:
         now, most, lock = [0], [0], threading.Lock()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs with bad files, names, journals, disks and services: other items are done."""
+"""Jobs with bad files, names, journals, disks and services. The unaffected items are still done."""
 
 from __future__ import annotations
 
@@ -291,7 +291,10 @@ def test_odd_names(command: Callable[..., Ended], s3: Any, bucket: str) -> None:
 
 
 def test_names_that_collide(command: Callable[..., Ended], s3: Any, bucket: str) -> None:
-    """If an object's name is also a folder, one of them is fetched and the other is reported."""
+    """If an object's name is a folder in another object's name, only the first object is fetched.
+
+    The other object is reported as failed.
+    """
     for name in ("a", "a/b", "c", "d/e", "d/e/f"):
         s3.put_object(Bucket=bucket, Key=f"t/{name}", Body=name.encode())
     ended = command("get", "-r", f"s3://{bucket}/t", "back", *_MODE)
@@ -302,7 +305,10 @@ def test_names_that_collide(command: Callable[..., Ended], s3: Any, bucket: str)
 
 
 def test_names_that_meet_in_one_path(command: Callable[..., Ended], s3: Any, bucket: str) -> None:
-    """If names mean one path, the plain name is fetched, the others fail, also in a dry run."""
+    """If several names lead to one path, only the object with the plain name is fetched.
+
+    The other objects fail, also in a dry run.
+    """
     meeting = ("a/.x", "a/./.x", "a//.x", "a/b", "a//b", "c//d")
     for name in meeting:
         s3.put_object(Bucket=bucket, Key=f"t/{name}", Body=name.encode())
@@ -350,7 +356,7 @@ def test_delete_markers(command: Callable[..., Ended], s3: Any, versioned_bucket
 def test_archived_objects(
     command: Callable[..., Ended], sandbox: Running, s3: Any, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Only the archived object of several fails; after its restore it is fetched."""
+    """Of several objects only the archived object fails. After its restore it is fetched."""
     for name in ("a", "b", "c"):
         s3.put_object(Bucket=bucket, Key=f"t/{name}", Body=name.encode())
 
@@ -484,7 +490,8 @@ def test_a_journal_on_a_full_disk(
     fill(Path("tree"), 300)
     asked = ("put", "-r", "tree", f"s3://{bucket}/t", *_MODE, "--journal", "journal")
     with files_of_at_most(20_000):
-        # The output goes into a file as well, which has the same limit.
+        # pytest captures the output in a file, which has the same limit, so the output must be
+        # short.
         ended = command(*asked, "--jobs", 4, is_json=False)
     assert ended.code == 5
     assert "The journal journal cannot be" in ended.said
@@ -519,7 +526,8 @@ def test_an_interrupt(
         return forward()
 
     asked = ("put", "-r", "tree", f"s3://{bucket}/t", *_MODE, "--journal", "journal")
-    # A process in the background may inherit that ctrl-C is ignored; the command must react to it.
+    # A background process can inherit that ctrl-C is ignored. The command must react to ctrl-C
+    # here.
     script = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     script += "from s3crypt_cli.main import main; main()"
     with (
@@ -603,7 +611,10 @@ def test_one_object_whose_requests_always_fail(
     requests_log: RequestsLog,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An object whose requests always fail has the service's code; the next run repeats only it."""
+    """If all requests about one object fail, its error has the service's code.
+
+    The next run repeats only this object.
+    """
     monkeypatch.setenv("S3CRYPT_RETRY_SECONDS", "0.3")
     fill(Path("tree"), 20)
 

@@ -61,9 +61,10 @@ def run(code: str, *arguments: str) -> str:
 
 @contextmanager
 def killed(code: str, *arguments: str) -> Iterator[tuple[IO[bytes], list[bytes]]]:
-    """Run Python code in another process and end it by SIGKILL.
+    """Run Python code in another process, and kill the process with SIGKILL after the block.
 
-    Yield its output, and a list that gets the unread rest of the output after the block.
+    Yield the output of the process, and an empty list. After the block the list has the lines of
+    the output that the block did not read.
     """
     command = [sys.executable, "-c", code, *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
@@ -139,7 +140,7 @@ def test_a_job_may_be_named_by_any_text(path: Path) -> None:
 
 
 def test_only_its_owner_reads_a_journal(path: Path, tmp_path: Path) -> None:
-    """Only its owner can read a journal and SQLite's second file, because they contain names."""
+    """Only the owner can read a journal and SQLite's second file, because they contain names."""
     (tmp_path / "empty").touch(0o644)
     before = os.umask(0)
     try:
@@ -156,7 +157,7 @@ def test_only_its_owner_reads_a_journal(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [":memory:", "file:x?mode=memory", "a?b#c%41", "\udcff"])
 def test_a_path_is_a_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The path of a journal is a file's name, even if SQLite would give it another meaning."""
+    """The path of a journal is a file name, even if SQLite would read it as a URI or `:memory:`."""
     monkeypatch.chdir(tmp_path)
     noted(Path(name), a="put")
     assert [file.name for file in tmp_path.iterdir()] == [name]
@@ -255,7 +256,10 @@ def test_what_is_not_this_jobs_journal_is_refused(kind: str, path: Path) -> None
 
 
 def test_a_journal_without_its_folder_is_refused(tmp_path: Path) -> None:
-    """If the journal's folder is missing, it is not made: the path may be mistyped."""
+    """If the journal's folder is missing, it is an error.
+
+    The folder is not made, because its path may be mistyped.
+    """
     with pytest.raises(LocalFileNotFoundError, match=r"Cannot create .*missing/x: No such file"):
         Journal.open(tmp_path / "missing" / "x", JOB)
     (tmp_path / "file").touch()
@@ -358,7 +362,7 @@ def test_a_write_that_fails_is_an_error_that_loses_no_note(path: Path) -> None:
 
 
 def test_damage_that_comes_later_is_the_same_error(path: Path) -> None:
-    """If an open journal is damaged, reading the damaged page is the same error as at opening."""
+    """A damaged page of an open journal raises the same error as a damaged journal at opening."""
     data = _make_long(path)
     with Journal.open(path, JOB) as journal:
         journal._connection.execute("PRAGMA cache_size = 1")
@@ -396,9 +400,10 @@ except ConfigError as error:
 
 
 def test_a_refused_attempt_does_not_end_the_lock(path: Path) -> None:
-    """A refused attempt to open a journal keeps its lock.
+    """If a process is refused the journal that it has open, its lock on the journal stays.
 
-    For the system, closing any descriptor of a file drops the process's locks on it.
+    The system drops all locks of a process on a file when the process closes any descriptor of this
+    file.
     """
     with Journal.open(path, JOB) as journal:
         for _ in range(2):
@@ -479,7 +484,7 @@ def test_sigkill_undoes_no_note(path: Path) -> None:
                 if journal.outcome_of(f"s3://bucket/t/{number:08d}", str(number)) != "put"
             ]
             assert not missing
-            # Notes in progress: at most one of each of the two threads.
+            # Each run of the two threads can have two notes that were written but not acknowledged.
             in_flight = journal.counts["put"] - len(acknowledged)
             assert 0 <= in_flight <= 2 * (start // 1_000_000 + 1)
     assert len(acknowledged) > 2000

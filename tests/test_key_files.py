@@ -117,7 +117,7 @@ def test_a_key_may_come_through_a_pipe() -> None:
 def test_a_setting_that_is_neither_is_an_error(
     reader: tuple[Path, Callable[[], Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the variable has a value that is not allowed, the error names the variable."""
+    """If S3CRYPT_STRICT_KEY_FILES has an invalid value, the error names this variable."""
     file, read = reader
     file.chmod(0o644)
     monkeypatch.setenv("S3CRYPT_STRICT_KEY_FILES", "perhaps")

@@ -65,7 +65,7 @@ def test_a_key_of_another_account_has_no_line(control: str, changed: dict[str, A
 
 
 def test_a_replica_is_rotated_by_its_primary() -> None:
-    """The rotation of a replica is judged by its primary key, as KMS does not enable it there."""
+    """The fix for a replica rotates its primary key, because KMS cannot do this at the replica."""
     primary = ARN.replace("eu-west-1", "us-east-1")
     fix = judged(rotates=False, primary=primary)["KMS.4"].fix
     assert fix is not None

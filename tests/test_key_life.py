@@ -143,7 +143,10 @@ def test_the_schedule_rotates_a_key(
 def test_a_moved_alias_reads_only_what_is_under_its_key(
     keys: KeyManager, key: Key, objects: Objects
 ) -> None:
-    """After an alias moved, readers that name the key's ARN work; readers by alias are refused."""
+    """After an alias has moved to another key, readers that name the old key's ARN still work.
+
+    Readers that name the alias are refused.
+    """
     assert objects.opened("first", "alias/life") == ALL
     successor = keys.create(alias="life-2027")
     change = keys.move_alias("alias/life", successor.arn)
@@ -262,7 +265,7 @@ def test_a_primary_key_outlives_its_replicas(
 
 
 def test_a_grant_opens_objects_to_a_role_until_it_is_revoked(key: Key, objects: Objects) -> None:
-    """A role that the key policy does not name can read by a grant, within its constraint."""
+    """A role that the key policy does not name can read by a grant, if its constraint is met."""
     objects.write("second", key.arn)
     owner, reader = _role("owner"), _role("reader")
     _leave_to(key.arn, owner, "owner")

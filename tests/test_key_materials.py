@@ -189,7 +189,7 @@ def test_a_copy_keeps_the_id(bucket: str, kms_key: str, kms: Any, s3: Any) -> No
 def test_one_id_per_wrapped_key(bucket: str, kms_key: str, new_key: str, kms: Any, s3: Any) -> None:
     """With several keys the ids are in the order of the wrapped keys.
 
-    The reply to Encrypt has no id, so further keys have none.
+    The reply to Encrypt has no id, so only the first key has an id.
     """
     first, second = kms_keyring(kms_key), kms_keyring(new_key)
     store = connect(in_metadata(MultiKeyring(first, second, aes())))

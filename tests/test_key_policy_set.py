@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ACCOUNT = "123456789012"
 ROOT = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
 CALLER = {"AWS": f"arn:aws:iam::{ACCOUNT}:user/sandbox"}
-# KMS refuses principals of its own account that do not exist.
+# A role of another account: KMS refuses principals of the key's account that do not exist.
 READER = {"AWS": "arn:aws:iam::111122223333:role/reader"}
 
 

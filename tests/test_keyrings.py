@@ -117,7 +117,10 @@ def test_reserved_and_empty_names(namespace: str, name: str) -> None:
 
 
 def test_aes_binds_the_context() -> None:
-    """An AES keyring opens a data key only with its own context, in any order of the pairs."""
+    """An AES keyring opens a data key only with the context with which it was wrapped.
+
+    The order of the pairs does not matter.
+    """
     edks = AES.wrap(DATA_KEY, CONTEXT)
     assert AES.unwrap(edks, dict(reversed(CONTEXT.items())), 32) == DATA_KEY
     for wrong in ({}, {"tenant": "a"}, {**CONTEXT, "tenant": "b"}, {**CONTEXT, "x": ""}):
@@ -304,7 +307,10 @@ def test_a_short_rsa_key_reads_and_does_not_write() -> None:
 
 
 def test_kms_asks_once_a_message(kms: Any, kms_key: str) -> None:
-    """KMS gets one GenerateDataKey per message to write, and one Decrypt with the key to read."""
+    """Writing a message costs one GenerateDataKey.
+
+    Reading it costs one Decrypt that names the key.
+    """
     keyring = KMSKeyring(kms_key, client=kms)
     with asked(kms) as calls:
         written = message.encrypt(b"data", keyring, context=CONTEXT)
@@ -334,7 +340,11 @@ def test_kms_wire_form(kms: Any, kms_key: str) -> None:
 
 
 def test_every_name_of_a_kms_key(kms: Any, kms_key: str) -> None:
-    """A key's id, ARN, alias and alias ARN write the same ARN, and read each other's messages."""
+    """A key's id, ARN, alias and alias ARN are equivalent for keyrings.
+
+    Messages have the same ARN, and a keyring with one of these names opens the messages of a
+    keyring with another name.
+    """
     key_id = kms_key.rpartition("/")[2]
     alias = f"alias/keyrings-{key_id}"
     kms.create_alias(AliasName=alias, TargetKeyId=key_id)
@@ -352,7 +362,7 @@ def test_every_name_of_a_kms_key(kms: Any, kms_key: str) -> None:
 def test_a_kms_arn_is_not_looked_up(kms: Any, kms_key: str) -> None:
     """A key ARN needs no kms:DescribeKey.
 
-    An alias needs one, and once it is resolved no further.
+    Resolving an alias costs one DescribeKey. The resolved keyring needs no further request.
     """
     alias = f"alias/lookup-{kms_key[-12:]}"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
@@ -367,7 +377,7 @@ def test_a_kms_arn_is_not_looked_up(kms: Any, kms_key: str) -> None:
 
 
 def test_kms_binds_the_context(kms: Any, kms_key: str) -> None:
-    """A data key under KMS opens only with its own context, and KMS itself checks this."""
+    """A data key opens only with the context with which it was wrapped. KMS itself checks this."""
     keyring = KMSKeyring(kms_key, client=kms)
     edks = keyring.generate(32, CONTEXT).edks
     with pytest.raises(IntegrityError) as raised:
@@ -386,9 +396,9 @@ def test_a_message_does_not_choose_the_key(kms: Any, kms_key: str) -> None:
 
 
 def test_an_alias_does_not_open_another_keys_message(kms: Any, kms_key: str) -> None:
-    """KMS resolves an alias that the keyring cannot resolve.
+    """A keyring with an alias asks KMS to decrypt under this alias.
 
-    KMS then refuses the message, because it is under another key.
+    KMS refuses a message that is under another key.
     """
     other = str(kms.create_key()["KeyMetadata"]["Arn"])
     alias = f"alias/strict-{kms_key[-12:]}"
@@ -559,7 +569,7 @@ def test_discovery_opens_any_key_of_an_account(
 def test_discovery_trusts_no_other(
     session: boto3.Session, kms: Any, kms_key: str, account: str, trusted: dict[str, Any]
 ) -> None:
-    """For keys of an account, partition or Region that is not allowed, discovery asks nothing."""
+    """Discovery sends no request for a key in an account, partition or Region not allowed."""
     arguments = json.loads(json.dumps(trusted).replace("{account}", account))
     written = message.encrypt(b"data", KMSKeyring(kms_key, client=kms))
     keyring = KMSKeyring.discovery(session=session, **arguments)
@@ -636,7 +646,7 @@ def test_discovery_refuses_regions_of_another_partition(partition: str, region: 
 def test_a_bare_id_asks_for_no_other_id(kms: Any, kms_key: str) -> None:
     """A keyring that names a key by its id sends no request for EDKs with another id.
 
-    For the same id in another account, KMS is asked and decides.
+    For an EDK with the same id in another account, it asks KMS, which refuses the request.
     """
     name = kms_key.rpartition("/")[2]
     other_account = f"arn:aws:kms:us-east-1:999999999999:key/{name}"
@@ -829,7 +839,10 @@ def test_namespaces_that_only_look_like_awss(rsa_pem: tuple[bytes, bytes]) -> No
 
 
 def test_a_message_without_a_key_of_ours_names_its_keys(kms: Any, kms_key: str) -> None:
-    """If no key opens a message, the error names the message's keys, and suspects no tampering."""
+    """If no key opens a message, the error names the message's keys.
+
+    It does not mention tampering.
+    """
     written = message.encrypt(b"data", AESKeyring("acme", "2026", KEY_BYTES))
     strangers = (
         AES,
@@ -873,7 +886,10 @@ def test_no_keyring_shows_its_key(kms: Any, kms_key: str, rsa_pem: tuple[bytes, 
 
 
 def test_a_forged_message_costs_few_calls(kms: Any, kms_key: str) -> None:
-    """A message with too many EDKs causes no request; with the limit, one request per EDK."""
+    """A message with more EDKs than the limit causes no request.
+
+    As many EDKs as the limit cause one request each.
+    """
     keyring = KMSKeyring(kms_key, client=kms)
     (edk,) = keyring.generate(32, {}).edks
     forged = EncryptedDataKey("aws-kms", kms_key.encode(), edk.ciphertext[:-1])
@@ -888,7 +904,7 @@ def test_a_forged_message_costs_few_calls(kms: Any, kms_key: str) -> None:
 def test_discovery_with_broken_settings_keeps_no_other_from_being_asked(
     kms_key: str, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the AWS profile is missing, this is an error only if no other keyring opens it."""
+    """A missing AWS profile is an error only if no other keyring opens the message."""
     other = AESKeyring("tests", "one", bytes(32))
     written = message.encrypt(b"data", MultiKeyring(other, KMSKeyring(kms_key)))
     monkeypatch.setenv("AWS_PROFILE", "not-there")
@@ -907,7 +923,10 @@ class _Renamed:
 def test_grant_tokens_go_along_with_every_request_about_the_key(
     sandbox: Running, kms_key: str, new_key: str, session: Any
 ) -> None:
-    """Every request about a key has the grant tokens of its keyring; a ReEncrypt has both keys'."""
+    """Every request about a key has the grant tokens of its keyring.
+
+    A ReEncrypt has the tokens of both keyrings.
+    """
     with relaying(sandbox.endpoint_url) as relay:
         client = session.client("kms", endpoint_url=relay.url)
         alias = f"alias/{uuid.uuid4()}"
@@ -939,7 +958,7 @@ def test_grant_tokens_go_along_with_every_request_about_the_key(
 
 
 def test_more_tokens_than_kms_takes_are_no_one_request(kms: Any, kms_key: str) -> None:
-    """If two keyrings have more grant tokens than KMS accepts, there is no ReEncrypt.
+    """If two keyrings together have more grant tokens than KMS accepts, no ReEncrypt is sent.
 
     The caller then unwraps and wraps the data key.
     """
@@ -971,6 +990,9 @@ def test_kms_rewraps_what_a_kms_key_of_its_region_wrapped(kms: Any, kms_key: str
 
 @pytest.mark.parametrize("tokens", ["one", [""], [1], None, list("abcdefghijk")])
 def test_grant_tokens_that_kms_would_refuse_are_refused_at_once(tokens: Any) -> None:
-    """Grant tokens must be a list of one to ten texts: a single text would be read as letters."""
+    """Grant tokens must be a list of one to ten texts.
+
+    A single text is refused, because each of its letters would be a token.
+    """
     with pytest.raises(ConfigError, match="grant_tokens"):
         KMSKeyring("alias/reports", grant_tokens=tokens)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/keys-operations.md has every KMS operation, and its commands and tests exist."""
+"""docs/keys-operations.md has every KMS operation, and the commands and tests it names exist."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_create_multi_region(manager: KeyManager) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "alias/"])
 def test_a_taken_alias_leaves_nothing_behind(manager: KeyManager, name: str, prefix: str) -> None:
-    """`create` refuses an alias in use before a key is created."""
+    """If the alias is in use, `create` raises an error before it creates a key."""
     owner = manager.create(alias=prefix + name)
     with pytest.raises(ConfigError, match=owner.key_id):
         manager.create(alias=prefix + name, description=name)
@@ -214,7 +214,10 @@ def test_rotations_are_listed_oldest_first(manager: KeyManager, name: str) -> No
 
 
 def test_the_26th_rotation_is_refused_and_explained(manager: KeyManager) -> None:
-    """KMS allows 25 rotations on demand per key; the error for a further one names alternatives."""
+    """KMS allows 25 rotations on demand per key.
+
+    The error for the 26th rotation names alternatives.
+    """
     key = manager.create()
     for _ in range(25):
         manager.rotate(key.arn)
@@ -289,7 +292,7 @@ def test_an_unknown_key_is_explained(manager: KeyManager, key: str) -> None:
 
 @pytest.mark.parametrize("verb", ["rotate", "enable_rotation", "disable_rotation"])
 def test_asymmetric_keys_do_not_rotate(manager: KeyManager, kms: Any, verb: str) -> None:
-    """The error for a rotation of an asymmetric key names its kind: KMS does not rotate it."""
+    """The error for rotating an asymmetric key names its kind. KMS never rotates this kind."""
     made = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]
     with pytest.raises(KeyUnavailableError, match="ECC_NIST_P256"):
         getattr(manager, verb)(made["Arn"])
@@ -298,7 +301,10 @@ def test_asymmetric_keys_do_not_rotate(manager: KeyManager, kms: Any, verb: str)
 
 
 def test_a_replica_is_asked_in_its_own_region(manager: KeyManager, kms: Any) -> None:
-    """A key ARN is asked for in its own Region, and a rotation is sent to the primary key."""
+    """A request about a key ARN goes to the Region in the ARN.
+
+    The error for rotating a replica names its primary key.
+    """
     primary = manager.create(multi_region=True)
     made = kms.replicate_key(KeyId=primary.key_id, ReplicaRegion="eu-west-1")
     arn = made["ReplicaKeyMetadata"]["Arn"]
@@ -309,7 +315,7 @@ def test_a_replica_is_asked_in_its_own_region(manager: KeyManager, kms: Any) -> 
 
 
 def test_a_disabled_key_is_shown_but_not_rotated(manager: KeyManager, kms: Any) -> None:
-    """A disabled key is shown; if it is to be rotated, the error gives KMS's reason."""
+    """A disabled key can be shown. Rotating it raises an error with KMS's reason."""
     key = manager.create()
     kms.disable_key(KeyId=key.key_id)
     with pytest.raises(KeyUnavailableError, match="disabled"):
@@ -350,7 +356,7 @@ def test_command_create_reads_the_policy_from_a_file(
 
 
 def test_command_create_without_rotation_takes_no_period(name: str) -> None:
-    """`keys create` refuses a rotation period beside the option for no rotation."""
+    """`keys create` refuses a rotation period together with --no-rotation."""
     done = command("create", "--alias", name, "--no-rotation", "--period-days", "90")
     assert isinstance(done.exception, ConfigError)
     assert command("create", "--alias", name, "--no-rotation").exit_code == 0

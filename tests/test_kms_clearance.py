@@ -33,9 +33,9 @@ CLEAR = Clearance(
     ],
 )
 def test_a_whole_report_without_dependents_clears_a_key(changes: dict[str, Any]) -> None:
-    """A report clears a key if it is complete, at most 24 hours old, and without dependents.
+    """A report permits a key's deletion if it is complete, recent and without dependents.
 
-    It must cover every bucket, and must not be a sample.
+    It must be at most 24 hours old, must cover every bucket, and must not be a sample.
     """
     assert replace(CLEAR, **changes).objections(ARN, NOW) == ()
 

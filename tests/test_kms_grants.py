@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Grants of keys: repeated without a second grant, checked, revoked and retired."""
+"""Grants of keys.
+
+A repeated request makes no second grant. Grants are checked, revoked and retired.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ def key(manager: KeyManager) -> str:
 
 
 def test_a_repeated_grant_is_found(manager: KeyManager, key: str) -> None:
-    """A repeated grant is found by its name, which is computed from its rights in any order."""
+    """A repeated request finds the grant by its name.
+
+    The name is computed from the rights, in any order.
+    """
     first = manager.create_grant(key, READER, ["Encrypt", "Decrypt"], constraints=LIMITED)
     again = manager.create_grant(key, READER, ["Decrypt", "Encrypt"], constraints=LIMITED)
     assert (first.existed, again.existed) == (False, True)
@@ -62,7 +68,7 @@ def test_other_rights_are_another_grant(manager: KeyManager, key: str) -> None:
 def test_a_name_with_other_rights_is_refused(manager: KeyManager, key: str) -> None:
     """A grant under a name in use with other rights is refused; the error lists both rights.
 
-    KMS would make a second grant with that name.
+    KMS itself would make a second grant with the same name.
     """
     made = manager.create_grant(key, READER, ["Decrypt"], name="reports")
     with pytest.raises(KeyUnavailableError, match=r"Decrypt for .*; wanted: Encrypt for") as caught:
@@ -131,7 +137,7 @@ def test_a_lost_reply_without_a_look_is_said(
 
 
 def test_a_service_gets_a_grant(manager: KeyManager, key: str) -> None:
-    """A grant to a service has the resource that it works for, and a retiring principal."""
+    """A grant to an AWS service has a retiring principal, and the resource for which it acts."""
     source = {"SourceArn": SOURCE}
     manager.create_grant(key, SERVICE, ["Decrypt"], constraints=source, retiring=ADMIN)
     (found,) = manager.grants(key)
@@ -195,7 +201,7 @@ def test_operations_are_those_of_the_model(
 def test_a_grant_without_a_constraint_is_known(
     manager: KeyManager, key: str, constraints: Any, operations: list[str], *, opens: bool
 ) -> None:
-    """A grant that opens all data, for lack of a constraint, is recognised.
+    """`opens_everything` is True if a grant decrypts all data, because it has no constraint.
 
     The command then warns about the finding S3CRYPT.12.
     """
@@ -232,9 +238,9 @@ def test_a_grant_is_retired(manager: KeyManager, key: str) -> None:
 
 
 def test_who_may_not_retire_a_grant_is_told_who_may(manager: KeyManager, key: str) -> None:
-    """If the caller may not retire a grant, the hint says who may revoke it.
+    """If the caller has no permission to retire a grant, the hint has the command to revoke it.
 
-    Here only the retiring principal may retire the grant.
+    Here only the retiring principal has permission to retire the grant.
     """
     made = manager.create_grant(key, READER, ["Decrypt"], retiring=ADMIN)
     with pytest.raises(KeyUnavailableError, match="kms:RetireGrant is refused") as caught:
@@ -245,7 +251,7 @@ def test_who_may_not_retire_a_grant_is_told_who_may(manager: KeyManager, key: st
 
 @pytest.mark.parametrize("name", ["alias/reports", "8a1f0c7e-5f6d-4c0b-9f4e-1f2e3d4c5b6a"])
 def test_a_grant_is_retired_by_the_arn_of_its_key(manager: KeyManager, name: str) -> None:
-    """`retire_grant` accepts only the ARN of a key: the caller may lack kms:DescribeKey."""
+    """`retire_grant` accepts only a key's ARN, because the caller may have no kms:DescribeKey."""
     with pytest.raises(ConfigError, match="not the ARN of a key"):
         manager.retire_grant(name, "0" * 64)
 
@@ -260,9 +266,9 @@ def test_a_missing_grant_is_no_missing_key(manager: KeyManager, key: str, verb: 
 def test_an_unlistable_key_takes_unnamed_grants_only(
     manager: KeyManager, key: str, kms: Any
 ) -> None:
-    """Without ListGrants a grant with a given name is refused, and an unnamed grant is made.
+    """Without kms:ListGrants, a grant with a given name is refused. A grant without a name is made.
 
-    A grant of the same name could not be found.
+    Without this permission, an existing grant of the same name cannot be found.
     """
     policy = manager.policy(key).to_json()
     deny = {"Effect": "Deny", "Principal": "*", "Action": "kms:ListGrants", "Resource": "*"}

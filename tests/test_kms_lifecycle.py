@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keys are enabled, disabled, scheduled for deletion and kept: steps, guards and errors."""
+"""Enabling and disabling keys, scheduling and cancelling their deletion: guards and errors."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_what_is_so_already_is_not_done_again(
 def test_a_deletion_is_scheduled_with_a_clearing_report(
     days: int, manager: KeyManager, key: str
 ) -> None:
-    """With a clearing report, the deletion date is the waiting period from now."""
+    """With a clearing report the deletion is scheduled. Its date is now plus the waiting period."""
     scheduled = manager.schedule_deletion(key, days=days, clearance=clearance(key))
     assert scheduled.state == "PendingDeletion"
     assert scheduled.deletion_date is not None
@@ -192,7 +192,7 @@ def test_keys_that_are_not_ones_own_are_refused(
 def test_a_state_that_forbids_the_verb_is_named(
     operation: str, kind: str, state: str, hint: str, manager: KeyManager, kms: Any
 ) -> None:
-    """If a key's state forbids an action, the error names the action, and the key stays.
+    """If a key's state forbids an action, the error names the action, and the key is unchanged.
 
     The hint names the command that ends the state.
     """
@@ -241,7 +241,7 @@ def test_a_lost_reply_is_looked_after(
 
 
 def test_command_disable_says_what_becomes_unreadable(manager: KeyManager, key: str) -> None:
-    """`keys disable` warns before it asks; without a terminal nothing is changed."""
+    """`keys disable` warns before its question. Without a terminal it changes nothing."""
     done = command("disable", key)
     assert isinstance(done.exception, ConfigError)
     assert "become unreadable" in done.stderr

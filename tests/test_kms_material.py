@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Imported key material: wrapped locally, imported once, rotated in, and deleted."""
+"""Imported key material: its wrapping, import, rotation, expiry and deletion."""
 
 from __future__ import annotations
 
@@ -94,9 +94,9 @@ def test_new_material_waits_for_a_rotation(
 def test_deleted_material_is_restored_by_the_same_bytes(
     manager: KeyManager, key: str, material: Callable[[], Path], kms: Any
 ) -> None:
-    """Deleted material is restored by an import of the same bytes; other bytes are refused.
+    """Deleted material is restored by an import of the same bytes. Other bytes are refused.
 
-    Then the ciphertexts can be decrypted again.
+    After the import, the older ciphertexts can be decrypted again.
     """
     file = material()
     manager.import_material(key, file)
@@ -153,7 +153,7 @@ def test_a_file_has_exactly_32_bytes(
 ) -> None:
     """A material file must have exactly 32 bytes. Otherwise nothing is imported.
 
-    The error for text instead of raw bytes says so.
+    If the file has text instead of raw bytes, the error says so.
     """
     file = tmp_path / "material"
     file.write_bytes(content)
@@ -228,9 +228,9 @@ def test_a_key_that_is_being_deleted_takes_no_material(
 
 
 def test_material_that_was_wrapped_elsewhere(manager: KeyManager, key: str) -> None:
-    """Material that was wrapped elsewhere, with the public key of an offer, can be imported.
+    """Material that was wrapped elsewhere, with a public key from KMS, can be imported.
 
-    The import needs the token of the offer.
+    The import needs the token that KMS returned with the public key.
     """
     offer = manager.import_parameters(key)
     assert offer.expires > datetime.now(UTC) + timedelta(hours=23)
@@ -241,7 +241,7 @@ def test_material_that_was_wrapped_elsewhere(manager: KeyManager, key: str) -> N
 
 
 def test_material_of_another_token(manager: KeyManager, key: str) -> None:
-    """Material is refused if its key or its token is not from the last offer."""
+    """Material is refused if its public key or its token is not from the last request to KMS."""
     first, second = manager.import_parameters(key), manager.import_parameters(key)
     blob = wrapped(secrets.token_bytes(32), first.public_key)
     with pytest.raises(KeyUnavailableError, match=r"cannot unwrap.*nothing was imported") as caught:
@@ -269,7 +269,7 @@ def test_an_expired_token() -> None:
 def test_material_that_the_key_has_is_not_new(
     manager: KeyManager, key: str, material: Callable[[], Path]
 ) -> None:
-    """Material that the key already has is not new; the hint says how to import it again."""
+    """Material that the key already has cannot be imported as new material."""
     file = material()
     manager.import_material(key, file)
     with pytest.raises(KeyUnavailableError, match="already has this material"):

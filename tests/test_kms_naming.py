@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Aliases are moved and deleted, descriptions and tags changed; affected buckets are reported."""
+"""Moving and deleting aliases, changing descriptions and tags, and reporting affected buckets."""
 
 from __future__ import annotations
 
@@ -103,9 +103,9 @@ def test_an_alias_that_moved_meanwhile_is_left_alone(
 def test_readers_that_name_the_alias_refuse_what_was_written_before(
     manager: KeyManager, bucket: str, alias: str, key: str, new_key: str
 ) -> None:
-    """After an alias moved, readers that name the alias refuse older objects.
+    """After an alias has moved to another key, readers that name the alias refuse older objects.
 
-    A reader that names the key's ARN still reads everything.
+    A reader that names the old key's ARN still reads them.
     """
     store = S3Crypt(ClientSide(KMSKeyring(alias)))
     store.put(b"before", f"s3://{bucket}/client")
@@ -145,7 +145,10 @@ def test_an_alias_moves_to_a_key_of_its_kind_only(
 
 
 def test_an_alias_stays_in_its_region(manager: KeyManager, kms: Any, alias: str, key: str) -> None:
-    """A key of another Region is refused before a request: the alias there would be a new one."""
+    """A key of another Region is refused before a request.
+
+    An alias there would be a second alias.
+    """
     other = boto3.client("kms", region_name="eu-west-1").create_key()["KeyMetadata"]["Arn"]
     with pytest.raises(KeyUnavailableError, match="the same Region, us-east-1"):
         manager.move_alias(alias, other)
@@ -187,7 +190,7 @@ def test_an_alias_is_deleted_and_the_key_stays(
 def test_an_alias_that_is_there_already_is_no_error(
     manager: KeyManager, alias: str, key: str, new_key: str
 ) -> None:
-    """Adding an alias that the key already has succeeds; if another key has it, it is an error.
+    """Adding an alias that the key already has succeeds. If another key has it, this is an error.
 
     The hint contains the command that moves the alias.
     """
@@ -200,7 +203,10 @@ def test_an_alias_that_is_there_already_is_no_error(
 def test_a_lost_reply_to_a_deletion_is_looked_after(
     sandbox: Running, alias: str, key: str, manager: KeyManager
 ) -> None:
-    """If the reply to an alias's deletion is lost, a read confirms it, and no retry is sent."""
+    """If the reply to an alias's deletion is lost, a read confirms the deletion.
+
+    No retry is sent.
+    """
     with losing(sandbox, "DeleteAlias") as (ours, asked):
         assert ours.delete_alias(alias).was == key
     assert asked.count("DeleteAlias") == 1
@@ -269,7 +275,10 @@ def test_a_refusal_names_the_action_and_the_account(
 def test_buckets_that_name_the_alias_are_found(
     session: boto3.Session, s3: Any, default_by_alias: str, alias: str, key: str
 ) -> None:
-    """A bucket is found if its default names the alias, by name or ARN, but not the key."""
+    """A bucket is found if its default names the alias, by name or ARN.
+
+    A bucket whose default names the alias's key is not found.
+    """
     others = {f"test-{uuid.uuid4()}": value for value in (f"{key.rpartition(':')[0]}:{alias}", key)}
     for bucket, value in others.items():
         s3.create_bucket(Bucket=bucket)

@@ -66,7 +66,10 @@ def test_a_policy_is_not_replicated(manager: KeyManager, key: str, kms: Any) -> 
 
 
 def test_the_primary_key_is_changed(manager: KeyManager, key: str) -> None:
-    """The primary key moves to a replica, and back again when it is addressed by the old name."""
+    """A replica becomes the primary key.
+
+    A second change makes the former primary key primary again.
+    """
     replica = manager.replicate(key, ELSEWHERE)
     assert manager.set_primary(key, ELSEWHERE, wait=True).arn == replica.arn
     assert [each.arn for each in manager.replicas(key)] == [replica.arn, key]
@@ -77,7 +80,7 @@ def test_the_primary_key_is_changed(manager: KeyManager, key: str) -> None:
 def test_the_primary_key_of_that_region_stays(
     manager: KeyManager, key: str, requests_log: Any
 ) -> None:
-    """If the primary key is already in that Region, no request that changes a key is sent."""
+    """If the primary key is already in the given Region, no request that changes a key is sent."""
     requests_log.clear()
     assert manager.set_primary(key, "us-east-1").arn == key
     targets = [each["headers"].get("x-amz-target", "") for each in requests_log.list()]
@@ -87,9 +90,9 @@ def test_the_primary_key_of_that_region_stays(
 def test_a_lost_reply_to_a_change_of_the_primary_key(
     key: str, manager: KeyManager, sandbox: Running
 ) -> None:
-    """If the reply to a change of the primary key is lost, a read finds it.
+    """If the reply to a change of the primary key is lost, a read confirms the change.
 
-    A retry would be refused.
+    The request is sent only once, because KMS would refuse a retry.
     """
     manager.replicate(key, ELSEWHERE)
     with losing(sandbox, "UpdatePrimaryRegion") as (unlucky, relay):
@@ -147,7 +150,7 @@ def test_another_key_never_becomes_a_multi_region_key(manager: KeyManager, verb:
 def test_new_material_goes_through_the_primary_key(manager: KeyManager, tmp_path: Path) -> None:
     """New material is imported into the primary key first, then into every replica.
 
-    Before that the key cannot be rotated.
+    Until every replica has the new material, the key cannot be rotated.
     """
     first, second = tmp_path / "first", tmp_path / "second"
     for file in (first, second):

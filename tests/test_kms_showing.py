@@ -202,7 +202,7 @@ def test_command_show_fits_one_screen(manager: KeyManager, kms: Any) -> None:
 def test_command_show_names_what_it_may_not_see(
     operation: str, sandbox: Running, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a fact cannot be read, its line in `keys show` says so, and never that there is none."""
+    """If a fact cannot be read, its line in `keys show` names the missing permission."""
     with refusing(sandbox, operation) as manager:
         assert f"kms:{operation}" in manager.show(key).not_permitted
         monkeypatch.setattr("s3crypt_cli.keys.showing.manager_of", lambda _: manager)
@@ -245,7 +245,7 @@ def test_command_show_of_keys_of_every_kind(kms: Any, kind: str, words: str) -> 
 
 
 def test_command_show_of_a_multi_region_key(manager: KeyManager, kms: Any) -> None:
-    """A primary key shows its replicas by Region, and a replica the Region of its primary key."""
+    """A primary key shows its replicas by Region. A replica shows the Region of its primary key."""
     primary = manager.create(multi_region=True).arn
     made = kms.replicate_key(KeyId=primary, ReplicaRegion="eu-west-1")
     assert "primary key; replicas: eu-west-1" in command("show", primary).stdout

@@ -140,7 +140,7 @@ ALLOWED = {
 }  # fmt: skip
 # Each external package, and the modules that may import it.
 OUTSIDE = {
-    # Only for the pytest fixture of the sandbox, which must reset boto3's default session.
+    # The sandbox needs boto3 only for its pytest fixture, which must reset the default session.
     "boto3": {
         "alias_users",
         "audit",
@@ -336,7 +336,7 @@ def test_the_layers_have_no_circle() -> None:
 
 
 def test_codecs_are_known_to_formats_alone() -> None:
-    """Only its format imports a codec; the modules that move and read objects see frames."""
+    """A codec is imported only by its format. The modules that move and read objects see frames."""
     above = {layer for layer, below in ALLOWED.items() if "message" in below}
     assert not above & {"transfer", "objects", "rotation", "store", "filesystem", "framing"}
 

@@ -107,7 +107,7 @@ def test_another_modes_object_is_listed_with_a_customer_key(
 
 
 def test_versions_are_listed_and_inspected(s3: Any, bucket: str, capsys: Captured) -> None:
-    """A listing of versions has the newest first, and delete markers.
+    """A listing of versions has the newest version first, and contains delete markers.
 
     The null version has no id.
     """

@@ -85,7 +85,7 @@ def test_links_lead_to_the_file_that_is_replaced(folder: Path) -> None:
 
 
 def test_a_link_to_nothing_makes_the_file_it_names(folder: Path) -> None:
-    """A write through a dangling link creates the link's target, but not a missing folder of it."""
+    """A write through a dangling link creates the link's target, but no missing folder."""
     (folder / "d").mkdir()
     (folder / "link").symlink_to("d/real")
     (folder / "lost").symlink_to("none/real")
@@ -253,7 +253,10 @@ def _leftover(folder: Path, target: str = "out") -> Path:
 
 
 def test_a_leftover_is_removed_only_where_it_must_be_one(folder: Path) -> None:
-    """A leftover that is in use, another user's, or no plain file stays, with the reason."""
+    """A leftover stays if a process uses it, another user owns it, or it is no regular file.
+
+    `remove_leftover` returns the reason.
+    """
     path = _leftover(folder)
     with path.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_SH)

@@ -103,7 +103,7 @@ def test_what_is_no_uri_of_an_object(uri: Any, hint: str) -> None:
 def test_directory_buckets_by_name(bucket: str, expected: bool) -> None:
     """A directory bucket, also behind an access point, is recognised by its name.
 
-    Its listings are unsorted.
+    Its listings are unsorted, so s3crypt must recognise it.
     """
     assert Location(bucket, "x").is_in_directory_bucket == expected
 
@@ -113,10 +113,10 @@ def test_directory_buckets_by_name(bucket: str, expected: bool) -> None:
 
 @contextmanager
 def resolving(sandbox: Running, bucket: str, arn: str) -> Iterator[list[Asked]]:
-    """Let a proxy answer for an access point with its bucket; yield the requests it receives.
+    """Let a proxy serve requests to an access point from the bucket, and yield these requests.
 
-    botocore derives the host name from the ARN. Requests to AWS contain the ARN itself only as the
-    source of a copy.
+    botocore derives the host name from the ARN. In a request to AWS, only the source of a copy
+    contains the ARN itself.
     """
 
     def spoil(asked: Asked, forward: Callable[..., Answer]) -> Answer:
@@ -166,7 +166,7 @@ def test_objects_through_an_access_point(arn: str, bucket: str, s3: Any) -> None
 def test_a_copy_inside_s3_through_an_access_point(arn: str) -> None:
     """An object can be rewrapped by a copy through an access point.
 
-    Only a copy's source has the ARN itself in the request.
+    Only the request for a copy contains the ARN itself, as the copy's source.
     """
     old, new = (ClientSide(aes(name), key_location="metadata") for name in ("one", "two"))
     connect(old).put(b"plain", f"s3://{arn}/x")
@@ -208,7 +208,7 @@ def test_the_file_system_through_an_access_point(arn: str, tmp_path: Path) -> No
 def test_the_command_through_an_access_point(
     arn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The command accepts the ARN of an access point, and the URIs that it lists for it."""
+    """The command accepts URIs with the ARN of an access point, also those that `ls` prints."""
     (tmp_path / "own.key").write_bytes(bytes(range(32)))
     (tmp_path / "q3.csv").write_bytes(b"plain")
     key = ("--key", f"aes:tests/one={tmp_path / 'own.key'}")
@@ -221,7 +221,7 @@ def test_the_command_through_an_access_point(
 
 
 def test_an_access_point_that_is_not_there(sandbox: Running) -> None:
-    """A missing access point is no missing object: a job ends, and nothing is made anew."""
+    """A missing access point is not reported as a missing object."""
 
     def spoil(_: Asked, __: Callable[..., Answer]) -> Answer:
         return Answer(404, {}, b"<Error><Code>NoSuchAccessPoint</Code></Error>")
@@ -236,9 +236,9 @@ def test_an_access_point_that_is_not_there(sandbox: Running) -> None:
 def test_locks_behind_an_access_point_are_asked_for(
     versioned_bucket: str, sandbox: Running
 ) -> None:
-    """Behind an access point the locks of the object are requested, not the bucket's setting.
+    """Behind an access point s3crypt requests the object's locks, not the bucket's lock setting.
 
-    An access point has no such setting, but its bucket may lock objects.
+    An access point has no lock setting, but its bucket may lock objects.
     """
     with resolving(sandbox, versioned_bucket, OF_BUCKETS) as asked:
         store = connect(ClientSide(aes()))

@@ -66,7 +66,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Log:
 def test_a_program_without_logging_sees_nothing() -> None:
     """Without a logging configuration nothing is printed.
 
-    Python prints the warnings of loggers that have no handler.
+    Python would print the warnings of a logger without a handler.
     """
     code = "from s3crypt import requests; requests._log.warning('s3crypt is not quiet')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -203,7 +203,7 @@ def test_a_demanded_checksum_is_logged(sandbox: Running, bucket: str, log: Log) 
 
 
 def test_a_read_that_is_not_compared_is_logged(sandbox: Running, bucket: str, log: Log) -> None:
-    """If the caller may not request S3's checksum, the read succeeds, and this is logged."""
+    """If the caller has no permission for S3's checksum, the read succeeds, and this is logged."""
     size = PART + 1000
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -223,7 +223,7 @@ def test_a_copy_that_turns_into_re_encryption_is_logged(
 ) -> None:
     """If a copy is replaced by re-encryption, the log has the cause.
 
-    The service cannot copy, or its copy cannot give the result.
+    Either the service does not copy, or S3 cannot make the wanted object by copying.
     """
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -296,9 +296,10 @@ def test_an_upload_that_cannot_be_aborted_is_a_warning(
 def test_an_upload_whose_id_was_lost_is_a_warning(
     sandbox: Running, bucket: str, s3: Any, log: Log
 ) -> None:
-    """If the reply to an upload's begin is lost, a warning says that it may be left.
+    """If the reply to CreateMultipartUpload is lost, a warning says that an upload may be left.
 
-    The retry begins a new upload, and the id of the first is unknown.
+    The retry creates a second upload. The id of the first upload is unknown, so the first upload
+    cannot be aborted.
     """
     lost: list[Asked] = []
 

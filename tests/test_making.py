@@ -109,7 +109,7 @@ def test_a_bucket_with_objects_is_kept(bucket: str, s3: Any, capsys: Captured) -
 def test_a_bucket_with_versions_or_uploads_is_kept(versioned_bucket: str, s3: Any) -> None:
     """`rb` is refused if versions or unfinished uploads exist.
 
-    S3 alone would not protect the uploads.
+    S3 itself would delete a bucket with unfinished uploads.
     """
     store = connect(SSES3())
     store.put(b"x", f"s3://{versioned_bucket}/x")
@@ -157,7 +157,7 @@ def test_the_options_of_a_key_work_for_every_file(
 ) -> None:
     """The option that `keygen` prints works for any file name.
 
-    The key's name in it has only printable characters.
+    The name of the key in the option has only printable characters.
     """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "plain").write_bytes(b"plain")

@@ -287,7 +287,7 @@ def test_an_export_in_a_bucket(s3: Any, bucket: str, objects: Objects) -> None:
 
 
 def test_an_export_in_a_folder(objects: Objects, tmp_path: Path) -> None:
-    """The oldest file of a folder decides until when the export is complete."""
+    """The age of the folder's oldest file decides until when the export is complete."""
     for number in range(3):
         (tmp_path / f"{number}.parquet").write_bytes(as_parquet(LINES))
     (tmp_path / "_SUCCESS").touch()

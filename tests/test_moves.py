@@ -85,7 +85,7 @@ class Replacing:
 def test_an_object_that_changes_is_not_deleted(bucket: str, s3: Any, tmp_path: Path) -> None:
     """An object that another writer replaced during the move is kept.
 
-    The error says which data is where.
+    The error says where the old data is, and that the source was not deleted.
     """
     store = connect(SSES3())
     store.put(b"old", f"s3://{bucket}/a")
@@ -168,7 +168,10 @@ def test_an_instruction_file_is_not_moved(bucket: str, s3: Any, tmp_path: Path) 
 
 
 def test_a_move_that_fails_leaves_its_source(bucket: str, tmp_path: Path, s3: Any) -> None:
-    """The source stays if the target exists despite if_absent, or is the source itself."""
+    """The source of a failed move stays.
+
+    The move fails if if_absent is given and the target exists, or if the target is the source.
+    """
     store, source = connect(SSES3()), tmp_path / "a"
     source.write_bytes(b"1")
     store.put(b"there", f"s3://{bucket}/a")
@@ -186,7 +189,10 @@ def test_a_move_that_fails_leaves_its_source(bucket: str, tmp_path: Path, s3: An
 
 
 def test_a_move_to_a_device_or_from_a_pipe_is_refused(bucket: str, tmp_path: Path, s3: Any) -> None:
-    """A move to or from /dev/null is refused: the data would be lost, or could not be removed."""
+    """A move to or from a device, here /dev/null, is refused.
+
+    A target that is a device would lose the data. A source that is a device cannot be removed.
+    """
     store = connect(SSES3())
     store.put(b"1", f"s3://{bucket}/a")
     with pytest.raises(ConfigError, match="not a regular file"):
@@ -224,7 +230,7 @@ def test_a_tree_is_not_copied_into_itself(
 ) -> None:
     """A copy of a folder into itself is refused before any request.
 
-    Copies would be listed as sources.
+    Otherwise the copies would be listed as further sources.
     """
     requests_log.clear()
     with pytest.raises(ConfigError, match="the source"):
@@ -299,7 +305,7 @@ def test_headers_are_stored_and_kept(name: str, bucket: str, key: str, s3: Any) 
 def test_a_given_content_type_wins(bucket: str) -> None:
     """A given content type is stored.
 
-    Without it, the object's name decides, then the file's name.
+    Without a given type, it follows from the object's name, or else from the file's name.
     """
     store = connect(SSES3())
     for uri, said, wanted in (

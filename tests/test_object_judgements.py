@@ -89,7 +89,7 @@ def test_a_key_that_a_header_names_without_its_arn_is_unknown(name: str) -> None
 def test_a_key_that_a_header_names_is_quoted_in_commands(state: str) -> None:
     """A key name from a header is quoted in the fix.
 
-    The object's writer could choose a shell command.
+    Otherwise the object's writer could put a shell command into the fix.
     """
     evil = f"arn:aws:kms:us-east-1; true:{ACCOUNT}:key/a $(touch {random.random()})"
     seen = Sighting(server_mode="sse-s3", layer="message", keys=(f"kms:{evil}",))

@@ -159,7 +159,7 @@ def test_all_options_are_in_the_table() -> None:
 def test_storage_options_are_those_of_the_table() -> None:
     """Each option of the table is a storage option.
 
-    An invalid value is refused by the option's name.
+    The error for an invalid value names the option.
     """
     wrong: dict[str, object] = {"keys": 7, "pairs": "a=b", "file": 7, "flag": "true"}
     for name, option in OPTIONS.items():
@@ -209,7 +209,7 @@ def test_a_choice_as_text_says_what_was_given() -> None:
 
 
 def test_a_key_in_the_place_of_a_mode() -> None:
-    """The error says where the key belongs."""
+    """If a key is given as the mode, the error says that it belongs in the option key."""
     with pytest.raises(ConfigError, match="mode does not exist") as caught:
         configuration.mode_of(KEY)
     assert caught.value.hint == "A key is given as key."

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     def proofs(kms: KMSKeyring, rsa: RSAKeyring, cached: CachingKeyring) -> None:
         """Let mypy check which capability protocols this library's keyrings implement.
 
-        It is never called.
+        This function is never called.
         """
         local: list[can.LocalKeyring] = [aes(), rsa]
         recognising: list[can.RecognisingKeyring] = [aes(), rsa, kms]
@@ -215,7 +215,7 @@ def test_a_wrapper_lends_no_capability(
 ) -> None:
     """Rotation from a wrapped keyring goes through the wrapper.
 
-    A ReEncrypt by KMS would bypass it.
+    A ReEncrypt by KMS would bypass the wrapper.
     """
     audited: Any = Audited(kms_keyring(kms_key))
     uri, to = f"s3://{bucket}/x", ClientSide(kms_keyring(new_key), key_location="metadata")

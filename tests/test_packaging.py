@@ -57,7 +57,7 @@ def test_the_source_distribution_has_the_whole_checkout(
 def test_the_metadata_says_where_it_runs(sdist: dict[str, bytes]) -> None:
     """The metadata names POSIX only.
 
-    Windows lacks the positioned writes, file modes and signals used.
+    Windows lacks the positioned writes, file modes and signals that s3crypt uses.
     """
     metadata = Parser().parsestr(sdist["PKG-INFO"].decode())
     assert "Operating System :: POSIX" in metadata.get_all("Classifier", [])

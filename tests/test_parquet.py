@@ -78,7 +78,7 @@ def readable(keyrings: Mapping[str, Keyring], path: Path | None = None) -> Any:
 
 
 def put(path: Path, keyrings: Mapping[str, Keyring] = KEYRINGS, **options: Any) -> Path:
-    """Write the table to `path` encrypted, but uncompressed, so its values could be seen.
+    """Write the table to `path` encrypted, but uncompressed, so plaintext values would be found.
 
     Return `path`.
     """
@@ -241,7 +241,10 @@ def test_another_key_does_not_open(tmp_path: Path, identifier: str) -> None:
 
 
 def test_a_master_key_renamed_in_the_file_does_not_open(tmp_path: Path) -> None:
-    """A file with a changed master key identifier does not open, even if both share a keyring."""
+    """A file with a changed master key identifier does not open.
+
+    This holds even if both identifiers have the same keyring.
+    """
     keyrings = dict.fromkeys(("footer", "gutter"), KEYRINGS["footer"])
     path = put(tmp_path / "x.parquet", keyrings, column_keys=None, uniform_encryption=True)
     stored = path.read_bytes()
@@ -277,7 +280,7 @@ def test_several_keyrings_each_open(tmp_path: Path, kms_key: str) -> None:
 def test_moving_to_another_key(tmp_path: Path) -> None:
     """If the key material is outside the file, two passes move it to another key.
 
-    The file stays.
+    The Parquet file itself is not changed.
     """
     path, new = tmp_path / "x.parquet", AESKeyring("tests", "new", bytes(32))
     put(path, internal_key_material=False, beside=path)
@@ -316,9 +319,9 @@ def test_kms_is_asked_once_a_master_key(
 
 
 def test_single_wrapping_is_asked_for_each_column(tmp_path: Path) -> None:
-    """Without double wrapping, every column is unwrapped.
+    """Without double wrapping, the key of every column is unwrapped separately.
 
-    A CachingKeyring saves repeated requests.
+    A CachingKeyring avoids repeated requests.
     """
     cached = {name: CachingKeyring(keyring, max_age=60) for name, keyring in KEYRINGS.items()}
     path = put(tmp_path / "x.parquet", double_wrapping=False)

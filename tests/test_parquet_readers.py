@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encrypted Parquet files for readers that take plain keys: `file_keys`, and who reads whose files.
+"""Keys from `file_keys` for readers that take plain keys, and which engine reads which files.
 
 The tests check the table of docs/parquet-encryption.md: each writer's file is read with each
 engine.
@@ -230,7 +230,10 @@ def test_keys_of_columns_that_the_keyrings_open(tmp_path: Path) -> None:
 def test_every_way_that_pyarrow_uses_keys(
     tmp_path: Path, *, plaintext_footer: bool, double_wrapping: bool, algorithm: str
 ) -> None:
-    """`file_keys` works for each algorithm, wrapping and kind of footer: pyarrow opens the file."""
+    """pyarrow opens a file with the keys from `file_keys`.
+
+    This holds for each algorithm, wrapping and kind of footer.
+    """
     path = tmp_path / "people.parquet"
     keys = _wrapped(
         path,
@@ -378,7 +381,7 @@ def test_a_changed_footer_gives_no_other_keys(tmp_path: Path, *, plaintext_foote
 def test_what_is_no_footer_is_refused(footer: bytes, magic: bytes) -> None:
     """Bytes that are no footer are refused.
 
-    Forged lengths allocate nothing, deep nesting is no crash.
+    A forged length allocates no memory, and deep nesting causes no crash.
     """
     stored = magic + footer + len(footer).to_bytes(4, "little") + magic
     with pytest.raises((FormatError, PolicyError)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changes of bucket and key policies over HTTP: saved, written, read back, or refused."""
+"""Changes of bucket and key policies over HTTP: saving, writing, reading back and refusals."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_policy_is_written_beside_that_of_others(
 def test_a_saved_policy_takes_the_change_back(
     writer: PolicyWriter, s3: Any, bucket: str, tmp_path: Path
 ) -> None:
-    """Applying the saved policy restores the old content of a statement of ours."""
+    """Applying the saved policy restores the old content of a statement that s3crypt made."""
     before = (theirs(bucket), statement("S3cryptTLS", bucket, Action="s3:PutObject"))
     set_policy(s3, bucket, *before)
     wanted = document(statement("S3cryptTLS", bucket), statement("S3cryptNew", bucket))
@@ -317,7 +317,7 @@ def test_no_check_of_the_services_is_bypassed(
 
 
 def _named(names: set[str]) -> set[str]:
-    """Return which of these names occur in the library or the command, the sandbox excepted."""
+    """Return those of these names that occur in the library or the command, without the sandbox."""
     root = Path(s3crypt.__file__).parent
     found: set[str] = set()
     for path in (*root.rglob("*.py"), *(root.parent / "cli").rglob("*.py")):
@@ -457,7 +457,7 @@ def test_a_refusal_after_a_lost_reply_may_have_changed_something(
 def test_a_key_that_may_be_read_only_stays_as_it_is(
     writer: PolicyWriter, kms: Any, tmp_path: Path
 ) -> None:
-    """A key whose policy the caller may read but not write keeps its policy."""
+    """If the caller can read but not write the policy of a key, the key keeps its policy."""
     denying = statement("Theirs", Action="kms:PutKeyPolicy", Resource="*", Condition=None)
     key = kms.create_key(Policy=json.dumps(of_key(denying)), BypassPolicyLockoutSafetyCheck=True)[
         "KeyMetadata"

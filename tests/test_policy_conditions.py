@@ -168,7 +168,7 @@ def test_a_negated_operator_holds_if_no_value_matches(operator: str) -> None:
 def test_if_exists_holds_without_the_key(operator: str, values: str) -> None:
     """With IfExists, a condition holds if the request lacks the key.
 
-    Without IfExists it does not.
+    Without IfExists, it does not hold.
     """
     assert holds(operator, values, None) is NO
     assert holds(f"{operator}IfExists", values, None) is YES
@@ -210,7 +210,7 @@ def test_sets_of_values(
 def test_a_pair_of_the_context_is_no_set(prefix: str) -> None:
     """A set operator on a pair of the encryption context gives the verdict unknown.
 
-    KMS refuses it.
+    KMS refuses such a condition.
     """
     key = "kms:EncryptionContext:tenant"
     assert holds(f"{prefix}:StringEquals", "a", "a", key=key) is UNCLEAR
@@ -271,9 +271,9 @@ def test_a_key_that_is_not_named_is_absent_only_if_that_is_known(
     ],
 )
 def test_some_keys_exclude_others(named: dict[str, str], key: str) -> None:
-    """Some keys exclude others.
+    """If a request has some condition keys, other keys are known to be absent.
 
-    A request through a VPC endpoint has no source address, for example.
+    A request through a VPC endpoint, for example, has no source address.
     """
     assert holds("Null", "true", None, key=key, more=named) is YES
 

@@ -122,7 +122,7 @@ def test_conditions_on_public_access(condition: dict[str, Any], expected: Status
 
 
 def test_every_statement_that_fails_is_found() -> None:
-    """Each failing statement has its own finding, in the document's order, by its Sid or number."""
+    """Each failing statement has its own finding, with the statement's Sid or number, in order."""
     document = doc(
         {"Sid": "One"}, {"Action": "s3:*"}, {"Action": "kms:Decrypt", "NotResource": KEY}
     )

@@ -314,7 +314,7 @@ def test_what_is_no_policy_is_refused(content: dict[str, Any], reason: str) -> N
 def test_one_key_twice_under_one_operator_is_not_rendered() -> None:
     """Two conditions on one key under one operator cannot be rendered as JSON.
 
-    One would be lost.
+    In JSON, one of the two conditions would be lost.
     """
     twice = tuple(Condition("StringLike", "aws:PrincipalArn", (each,)) for each in "ab")
     with pytest.raises(AssertionError, match="twice"):
@@ -369,7 +369,7 @@ def test_numbers_count_as_the_texts_they_are_sent_as() -> None:
 def test_what_aws_would_refuse_is_not_written(
     sids: list[str | None], resource: str, reason: str
 ) -> None:
-    """A document with duplicate Sids, an invalid Sid of ours or invalid characters is refused."""
+    """A document with duplicate Sids, an invalid S3crypt Sid or invalid characters is refused."""
     found = tuple(Statement("Deny", sid=sid, actions=("*",), resources=(resource,)) for sid in sids)
     with pytest.raises(ConfigError) as refused:
         check_writable(Document(found), Kind.BUCKET)

@@ -89,7 +89,10 @@ def who_may(policies: Policies, action: str, resource: str) -> set[str]:
 
 @pytest.mark.parametrize("name", OF_BUCKETS)
 def test_who_may_read_an_object(name: str) -> None:
-    """A caller of the bucket's account needs one Allow; another account's caller needs both."""
+    """A caller of the bucket's account needs an Allow in one policy, the caller's or the bucket's.
+
+    A caller of another account needs an Allow in both policies.
+    """
     principal, alone, both = OF_BUCKETS[name]
     bucket = doc({"Principal": principal}) if principal else None
     assert who_may(Policies(bucket=bucket), "s3:GetObject", OBJECT) == set(alone.split())
@@ -260,7 +263,7 @@ def test_a_role_is_named_by_its_arn_with_its_path(principal: str, expected: Verd
 def test_actions_and_resources(statement: dict[str, Any], expected: Verdict) -> None:
     """Actions match whatever their case, ARNs do not.
 
-    A wildcard across parts of an ARN is unknown.
+    If a wildcard covers several parts of an ARN, the verdict is unknown.
     """
     assert ask(Policies((doc(statement),))).verdict is expected
 

@@ -34,7 +34,8 @@ def judged(
 ) -> Judgement:
     """Return the judgement on replacing a bucket's policy.
 
-    `current` is None if the bucket has no policy; `caller` is the engineer's role if it is None.
+    `current` is None if the bucket has no policy. If `caller` is None, the caller is the engineer's
+    role.
     """
     before = None if current is None else Document.parse(current)
     merged = merge(before, Document.parse(wanted))
@@ -192,7 +193,7 @@ def test_a_denied_key_is_refused() -> None:
 
 
 def test_what_only_the_key_itself_knows_may_lock_out() -> None:
-    """A Deny that depends on the key's usage is refused: the usage may match."""
+    """A Deny with a condition on the key's usage is refused: the key's usage may match it."""
     wanted = of_key(
         statement(
             "S3cryptNoUse",

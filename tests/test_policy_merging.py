@@ -91,7 +91,10 @@ def test_a_second_merge_changes_nothing() -> None:
 
 
 def test_the_policy_before_restores_our_statements() -> None:
-    """Merging the old policy restores our statements; its foreign statements must still exist."""
+    """Merging the old policy restores our statements.
+
+    Foreign statements of the old policy are accepted only if they are still in the current policy.
+    """
     current = document(THEIRS, NAMELESS, statement("S3cryptTLS", Action="s3:GetObject"))
     changed = merge(current, document(TLS, KEYS)).document
     assert merge(changed, current).document == current

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each generated policy of a role, bucket or key meets the requests that are expected of it.
+"""Each generated policy of a role, bucket or key allows and denies the expected requests.
 
 The expectations are tables of requests in the library; `policy check` prints them too. Here each
-document must also meet its part alone. Each statement is removed and loosened in every possible
-way; the tests fail if no expectation notices the change.
+document alone must also meet its part of the expectations. Each statement is removed and loosened
+in every possible way; the tests fail if no expectation notices the change.
 """
 
 from __future__ import annotations
@@ -312,7 +312,7 @@ def every_document(scope: Scope) -> Iterator[tuple[Kind, Document]]:
 def test_documents_are_ours_and_fit(name: str) -> None:
     """Sids of generated policies are unique, alphanumeric and begin with S3crypt.
 
-    No size is exceeded.
+    No policy exceeds the size limit of its kind.
     """
     for kind, document in every_document(SCOPES[name]):
         check_size(document, kind)
@@ -364,7 +364,7 @@ def test_tls_is_demanded_in_the_spelling_that_auditors_look_for() -> None:
 def test_a_lenient_policy_does_not_demand_a_header() -> None:
     """A lenient Deny applies only if the request has the header.
 
-    A strict Deny applies without it.
+    A strict Deny also applies if the request lacks the header.
     """
     for name, is_lenient in (("sse-kms", True), ("strict", False)):
         statements = {each.sid: each for each in bucket_policy(SCOPES[name]).statements}
@@ -374,7 +374,7 @@ def test_a_lenient_policy_does_not_demand_a_header() -> None:
 
 
 def test_an_auditor_has_no_object_reads_and_an_object_auditor_is_no_auditor() -> None:
-    """The auditor may not read objects; the object auditor may read only the given prefixes."""
+    """The auditor cannot read objects; the object auditor can read only the given prefixes."""
     auditor, other = (iam_policy(r, EVERYTHING) for r in (Role.AUDITOR, Role.OBJECT_AUDITOR))
     allowed = [a for s in auditor.statements if s.effect == "Allow" for a in s.actions or ()]
     assert not [action for action in allowed if "Object" in action or action.endswith(":*")]
@@ -433,7 +433,7 @@ def test_an_object_auditor_needs_prefixes() -> None:
 
 
 def test_roles_are_named_as_they_are_made() -> None:
-    """A role's default name is the bucket's name and the role's; given ARNs replace it."""
+    """A role's default name has the bucket's name and the kind of role. Given ARNs replace it."""
     scope = SCOPES["sse-kms"]
     assert scope.arns_of(Role.WRITER) == ("arn:aws:iam::111122223333:role/s3crypt/acme-writer",)
     arn = "arn:aws:iam::111122223333:role/etl"
@@ -569,7 +569,10 @@ def test_who_assumes_a_role(
 def test_people_sign_in_at_the_identity_provider(
     provider: str, more: dict[str, Any], statement: dict[str, Any]
 ) -> None:
-    """With an identity provider, a role needs the provider's token; only a rotator does not."""
+    """With an identity provider, a role needs the provider's token.
+
+    Only a rotator needs no token.
+    """
     scope = Scope(**PLAIN, key_arns=KEYS[:1], identity_provider=provider, **more)
     (found,) = trust_policy(Role.READER, scope).to_json()["Statement"]
     assert found == {
@@ -617,7 +620,7 @@ def test_documents_are_the_same_every_time() -> None:
 
 
 def test_a_new_key_is_closed_by_the_policy_of_its_roles() -> None:
-    """The generated policy ends a new key's default, by which IAM policies allow decryption."""
+    """By default, IAM policies allow decryption under a new key. The generated policy ends this."""
     scope = Scope(**PLAIN, key_arns=KEYS[:1])
     everything = Document((Statement("Allow", actions=("*",), resources=("*",)),))
     administrator = Caller("user", "arn:aws:iam::111122223333:user/ann", "111122223333")

@@ -99,7 +99,7 @@ def test_a_url_is_for_one_method_and_name(bucket: str) -> None:
 
 
 def test_an_expired_url_is_refused(bucket: str) -> None:
-    """A URL that expires in one second is refused after it."""
+    """A URL that is valid for one second is refused after this second."""
     store = connect(SSES3())
     store.put(CONTENT, f"s3://{bucket}/x")
     made = store.presign(f"s3://{bucket}/x", expires_in=1)
@@ -248,7 +248,7 @@ def test_a_client_that_signs_by_sigv2_is_refused(bucket: str) -> None:
 def test_temporary_credentials_end_it_earlier(
     bucket: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With temporary credentials, the command says that the URL ends with them."""
+    """With temporary credentials, the command says that the URL expires with the credentials."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", "temporary")
     assert run(["presign", "--put", f"s3://{bucket}/x", "--mode", "sse-s3"]) == 0
     assert "until the temporary credentials end" in capsys.readouterr().err
@@ -266,7 +266,7 @@ def test_the_curl_line_works_for_odd_names(
 ) -> None:
     """The curl line works for odd object names.
 
-    Its file has the name of the object, if possible.
+    The file that curl writes has the name of the object, if possible.
     """
     monkeypatch.chdir(tmp_path)
     last = name.rpartition("/")[2]
@@ -285,7 +285,7 @@ def test_the_curl_line_works_for_odd_names(
 def test_nothing_is_put_into_a_new_part_of_a_client_side_prefix(bucket: str) -> None:
     """A put into an empty prefix is refused if the prefix above it has client-side objects.
 
-    The whole bucket does not count as such a prefix.
+    Client-side objects elsewhere in the bucket do not prevent the put.
     """
     connect(ClientSide(aes())).put(CONTENT, f"s3://{bucket}/2026/01/x")
     for name in ("2026/02/x", "2026/x", "2026/01/sub/deep/x", "2026//x"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranges of objects: any range equals the plaintext's, for every writer and frame layout."""
+"""Each range of an object equals the same range of the plaintext, for all writers and layouts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from s3crypt import (
 )
 from s3crypt.message import encrypt
 
-# That folder contains the helpers for the official SDK and for other writers.
+# The folder `message` contains the helpers for the official SDK and for other writers.
 sys.path.append(str(Path(__file__).parent / "message"))
 
 import official

@@ -270,7 +270,7 @@ def test_what_is_a_throttle(error: Exception, is_one: bool) -> None:
 
 
 def test_only_clients_that_are_ours_are_paced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only clients made by s3crypt are paced, and not in botocore's adaptive mode."""
+    """Only clients that s3crypt made are paced, unless they use botocore's adaptive retry mode."""
     assert policy_of(Clients("kms").get()).turns is not None
     assert policy_of(boto3.client("kms")).turns is None
     monkeypatch.setenv("AWS_RETRY_MODE", "adaptive")

@@ -38,7 +38,7 @@ class ReadOnly:
 
 
 class ShortFile(io.FileIO):
-    """A raw file whose `readinto` returns only a few bytes at a time, as that of a pipe does."""
+    """A raw file whose `readinto` returns only a few bytes at a time, like a pipe's `readinto`."""
 
     def readinto(self, buffer: Any, /) -> int:
         """Read at most 4,099 bytes into the buffer."""
@@ -131,7 +131,7 @@ def test_a_buffer_is_filled(kind: str, length: int, path: Path) -> None:
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_reading_goes_on_where_it_ended(kind: str, path: Path) -> None:
-    """Each `read_into` continues where the last one ended, and takes no byte too many."""
+    """Each `read_into` continues where the last call ended, and takes only the bytes it returns."""
     source = SOURCES[kind](path)
     try:
         pieces = [_fill(source, length) for length in (1, 13, 2**20, 4099)]

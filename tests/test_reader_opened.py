@@ -48,7 +48,10 @@ def uri(store: S3Crypt, bucket: str) -> str:
 
 
 def test_a_signed_object_is_opened_where_its_signature_may_be_left_out(bucket: str) -> None:
-    """A signed object opens only with `allow_unverified_signature`: ranges verify frames alone."""
+    """A signed object opens only with `allow_unverified_signature`.
+
+    A range verifies only its frames, and not the signature.
+    """
     store, uri = (
         connect_shared(ClientSide(aes(), signed=True, frame_length=FRAME)),
         f"s3://{bucket}/x",
@@ -145,7 +148,10 @@ def test_a_context_is_held_to(bucket: str) -> None:
 def test_what_is_not_there_is_not_opened(
     missing: str, store: S3Crypt, uri: str, bucket: str
 ) -> None:
-    """`open` of a missing object or version raises FileNotFoundError; a missing bucket does not."""
+    """`open` of a missing object or version raises FileNotFoundError.
+
+    For a missing bucket, it raises another StorageError.
+    """
     where = f"s3://{bucket}-not/x" if missing == "bucket" else f"{uri}-not"
     version = "0" * 32 if missing == "version" else None
     with pytest.raises(StorageError) as caught:
@@ -168,7 +174,7 @@ def test_a_disabled_key_is_told_at_open(name: str, bucket: str, kms_key: str, km
 
 @pytest.mark.parametrize("name", MODES)
 def test_an_object_replaced_while_open_is_a_conflict(name: str, bucket: str, key: str) -> None:
-    """If the object is replaced while it is open, reads of bytes not yet fetched are conflicts."""
+    """If the object is replaced while it is open, reading bytes not yet fetched is a conflict."""
     size = 40 * DEFAULT_FRAME
     store, uri = connect_shared(make_mode(name, key)), f"s3://{bucket}/x"
     store.put(payload(size), uri)

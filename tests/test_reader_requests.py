@@ -264,7 +264,7 @@ def test_frames_as_long_as_the_cache_come_once(
 def test_nothing_is_read_ahead_before_the_third_read_in_order(
     mode: Any, bucket: str, requests_log: RequestsLog
 ) -> None:
-    """Read-ahead begins with the third read in order: two may be a jump to a column."""
+    """Read-ahead begins with the third read in order. Two reads may be a jump to a column."""
     size = 24 * DEFAULT_FRAME
     store, uri = connect_shared(mode), f"s3://{bucket}/x"
     store.put(payload(size), uri)

@@ -73,7 +73,7 @@ def test_very_many_ranges_are_little_work_each(block: int, apart: int, *, far: b
     count = 16_000
     requests, calls = _work(count, block, apart, far=far)
     assert requests <= (count if apart > block else 20)
-    # 250 calls per range are enough, although each range may look at the 32 runs of its section.
+    # 250 calls per range are enough, even if the code checks 32 runs of the section for each range.
     assert calls < count * 250
 
 

@@ -171,9 +171,9 @@ def test_lines_go_up_to_the_flipped_bit(bad: int, store: S3Crypt, bucket: str, s
 
 
 def test_a_flipped_bit_of_the_final_frame(store: S3Crypt, uri: str, s3: Any) -> None:
-    """If the final frame is changed, the length is unproven.
+    """If the final frame is changed, the object's length is not proven.
 
-    `open` needs allow_unverified_length.
+    The object opens only with allow_unverified_length.
     """
     _flip(s3, uri, FRAMES - 1, at=50)
     for _ in range(2):
@@ -229,8 +229,8 @@ def test_a_truncation_on_the_grid(
 ) -> None:
     """`open` refuses an object that was cut after whole frames."""
     body = stored(s3, bucket, "x")
-    # -32 lets the last whole frame have the length of a full final frame. -1000 cuts its last bytes
-    # off.
+    # With -32, the last whole frame has the length of a full final frame. With -1000, the last
+    # whole frame lacks its last bytes.
     for more in (0, 1, 100, FRAME, -32, -1000):
         cut = body[: _offset(body, frames) + 40 + more]
         rewrite(s3, bucket, "x", cut[:-1] if cut == body else cut)
@@ -243,7 +243,10 @@ def test_a_truncation_on_the_grid(
 
 @pytest.mark.parametrize("frames", [1, 2, FRAMES])
 def test_an_object_of_whole_frames(frames: int, store: S3Crypt, bucket: str, s3: Any) -> None:
-    """An object of whole frames ends with an empty final frame; without it, `open` refuses it."""
+    """If the plaintext fills whole frames, an empty final frame follows.
+
+    `open` refuses such an object without its empty final frame.
+    """
     uri, data = f"s3://{bucket}/whole", payload(SIZE)[: frames * FRAME - FRAME] + payload(FRAME)
     size = len(data)
     store.put(data, uri)
@@ -363,8 +366,8 @@ def test_every_bit_of_a_small_object_matters(
         changed = bytearray(body)
         changed[position] ^= 1 << chance.randrange(8)
         rewrite(s3, bucket, "small", bytes(changed))
-        # A flipped bit in the wrapping key's name makes it a message under another key, so its
-        # error is right too.
+        # A flipped bit in the name of the wrapping key makes the object a message under another
+        # key. Then KeyUnavailableError is the right error.
         errors = (IntegrityError, FormatError, PolicyError, KeyUnavailableError)
         with pytest.raises(errors), store.open(uri) as file:
             file.read()

@@ -333,8 +333,8 @@ class _Interrupt:
 
 
 def _read_variously(file: Any) -> None:
-    # This place is after the bytes that the first request fetches, and before the last frame's
-    # request.
+    # This offset is after the bytes that the first request fetches, and before the bytes that the
+    # request for the last frame fetches.
     file.seek(130 * FRAME + 99)
     file.read(1000)
     file.seek(128 * FRAME + 5)

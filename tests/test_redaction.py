@@ -77,7 +77,7 @@ class Planted:
                 self.secrets[f"data key {data_key.hex()}"] = bytes(data_key)
 
     def found_in(self, text: str) -> set[str]:
-        """Return the names of the secrets that the text contains in any form, whole or by half."""
+        """Return the names of the secrets that the text contains, whole or half, in any form."""
         return {
             "a data key" if name.startswith("data key") else name
             for name, secret in self.secrets.items()
@@ -241,7 +241,7 @@ def client_side_in_metadata(setting: Setting) -> None:
 def several_keys(setting: Setting) -> None:
     """Put under several keys.
 
-    KMS encrypts a data key, so the request contains the plaintext key.
+    The Encrypt request to KMS contains the plaintext of the data key.
     """
     local = AESKeyring("tests", "local", random.Random("local").randbytes(32))
     keyring = MultiKeyring(local, setting.keyring(), setting.keyring(setting.new_key))
@@ -322,7 +322,10 @@ def setting(planted: Planted, bucket: str, kms_key: str, new_key: str) -> Settin
 def test_no_secret_is_logged(
     operation: Callable[[Setting], None], setting: Setting, planted: Planted
 ) -> None:
-    """No operation logs a secret, in any encoding or by half. Other parts of the records stay."""
+    """No operation logs a secret or half of it, in any encoding.
+
+    Other parts of the records stay.
+    """
     with logged() as records:
         operation(setting)
     assert planted.found_in(records.text) == set()
@@ -390,7 +393,7 @@ def test_a_request_is_an_argument() -> None:
 
 
 def test_a_dictionary_may_be_all_arguments() -> None:
-    """If the only log argument is a dictionary, it may supply the names in the message."""
+    """If the only log argument is a dictionary, the message may refer to its keys by name."""
     assert _logged_by("key %(SSECustomerKey)s of %(Key)s", {"SSECustomerKey": 1, "Key": 2}) == (
         "key 1 of 2"
     )

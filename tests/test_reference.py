@@ -66,7 +66,7 @@ def test_every_error_has_an_entry(reference: Any) -> None:
 def test_every_name_is_described(reference: Any) -> None:
     """Each public name, method and property has a docstring.
 
-    Overrides of Python's methods need none.
+    Methods that override Python's own methods need no docstring.
     """
     for path in reference.names():
         name = reference.name_of(path)

@@ -79,7 +79,7 @@ def test_a_put_that_the_services_own_kms_refuses(
 ) -> None:
     """If the service refuses a put, the hint says that it may lack the KMS key.
 
-    The hint does not say so for a key given by ARN, because an ARN is of AWS.
+    The hint does not say so for a key given by ARN, because an ARN names a key of AWS KMS.
     """
     with pytest.raises(S3CryptError) as caught:
         refusing(SSEKMS("own-name"), status, code).put(b"x", "s3://acme/x")
