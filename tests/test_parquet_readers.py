@@ -230,7 +230,7 @@ def test_keys_of_columns_that_the_keyrings_open(tmp_path: Path) -> None:
 def test_every_way_that_pyarrow_uses_keys(
     tmp_path: Path, *, plaintext_footer: bool, double_wrapping: bool, algorithm: str
 ) -> None:
-    """pyarrow opens a file with the keys from `file_keys`.
+    """A file can be opened by pyarrow with the keys from `file_keys`.
 
     This holds for each algorithm, wrapping and kind of footer.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Remedies of errors: Python, the command and the file system word the same remedy."""
+"""Remedies of errors, which Python, the command and the file system each put in their own words."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def _plots() -> None:
 
 
 def row(name: str, **changed: Any) -> dict[str, Any]:
-    """Return a row of ratios.py whose promise is kept. `changed` replaces values of it."""
+    """Return a row of ratios.py whose promise is kept. `changed` replaces values of the row."""
     kept = {
         "name": name,
         "what": f"{name}, something else",
@@ -88,7 +88,10 @@ def benchmarks(*cases: dict[str, Any], **machine: Any) -> dict[str, Any]:
 def run(
     folder: Path, *rows: dict[str, Any], tiny: bool = False, **files: dict[str, Any]
 ) -> subprocess.CompletedProcess[str]:
-    """Run report.py to make the page in `folder/docs`. Each name in `files` is an option."""
+    """Run report.py to make the page in `folder/docs`.
+
+    Each name in `files` is an option of report.py, and its value is the content of the file.
+    """
     ratios = {"machine": MACHINE, "tiny": tiny, "rows": rows}
     options: list[str | Path] = ["--into", folder / "docs"]
     for name, value in {"ratios": ratios, **files}.items():
@@ -124,7 +127,7 @@ def headings(page: str) -> list[str]:
 
 
 def test_a_promise_has_its_bound_and_what_is_behind_it(tmp_path: Path) -> None:
-    """A promise's row shows its bound, whether it is kept, the figures, and both sides."""
+    """A promise's row has its bound, whether it is kept, and both sides' figures and names."""
     made = page(tmp_path, row("put"))
     assert "1 of 1 promises are kept" in made
     assert line(made, "put") == [
@@ -212,7 +215,7 @@ def side(name: str, *seconds: float, missing: str = "", items: int = 100) -> dic
 
 
 def test_many_objects_are_held_against_others(tmp_path: Path) -> None:
-    """For many objects, a cell shows the side's median time and the ratio to our time."""
+    """For many objects, a cell has the tool's median time and the ratio of our time to it."""
     put = {
         "row": "put-aes",
         "what": "put -r",
@@ -274,7 +277,10 @@ def test_images_are_beside_the_page_and_stand_alone(tmp_path: Path) -> None:
 
 
 def test_transfers_are_a_time_if_small_and_a_rate_if_large(tmp_path: Path) -> None:
-    """A small transfer shows milliseconds, a large one MB/s; a size that was not run is empty."""
+    """A small transfer shows milliseconds, and a large transfer MB/s.
+
+    The cell of a size that was not measured is empty.
+    """
     cases = [transfer("put", "client", size) for size in (MIB, 8 * MIB)]
     cases.append(transfer("put", "s5cmd", 8 * MIB))
     made = page(tmp_path, row("put"), benchmark_json=benchmarks(*cases))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests over unreliable connections: which are retried, how long, and which replies count."""
+"""Unreliable connections: which requests are retried, for how long, and which replies count."""
 
 from __future__ import annotations
 
@@ -336,7 +336,7 @@ def test_a_name_that_nobody_answers_to_is_told_in_seconds(bucket: str) -> None:
 def test_attempts_are_as_many_as_was_set(
     name: str, value: str, sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """AWS_MAX_ATTEMPTS limits all attempts; a retry time of 0 s allows only the first."""
+    """AWS_MAX_ATTEMPTS limits all attempts. A retry time of 0 s allows only the first attempt."""
     monkeypatch.setenv(name, value)
     overloaded = Answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
     with relaying(sandbox.endpoint_url, lambda *_: overloaded) as relay:
@@ -416,7 +416,7 @@ def test_an_interrupt_ends_a_pause(
 def test_botocore_and_kms_are_asked_again(
     sandbox: Running, bucket: str, kms_key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A data key is requested again while KMS throttles, four times here."""
+    """The request for a data key is retried while KMS throttles it, here four times."""
     throttled: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -490,7 +490,7 @@ def test_a_refusal_without_its_code_is_asked_for_again(
 
 
 def test_half_a_region_is_a_broken_reply(sandbox: Running, bucket: str) -> None:
-    """A Region name in a header that was cut is not followed: the request is made again."""
+    """A Region name from a header that was cut is not used. The request is made again."""
     cut: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
@@ -574,7 +574,7 @@ def test_an_entry_that_lacks_a_field_is_a_broken_reply(
 ) -> None:
     """A list of S3 with an entry that lacks a field is requested again.
 
-    If every reply lacks the field, the call raises our error.
+    If every reply lacks the field, the call raises an S3CryptError.
     """
     is_asked, field, use = _ENTRIES[case]
     uri = f"s3://{bucket}/x"

@@ -76,9 +76,9 @@ def expected_action(before: str, after: str) -> str:
 def test_every_mode_to_every_mode(
     before: str, after: str, bucket: str, kms_key: str, new_key: str, requests_log: RequestsLog
 ) -> None:
-    """needs_rotation and a dry run predict the action.
+    """`needs_rotation` and a dry run predict the action of the rotation.
 
-    The rotation does it; a rerun does nothing.
+    The rotation does this action, and a second rotation changes nothing.
     """
     uri, old, new = f"s3://{bucket}/x", old_mode(before, kms_key), new_mode(after, new_key)
     store, action, data = connect(old), expected_action(before, after), payload(100_000)
@@ -248,7 +248,7 @@ def test_a_client_side_object_is_compared_with_what_is_asked(
 def test_a_key_is_the_same_by_any_name(
     mode: Callable[[str], Mode], bucket: str, kms_key: str, kms: Any
 ) -> None:
-    """An object needs no rotation to an alias or an id of the key that it is under."""
+    """If the target names the object's key by alias or id, the object needs no rotation."""
     alias, uri = f"alias/{bucket}", f"s3://{bucket}/x"
     kms.create_alias(AliasName=alias, TargetKeyId=kms_key)
     connect(mode(kms_key)).put(b"plain", uri)
@@ -259,7 +259,10 @@ def test_a_key_is_the_same_by_any_name(
 
 
 def test_a_store_without_a_mode_rotates_what_s3_opens(bucket: str, kms_key: str) -> None:
-    """A store without a mode rotates any object that S3 decrypts to another server-side mode."""
+    """A store without a mode can rotate any object that S3 decrypts.
+
+    The target is another server-side mode.
+    """
     uri = f"s3://{bucket}/x"
     for name in ("sse-s3", "sse-kms", "dsse-kms"):
         connect(make_mode(name, kms_key)).put(b"plain", uri)

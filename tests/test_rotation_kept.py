@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotation keeps locks, event holds and annotations, or refuses."""
+"""A rotation keeps an object's locks, event holds and annotations, or it is refused."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def test_a_lock_that_may_not_be_read_is_not_lost(  # noqa: PLR0917 - four are fi
     sandbox: Running,
     session: boto3.Session,
 ) -> None:
-    """If the caller may not read the object's lock, the rotation and its dry run are refused."""
+    """If the caller cannot read the object's lock, the rotation and its dry run are refused."""
     uri = f"s3://{locked_bucket}/x"
     etag = s3.put_object(Bucket=locked_bucket, Key="x", Body=b"plain")["VersionId"]
     with relaying(sandbox.endpoint_url, _without_permission(*denied)) as relay:
@@ -244,7 +244,10 @@ def test_a_lock_that_may_not_be_read_is_not_lost(  # noqa: PLR0917 - four are fi
 def test_a_lock_that_a_reply_lacks_is_not_lost(
     locked_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """If HEAD omits an object's lock headers, its lock is still found by a request, a conflict."""
+    """If HEAD omits an object's lock headers, a further request finds the lock.
+
+    The rotation is then refused, because the object is locked.
+    """
     for lock in (HOLD, {"ObjectLockLegalHoldStatus": "ON"}):
         s3.put_object(Bucket=locked_bucket, Key="x", Body=b"plain", **lock)
         with relaying(sandbox.endpoint_url, _without_permission()) as relay:
@@ -269,7 +272,7 @@ def test_a_bucket_is_asked_once_whether_it_locks(
 def test_no_permission_on_a_bucket_without_lock_is_enough_with_the_objects_own(
     versioned_bucket: str, kms_key: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """If the caller may not read the bucket's lock setting, each object's lock is requested."""
+    """If the caller cannot read the bucket's lock setting, each object's lock is requested."""
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
     spoil = _without_permission("object-lock", hidden=False)
     with relaying(sandbox.endpoint_url, spoil) as relay:
@@ -351,7 +354,10 @@ def test_a_thousand_annotations_are_listed_by_pages(versioned_bucket: str, s3: A
 def test_a_later_run_writes_what_an_interrupted_one_did_not(
     written: int, versioned_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """If a write of annotations fails, the rotation fails; a later run writes the missing ones."""
+    """If writing annotations fails, the rotation fails.
+
+    A later run writes the missing annotations.
+    """
     uri, new = f"s3://{versioned_bucket}/x", ClientSide(aes())
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
     annotate(s3, versioned_bucket, NOTES)
@@ -451,7 +457,7 @@ def test_objects_that_sse_c_would_strip_are_refused(
 
 
 def test_dropping_is_only_for_what_cannot_be_kept(versioned_bucket: str, s3: Any) -> None:
-    """With `drop_annotations`, annotations that the new object can have are kept all the same."""
+    """With `drop_annotations`, annotations that the new object can have are still kept."""
     uri = f"s3://{versioned_bucket}/x"
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")
     annotate(s3, versioned_bucket, NOTES)
@@ -462,7 +468,7 @@ def test_dropping_is_only_for_what_cannot_be_kept(versioned_bucket: str, s3: Any
 def test_annotations_that_may_not_be_listed_are_not_lost(
     versioned_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """If the caller may not list the annotations, the rotation is refused."""
+    """If the caller cannot list the annotations, the rotation is refused."""
 
     def spoil(asked: Asked, forward: Callable[..., Answer]) -> Answer:
         return Answer(403, {}, DENIED) if "annotation" in asked.query else forward()
@@ -513,7 +519,7 @@ def test_other_services_are_not_asked_for_annotations(
 def test_an_annotation_that_breaks_on_its_way_is_read_again(
     versioned_bucket: str, s3: Any, sandbox: Running, session: boto3.Session
 ) -> None:
-    """An annotation whose reply was cut is read again, so it is never written cut."""
+    """An annotation whose reply was cut is read again, so no shortened annotation is written."""
     broken: list[Asked] = []
 
     def spoil(asked: Asked, forward: Callable[..., Answer]) -> Answer:
@@ -611,7 +617,7 @@ def test_another_404_does_not_say_that_the_old_version_is_gone(
 ) -> None:
     """A proxy's 404 is not taken for a deleted old version.
 
-    The run fails, and a later one works.
+    The run fails, and a later run succeeds.
     """
     uri, new = f"s3://{versioned_bucket}/x", ClientSide(aes())
     s3.put_object(Bucket=versioned_bucket, Key="x", Body=b"plain")

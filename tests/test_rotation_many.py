@@ -54,8 +54,8 @@ RACES = [
     ("client-header", "client-header", "CompleteMultipartUpload", PART + 1),
     ("sse-s3", "client-header", "HeadObject", 10),
     ("sse-s3", "client-header", "PutObject", 10),
-    # An upload, not a PUT: before the only copy is overwritten, the server must confirm that it
-    # encrypts.
+    # The object is written by a multipart upload instead of a PUT: the server must confirm that it
+    # encrypts before the only copy is overwritten.
     ("client-metadata", "sse-s3", "CompleteMultipartUpload", 10),
     ("client-header", "client-metadata", "UploadPart", PART + 1),
 ]
@@ -96,7 +96,8 @@ def test_another_writer_wins(  # noqa: PLR0917 - five are fixtures
     [
         ("client-header", SSES3(), PART + 1, 2),
         ("client-metadata", SSES3(), PART + 1, 2),
-        # The first look at this object is a HEAD, so already the first GET is a later request.
+        # The first request about this object is a HEAD, so its first GET already is a later
+        # request.
         ("client-metadata", ClientSide(aes(), signed=True, key_location="metadata"), 10, 1),
     ],
 )
@@ -189,7 +190,7 @@ def test_a_service_without_copies_gets_the_bytes_again(
 def test_tags_that_may_not_be_read_are_not_lost(
     sandbox: Running, session: boto3.Session, bucket: str
 ) -> None:
-    """If the caller may not read the tags, the rotation fails and the object stays as it is."""
+    """If the caller cannot read the tags, the rotation fails and the object stays as it is."""
 
     def spoil(asked: Asked, forward: Callable[[], Answer]) -> Answer:
         if "tagging" in asked.query:
@@ -219,7 +220,7 @@ def test_a_prefix_is_rotated_and_each_object_reported(bucket: str, kms_key: str)
         f"s3://{bucket}/{name}" for name in ("a/", "a/1", "a/2", "a/b/3")
     ]
     assert {outcome.action for outcome in outcomes} == {"copied"}
-    # Objects are rotated in parallel and reported when done, so the reports have any order.
+    # Objects are rotated in parallel and reported when done, so the reports have no fixed order.
     assert tuple(sorted(seen, key=lambda outcome: outcome.uri)) == outcomes
     assert connect().inspect(f"s3://{bucket}/ab").mode == "sse-s3"
     again = store.rotate(f"s3://{bucket}/a/", to=new)
@@ -305,7 +306,10 @@ def test_a_dry_run_says_what_would_fail(bucket: str) -> None:
 def test_rotation_makes_a_new_version(
     before: str, after: str, versioned_bucket: str, kms_key: str, new_key: str
 ) -> None:
-    """In a versioned bucket, rotation makes a new version; the old key still reads the old one."""
+    """In a versioned bucket, rotation makes a new version.
+
+    The old key still reads the old version.
+    """
     uri = f"s3://{versioned_bucket}/x"
     old, new = make_mode(before, kms_key), make_mode(after, new_key)
     put = connect(old).put(b"plain", uri, tags={"a": "b"})

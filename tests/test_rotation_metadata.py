@@ -59,7 +59,7 @@ def test_no_body_byte_moves(
 def test_the_old_key_can_no_longer_open_it(
     bucket: str, kms_key: str, new_key: str, kms: Any
 ) -> None:
-    """After a rewrap the old key opens the object no more; only the new key does."""
+    """After a rewrap, only the new key opens the object."""
     uri = f"s3://{bucket}/x"
     connect(mode(kms_key)).put(b"plain", uri)
     connect(mode(kms_key)).rotate(uri, to=mode(new_key))
@@ -266,7 +266,10 @@ def test_too_many_keys_for_the_metadata_leave_the_object(bucket: str) -> None:
 
 @pytest.mark.parametrize("after", [SSEC(bytes(32)), SSEKMS("KEY")])
 def test_leaving_the_mode_reads_the_object(after: Any, bucket: str, kms_key: str) -> None:
-    """A rotation from the metadata's key to another mode re-encrypts, and reports the bytes."""
+    """A rotation to another mode re-encrypts an object whose key is in its metadata.
+
+    The outcome has the number of bytes that were moved.
+    """
     uri, old = f"s3://{bucket}/x", mode(kms_key)
     after = SSEKMS(kms_key) if after.name == "sse-kms" else after
     connect(old).put(payload(1000), uri)

@@ -80,13 +80,13 @@ class Trip:
 
 
 class Trips:
-    """Groups requests into round trips. A request's depth is its round trip's number.
+    """Groups requests into round trips. The depth of a request is the number of its round trip.
 
-    A request belongs to the round trip after those that had ended when it began.
+    The depth is one more than the largest depth of the requests that had ended at its start.
 
     Args:
-        beside: Operations that should run at the same time. Each reply is held back until all of
-            them were requested; `waited` is true if one of them waits for another's reply.
+        beside: Operations that should run at the same time. Each of their replies is held back
+            until all of them were requested. `waited` becomes True if this takes 10 seconds.
     """
 
     def __init__(self, beside: list[str]) -> None:
@@ -102,8 +102,8 @@ class Trips:
         ended = [one for one in self._trips if one.ended]
         trip.depth = 1 + max((one.depth for one in ended), default=0)
         self._trips.append(trip)
-        # The first look and the look for an instruction file come before the parallel requests, so
-        # their replies are not held back.
+        # The first request about the object and the request for an instruction file come before the
+        # parallel requests, so their replies are not held back.
         is_beside = trip.operation in self._beside and not asked.path.endswith(".instruction")
         if is_beside and ended and not self._met.is_set():
             try:
@@ -169,7 +169,8 @@ def test_a_small_object_is_re_encrypted_in_three_round_trips(
 ) -> None:
     """Re-encrypting a small object takes three round trips to S3.
 
-    These are GET, then tags, annotations and the last look in parallel, then PUT.
+    First a GET reads the object. Then the tags, the annotations and a last check of the object are
+    requested in parallel. Then a PUT writes the object.
     """
     uri, old, new = f"s3://{bucket}/x", _mode(before, key), _mode(after, key, signed=True)
     connect(old).put(payload(1000), uri, tags={"a": "b"})
@@ -193,7 +194,7 @@ def _mode(name: str, key: str, *, signed: bool = False) -> ClientSide:
 
 
 # For each row of the table in docs/architecture.md: the modes before and after, and the call. If
-# the mode after begins with "same", it has the same key.
+# the name of the mode after begins with "same", the key stays the same.
 ROWS: dict[tuple[str, str], tuple[str, str, Callable[[S3Crypt, str, Any], object]]] = {
     ("`needs_rotation`", "SSE modes"): ("sse-s3", "sse-kms", needs_rotation),
     ("`needs_rotation`", "client-side"): ("client-header", "client-header", needs_rotation),
@@ -327,7 +328,10 @@ class _Counting(Relay):
 
 
 def test_a_look_keeps_its_connection(sandbox: Running, bucket: str) -> None:
-    """A look reads its reply to the end, so the connection serves further requests."""
+    """A GET that examines an object is read to its end.
+
+    Its connection then serves more requests.
+    """
     mode = ClientSide(aes())
     for name in "abcd":
         connect(mode).put(payload(50_000), f"s3://{bucket}/{name}")
@@ -337,8 +341,8 @@ def test_a_look_keeps_its_connection(sandbox: Running, bucket: str) -> None:
         assert {o.action for o in store.rotate(f"s3://{bucket}/", to=mode)} == {"unchanged"}
         assert store.rotate(f"s3://{bucket}/", to=ClientSide(aes("two")), dry_run=True)
     assert len(relay.asked) == 1 + 4 + 1 + 4 + 4
-    # Each worker needs two connections, because a look may still be open, and the listing needs
-    # another one.
+    # Each worker needs two connections, because a GET that examines an object may still be open.
+    # The listing needs another connection.
     assert relay.connections <= 2 * NEAR + 1
 
 
@@ -393,7 +397,10 @@ def test_an_archived_object_is_looked_at_by_head(sandbox: Running, bucket: str) 
 def test_a_customer_key_goes_with_the_get(
     bucket: str, requests_log: RequestsLog, sandbox: Running
 ) -> None:
-    """GET sends the source's customer key. If S3 refuses it, a GET sends the target's key."""
+    """GET sends the source's customer key.
+
+    If the object needs another customer key, a second GET sends the target's key.
+    """
     uri, sse_c, client = f"s3://{bucket}/x", SSEC(CUSTOMER_KEY), ClientSide(aes())
     connect(sse_c).put(b"plain", uri)
     requests_log.clear()
@@ -475,7 +482,7 @@ def test_a_get_without_what_every_head_has_is_not_gone_by(
 def test_what_may_not_be_read_is_not_lost(
     denied: str, size: int, sandbox: Running, bucket: str, s3: Any
 ) -> None:
-    """If the caller may not read tags or annotations, the rotation fails and writes nothing."""
+    """If the caller cannot read tags or annotations, the rotation fails and writes nothing."""
     uri, old = f"s3://{bucket}/x", ClientSide(aes())
     connect(old).put(payload(size), uri)
     before = stored(s3, bucket, "x")
@@ -522,7 +529,7 @@ def test_a_failure_does_not_wait_for_repetitions_beside_it(sandbox: Running, buc
 def test_a_look_that_is_no_longer_the_last_one_is_made_again(
     sandbox: Running, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the tags arrive late, the object is looked at again just before it is overwritten."""
+    """If the tags arrive late, the object is checked again just before it is overwritten."""
     monkeypatch.setattr(mechanisms, "_LATE_SECONDS", 0.05)
     uri, old, new = f"s3://{bucket}/x", ClientSide(aes()), ClientSide(aes("two"))
     connect(old).put(b"plain", uri)

@@ -192,8 +192,8 @@ def test_a_writer_of_metadata_alone_wins(
     connect(old).put(b"plain", uri, metadata={"a": "1"})
     client = session.client("s3")
     heads = []
-    # With the key in the header, the first look is a GET, so the last look is the first HEAD.
-    # Otherwise it is the second HEAD.
+    # With the key in the header, the first request about the object is a GET, so the last check is
+    # the first HEAD. Otherwise the last check is the second HEAD.
     last = 1 if before == "client-header" else 2
 
     def rewrite(**_: Any) -> None:
@@ -219,7 +219,7 @@ def test_a_writer_of_metadata_alone_wins(
     ("after", "broken"),
     [
         *(("sse-kms", broken) for broken in ((1,), (2, 3), (1, 4))),
-        # Two other HEADs come before the last look: for the instruction file and for the checksum.
+        # Two other HEADs come before the last check: for the instruction file and for the checksum.
         *(("client-header", broken) for broken in ((1,), (2, 3), (3, 4), (1, 3))),
     ],
 )
@@ -294,8 +294,8 @@ def test_a_reply_that_breaks_within_its_headers_loses_nothing(  # noqa: PLR0917 
         try:
             store.rotate(uri, to=mode)
         except (ConflictError, PolicyError):
-            # The rotation failed: a later look noticed the cut, or the mode was missing. The object
-            # is unchanged.
+            # The rotation failed: a later check noticed the cut, or the mode was missing. The
+            # object is unchanged.
             mode = SSES3()
     store = connect(mode)
     assert store.read(uri) == payload(PART + 9)

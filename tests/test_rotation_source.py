@@ -39,7 +39,7 @@ def plain_client(sandbox: Running, session: Any) -> Iterator[Any]:
 def test_an_object_of_no_named_mode_is_not_sealed(
     name: str, options: dict[str, Any], bucket: str, kms_key: str, s3: Any
 ) -> None:
-    """Without a named mode, an object is neither rotated to client-side nor planned.
+    """If the object's mode is not named, a rotation to client-side and its dry run are refused.
 
     The hint names the mode that the store needs.
     """
@@ -72,7 +72,7 @@ def test_an_object_of_the_store_s_mode_is_sealed(name: str, bucket: str, kms_key
 
 
 def test_below_a_prefix_the_others_are_done(bucket: str, s3: Any) -> None:
-    """Below a prefix, only the object without a named mode fails."""
+    """Below a prefix, only the object whose mode is not named fails."""
     s3.put_object(Bucket=bucket, Key="p/a", Body=b"planted")
     connect(TO).put(b"sealed", f"s3://{bucket}/p/b")
     with pytest.raises(RotationError) as caught:
@@ -86,7 +86,10 @@ def test_below_a_prefix_the_others_are_done(bucket: str, s3: Any) -> None:
 def test_a_plain_object_is_sealed_where_that_is_allowed(
     bucket: str, s3: Any, plain_client: Any
 ) -> None:
-    """With `allow_unencrypted`, plain objects are rotated to client-side, from any store's mode."""
+    """With `allow_unencrypted`, plain objects are rotated to client-side.
+
+    The store may have any mode.
+    """
     uri = f"s3://{bucket}/x"
     for mode in (None, SSES3(), ClientSide(aes("old"))):
         s3.put_object(Bucket=bucket, Key="x", Body=b"plain")

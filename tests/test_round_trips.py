@@ -118,7 +118,7 @@ def test_a_client_keeps_as_many_connections_as_it_is_to_have() -> None:
     ],
 )
 def test_times_are_what_botocore_makes_of_them(text: Any) -> None:
-    """Our parser of times gives the same as botocore's, in each format."""
+    """Our parser of times returns the same time as botocore's parser, in each format."""
     assert _timestamp(text) == parse_timestamp(text)
 
 
@@ -134,7 +134,7 @@ def test_what_is_no_time_is_refused_as_by_botocore(text: str) -> None:
 def test_only_our_clients_parse_times_by_themselves(
     s3: Any, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only our clients use our parser of times; the caller's clients use botocore's."""
+    """Only our clients use our parser of times. The caller's clients use botocore's parser."""
     session = boto3.Session()
     store = S3Crypt(SSES3(), session=session)
     put = store.put(b"x", f"s3://{bucket}/x")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Contents of objects that name the write which made them, so a reader knows what it has read.
+"""Contents of objects. Each content names the write that made it, so a reader can identify it.
 
 A content begins and ends with its identity. The bytes between them differ from the bytes of all
 other contents at the same position. The module does not depend on S3.

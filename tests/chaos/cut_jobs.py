@@ -160,7 +160,7 @@ class _Trial:
     ) -> None:
         """Record which objects a job has found.
 
-        Each of them needs an outcome, unless the job was stopped.
+        Each of these objects needs an outcome, unless the job was stopped.
         """
         if verb == "put":
             if stopped is None and len(told) != self.given.objects:

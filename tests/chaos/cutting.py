@@ -161,7 +161,7 @@ _NOT_SENT = frozenset({"connection", "transfer-encoding", "date", "server"})
 
 
 class _Forgetful(list[Asked]):
-    """A log that keeps no request, because the bodies in them are large."""
+    """A log that keeps no request, because requests can have large bodies."""
 
     def append(self, asked: Asked, /) -> None:
         """Keep nothing."""

@@ -97,7 +97,7 @@ class Forms:
     def seen(self, info: ObjectInfo) -> str:
         """Return the form of an object by the reply of `inspect`.
 
-        Return an empty text if the reply does not show all of it.
+        Return an empty text if the reply does not show the whole form.
         """
         if info.mode in ("sse-s3", "sse-c", None):
             return "" if info.mode == "sse-c" else f"{info.mode}"

@@ -44,7 +44,7 @@ class Killer:
     """Counts the forwarded requests, and kills the command at a request; `spoil` is for a relay.
 
     Attributes:
-        done: Run -> objects that its requests changed, or for a get the objects that it read.
+        done: Run -> the objects that this run changed, or for a get the objects that it read.
         kills: The number of kills by the moment of the request.
     """
 

@@ -85,7 +85,7 @@ class Settings:
 
 
 class Thread:
-    """The operations of one thread. Each is logged when it begins, and again when it ends."""
+    """The operations of one thread. Each operation is logged when it begins and when it ends."""
 
     def __init__(self, settings: Settings, forms: Forms, number: int, say: _Say) -> None:
         self._settings = settings
@@ -320,7 +320,7 @@ class Thread:
         return self._event(operation, name, form=self._random.choice(FAMILIES[family_of(name)]))
 
     def _doing(self, event: Event, operation: Callable[[], None]) -> None:
-        """Run an operation. Log an event at its begin, and at its end an event with the outcome."""
+        """Run an operation. Log an event at its start, and at its end an event with the outcome."""
         event.start = time.monotonic()
         self._say(event)
         error: BaseException | None = None

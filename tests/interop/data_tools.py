@@ -146,7 +146,10 @@ def test_h5py(place: Place, hdf5: str) -> None:
 
 
 def test_kerchunk(place: Place, hdf5: str) -> None:
-    """With the page's option, kerchunk's references contain no data; by default, a short chunk."""
+    """With the page's option, kerchunk's references contain no data.
+
+    By default, they contain the data of a short chunk.
+    """
     from kerchunk.hdf import SingleHdf5ToZarr  # noqa: PLC0415
 
     given = place.named(hdf5, SingleHdf5ToZarr=SingleHdf5ToZarr)
@@ -164,7 +167,7 @@ def test_kerchunk(place: Place, hdf5: str) -> None:
 
 
 def test_deltalake_has_no_place_for_ours(place: Place) -> None:
-    """`deltalake` refuses the scheme s3crypt://, because its object store is its own."""
+    """`deltalake` refuses the scheme s3crypt://, because it has its own object store."""
     import deltalake  # noqa: PLC0415
 
     with pytest.raises(Exception, match="Unknown scheme: s3crypt"):
@@ -174,7 +177,7 @@ def test_deltalake_has_no_place_for_ours(place: Place) -> None:
 
 
 def test_lance_has_no_place_for_ours(place: Place) -> None:
-    """`lance` refuses the scheme s3crypt://, because its object store is its own."""
+    """`lance` refuses the scheme s3crypt://, because it has its own object store."""
     import lance  # noqa: PLC0415
 
     with pytest.raises(Exception, match="No object store provider found"):

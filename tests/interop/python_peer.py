@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 NAMESPACE, NAME, WRAPPING_KEY = "interop", "key-1", bytes(range(32))
-# A locale would sort these names in another order than their bytes have.
+# Sorted by the rules of a locale, these names have another order than sorted by their bytes.
 CONTEXT = {"app": "interop", "Team": "crypt", "été": "1"}
 
 

@@ -14,7 +14,8 @@ from s3crypt.message.frames import final_frame_length, is_final
 from s3crypt.message.keys import DataKey, EncryptedDataKey
 
 Reader = Callable[..., bytes]
-# Numbers of bytes per read. They divide no frame, header or run, so reads cross all boundaries.
+# Numbers of bytes per read. 13 and 4,099 do not divide the length of a frame or of a run, so these
+# reads cross all boundaries.
 READ_SIZES = (1, 13, 4099)
 SHORTEST_READS = 61
 
@@ -105,7 +106,7 @@ def _in_order(data: bytes, opener: Opener) -> bytes:
     sequence, view = 1, memoryview(data)
     while not is_final(view[geometry.offset(sequence) :]):
         frame = view[geometry.offset(sequence) : geometry.offset(sequence + 1)]
-        # An empty message has no frame for an opener, so there is no error here.
+        # The opener raises no error for zero bytes, so the missing final frame is detected here.
         if not frame:
             raise IntegrityError("ended")
         plaintext += out[: opener.open(frame, out, first=sequence)]
@@ -191,5 +192,5 @@ class FixedKeyring:
         return self._data_key
 
     def wrote(self, edks: Sequence[EncryptedDataKey]) -> bool:
-        """Return True."""
+        """Return whether there is an EDK."""
         return bool(edks)

@@ -33,7 +33,7 @@ DECOY = bytes(range(200, 232))
 
 @cache
 def pem(number: int, size: int = 2048) -> bytes:
-    """Return the private PEM of a test RSA key, the same for the same number."""
+    """Return the private PEM of a test RSA key. The same number always gives the same key."""
     assert number >= 0
     return rsa.generate_private_key(public_exponent=65537, key_size=size).private_bytes(
         serialization.Encoding.PEM,
@@ -50,8 +50,9 @@ def rsa_keyring(number: int = 0, padding: str = "PKCS1") -> RSAKeyring:
 class Decoyed:
     """A keyring that puts a decoy under the same RSA key before each wrapped data key.
 
-    This also occurs by chance: about 1 of 250 PKCS #1 messages under two keys of the same name
-    looks like this to a reader.
+    Without a decoy, a reader meets the same situation by chance. If a message is under two RSA keys
+    of the same name, the wrong key unwraps PKCS #1 to a key of the right length in about 1 of 250
+    messages.
     """
 
     def __init__(self, keyring: RSAKeyring) -> None:
@@ -147,7 +148,10 @@ def test_two_keys_of_one_name(ours: int) -> None:
 @EVERY_READER
 @EVERY_PADDING
 def test_each_edk_of_ours_is_tried(reader: Reader, padding: str) -> None:
-    """If an unwrapped key has the right length but is not the message's, the next EDK is tried."""
+    """If an unwrapped key has the right length but does not fit the message, the next EDK is tried.
+
+    This holds for every reader and padding.
+    """
     keyring = rsa_keyring(padding=padding)
     assert reader(message.encrypt(b"plain", Decoyed(keyring)), keyring) == b"plain"
 
@@ -265,7 +269,7 @@ def test_kms_is_asked_where_no_local_key_fits(
 
 
 def test_kms_opens_what_a_decoy_stands_before(kms_key: str, requests_log: RequestsLog) -> None:
-    """If RSA unwraps a decoy, which does not fit the message, KMS is asked and opens it."""
+    """If RSA unwraps a decoy, which does not fit the message, KMS opens the message."""
     ours, kms = rsa_keyring(), kms_keyring(kms_key)
     data_key = kms.generate(32, {})
     writer = FixedEDKs(data_key.plaintext, (*ours.wrap(DECOY, {}), *data_key.edks))
@@ -289,7 +293,7 @@ class FixedEDKs(FixedKeyring):
 def test_which_of_several_failures_is_reported(kms: Any, kms_key: str) -> None:
     """If several keys fail, a denied key is reported first, then a key that does not open.
 
-    Keys that are not the message's come last.
+    Keys that are no keys of the message are reported last.
     """
     ours, other = aes("one"), aes("two")
     wrong = AESKeyring("tests", "one", bytes(32))
@@ -346,7 +350,7 @@ def test_a_keyring_of_the_callers_own_gives_one_candidate() -> None:
 def test_only_a_key_that_fits_is_cached(
     padding: str, kms_key: str, requests_log: RequestsLog
 ) -> None:
-    """A cache around RSA and KMS stores no wrong candidate, and tries the next one."""
+    """A cache around RSA and KMS stores no wrong candidate, and tries the next candidate."""
     writer = MultiKeyring(kms_keyring(kms_key), Decoyed(rsa_keyring(0, padding)))
     inside = MultiKeyring(rsa_keyring(1, padding), kms_keyring(kms_key))
     keyring = CachingKeyring(inside, max_age=60)
@@ -446,7 +450,7 @@ def test_rotation_rewraps_the_object_key_that_opens_the_header(bucket: str, padd
 def test_rotation_names_the_object_that_no_key_opens(
     bucket: str, reader: Callable[[], Keyring], expected: type[Exception]
 ) -> None:
-    """If no key opens an object, the error of the rotation names it, and nothing is written."""
+    """If no key opens an object, the rotation's error names the object, and nothing is written."""
     uri, to = f"s3://{bucket}/object", ClientSide(aes(), key_location="metadata")
     connect(ClientSide(rsa_keyring(), key_location="metadata")).put(b"plain", uri)
     with pytest.raises(expected, match=uri):

@@ -391,7 +391,7 @@ def test_content_type_and_frame_length_agree(content_type: int, frame_length: in
     "start", [b"\x02\x01\x78", b"\x02\x00\x14", b"\x01\x80\x04\x78", b"\x01\x80\x05\x78"]
 )
 def test_suites_belong_to_a_version(start: bytes) -> None:
-    """A suite in a header of the version that it does not belong to is refused."""
+    """A header is refused if its suite does not belong to its version."""
     with pytest.raises(FormatError, match="or a newer one"):
         read(start + bytes(200))
 

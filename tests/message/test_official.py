@@ -92,7 +92,7 @@ def test_they_open_ours(reader: Callable[[], dict[str, Any]], *, signed: bool) -
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_our_frames_lie_where_theirs_do(*, signed: bool) -> None:
-    """At every boundary our frames and the official SDK's are equal.
+    """At every boundary our frames and the official SDK's have equal positions and lengths.
 
     SDK 3.x refuses any other layout of frames.
     """
@@ -134,7 +134,7 @@ def test_wrapping_key_sizes(key_length: int) -> None:
 def test_rsa_paddings(padding: str, rsa_pem: tuple[bytes, bytes]) -> None:
     """We and the official SDK open each other's data keys, with every RSA padding.
 
-    This holds for its native providers and its keyrings.
+    This holds for the SDK's native providers and for its keyrings.
     """
     public, private = rsa_pem
     ours = RSAKeyring(official.NAMESPACE, "rsa", public=public, private=private, padding=padding)
@@ -193,7 +193,10 @@ def test_multi_keyrings(kms: Any, kms_key: str) -> None:
 @pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
 @pytest.mark.parametrize("suite_id", message.SUITES, ids=hex)
 def test_required_context(suite_id: int, reader: Reader) -> None:
-    """Context pairs that the SDK authenticated but did not store must be given, and be right."""
+    """A reader must give the context pairs that the SDK authenticated but did not store.
+
+    A missing pair, a wrong value and an additional pair are refused.
+    """
     theirs = official.encrypt(
         b"theirs",
         official.mpl_required(official.mpl_aes(), "tenant", "日本"),

@@ -65,7 +65,10 @@ class StaticHierarchyKeyring:
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the data key; the blob is salt 16, IV 12, version 16, ciphertext, tag 16."""
+        """Return the data key.
+
+        The blob is salt (16 bytes), IV (12), version (16), ciphertext, tag (16).
+        """
         for edk in edks:
             salt, iv = edk.ciphertext[:16], edk.ciphertext[16:28]
             version, sealed = edk.ciphertext[28:44], edk.ciphertext[44:]

@@ -161,7 +161,10 @@ def test_frame_ivs_are_the_sequence_number() -> None:
 
 
 def test_signatures_are_103_bytes() -> None:
-    """Signatures have the fixed length of the official SDKs', on which some readers rely."""
+    """Signatures have the same fixed length as the official SDKs' signatures.
+
+    Some readers need it.
+    """
     for _ in range(50):
         written = message.encrypt(b"x", KEYRING, signed=True)
         start = len(message.read_header(io.BytesIO(written))) + 41
@@ -237,7 +240,7 @@ def test_an_empty_final_frame_is_sealed_once(*, signed: bool) -> None:
     for sealer in (with_them, alone):
         for data, first, is_final in (
             (b"", 3, True),  # the final frame again
-            (bytes(F), 3, False),  # another frame with its number
+            (bytes(F), 3, False),  # another full frame with the number of the final frame
             (b"x", 4, True),  # another final frame
             (bytes(F), 4, False),  # a frame after the end
             (bytes(F), 2, True),  # a run that ends with the final frame

@@ -53,7 +53,7 @@ def refused(reader: Reader, data: bytes, keyring: message.Keyring = KEYRING) -> 
 def refusals(data: bytes) -> tuple[type[S3CryptError], ...]:
     """Return the errors that a changed message may give.
 
-    If no key in the message is ours, there is only one type.
+    If no key of the message is ours, the only error is KeyUnavailableError.
     """
     try:
         header = message.read_header(io.BytesIO(data))
@@ -225,7 +225,7 @@ def test_frames_of_another_message(reader: Reader, *, signed: bool) -> None:
 
 @EVERY_READER
 def test_a_wrong_wrapping_key(reader: Reader) -> None:
-    """A key of the same name that is another key opens nothing; the error names the wanted key."""
+    """A different key of the same name opens nothing. The error names the message's key."""
     error = refused(reader, written(), AESKeyring("tamper", "key", bytes(32)))
     assert error.hint == "The unverified header names aes:tamper/key."
 
@@ -400,7 +400,7 @@ def test_a_long_stream_fails_in_its_middle() -> None:
 
 
 def test_a_signed_message_opened_out_of_order() -> None:
-    """Frames of a signed message that are opened in another order make the message refused.
+    """If frames of a signed message are opened out of order, the message is refused.
 
     The signature covers the frames in order.
     """

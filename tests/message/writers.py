@@ -34,7 +34,7 @@ class ForeignWriter:
     """Makes unsigned messages of any suite and layout under its own data key.
 
     Attributes:
-        suite_id: Algorithm suite, an unsigned one.
+        suite_id: An unsigned algorithm suite.
         frame_length: 0 for one block.
         context: The stored context's serialization.
         required: Serialized pairs that are authenticated but not stored.
@@ -118,7 +118,11 @@ class ForeignWriter:
 
 
 def split(plaintext: bytes, frame_length: int, *, empty_final: bool = False) -> list[bytes]:
-    """Split a plaintext into frames; with `empty_final`, like the official Python SDK."""
+    """Split a plaintext into frames.
+
+    If `empty_final` is set and the plaintext fills its last frame, an empty final frame follows, as
+    the official Python SDK writes it.
+    """
     frames = [
         plaintext[start : start + frame_length] for start in range(0, len(plaintext), frame_length)
     ]

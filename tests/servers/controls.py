@@ -7,7 +7,7 @@ PROWLER is the command of Prowler in a separate environment; README.md in this f
 install it. Sandboxes are started, and three things are printed:
 
 - Whether Prowler passes the bucket that `s3crypt bucket init` makes. S3.1 is about the account:
-  `bucket init` does not set it, and names it.
+  `bucket init` does not set it, but mentions it.
 - The different verdicts of `s3crypt audit` and of Prowler about an account with resources that
   pass and resources that fail each shared check.
 - Numbers of standards in `s3crypt.audit.controls` that are not in Prowler's files.
@@ -72,7 +72,7 @@ CHECKS = {
 OF_BUCKETS = frozenset({"S3.5", "S3.6", "S3.8", "S3.9", "S3.14", "S3.17"})
 
 
-# The reply of EC2 to Prowler, which asks it for the list of Regions. The sandbox has no EC2.
+# Prowler requests the list of Regions from EC2. The sandbox has no EC2, so this reply is sent.
 REGIONS = f"""<DescribeRegionsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">
 <requestId>1</requestId><regionInfo><item><regionName>{sandbox.REGION}</regionName>
 <regionEndpoint>ec2.{sandbox.REGION}.amazonaws.com</regionEndpoint>

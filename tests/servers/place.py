@@ -93,7 +93,7 @@ class Watch:
     Attributes:
         store: The store whose requests are counted.
         operation: The operation before which `then` is called; by default no operation.
-        number: The request of that operation, counted from 1.
+        number: Which request of `operation` is meant, counted from 1.
         then: Receives the request's arguments before botocore signs them, and may change them.
         made: The requested operations in order.
     """

@@ -4,9 +4,9 @@
     python tests/servers/policies.py ENDPOINT_URL
 
 The policies of a bucket, of its key and of each role are put on the server, and each role then
-makes requests there, over HTTP or HTTPS as the URL says. Credentials are boto3's, and belong to an
-administrator; README.md in this folder says how to start the server. The buckets, keys and roles
-are left there.
+makes requests there, over HTTP or HTTPS as the URL says. boto3 finds the credentials, which must be
+those of an administrator. README.md in this folder says how to start the server. The buckets, keys
+and roles are left there.
 
 A difference is explained if `s3crypt.policy` decides like the server when it gets the request as
 the server sees it (`SIGHTS`). The exit code is 1 if a difference is not explained.

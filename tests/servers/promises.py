@@ -86,8 +86,8 @@ def _keeps(
 
     The check runs the operation on three objects. For the first there is no other writer. For the
     second, the other writer stores its object right before the last request of the operation, so
-    that only the server can notice it. For the third, it stores its object right before the last
-    HEAD that precedes the operation.
+    that only the server can notice it. For the third, it is stored right before the last HEAD
+    that precedes the operation.
     """
     location = place.fresh()
     prepare(location)

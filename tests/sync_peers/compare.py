@@ -45,9 +45,9 @@ class Compared:
     Attributes:
         trees, names: The numbers of compared trees and names.
         agreed: The number of names for which aws-cli and rclone did the same.
-        against: The names for which they did the same, and s3crypt did something else.
+        against: The names for which both did the same, and s3crypt did something else.
         off_rule: The names for which s3crypt did not follow its rule.
-        table: The number of occurrences of each kind of name on which the two disagree.
+        table: For each kind of name on which aws-cli and rclone disagree, the number of names.
     """
 
     trees: int = 0

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the vectors: messages of the official SDK and of this project, and how each must read.
+"""Make the vectors: messages of the official SDK and of s3crypt, with the result of reading each.
 
     python tests/vectors/make.py
 
-Makes each file once; then it is frozen and never edited, because messages that were read once must
-be read for ever. Keys and plaintexts in them are of no use elsewhere.
+The command makes the files that do not exist yet. A file is never changed later, because s3crypt
+must always be able to read messages that it could read once. The keys and plaintexts in the files
+are used only here.
 
-    messages.json             every suite, key and layout; ours of an exact multiple of the frame
-                              length end with a full final frame, as they are no longer written
-    empty-final-frames.json   ours around the frame length as they are written now, with an empty
-                              final frame behind an exact multiple
+    messages.json             Messages in every suite, under every kind of key, in every layout. A
+                              message of s3crypt whose plaintext fills its last frame ends with this
+                              full frame. s3crypt no longer writes such messages.
+    empty-final-frames.json   Messages around the frame length, as s3crypt writes them now. If the
+                              plaintext fills its last frame, an empty final frame follows.
 """
 
 import io
@@ -47,7 +49,7 @@ def plaintext_of(length: int) -> bytes:
 
 
 def vector(name: str, writer: str, data: bytes, length: int, **more: Any) -> Vector:
-    """Return one entry; what is left out is as the test says."""
+    """Return one vector. The fields in `more` replace the defaults."""
     return {
         "name": name,
         "writer": writer,
@@ -86,7 +88,7 @@ def of_the_official_sdk() -> Iterator[Vector]:
 
 
 def of_ours() -> Iterator[Vector]:
-    """Return messages of ours in both suites, and under several keys."""
+    """Return messages of s3crypt in both suites, and under several keys."""
     for signed in (False, True):
         for size in SIZES:
             options = {"context": CONTEXT, "signed": signed}
@@ -98,7 +100,7 @@ def of_ours() -> Iterator[Vector]:
 
 
 def with_empty_final_frames() -> Iterator[Vector]:
-    """Return messages around the frame length, of ours and of others, and changed ones."""
+    """Return messages of all writers around the frame length, and changed messages."""
     for signed in (False, True):
         suite_id = 0x0578 if signed else 0x0478
         for size in (0, 1, F - 1, F, F + 1, 3 * F):
@@ -158,7 +160,7 @@ def of_rsa() -> Iterator[Vector]:
 
 
 def of_other_layouts() -> Iterator[Vector]:
-    """Return what the format allows and neither writer makes."""
+    """Return messages in layouts that the format allows, but neither writer uses."""
     foreign: dict[str, dict[str, Any]] = {
         "unsorted context": {"context": pairs([("b", "2"), ("a", "1")])},
         "foreign frame IVs": {"iv_prefix": b"\xff" * 8},
@@ -182,7 +184,7 @@ def _context_of(name: str) -> dict[str, str]:
 
 
 def refused() -> Iterator[Vector]:
-    """Return messages that must not be read, each with the refusal it must get."""
+    """Return messages that must be refused, each with the expected error."""
     size = 2 * F + 17
     for signed in (False, True):
         data = message.encrypt(
