@@ -65,9 +65,9 @@ class _Result:
 def demo(file: Path | None, as_json: bool, quiet: bool, sandbox: bool) -> None:
     """Try every mode on this machine, without AWS.
 
-    FILE (or 16 MiB of random bytes) is put, inspected, fetched, compared bit for bit, rotated
-    to a second key, fetched without the first and compared again. It uses the sandbox that
-    runs, or one of its own. The exit code is not 0 if anything differs.
+    FILE (or 16 MiB of random bytes) is put, inspected, fetched and compared bit for bit. Then it
+    is rotated to a second key, fetched with the second key alone, and compared again. The demo
+    uses the running sandbox, or starts one. The exit code is not 0 if anything differs.
 
     \b
     s3crypt demo

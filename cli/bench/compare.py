@@ -18,9 +18,10 @@ LEAST_CHANGE = 0.05
 LEAST_ROUNDS = 4
 QUARTILES_FROM = 10
 RULE = (
-    f"Better or worse is what differs by more than {LEAST_CHANGE:.0%} in the median and does not "
-    f"overlap: of {QUARTILES_FROM} rounds or more the quartiles, of fewer all values. Of fewer "
-    f"than {LEAST_ROUNDS} rounds nothing is said, and all else is taken for noise."
+    f"A subject is better or worse if its medians differ by more than {LEAST_CHANGE:.0%} and its "
+    f"values do not overlap: the quartiles of {QUARTILES_FROM} rounds or more, all values of fewer "
+    f"rounds. Every other difference counts as noise. Fewer than {LEAST_ROUNDS} rounds are not "
+    "compared."
 )
 
 
