@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 from relay import aliasing
 from samples import LARGE, aes, names, payload, stored
 
-from s3crypt import SSES3, ConflictError, message
+from s3crypt import SSES3, ConflictError, FormatError, message
 from s3crypt.filesystem import S3CryptFileSystem
 
 if TYPE_CHECKING:
@@ -79,6 +80,23 @@ def test_move_to_itself_by_an_access_point(
     assert names(s3, bucket) == ["x"]
 
 
+@pytest.mark.parametrize("source", ["x", "x.instruction", "."])
+def test_move_keeps_an_instruction_file_beside_its_object(
+    source: str, bucket: str, s3: Any
+) -> None:
+    """A move of one object of a pair, or of their directory, is refused, and copies nothing."""
+    entry = json.dumps({"x-amz-key-v2": "k", "x-amz-iv": "i"})
+    stored = {"a": "1", "a.instruction": "how to do a", "x": "ciphertext", "x.instruction": entry}
+    for name, body in stored.items():
+        s3.put_object(Bucket=bucket, Key=f"t/{name}", Body=body)
+    fs = S3CryptFileSystem(SSES3(), skip_instance_cache=True)
+    with pytest.raises(FormatError, match="instruction file"):
+        fs.mv(f"{bucket}/t/{source}".removesuffix("/."), f"{bucket}/v", recursive=source == ".")
+    assert names(s3, bucket) == [f"t/{name}" for name in stored]
+    fs.mv(f"{bucket}/t/a.instruction", f"{bucket}/v.instruction")
+    assert names(s3, bucket)[-1] == "v.instruction"
+
+
 @pytest.mark.parametrize("target", ["{}/", "s3crypt://{}", "{}"])
 def test_move_onto_itself(fs: S3CryptFileSystem, tree: str, target: str) -> None:
     """A move onto itself loses nothing, in every spelling of the target."""
@@ -113,7 +131,7 @@ def test_targets_that_collide_are_refused(
 
     before = {f"{bucket}/{name}": name.encode() for name in ("a", "b", "x/f", "y/f")}
     fs.pipe(before)
-    with pytest.raises(ValueError, match=r"become|itself|equally many"):
+    with pytest.raises(ValueError, match=r"become|also a source|equally many"):
         getattr(fs, how)(inside(sources), inside(targets))
     assert fs.cat(bucket, recursive=True) == before
 

@@ -19,6 +19,7 @@ from s3crypt import (
     ClientSide,
     ConfigError,
     ConflictError,
+    FormatError,
     NameFilter,
     ObjectNotFoundError,
     StorageError,
@@ -147,24 +148,105 @@ def test_an_object_is_not_moved_to_itself_by_an_access_point(
     assert connect(mode).read(f"s3://{other}/a") == b"1"
 
 
-def test_an_instruction_file_is_not_moved(bucket: str, s3: Any, tmp_path: Path) -> None:
-    """A move refuses an instruction file and the object whose data key is in it, so both stay."""
-    s3.put_object(Bucket=bucket, Key="t/x", Body=b"ciphertext")
+_PAIR = ["t/x", "t/x.instruction", "t/y", "t/y.instruction"]
+
+
+def _put_pairs(s3: Any, bucket: str) -> None:
+    """Put an object with an instruction file, and an object beside a file of another kind."""
     entry = json.dumps({"x-amz-key-v2": "k", "x-amz-iv": "i"})
-    s3.put_object(Bucket=bucket, Key="t/x.instruction", Body=entry)
-    s3.put_object(Bucket=bucket, Key="t/y.instruction", Body=b"how to do y")
-    for job in (
-        connect().many.copy_folder(
-            f"s3://{bucket}/t/", f"s3://{bucket}/u/", to="sse-s3", move=True
-        ),
-        connect().many.get_folder(f"s3://{bucket}/t/", tmp_path / "out", move=True),
-    ):
-        s3.put_object(Bucket=bucket, Key="t/y.instruction", Body=b"how to do y")
-        failed = [str(each.error) for each in job if each.error]
-        assert len(failed) == 2
-        assert any("x.instruction is an instruction file" in error for error in failed)
-        assert names(s3, bucket)[:2] == ["t/x", "t/x.instruction"]
-    assert names(s3, bucket)[2:] == ["u/y.instruction"]
+    for name, body in zip(_PAIR, ("ciphertext " * 2, entry, "y", "how to do y"), strict=True):
+        s3.put_object(Bucket=bucket, Key=name, Body=body)
+
+
+@pytest.mark.parametrize("mode", [None, SSES3()])
+@pytest.mark.parametrize("to_files", [False, True])
+def test_an_instruction_file_is_not_moved(
+    *, mode: SSES3 | None, to_files: bool, bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    """A move refuses an instruction file and the object whose data key is in it, so both stay."""
+    _put_pairs(s3, bucket)
+    many, source = connect(mode).many, f"s3://{bucket}/t/"
+    job: Any = (
+        many.get_folder(source, tmp_path / "out", move=True)
+        if to_files
+        else many.copy_folder(source, f"s3://{bucket}/u/", to="sse-s3", move=True)
+    )
+    failed = [str(each.error) for each in job if each.error]
+    assert len(failed) == 2
+    assert any("x.instruction is an instruction file" in error for error in failed)
+    assert names(s3, bucket) == [*_PAIR[:2], *([] if to_files else ["u/y", "u/y.instruction"])]
+
+
+@pytest.mark.parametrize("mode", [None, SSES3()])
+@pytest.mark.parametrize("name", ["t/x", "t/x.instruction"])
+def test_one_object_is_not_moved_from_its_instruction_file(
+    name: str, mode: SSES3 | None, bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    """`move` refuses either object of a pair, and writes no target."""
+    _put_pairs(s3, bucket)
+    for target in (f"s3://{bucket}/u", tmp_path / "u"):
+        with pytest.raises(FormatError, match="instruction file"):
+            connect(mode).move(f"s3://{bucket}/{name}", target, to=SSES3())
+    assert names(s3, bucket) == _PAIR
+    assert not (tmp_path / "u").exists()
+
+
+def test_a_move_of_a_folder_needs_no_request_for_instruction_files(
+    bucket: str, s3: Any, tmp_path: Path, requests_log: RequestsLog
+) -> None:
+    """A move of a folder finds instruction files in the listing."""
+    s3.put_object(Bucket=bucket, Key="t/a", Body=b"1")
+    many = connect(SSES3()).many
+    requests_log.clear()
+    assert [
+        each.error for each in many.copy_folder(f"s3://{bucket}/t/", f"s3://{bucket}/u/", move=True)
+    ] == [None]
+    assert [each.error for each in many.get_folder(f"s3://{bucket}/u/", tmp_path, move=True)] == [
+        None
+    ]
+    assert not any(str(each["path"]).endswith(".instruction") for each in requests_log.list())
+
+
+def test_an_object_that_replaces_a_listed_one_is_not_moved_from_its_instruction_file(
+    bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    """If an object was replaced after the listing, its instruction file is looked for again."""
+    s3.put_object(Bucket=bucket, Key="t/x", Body=b"plain")
+    many = connect(SSES3()).many
+    (listed,) = many.list(f"s3://{bucket}/t/")
+    _put_pairs(s3, bucket)
+    (got,) = many.get([(listed, tmp_path / "x")], move=True)
+    (copied,) = many.copy([(listed, f"s3://{bucket}/u")], move=True)
+    assert isinstance(got.error, FormatError)
+    assert isinstance(copied.error, FormatError)
+    assert names(s3, bucket) == _PAIR
+
+
+def test_the_name_of_an_instruction_file_is_moved_with_a_customer_key(
+    bucket: str, s3: Any, tmp_path: Path
+) -> None:
+    """An SSE-C object is moved if only its name is that of an instruction file.
+
+    Without its key, the error says that it could not be read. Real instruction files with the key
+    stay, and so do instruction files without a customer key.
+    """
+    store, uri = connect(SSEC(CUSTOMER_KEY)), f"s3://{bucket}/how"
+    store.put(b"how to do y", f"{uri}.instruction")
+    store.put(b"y", uri)
+    with pytest.raises(FormatError, match="cannot be read to check this"):
+        connect(SSES3()).move(f"{uri}.instruction", f"{uri}2.instruction")
+    store.move(f"{uri}.instruction", f"{uri}2.instruction")
+    store.move(f"{uri}2.instruction", tmp_path / "how")
+    store.move(uri, f"{uri}3")
+    assert names(s3, bucket) == ["how3"]
+    entry = json.dumps({"x-amz-key-v2": "k", "x-amz-iv": "i"}).encode()
+    for mode in (SSEC(CUSTOMER_KEY), SSES3()):
+        connect(mode).put(entry, f"{uri}3.instruction")
+        with pytest.raises(FormatError, match=r"how3\.instruction holds its key"):
+            store.move(f"{uri}3", tmp_path / "how3")
+        with pytest.raises(FormatError, match=r"how3\.instruction is an instruction file"):
+            store.move(f"{uri}3.instruction", tmp_path / "how3")
+    assert names(s3, bucket) == ["how3", "how3.instruction"]
 
 
 def test_a_move_that_fails_leaves_its_source(bucket: str, tmp_path: Path, s3: Any) -> None:
@@ -259,7 +341,7 @@ def test_a_file_that_exists_is_not_replaced(bucket: str, tmp_path: Path) -> None
     store = connect(SSES3())
     store.put(b"1", f"s3://{bucket}/a")
     (tmp_path / "there").write_bytes(b"kept")
-    with pytest.raises(ConflictError, match="the object exists"):
+    with pytest.raises(ConflictError, match="the file exists"):
         store.get(f"s3://{bucket}/a", tmp_path / "there", if_absent=True)
     appears = Replacing(lambda: (tmp_path / "new").write_bytes(b"kept"))
     with pytest.raises(ConflictError, match="the object exists"):

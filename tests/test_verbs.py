@@ -16,7 +16,16 @@ from s3crypt_cli.options import parse_size
 from samples import aes, connect, files, names
 
 import s3crypt
-from s3crypt import SSES3, ClientSide, FormatError, MultiKeyring, encrypt_file
+from s3crypt import (
+    SSES3,
+    ClientSide,
+    ConfigError,
+    FormatError,
+    LocalFileNotFoundError,
+    MultiKeyring,
+    StorageError,
+    encrypt_file,
+)
 from s3crypt.files import inspect_file
 
 if TYPE_CHECKING:
@@ -82,6 +91,31 @@ def test_a_local_file_that_is_no_message(tmp_path: Path) -> None:
     """`inspect_file` of a file that is no message fails with the file's name."""
     (tmp_path / "x").write_bytes(b"plain text")
     with pytest.raises(FormatError, match=str(tmp_path / "x")):
+        inspect_file(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [("n" * 300, StorageError), (b"x", ConfigError), ("missing", LocalFileNotFoundError)],
+    ids=["too long", "bytes", "missing"],
+)
+def test_a_local_file_that_cannot_be_opened(path: Any, error: type[Exception]) -> None:
+    """`inspect_file` raises the package's own errors for paths that cannot be opened."""
+    with pytest.raises(error):
+        inspect_file(path)
+
+
+def test_a_local_file_in_a_folder_that_may_not_be_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`inspect_file` raises StorageError if the file's state may not be read."""
+
+    def denied(*_: Any, **__: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.stat", denied)
+    monkeypatch.setattr("pathlib.Path.open", denied)
+    with pytest.raises(StorageError, match="Permission denied"):
         inspect_file(tmp_path / "x")
 
 

@@ -10,6 +10,7 @@ if it is unknown, and never a guess.
 
 import io
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,13 @@ from fsspec.utils import isfilelike, stringify_path
 from s3crypt.errors import IntegrityError, ObjectNotFoundError
 from s3crypt.local.sources import given
 from s3crypt.location import Location
+from s3crypt.modes import ClientSide
 from s3crypt.objects.checks import demanded
 from s3crypt.objects.deleting import check_is_other
+from s3crypt.objects.instruction_files import (
+    refuse_move_of_instruction_file,
+    refuse_move_of_split_object,
+)
 from s3crypt.objects.opened import ReadOptions
 from s3crypt.objects.reader import FIRST_LENGTH
 from s3crypt.transfer.conditions import IF_ABSENT, delete_unchanged
@@ -573,15 +579,28 @@ class S3CryptFileSystem(NamesFileSystem):
         Raises:
             ConflictError: An object was replaced after it was copied. The new object was not
                 removed.
+            FormatError: An object is an instruction file of the Amazon S3 Encryption Client, or has
+                one. Nothing was copied.
             ValueError: For the reasons that `copy` documents. Nothing was copied.
         """
         pairs = self._pairs(path1, path2, recursive, maxdepth)
         moved = [pair for pair in pairs if pair[0] != pair[1]]
+        parallel_map(self._connection, lambda pair: self._refuse_split(pair[0]), moved)
         tags = [(pair, self._copy_one(*pair, options)) for pair in moved]
         copied = [(*pair, tag, options.get("mode")) for pair, tag in tags if tag is not None]
         if moved == pairs and not copied:
             raise IsADirectoryError(f"{path1} is a directory: move it with recursive=True.")
         parallel_map(self._connection, lambda one: self._remove_copied(*one), copied)
+
+    def _refuse_split(self, path: str) -> None:
+        """Refuse to separate an object from its instruction file, in either direction."""
+        client, mode = self._connection.client, self._connection.mode
+        with suppress(IsADirectoryError), as_files():
+            location = Location.parse_object(object_uri(path))
+            refuse_move_of_instruction_file(client, location, mode)
+            if not isinstance(mode, ClientSide):
+                # In mode client, only messages are read, and these have no instruction file.
+                refuse_move_of_split_object(client, location, mode)
 
     def _remove_copied(self, path: str, target: str, tag: str, mode: "Mode | str | None") -> None:
         location, other = (Location.parse_object(uri_of(each)) for each in (path, target))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Describe client-side objects in local files, without keys."""
 
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -9,7 +11,7 @@ from typing import BinaryIO
 
 from s3crypt.errors import FormatError
 from s3crypt.local.readers import ByteReader
-from s3crypt.local.sources import is_regular, opening
+from s3crypt.local.sources import is_regular, opening, path_text
 
 from . import read
 from .seam import Facts
@@ -21,13 +23,14 @@ def inspect_file(path: str | Path) -> Facts:
     """Return the facts that a message in a local file shows without keys. They are not verified.
 
     Raises:
+        ConfigError: `path` is not a path.
         FormatError: The file is not a message.
         IntegrityError: The file ends within its header.
         LocalFileNotFoundError: The file does not exist.
         StorageError: The file cannot be read.
     """
-    if Path(path).is_fifo():
-        # Opening a pipe would wait for a writer.
+    # Opening a pipe would wait for a writer.
+    if _is_pipe(path_text(path)):
         raise _not_regular(path)
     with opening(path) as file:
         if not is_regular(file):
@@ -38,6 +41,14 @@ def inspect_file(path: str | Path) -> Facts:
         except FormatError as error:
             error.args = (f"{path}: {error}",)
             raise
+
+
+def _is_pipe(path: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116 - text
+    except OSError:
+        # Opening the file will raise the error.
+        return False
 
 
 def _not_regular(path: str | Path) -> FormatError:

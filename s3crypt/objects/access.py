@@ -352,10 +352,10 @@ class Objects:
         if neighbour and neighbour.etag == bare_etag(stream.reply["ETag"]):
             if neighbour.is_there:
                 refuse_instruction_file_of(
-                    self.client, location, is_listed=True, is_strict=is_strict
+                    self.client, location, None, is_listed=True, is_strict=is_strict
                 )
         elif stream.size >= s3ec.MIN_CIPHERTEXT_LENGTH and not formats.is_known(stream.beginning):
-            refuse_instruction_file_of(self.client, location, is_strict=is_strict)
+            refuse_instruction_file_of(self.client, location, None, is_strict=is_strict)
 
     def fetch(  # noqa: PLR0913 - keyword arguments
         self,

@@ -334,7 +334,8 @@ def _confirm(job: Job, step: Step, neighbour: Neighbour | None) -> None:
         return
     is_listed = neighbour is not None and neighbour.etag == bare_etag(step.etag)
     if neighbour is None or not is_listed or neighbour.is_there:
-        refuse_instruction_file_of(job.objects.client, step.location, is_listed=is_listed)
+        mode = job.mode(step.read_with)
+        refuse_instruction_file_of(job.objects.client, step.location, mode, is_listed=is_listed)
 
 
 def _act(job: Job, step: Step, stream: ObjectStream | None, *, dry_run: bool) -> Done:

@@ -15,6 +15,7 @@ from s3crypt.objects.info import ObjectInfo, describe_head, describe_plain
 from s3crypt.objects.instruction_files import (
     refuse_instruction_file_of,
     refuse_move_of_instruction_file,
+    refuse_move_of_split_object,
 )
 from s3crypt.objects.opened import Neighbour, ReadOptions
 from s3crypt.requests import cause_of
@@ -68,7 +69,7 @@ def copy(  # noqa: PLR0913 - keyword arguments for one copy
             hint="To change an object's mode or key, rotate it.",
         )
     if move:
-        refuse_move_of_instruction_file(job.objects.client, source)
+        refuse_move_of_instruction_file(job.objects.client, source, job.source)
     context = {}
     if isinstance(job.to, ClientSide):
         context = job.objects.context_here(job.to, target)
@@ -84,7 +85,7 @@ def copy(  # noqa: PLR0913 - keyword arguments for one copy
             if_absent=if_absent,
             changes=changes,
         )
-        _confirm(job, seen, step, neighbour)
+        _confirm(job, seen, step, neighbour, move=move)
         if dry_run:
             check_opens(job, step, stream)
             if stream is not None:
@@ -120,15 +121,19 @@ def _check_absent(job: Job, step: Step) -> None:
         )
 
 
-def _confirm(job: Job, seen: Seen, step: Step, neighbour: Neighbour | None) -> None:
+def _confirm(job: Job, seen: Seen, step: Step, neighbour: Neighbour | None, *, move: bool) -> None:
     if seen.envelope is None:
         is_listed = neighbour is not None and neighbour.etag == bare_etag(step.etag)
-        if (job.source is None or isinstance(job.to, ClientSide)) and not (
-            is_listed and neighbour is not None and not neighbour.is_there
-        ):
-            # The copy would have no instruction file beside it, so the copy's data key would be
-            # lost.
-            refuse_instruction_file_of(job.objects.client, step.location, is_listed=is_listed)
+        if is_listed and neighbour is not None and not neighbour.is_there:
+            pass
+        elif move:
+            refuse_move_of_split_object(
+                job.objects.client, step.location, job.mode(step.read_with), is_listed=is_listed
+            )
+        elif job.source is None or isinstance(job.to, ClientSide):
+            # There would be no instruction file beside the copy, so its data key would be lost.
+            mode = job.mode(step.read_with)
+            refuse_instruction_file_of(job.objects.client, step.location, mode, is_listed=is_listed)
     elif step.action == "copied":
         check_context(job, step, seen.envelope)
     job.locks.check(step.location, step.head)

@@ -218,7 +218,7 @@ class Prefix:
         """Return whether an object is an instruction file, which another object needs."""
         if isinstance(item, FoundFile):
             raise AssertionError("unreachable: a prefix has objects")  # noqa: TRY004
-        return may_be_instruction_file(self.objects.client, Location.parse(item.uri))
+        return may_be_instruction_file(self.objects.client, Location.parse(item.uri), self.mode)
 
     def _listed(self) -> Iterator[Listed]:
         return self.objects.list_with_neighbours(Location.parse(self.uri))
