@@ -344,7 +344,7 @@ def test_a_file_that_exists_is_not_replaced(bucket: str, tmp_path: Path) -> None
     with pytest.raises(ConflictError, match="the file exists"):
         store.get(f"s3://{bucket}/a", tmp_path / "there", if_absent=True)
     appears = Replacing(lambda: (tmp_path / "new").write_bytes(b"kept"))
-    with pytest.raises(ConflictError, match="the object exists"):
+    with pytest.raises(ConflictError, match="the file exists"):
         store.get(f"s3://{bucket}/a", tmp_path / "new", if_absent=True, progress=appears)
     assert (tmp_path / "there").read_bytes() == (tmp_path / "new").read_bytes() == b"kept"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "there"]
