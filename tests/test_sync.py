@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from relay import Answer, relaying
-from samples import MODES, aes, connect, files, make_mode, names, stored
+from samples import CUSTOMER_KEY, MODES, aes, connect, files, make_mode, names, stored
 
 from s3crypt import (
+    SSEC,
     SSES3,
     ClientSide,
     ConfigError,
@@ -474,6 +475,17 @@ def test_the_instruction_file_of_an_object_that_stays_is_not_deleted(
     assert names(s3, bucket) == ["x", "x.instruction", "y", "z"]
     done = actions(store, source, f"s3://{bucket}/", delete=True)
     assert (done["x"], done["x.instruction"]) == ("copied", "deleted")
+
+
+def test_an_sse_c_object_with_the_name_of_an_instruction_file_is_deleted(
+    bucket: str, tmp_path: Path
+) -> None:
+    """The customer key of the target's mode shows that an object is no instruction file."""
+    source, store = make(tmp_path / "tree", y="y"), connect(SSEC(CUSTOMER_KEY))
+    store.put(b"another y", f"s3://{bucket}/y")
+    store.put(b"how to do y", f"s3://{bucket}/y.instruction")
+    done = actions(store, source, f"s3://{bucket}/", delete=True, no_overwrite=True)
+    assert done == {"y": "skipped", "y.instruction": "deleted"}
 
 
 def test_what_the_walk_skips_is_not_deleted(bucket: str, s3: Any, tmp_path: Path) -> None:
