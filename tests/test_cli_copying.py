@@ -387,7 +387,7 @@ def test_a_wrong_key_names_the_option_for_it(command: Callable[..., Said], bucke
     told = command(
         "rotate", f"s3://{bucket}/x", "--key", "aes:t/n=one", "--from-key", "aes:t/two=two"
     )
-    assert (told.code, "is given as --from-key" in told.err) == (4, True)
+    assert (told.code, "present key as --from-key" in told.err) == (4, True)
     read = command("get", f"s3://{bucket}/x", "out", "--key", "aes:t/two=two")
     assert (read.code, "--from-key" in read.err) == (4, False)
 
