@@ -8,7 +8,7 @@ No module of the library imports this module.
 import io
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, Unpack, overload
+from typing import TYPE_CHECKING, BinaryIO, Literal, overload
 
 from . import buckets
 from .arguments import check_open, check_resources, check_target, given_mode, required_mode
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import boto3
     from types_boto3_s3.client import S3Client
 
-    from .job_items import SyncOptions
+    from .jobs import Journal, NameFilter
     from .many import Many
     from .objects.listing import ListedVersion
     from .objects.presigning import Presigned
@@ -659,29 +659,62 @@ class S3Crypt:
         location, wanted = Location.parse_object(uri), required_mode(to)
         return rotation.needs_rotation(self._objects, self.mode, location, wanted, origin)
 
-    def sync(
+    def sync(  # noqa: PLR0913 - keyword arguments for the synchronisation
         self,
         source: str | Path,
         target: str | Path,
         *,
+        to: Mode | str | None = None,
+        names: "NameFilter | None" = None,
+        delete: bool = False,
+        size_only: bool = False,
+        checksum: bool = False,
+        no_overwrite: bool = False,
+        dry_run: bool = False,
+        journal: "Journal | None" = None,
         on_outcome: "Callable[[SyncOutcome], None] | None" = None,
-        **options: "Unpack[SyncOptions]",
     ) -> "tuple[SyncOutcome, ...]":
         """Make a target folder or prefix equal to its source.
 
-        Names that differ in size or time are copied.
+        Names that differ in size or time are copied; docs/sync.md describes the rules. `many.sync`
+        has further options, and yields the outcomes of any number of names.
 
-        `options` are the other arguments of `many.sync`. docs/sync.md describes the rules.
-        `on_outcome` is called with each outcome as soon as it is known. The result contains the
-        outcomes of all names except unchanged names, sorted by name.
+        Args:
+            source, target: Folders or prefixes, of which at least one is a prefix.
+            to: The mode of new objects. None for the store's mode.
+            names: The filter for relative names, on both sides. None for every name.
+            delete: Whether to delete targets that have no source. This is done after the whole
+                source was walked, and only if every name was compared and copied without an error.
+            size_only: Whether two sides with the same size count as equal.
+            checksum: Whether to compare contents instead of times.
+            no_overwrite: Whether to copy only names that do not exist in the target.
+            dry_run: Whether to change nothing.
+            journal: Records completed names, which a repeated call skips.
+            on_outcome: Is called with each outcome as soon as it is known.
+
+        Returns:
+            The outcomes of all names except unchanged names, sorted by name.
 
         Raises:
             SyncError: Some names failed, or no target was deleted because the source was not read
                 completely. The errors are in the error's `outcomes`.
         """
-        from .syncing import completed  # noqa: PLC0415 - a single object does not need these modules
+        from .jobs import EVERY_NAME  # noqa: PLC0415 - a single object does not need these modules
+        from .syncing import completed  # noqa: PLC0415 - likewise
 
-        return completed(self.many.sync(source, target, **options), target, on_outcome)
+        outcomes = self.many.sync(
+            source,
+            target,
+            to=to,
+            names=EVERY_NAME if names is None else names,
+            delete=delete,
+            size_only=size_only,
+            checksum=checksum,
+            no_overwrite=no_overwrite,
+            dry_run=dry_run,
+            journal=journal,
+        )
+        return completed(outcomes, target, on_outcome)
 
     def rotate(  # noqa: PLR0913 - keyword arguments for the rotation
         self,

@@ -108,7 +108,7 @@ KMS_REPLIES: list[tuple[str, type[S3CryptError], str]] = [
     ("UnrecognizedClientException", KeyUnavailableError, "access key is unknown"),
     ("SomethingNew", KeyUnavailableError, "SomethingNew"),
     ("InvalidCiphertextException", IntegrityError, "could not unwrap"),
-    ("IncorrectKeyException", IntegrityError, "another KMS key"),
+    ("IncorrectKeyException", IntegrityError, "a KMS key other than"),
 ]
 
 
@@ -347,7 +347,7 @@ CONFIGURATIONS: dict[str, str] = {
     "[default]\n[default]\n": "config cannot be read, line 2",
     "[default]\nregion = \xff\n": "config cannot be read",
     "[default]\ns3 =\n  without a value\n": "config cannot be read",
-    "[default]\ncredential_process = /absent/program\n": "/absent/program, which they name",
+    "[default]\ncredential_process = /absent/program\n": "the file /absent/program that the settings name",
     "[default]\ncredential_process = sh -c 'echo first >&2; echo no >&2; exit 1'\n": (
         "credential_process failed: first no."
     ),
@@ -411,7 +411,7 @@ def test_a_missing_token_file_ends_the_request(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "absent"))
     monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/reports")
-    with pytest.raises(ConfigError, match="absent, which they name, cannot be used") as caught:
+    with pytest.raises(ConfigError, match="absent that the settings name cannot be used") as caught:
         S3Crypt(SSES3()).read("s3://bucket/x")
     assert caught.value.hint == "Check AWS_WEB_IDENTITY_TOKEN_FILE."
     assert is_for_all(caught.value)

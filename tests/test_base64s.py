@@ -44,7 +44,7 @@ def test_base_64_that_was_cut_off(size: int, lost: int) -> None:
     A cut between two groups of four characters is detected by the reader of the message.
     """
     text = b64encode(bytes(size))
-    with pytest.raises(FormatError, match="it was cut off"):
+    with pytest.raises(FormatError, match="it is truncated"):
         decoded(text[:-lost])
 
 

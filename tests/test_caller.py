@@ -99,7 +99,9 @@ def test_an_identity_of_an_unknown_form_is_an_error(sandbox: Running) -> None:
 def test_identities_are_not_asked_for_over_plain_http() -> None:
     """No identity is requested over plain HTTP: anyone on the network could forge the reply."""
     sts: Clients[STSClient] = Clients("sts", endpoint_url="http://192.0.2.1")
-    with pytest.raises(ConfigError, match=r"identities would go to 192\.0\.2\.1 over plain HTTP"):
+    with pytest.raises(
+        ConfigError, match=r"identities would be sent to 192\.0\.2\.1 over plain HTTP"
+    ):
         identify(sts, Clients("iam"))
 
 

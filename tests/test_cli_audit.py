@@ -450,7 +450,7 @@ def test_a_control_that_judged_nothing_is_named(
     code, lines = audited(capsys, acme, "--control", "S3.1", "--control", "S3.14")
     assert code == 0
     notes = [line["note"] for line in lines if line["type"] == "note"]
-    assert notes == ["S3 does not apply to any audited resource.1."]
+    assert notes == ["S3.1 does not apply to any audited resource."]
 
 
 # --- journal -----------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def test_a_put_that_was_not_tried_is_not_called_right(
 ) -> None:
     """The conclusion says that a put was not tried: the caller's policies may still refuse it."""
     assert run(("doctor", uri, "--for", "put", "--quiet")) == 0
-    assert "your own policies were not tried" in capsys.readouterr().out
+    assert "your own policies were not tested" in capsys.readouterr().out
 
 
 def test_further_faults_are_named(

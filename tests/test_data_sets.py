@@ -986,7 +986,7 @@ def test_a_signed_file_is_refused_unless_named(lake: Lake) -> None:
     """Ranges cannot verify a signature, so a signed file needs an explicit option."""
     url = f"s3crypt://{lake.new('customers.parquet')}"
     _customers().to_parquet(url, storage_options={**lake.options, "signed": True})
-    with pytest.raises(PolicyError, match="signed"):
+    with pytest.raises(PolicyError, match="signature covers"):
         pd.read_parquet(url, storage_options=lake.options)
     options = {**lake.options, "allow_unverified_signature": True}
     assert len(pd.read_parquet(url, storage_options=options)) == 3000

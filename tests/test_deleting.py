@@ -435,7 +435,7 @@ def test_a_service_that_fails_for_good_is_not_asked_for_each(
     # The reply to a HEAD request has no body, so it has no error code.
     assert codes(errors) == ["500"] * 8
     for (name, _), error in zip(items[3:], errors[3:], strict=True):
-        assert f"s3://{bucket}/{name}: left out" in str(error)
+        assert f"s3://{bucket}/{name}: skipped" in str(error)
         assert "not known" in str(error)
     assert names(s3, bucket) == list("abcdefgh")
 

@@ -277,7 +277,7 @@ def test_a_rotation_that_does_not_finish_says_what_to_do(
     The hint names the command that shows the key.
     """
     monkeypatch.setattr(rotating, "_POLLING_SECONDS", (0.05, 0.05))
-    with pytest.raises(KeyUnavailableError, match="was begun") as caught:
+    with pytest.raises(KeyUnavailableError, match="was started") as caught:
         manager.rotate(key, wait=True)
     assert "Do not start it again" in str(caught.value.hint)
     assert f"s3crypt keys show {key}" in str(caught.value.hint)

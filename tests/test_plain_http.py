@@ -108,7 +108,9 @@ def test_customer_keys_stay_here(
         **{thing.__name__: thing for thing in (S3Crypt, SSEC, SSES3, ReadOptions)},
     }
     requests_log.clear()
-    with pytest.raises(ConfigError, match=r"Customer keys would go to 0\.0\.0\.0 over plain HTTP"):
+    with pytest.raises(
+        ConfigError, match=r"Customer keys would be sent to 0\.0\.0\.0 over plain HTTP"
+    ):
         eval(call, scope)
     sent = [entry["headers"] for entry in requests_log.list()]
     assert not [name for headers in sent for name in headers if "customer" in name.lower()]

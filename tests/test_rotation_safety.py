@@ -210,7 +210,7 @@ def test_a_writer_of_metadata_alone_wins(
 
     client.meta.events.register("before-call.s3.HeadObject", rewrite)
     to = SSEKMS(new_key) if before == "sse-s3" else make_mode(before, new_key)
-    with pytest.raises(ConflictError, match="someone else"):
+    with pytest.raises(ConflictError, match="another writer"):
         S3Crypt(old, client=client).rotate(uri, to=to)
     assert connect(old).inspect(uri).metadata == {"a": "2"}
 

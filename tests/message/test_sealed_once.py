@@ -43,7 +43,7 @@ COPIES: dict[str, Callable[[Any], object]] = {
 def test_what_is_begun_is_not_copied(kind: str, how: str) -> None:
     """A sealer or stream that has begun cannot be copied: two copies would reuse a nonce."""
     begun = BEGUN[kind]()
-    with pytest.raises(TypeError, match="not copied"):
+    with pytest.raises(TypeError, match="cannot be copied"):
         COPIES[how](begun)
 
 
