@@ -347,7 +347,7 @@ CONFIGURATIONS: dict[str, str] = {
     "[default]\n[default]\n": "config cannot be read, line 2",
     "[default]\nregion = \xff\n": "config cannot be read",
     "[default]\ns3 =\n  without a value\n": "config cannot be read",
-    "[default]\ncredential_process = /absent/program\n": "the file /absent/program that the settings name",
+    "[default]\ncredential_process = /absent/program\n": "/absent/program that the settings name",
     "[default]\ncredential_process = sh -c 'echo first >&2; echo no >&2; exit 1'\n": (
         "credential_process failed: first no."
     ),

@@ -277,7 +277,7 @@ def test_rsa_keys_that_are_refused(rsa_pem: tuple[bytes, bytes]) -> None:
         "this is not a PEM file": {"private": b"no PEM"},
         "the bytes of a PEM file": {"private": private.decode()},
         "PEM file of an unencrypted": {"private": encrypted},
-        "PEM of an RSA public": {"public": private},
+        "PEM file of an RSA public": {"public": private},
         "PEM file of an unencrypted RSA private": {"private": public},
         "private key is not an RSA": {"private": curve_private},
         "public key is not an RSA": {"public": curve_public},

@@ -115,8 +115,8 @@ ALLOWED = {
         "location", "modes", "moves", "objects", "requests", "rotation", "syncing", "transfer",
     },
     "store": {
-        "arguments", "buckets", "errors", "files", "formats", "job_items", "local", "location",
-        "many", "modes", "moves", "objects", "rotation", "syncing", "transfer",
+        "arguments", "buckets", "errors", "files", "formats", "job_items", "jobs", "local",
+        "location", "many", "modes", "moves", "objects", "rotation", "syncing", "transfer",
     },
     "filesystem": {
         "arguments", "aws", "aws_errors", "buckets", "errors", "jobs", "key_references", "local",

@@ -134,7 +134,7 @@ def test_nothing_of_a_name_is_exit_code_1(uri: str, tree: str, capsys: Captured)
     assert run(["ls", uri.format(tree)]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith(f"s3crypt: {uri.format(tree)}: nothing")
+    assert captured.err.startswith(f"s3crypt: {uri.format(tree)}: no object or prefix")
 
 
 def test_an_empty_bucket_is_exit_code_0(bucket: str, capsys: Captured) -> None:
