@@ -426,7 +426,7 @@ class Listing:
         if asked.get("prefix", "").rstrip("/") != _SET or "delimiter" in asked:
             raise BenchmarkError(f"there is one listing only, and it is not {request.url}")
         body = self._answers[asked.get("continuation-token", "0")]
-        # This is botocore's own type for headers; its stubs declare that of http.client.
+        # botocore uses this type for headers, but its type stubs declare the type of http.client.
         lengths: Any = HeadersDict({"content-length": str(len(body))})
         return AWSResponse(request.url, 200, lengths, _Body(body))
 

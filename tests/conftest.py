@@ -55,7 +55,7 @@ botocore.session.create_loader = cache(botocore.session.create_loader)
 
 
 def _by_service(make: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a `_create_methods` that makes the methods of each service once."""
+    """Wrap botocore's `ClientCreator._create_methods`, to make each service's methods once."""
     made: dict[str, dict[str, Any]] = {}
 
     def create_methods(creator: Any, service_model: Any) -> dict[str, Any]:

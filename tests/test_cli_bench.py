@@ -237,7 +237,10 @@ def test_a_report_survives_json(outcome: _Outcome) -> None:
 
 
 def _scaled(value: dict[str, Any], factor: float, group: str = "") -> dict[str, Any]:
-    """Return a report of many rounds in which the figures of a group, or all, are multiplied."""
+    """Return a copy of a report with the figures of one group, or of all groups, multiplied.
+
+    Each sample has many rounds.
+    """
     scaled = copy.deepcopy(value)
     for sample in scaled["samples"]:
         sample["rounds"] = 20

@@ -411,7 +411,7 @@ def test_the_bucket_blocks_customer_keys(
 def test_the_object_is_absent(bucket: str) -> None:
     """If the object is missing, the next command lists the objects beside it.
 
-    A put has no fault.
+    For a put, the diagnosis finds no fault, because the object need not exist.
     """
     found = cause(f"s3://{bucket}/2026/q3.csv")
     assert (found.area, found.next) == (Area.OBJECT, f"s3crypt ls s3://{bucket}/2026/")

@@ -152,7 +152,7 @@ _PAIR = ["t/x", "t/x.instruction", "t/y", "t/y.instruction"]
 
 
 def _put_pairs(s3: Any, bucket: str) -> None:
-    """Put an object with an instruction file, and an object beside a file of another kind."""
+    """Put an object with an instruction file, and an object with a file of only such a name."""
     entry = json.dumps({"x-amz-key-v2": "k", "x-amz-iv": "i"})
     for name, body in zip(_PAIR, ("ciphertext " * 2, entry, "y", "how to do y"), strict=True):
         s3.put_object(Bucket=bucket, Key=name, Body=body)

@@ -217,7 +217,7 @@ def test_a_pair_of_the_context_is_no_set(prefix: str) -> None:
 
 
 def test_names_of_keys_have_no_case() -> None:
-    """Condition keys match whatever their case, in policies and requests, also context pairs."""
+    """The case of condition keys does not matter, in policies, requests and context pairs."""
     key = "KMS:encryptioncontext:Tenant"
     assert holds("StringEquals", "a", "a", key=key) is YES
     asked = {"kms:EncryptionContext:tenant": "a"}

@@ -174,7 +174,7 @@ def test_grants_that_are_refused(kms: Any, kms_key: str, changed: dict[str, Any]
 
 
 def test_grants_end(kms: Any, kms_key: str) -> None:
-    """Retiring by token or id and revoking end a grant; a dry run does not."""
+    """A grant ends if it is retired, by token or by id, or revoked. A dry run does not end it."""
     asked = {"GranteePrincipal": ROLE, "RetiringPrincipal": CALLER, "Operations": ["Decrypt"]}
     made = [kms.create_grant(KeyId=kms_key, **asked) for _ in range(3)]
     named = {"KeyId": kms_key, "GrantId": made[2]["GrantId"]}

@@ -41,7 +41,8 @@ _NAMING_KEYS = frozenset(
         "kms:calleraccount",
     }
 )
-# Operators that hold only for the listed values. They do not hold for a request without the key.
+# Operators that hold only for the listed values. If a request lacks the condition key, they do not
+# hold.
 _POSITIVE = frozenset(
     {
         "ArnEquals",

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from .backend import Moto
 
-# Sizes in characters without white space, and numbers of attached policies.
+# IAM's limits: the sizes of policies in characters without white space, the numbers of attached
+# policies and of a user's groups, and the duration of sessions.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 _INLINE_SIZE = {"Role": 10_240, "Group": 5_120, "User": 2_048}
 _MANAGED_SIZE = 6_144

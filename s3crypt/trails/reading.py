@@ -47,7 +47,7 @@ class Reading:
         self._known: dict[tuple[str, str], None] = {}
 
     def read(self, file: TrailFile, hint: str) -> Iterator[Access]:
-        """Read a file. Yield the accesses that are complete so far, without applying the question.
+        """Read a file. Yield the complete accesses so far, not yet filtered by the question.
 
         If the file cannot be read, it is counted in the tally. If a service refused it, the tally
         also gets `hint`.
@@ -69,7 +69,7 @@ class Reading:
     def take(self, value: object, where: str) -> Iterator[Access]:
         """Take one record.
 
-        Yield the accesses that are complete so far, without applying the question.
+        Yield the accesses that are complete so far. They are not yet filtered by the question.
         """
         tally = self.tally
         tally.records += 1

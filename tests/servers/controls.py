@@ -238,7 +238,7 @@ def are_numbers_there(prowler: str) -> bool:
 
 
 def numbers_of(file: Path, control: Control) -> set[str]:
-    """Return the numbers under which a file of Prowler lists the check of a control."""
+    """Return the numbers of the requirements with the control's check, in a file of Prowler."""
     found = set()
     for each in json.loads(file.read_text())["Requirements"]:
         if control.prowler_check in each["Checks"]:

@@ -56,7 +56,7 @@ _MAKES_CIPHERTEXTS = frozenset(
 )
 _BLOB = "CiphertextBlob"
 _SHARED = "OTHER_ACCOUNTS_VIA_RAM"
-# The id of a single-Region key or of a multi-Region key, as at the beginning of a ciphertext.
+# The id of a single-Region or multi-Region key. moto's ciphertexts begin with such an id.
 _KEY_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32}")
 
 _FAMILIES: dict[str, Callable[[Moto, Call], dict[str, Any]]] = {
