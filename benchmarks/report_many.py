@@ -12,7 +12,7 @@ from s3crypt_cli.bench.measure import Spread
 _MIB = 2**20
 _OURS = "ours"
 # The names of other programs' sides. Any other side except ours is a commit of this project.
-_PEERS = ("aws-cli", "s5cmd", "boto3", "s3fs", "pyarrow")
+_PEERS = ("aws-cli", "s5cmd", "rclone", "put -r", "boto3", "s3fs", "pyarrow")
 
 Told = Mapping[str, Any]
 

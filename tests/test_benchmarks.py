@@ -106,6 +106,12 @@ def test_a_missed_bound_is_a_failure(figure: float, code: int) -> None:
     assert ("missed: row" in done.stdout) == bool(code)
 
 
+def test_measured_commands_keep_their_byte_code() -> None:
+    """Measured commands keep byte code, even if the shell of the caller keeps none."""
+    code = "import workload; print('PYTHONDONTWRITEBYTECODE' in workload.environment())"
+    assert run("-c", code, PYTHONDONTWRITEBYTECODE="1").stdout == "False\n"
+
+
 def test_an_unknown_row_is_refused() -> None:
     """A misspelt row name is refused instead of being reported as a kept promise."""
     done = run("ratios.py", "--only", "codec-sael")
