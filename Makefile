@@ -3,9 +3,13 @@ BIN := .venv/bin
 
 .PHONY: bench-smoke check check-fast coverage docs format install lint requirements test test-fast test-slow types types-fast
 
-install: # the development environment, with the pinned and hashed packages
+install: # .venv with the pinned and hashed packages; uv takes seconds where pip takes minutes
 	test -x $(BIN)/python || python3 -m venv .venv
-	$(BIN)/pip install -q --require-hashes -r requirements-dev.txt
+	if command -v uv >/dev/null; then \
+		uv pip install -q -p $(BIN)/python --require-hashes -r requirements-dev.txt; \
+	else \
+		$(BIN)/pip install -q --require-hashes -r requirements-dev.txt; \
+	fi
 	$(BIN)/pip install -q --no-deps -e .
 
 check: # what every change must pass

@@ -28,9 +28,9 @@ from .options import settings_of
 from .places import make_store
 
 _SCHEME = "s3://"
-# The variable by which a shell's script asks for names.
+# The variable by which a shell's script requests names.
 VARIABLE = "_S3CRYPT_COMPLETE"
-# S3 lists as many names at once.
+# The number of names on one page of an S3 listing.
 _MOST = 1000
 _WAIT_SECONDS = "1"
 _TIMEOUTS = ("S3CRYPT_CONNECT_TIMEOUT", "S3CRYPT_READ_TIMEOUT", "S3CRYPT_RETRY_SECONDS")
@@ -203,7 +203,7 @@ complete --no-files --keep-order --command %(prog_name)s --arguments \
 
 
 def register() -> None:
-    """Have click use our scripts."""
+    """Register our scripts for bash, zsh and fish with click."""
     for script in (_Bash, _Zsh, _Fish):
         add_completion_class(script)
 

@@ -128,9 +128,9 @@ def keygen(*, file: Path, json: bool, quiet: bool, rsa: str | None) -> None:
 
 
 def _name(file: Path) -> str:
-    """Return a name for the key: the file's, without its suffix and without delimiters.
+    """Return a name for the key: the file's name without its suffix and without delimiters.
 
-    A character that is not shown as it is cannot be copied from what is printed.
+    Unprintable characters are replaced too, because users copy the name from the terminal.
     """
     return "".join("-" if c in "/=" or not c.isprintable() else c for c in file.stem) or "key"
 

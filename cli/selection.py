@@ -136,21 +136,21 @@ def sparing(
 ) -> "NameFilter":
     """Return a filter that also leaves out the command's own key files below a folder.
 
-    A key file must not be stored only in an object that the same key encrypts.
+    An object must not be the only copy of the key that encrypts it. If an object or a file were
+    written over the key file, everything encrypted under the key would be lost.
     """
     if not (keys := OwnKeys.of(key_files)).paths:
         return names
     from .sparing import SparingFilter  # noqa: PLC0415 - it loads SQLite
 
-
-def check_no_keys(files: Iterable[str], key_files: Iterable[str]) -> None:
-    """Refuse to move a key file of the command: without it, its own object is unreadable."""
-    keys = {os.path.realpath(file) for file in key_files}
-    for file in files:
-        if os.path.realpath(file) in keys:
-            raise ConfigError(
-                f"{file} is a key of this command, and is not moved.", hint="Copy it."
-            )
+    return SparingFilter(
+        names.rules,
+        names.pattern,
+        folder=str(folder),
+        keys=keys,
+        say=say,
+        paths=keys.names_below(folder),
+    )
 
 
 def listed(store: "S3Crypt", sources: Sources) -> "Iterator[tuple[ListedObject, Any]]":

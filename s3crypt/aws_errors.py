@@ -310,6 +310,7 @@ _LOCAL: tuple[tuple[tuple[type[BotoCoreError], ...], str, _Advice], ...] = (
     ((NoRegionError,), "{error}", "Set AWS_DEFAULT_REGION or AWS_PROFILE."),
     ((ParamValidationError,), "{subject}: {error}", None),
 )
+_BAD_BUCKET = re.compile(r'Invalid bucket name "(.*?)": Bucket name must match', re.DOTALL)
 # Errors that are caused by the configuration, the environment or the source of the credentials.
 _OF_SETTINGS = (
     ConfigNotFound,
@@ -377,7 +378,7 @@ _CODES: dict[str, tuple[type[S3CryptError], str, _Advice]] = {
     ),
     "InvalidObjectState": (StorageError, "the object is archived", _ARCHIVED_HINT),
     "ObjectNotInActiveTierError": (StorageError, "the object is archived", _ARCHIVED_HINT),
-    # Ceph's code, then MinIO's codes.
+    # An error code of Ceph, then error codes of MinIO.
     "QuotaExceeded": (StorageError, "the bucket's or the user's quota is used up", _QUOTA_HINT),
     "XMinioAdminBucketQuotaExceeded": (StorageError, "the bucket's quota is used up", _QUOTA_HINT),
     "XMinioStorageFull": (StorageError, "the server's disks are full", "Free space on the server."),

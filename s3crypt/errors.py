@@ -112,14 +112,18 @@ class KeyFileWarning(UserWarning):
 
 
 class ConflictError(StorageError):
-    """Another writer changed the object first.
+    """The target exists, is not empty, or was changed by another writer.
 
-    The object of the other writer was kept, and nothing was stored.
+    The other writer's object or file was kept. A write stored nothing, and a deletion deleted
+    nothing. A move may already have stored its target. Then its source was not deleted.
     """
 
 
 class SyncError(S3CryptError):
-    """The source was not read or not copied completely. Therefore no target was deleted.
+    """A synchronisation failed for some names, or deleted no target for the sake of safety.
+
+    No target is deleted if the source was not read completely, or if a name was not compared or
+    copied. If only a deletion failed, other targets were deleted.
 
     Attributes:
         outcomes: The outcomes of all names except unchanged names, if `S3Crypt.sync` raised the

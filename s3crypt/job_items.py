@@ -21,6 +21,7 @@ from .transfer import Progress
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 Source: TypeAlias = str | Path | bytes
+"""The content of an object to store: the path of a file, or bytes."""
 # A URI, or an item of `S3Crypt.list` or of `list_with_neighbours`. With an item of
 # `list_with_neighbours`, some reads without a mode need one request less.
 Object: TypeAlias = str | ListedObject | tuple[ListedObject, Neighbour | None]
@@ -44,11 +45,13 @@ class JobOptions(TypedDict, total=False):
 
 
 class PutOptions(JobOptions, Described, total=False):
-    """The options of storing objects. They apply to all objects of the job; see `S3Crypt.put`.
+    """The options of storing objects. They apply to all objects of the job.
 
-    With `dry_run`, files are only opened, and nothing is stored. With `move`, each file is removed
-    after its object is stored; see `S3Crypt.move`. With `preserve`, the modification time of each
-    file is stored as the metadata entry `mtime`.
+    Attributes:
+        mode, if_absent, progress: As for `S3Crypt.put`.
+        move: Whether to remove each file after its object is stored; see `S3Crypt.move`.
+        preserve: Whether to store the modification time of each file as the metadata entry `mtime`.
+        dry_run: Whether only to open the files, and to store nothing.
     """
 
     mode: Mode | str | None
@@ -60,13 +63,17 @@ class PutOptions(JobOptions, Described, total=False):
 
 
 class GetOptions(JobOptions, total=False):
-    """The options of fetching objects. They apply to all objects of the job; see `S3Crypt.get`.
+    """The options of fetching objects. They apply to all objects of the job.
 
-    With `dry_run`, no file is written: only the mode of each object is checked, and that its key
-    opens the header. `version_id` and `written_as` can be used for a single object only. With
-    `move`, each object is deleted after its file is written; see `S3Crypt.move`. With `preserve`,
-    each file gets the modification time in the object's metadata, or else the time at which the
-    object was stored.
+    Attributes:
+        mode, written_in, if_absent, progress: As for `S3Crypt.get`.
+        version_id, written_as: As for `S3Crypt.get`, and only for a single object.
+        allow_uncommitted, allow_unsigned, allow_unverified_signature: As for `S3Crypt.get`.
+        move: Whether to delete each object after its file is written; see `S3Crypt.move`.
+        preserve: Whether to give each file the modification time in the object's metadata, or else
+            the time at which the object was stored.
+        dry_run: Whether to write no file, and to check only the mode of each object and that its
+            key opens the header.
     """
 
     mode: Mode | str | None
@@ -84,10 +91,14 @@ class GetOptions(JobOptions, total=False):
 
 
 class CopyOptions(JobOptions, Described, total=False):
-    """The options of copying objects. They apply to all objects of the job; see `S3Crypt.copy`.
+    """The options of copying objects. They apply to all objects of the job.
 
-    With `dry_run`, objects are only inspected. With `move`, each source is deleted after its copy
-    is stored; see `S3Crypt.move`.
+    Attributes:
+        to, if_absent: As for `S3Crypt.copy`.
+        written_as, written_in, allow_unsigned: As for `S3Crypt.copy`.
+        allow_unencrypted, drop_annotations: As for `S3Crypt.rotate`.
+        move: Whether to delete each source after its copy is stored; see `S3Crypt.move`.
+        dry_run: Whether only to inspect the objects.
     """
 
     to: Mode | str | None
@@ -109,7 +120,7 @@ class SyncOptions(JobOptions, Described, total=False):
         names: The filter for relative names. Names that it does not select are not copied or
             deleted, on either side.
         delete: Whether to delete targets that have no source. This is done after the whole source
-            was walked.
+            was walked, and only if every name was compared and copied without an error.
         size_only: Whether two sides with the same size count as equal.
         checksum: Whether to compare contents instead of times. Files are read for this. A file that
             is stored is read twice, and its object gets a digest for later comparisons.
@@ -119,7 +130,8 @@ class SyncOptions(JobOptions, Described, total=False):
             `S3Crypt.get`.
         allow_unencrypted, drop_annotations: Apply to copies inside S3; see `S3Crypt.copy`.
         left_out: Is called with each path that is skipped, and the reason.
-        progress: Is called with the number of plaintext bytes transferred since the last call.
+        progress: Is called with the number of plaintext bytes of files transferred since the last
+            call. It is not called for copies from a prefix to a prefix.
     """
 
     to: Mode | str | None

@@ -277,7 +277,7 @@ class Many:
 
     def sync(
         self, source: str | Path, target: str | Path, **options: Unpack[SyncOptions]
-    ) -> "Iterator[SyncOutcome]":
+    ) -> "Generator[SyncOutcome, None, None]":
         """Make a target equal to its source.
 
         Files or objects that differ in size or time are copied; see docs/sync.md.
@@ -291,7 +291,7 @@ class Many:
             LocalFileNotFoundError, ObjectNotFoundError: The source does not exist, or no name is
                 selected.
             SyncError: With `delete`: nothing was deleted, because the source could not be read
-                completely.
+                completely, or because a name could not be compared or copied.
         """
         from . import syncing  # noqa: PLC0415 - other jobs do not need these modules
 
@@ -453,7 +453,8 @@ class Many:
     ) -> "Iterator[RotationOutcome]":
         """Change the mode or the key of all objects below a prefix; see `S3Crypt.rotate`.
 
-        If an object fails, its outcome has the `error`. No `RotationError` is raised.
+        If an object fails, its outcome has the `error`. No `RotationError` is raised. `names`
+        selects objects, as for `list`.
         """
         from . import rotation  # noqa: PLC0415 - puts and gets do not need these eight modules
 

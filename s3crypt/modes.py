@@ -124,7 +124,12 @@ class SSEC:
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
-        """Return the mode with the key in a file. The file contains 32 raw bytes, hex or base64."""
+        """Return the mode with the key in a file. The file contains 32 raw bytes, hex or base64.
+
+        Raises:
+            KeyFileNotFoundError: The file does not exist.
+            ConfigError: The file cannot be read, holds no such key, or other users can write to it.
+        """
         return cls(read_key_file(path))
 
     def write_arguments(self) -> dict[str, object]:

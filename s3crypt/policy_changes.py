@@ -144,6 +144,7 @@ class Applied:
     """A change that was made, and verified by reading the policy back.
 
     Attributes:
+        plan: The plan that was carried out.
         saved: The file with the policy before the change. None if no change was needed. If there
             was no policy, the file contains a policy without statements.
     """

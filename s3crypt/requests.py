@@ -338,13 +338,13 @@ def _is_redirected_without_end(error: Exception) -> bool:
 def _redirected_nowhere(operation: Operation) -> ClientError:
     said = {"Code": REDIRECTED_NOWHERE, "Message": "a redirect that names no Region"}
     metadata = {"HTTPStatusCode": int(HTTPStatus.MOVED_PERMANENTLY)}
-    return ClientError({("Error"): said, "ResponseMetadata": metadata}, operation)  # type: ignore[typeddict-item]
+    return ClientError({"Error": said, "ResponseMetadata": metadata}, operation)  # type: ignore[typeddict-item]
 
 
 def _not_implemented(operation: Operation, reply: Reply) -> ClientError:
     metadata = {**reply["ResponseMetadata"], "HTTPStatusCode": int(HTTPStatus.NOT_IMPLEMENTED)}
     said = {"Code": "NotImplemented", "Message": "the service sent the object instead"}
-    return ClientError({("Error"): said, "ResponseMetadata": metadata}, operation)  # type: ignore[typeddict-item]
+    return ClientError({"Error": said, "ResponseMetadata": metadata}, operation)  # type: ignore[typeddict-item]
 
 
 # The errors that botocore's parsers raise for an incomplete or malformed number, date or document.
@@ -547,8 +547,8 @@ def is_unsure(error: BaseException) -> bool:
     return isinstance(error, S3CryptError) and _UNSURE in str(error)
 
 
-# The reply to the first attempt was lost, and the second attempt conflicts with the first one's
-# effect.
+# The reply to the first attempt was lost, so the second attempt may conflict with the effect of the
+# first attempt.
 _RETRIED_HINT = "The request was sent twice, so the existing object may be your own: check it."
 
 

@@ -94,7 +94,8 @@ class S3Crypt:
         content_type: The content type, for example `text/csv`. None for a new object means that it
             is guessed from the suffix of the object's name, or else of the file's name, with a
             table of s3crypt.
-        content_encoding, cache_control, content_disposition: Headers in S3's replies.
+        content_encoding, cache_control, content_disposition, content_language: Headers of S3's
+            replies.
         storage_class: The storage class by S3's name, for example `STANDARD_IA`.
         object_lock_mode, object_lock_retain_until: `GOVERNANCE` or `COMPLIANCE`, and a datetime
             with a time zone. Until then, the new version cannot be deleted.
@@ -351,8 +352,9 @@ class S3Crypt:
     ) -> ObjectReader | ObjectWriter:
         """Open an object as a binary file, for reads at any offset or for sequential writing.
 
-        An `ObjectWriter` stores the object when it is closed. To read a signed object,
-        `allow_unverified_signature` must be True, because the file can be read in parts.
+        An `ObjectWriter` stores the object when it is closed. To read a signed object of several
+        frames, `allow_unverified_signature` must be True, because the file can be read in parts. A
+        signed object of one block is verified as a whole.
 
         Args:
             how: `rb` to read, `wb` to write, or `xb` to write only if the object does not exist.
@@ -466,8 +468,12 @@ class S3Crypt:
             allow_unencrypted, drop_annotations: For a move inside S3, as for `rotate`.
 
         Raises:
-            ConflictError: The target exists and `if_absent` is True, or the source was replaced
-                during the move. In the second case, both source and target exist.
+            ConflictError: The target exists and `if_absent` is True. Or the source was replaced
+                during the move; then both source and target exist. Or the target is the source
+                itself, by the name of an access point; then the object was rewritten in the new
+                mode and was not deleted.
+            FormatError: The source is an instruction file of the Amazon S3 Encryption Client, or
+                has one. It was not deleted.
         """
         how = Move(
             to=self._mode(to),
@@ -696,8 +702,8 @@ class S3Crypt:
             The outcomes of all names except unchanged names, sorted by name.
 
         Raises:
-            SyncError: Some names failed, or no target was deleted because the source was not read
-                completely. The errors are in the error's `outcomes`.
+            SyncError: Some names failed, or no target was deleted because the source was not read,
+                compared and copied completely. The errors are in the error's `outcomes`.
         """
         from .jobs import EVERY_NAME  # noqa: PLC0415 - a single object does not need these modules
         from .syncing import completed  # noqa: PLC0415 - likewise

@@ -98,7 +98,8 @@ for _owner, _name, _remembering in (
 ):
     setattr(_owner, _name, _remembering(getattr(_owner, _name)))
 
-# The duration of an example depends only on the load of the machine.
+
+# Hypothesis has no deadline, because the time for an example depends on the machine's load.
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -434,7 +435,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the core, fast tests and slow tests."""
+    """Mark the tests of the core, the fast tests and the slow tests, by their files."""
     tests = Path(__file__).parent
     for item in items:
         if not item.path.is_relative_to(tests):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from s3crypt import Mode
     from s3crypt.sandbox import Running
 
-# The official SDK is with the tests of messages.
+# The official SDK's helpers are beside the tests of messages.
 sys.path.append(str(Path(__file__).parent / "message"))
 
 

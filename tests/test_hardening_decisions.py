@@ -139,7 +139,7 @@ def test_every_control_is_served_or_named() -> None:
 
 
 def test_an_absent_bucket_is_not_hardened() -> None:
-    """Only `init` creates a bucket, and the hint says so."""
+    """A bucket that does not exist is refused; the hint says that only `init` creates it."""
     with pytest.raises(StorageError, match="the bucket does not exist") as caught:
         plan_of(Seen(ACCOUNT, "aws", "us-east-1"), WANTED)
     assert "bucket init acme" in str(caught.value.hint)
@@ -173,7 +173,10 @@ def test_one_lack_is_one_change(setting: Setting, name: str) -> None:
 
 
 def test_a_new_default_key_is_told_to_shut_some_principals_out() -> None:
-    """A remark warns of a new default key in an existing bucket, but not in a new bucket."""
+    """If an existing bucket gets a new default key, a remark says that principals may lack access.
+
+    A new bucket gets no such remark.
+    """
     told = "principals of the account that may not use the new default key"
     plan = plan_of(seen(hardened(Encryption(blocked=("SSE-C",)))), WANTED)
     assert [told in remark for remark in plan.remarks] == [True]

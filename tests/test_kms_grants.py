@@ -258,7 +258,7 @@ def test_a_grant_is_retired_by_the_arn_of_its_key(manager: KeyManager, name: str
 
 @pytest.mark.parametrize("verb", ["revoke_grant", "retire_grant"])
 def test_a_missing_grant_is_no_missing_key(manager: KeyManager, key: str, verb: str) -> None:
-    """KMS uses one error code for a missing grant and a missing key; ours differ."""
+    """A missing grant and a missing key are different errors, although KMS has one error code."""
     with pytest.raises(KeyUnavailableError, match="does not have this grant"):
         getattr(manager, verb)(key, "0" * 64)
 

@@ -84,7 +84,7 @@ OPTION = re.compile(r"(?<![\w-])--[a-z]")
 
 @cache
 def calls() -> tuple[ast.Call, ...]:
-    """Return each call in the library that makes a remedy."""
+    """Return each call of `Remedy(...)` in the library's source."""
     nodes = (node for tree in SOURCES.values() for node in ast.walk(tree))
     called = (node for node in nodes if isinstance(node, ast.Call))
     return tuple(node for node in called if getattr(node.func, "id", "") == "Remedy")

@@ -280,7 +280,7 @@ def _wrong_keys(seen: SeenBucket, policy: BucketPolicy) -> Iterator[Finding]:
     if encryption.algorithm == AES256 or key is None or _is_aws_key(key) or key.manager == "AWS":
         return
     if not key.arn.startswith("arn:") or _KEY_ALIAS in key.arn:
-        # A bucket policy can name a key by its ARN only.
+        # Without the key's ARN, the policy cannot be judged: it names keys only by their ARNs.
         reason = "The ARN of the default key could not be read."
         unseen = key.manager if isinstance(key.manager, Unseen) else Unseen("", reason)
         yield seen.judged.unknown("S3CRYPT.4", replace(unseen, reason=reason))

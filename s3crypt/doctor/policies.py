@@ -121,13 +121,12 @@ def _judged(
         elif document and _is_for_want_of_tls(request, document, services):
             yield _plain(request, document, decision)
         elif document and decision.statements and not _is_denied_anywhere(request, document):
-            # With the usual AWS host name, the endpoint URL does not show whether requests pass
-            # through a VPC endpoint.
+            # The outcome is unknown: with the usual AWS host name, the endpoint URL does not show
+            # whether requests pass through a VPC endpoint.
             seen = (
                 f"{action} is denied by {' and '.join(decision.statements)}, unless the request "
-                "comes "
+                "comes from the network that the policy names"
             )
-            seen += "from the network that the policy names"
             yield Diagnosis(_NAME, Outcome.UNKNOWN, Area.POLICY, seen)
         elif decision.verdict is Verdict.DENIED:
             yield _denied(case, services, known, request, decision)

@@ -58,7 +58,7 @@ def _missing_bucket(case: Case, at: "Location", known: "Known", error: S3CryptEr
     known.dates += [headers["date"]] if headers.get("date") else []
     if error.code in ("404", "NoSuchBucket"):
         seen = f"the bucket {at.bucket} does not exist"
-        # A new bucket would not contain the object that is to be read.
+        # Do not suggest to create the bucket for a read: a new bucket would not contain the object.
         following = "aws s3api list-buckets" if case.reads else f"s3crypt bucket init {at.bucket}"
         return Diagnosis("bucket", Outcome.WRONG, Area.S3, seen, following)
     if is_denied(error):

@@ -124,7 +124,13 @@ class NotLookedAt:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """An estimate with its lower and upper bound."""
+    """An estimate with its bounds.
+
+    Attributes:
+        low: The lower bound.
+        estimate: The estimate.
+        high: The upper bound.
+    """
 
     low: int
     estimate: int

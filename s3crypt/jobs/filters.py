@@ -70,7 +70,7 @@ class NameFilter:
     @property
     def beginning(self) -> str:
         """Return the text before the first wildcard: every selected name begins with it."""
-        return _WILDCARD.split(self.pattern, maxsplit=1)[0]
+        return _WILDCARD.split(self.pattern or "", maxsplit=1)[0]
 
 
 EVERY_NAME = NameFilter()

@@ -44,8 +44,9 @@ _ANEW = "Delete it and run the job again: all items are then done again, which i
 class Journal:
     """The recorded outcomes of one job. One process uses it, with any of its threads.
 
-    The memory does not grow with the number of items. After a fork, the parent keeps its journal.
-    The child can only close it.
+    A job that gets an open journal as `journal` skips the items that an earlier run has completed.
+    Memory does not grow with the number of items. After a fork, the parent keeps its journal. The
+    child can only close it.
     """
 
     @classmethod

@@ -22,7 +22,7 @@ _DER_START = b"\x30"
 MAKE_KEY = "`(umask 077; openssl genrsa -out FILE.pem 4096)` makes a key."
 _OF_CERTIFICATE = "`openssl x509 -in FILE -noout -pubkey > FILE.pem` extracts its public key."
 _OF_REQUEST = "`openssl req -in FILE -noout -pubkey > FILE.pem` extracts its public key."
-# PEM label -> description of the block, and a hint.
+# The label of a PEM block -> a description of the block, and a hint.
 _OTHERS = {
     "OPENSSH PRIVATE KEY": (
         "an OpenSSH private key",

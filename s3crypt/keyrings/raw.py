@@ -71,7 +71,12 @@ class AESKeyring:
     def unwrap(
         self, edks: Sequence[EncryptedDataKey], context: Mapping[str, str], length: int
     ) -> bytes:
-        """Return the data key from the first EDK with this key's names that the key unwraps."""
+        """Return the data key from the first EDK with this key's names that the key unwraps.
+
+        Raises:
+            IntegrityError: The key unwraps no EDK of these names.
+            KeyUnavailableError: No EDK has these names.
+        """
         aad = serialize_context(context)
         for edk in filter(self.opens, edks):
             try:

@@ -82,14 +82,18 @@ class Key:
         multi_region: Whether the key is a multi-Region key.
         replica_of: The ARN of the primary key if this key is a multi-Region replica, otherwise
             None.
+        created: The time at which the key was created.
         deletion_date: The time at which KMS deletes the key. None if no deletion is scheduled, and
             for a primary key that waits for the deletion of its replicas.
         material_id: The id of the current key material, if KMS reports it.
         rotation_enabled: Whether KMS rotates the key automatically. None if the key cannot be
             rotated or KMS did not report it.
+        rotation_period_days: The period of the automatic rotation in days, or None.
+        next_rotation: The time of the next automatic rotation, or None.
         rotating_since: The start of an on-demand rotation that KMS has not finished yet, or None.
         on_demand_rotations: The number of on-demand rotations so far, of at most
             `MAX_ON_DEMAND_ROTATIONS`. None if it is unknown.
+        tags: The tags.
         not_permitted: The IAM actions that KMS refused. The fields that need these actions are
             empty or None.
         replicas: The ARNs of the key's replicas in other Regions.
@@ -151,7 +155,13 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """One completed rotation. `type` is `AUTOMATIC` or `ON_DEMAND`."""
+    """One completed rotation.
+
+    Attributes:
+        date: The time at which the rotation was completed.
+        type: `AUTOMATIC` or `ON_DEMAND`.
+        material_id: The id of the key material since this rotation, if KMS reported it.
+    """
 
     date: datetime
     type: str

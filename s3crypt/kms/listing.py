@@ -33,6 +33,14 @@ class KeySummary:
     A field is None if KMS refused to show it, or if it does not apply.
 
     Attributes:
+        arn: The key's ARN.
+        key_id: The last part of the ARN.
+        aliases: The names of the key's aliases.
+        description: The description.
+        state: The key's state, one of `KEY_STATES`.
+        multi_region: Whether the key is a multi-Region key.
+        rotation_enabled: Whether KMS rotates the key automatically.
+        rotation_period_days: The period of the automatic rotation in days.
         tags: The tags. They are read only for a listing by tags; otherwise None.
     """
 

@@ -17,6 +17,7 @@ from .service import KMS, NEW_KEY_HINT, retold
 MIN_ROTATION_PERIOD_DAYS = 90
 """The shortest period of automatic rotation that KMS accepts."""
 MAX_ROTATION_PERIOD_DAYS = 2560
+"""The longest period of automatic rotation that KMS accepts."""
 # KMS finishes a rotation in the background, usually within seconds. The state is polled for up to
 # ten minutes.
 _POLLING_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, *(15.0,) * 39)

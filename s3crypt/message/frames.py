@@ -41,6 +41,7 @@ from .suites import COMMITTING, COMMITTING_SIGNED, IV_LENGTH, TAG_LENGTH, Suite
 
 BLOCK_OVERHEAD = IV_LENGTH + 8 + TAG_LENGTH
 DEFAULT_FRAME_LENGTH = 256 * 2**10
+"""Plaintext bytes per frame of a new message, if the caller names no length."""
 # The official Python SDK writes and accepts only multiples of 128 bytes.
 FRAME_LENGTH_STEP = 128
 SIGNATURE_LENGTH = 103

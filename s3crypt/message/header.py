@@ -27,6 +27,7 @@ RESERVED_PREFIX = "aws-crypto-"
 MAX_EDKS = 10
 """The default maximum of wrapped data keys that a reader accepts in a header."""
 MAX_FRAME_LENGTH = 64 * 2**20
+"""The default maximum of plaintext bytes per frame that a reader accepts."""
 # A full context has 64 KiB, and an EDK has less than 1.5 KiB (KMS: about 400 bytes; RSA-8192: about
 # 1.2 KiB). The limit is twice the size of a full context and ten EDKs. Without it, the header's
 # length fields could describe up to 2 MiB.

@@ -34,7 +34,12 @@ class EncryptedDataKey:
 
 @dataclass(frozen=True, slots=True)
 class DataKey:
-    """A data key in plain form, with all its wrapped forms."""
+    """A data key in plain form, with all its wrapped forms.
+
+    Attributes:
+        plaintext: The data key. It is not part of any `repr`.
+        edks: The wrapped forms, one per wrapping key.
+    """
 
     plaintext: bytes = field(repr=False)
     edks: tuple[EncryptedDataKey, ...]
@@ -44,7 +49,8 @@ class Keyring(Protocol):
     """Generates, wraps and unwraps data keys. `AESKeyring` is a short example.
 
     `context` is the message's encryption context. It is authenticated with the wrapped data key if
-    the wrapping algorithm supports this. It is not secret.
+    the wrapping algorithm supports this. It is not secret. `edks` are the wrapped data keys in the
+    message's header. Lengths are in bytes.
     """
 
     def generate(

@@ -79,7 +79,12 @@ _RANGE_WORKERS = 10
 class ListedObject:
     """An object as S3 lists it. A listing does not say how an object is encrypted.
 
-    The ETag is stored here without quotes.
+    Attributes:
+        uri: The object's URI.
+        stored_size: The bytes in S3. For a client-side object, these are the bytes of the message.
+        etag: S3's tag of this content, without quotes.
+        last_modified: The time at which the object was stored.
+        storage_class: The storage class, as S3 names it.
     """
 
     uri: str
@@ -91,7 +96,11 @@ class ListedObject:
 
 @dataclass(frozen=True, slots=True)
 class ListedPrefix:
-    """The common prefix of several objects' names. It ends with a slash."""
+    """The common prefix of several objects' names, up to and including a slash.
+
+    Attributes:
+        uri: The prefix's URI.
+    """
 
     uri: str
 

@@ -66,6 +66,8 @@ _NOT_TOGETHER = frozenset(
 # The minimum number of attempts for throttled objects. botocore treats the reply as a success, so
 # the client does not repeat the request.
 _ROUNDS = 5
+# The parts of a reply to HEAD that differ for two objects that were written one after the other.
+_SHOWS_A_WRITE = ("ETag", "LastModified", "Metadata", "VersionId")
 # After this many consecutive failures, the remaining objects are not tried. Otherwise each object
 # would use up the whole time of the retry policy, and a batch of 1,000 would take 16 hours.
 _FAILURES_IN_A_ROW = 3
@@ -133,7 +135,7 @@ def delete_source(
 def may_be_same(one: Location, other: Location) -> bool:
     """Return whether two locations may be the same object, because its bucket has two names.
 
-    S3 does not say which bucket is behind an access point.
+    S3 does not say which bucket an access point leads to.
     """
     is_hidden = is_access_point(one.bucket) or is_access_point(other.bucket)
     return is_hidden and one.name == other.name and one.bucket != other.bucket
@@ -160,7 +162,7 @@ def check_is_other(
         source_mode: The mode of the source. None if it is not known.
 
     Raises:
-        ConflictError: Both are one object, as far as two replies show.
+        ConflictError: The replies to both HEADs show the same object.
         StorageError: S3 refused or failed.
     """
     if not may_be_same(source, target):

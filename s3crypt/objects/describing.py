@@ -17,7 +17,13 @@ LockMode = Literal["GOVERNANCE", "COMPLIANCE"]
 
 
 class Described(TypedDict, total=False):
-    """The properties of a new object that a caller can set; see `S3Crypt.put`."""
+    """The properties of a new object that a caller can set.
+
+    Attributes:
+        metadata, tags, content_type, content_encoding: As for `S3Crypt.put`.
+        cache_control, content_disposition, content_language, storage_class: As for `S3Crypt.put`.
+        object_lock_mode, object_lock_retain_until, object_lock_legal_hold: As for `S3Crypt.put`.
+    """
 
     metadata: Mapping[str, str] | None
     tags: Mapping[str, str] | None

@@ -18,6 +18,7 @@ from s3crypt.transfer.conditions import head
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
 
+SUFFIX = s3ec.SUFFIX
 # The reply to a HEAD has no body with an error code, so status codes are listed too.
 _UNREADABLE = ("400", "403", "404", "AccessDenied", "InvalidObjectState", "InvalidRequest")
 
@@ -81,8 +82,8 @@ def refuse_move_of_instruction_file(
         mode: The mode in which the object is read.
 
     Raises:
-        FormatError: The object is an instruction file, or has the name of such a file and may not
-            be read.
+        FormatError: The object is an instruction file, or has the name of such a file and cannot be
+            read.
         StorageError: S3 failed.
     """
     if not location.name.endswith(s3ec.SUFFIX):
@@ -104,7 +105,7 @@ def refuse_move_of_instruction_file(
         raise FormatError(
             f"{location} is an instruction file of the Amazon S3 Encryption Client. It was not "
             f"moved, because it holds the data key of {beside}.",
-            hint="Copy both objects instead. A copy keeps its source.",
+            hint="Instead, copy both objects in their server-side mode. A copy keeps its source.",
         )
 
 

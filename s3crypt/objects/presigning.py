@@ -33,7 +33,8 @@ from .opened import ReadOptions
 
 Method: TypeAlias = Literal["GET", "PUT"]
 
-# S3's limit is one week.
+# S3's limits are 1,024 bytes per name, and one week per URL.
+_MAX_NAME = 1024
 MAX_SECONDS = 7 * 24 * 60 * 60
 _OPERATIONS = {"GET": ("get_object", "GetObject"), "PUT": ("put_object", "PutObject")}
 # The arguments for headers with the customer key or a hash of it.

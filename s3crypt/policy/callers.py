@@ -31,8 +31,9 @@ class Caller:
 
     Attributes:
         kind: The kind of caller.
-        arn: The ARN of the role (not of its session), of the user or of the root user; the name of
-            a service, such as `logging.s3.amazonaws.com`; None for an anonymous caller.
+        arn: For a role, a user or a root user: the ARN (for a role, not the ARN of the session).
+            For a service: its name, such as `logging.s3.amazonaws.com`. None for an anonymous
+            caller.
         account: The caller's account, 12 digits; None for services and anonymous callers.
         tags: The tags of the role or user, and of the session.
     """

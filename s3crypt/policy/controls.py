@@ -71,7 +71,7 @@ class Finding:
     Attributes:
         control: `KMS.1`, `KMS.2` or `KMS.5`.
         status: Whether the document passes the control.
-        statement: The Sid or the number of the statement that decides; None if no statement does.
+        statement: The Sid or the number of the statement that this result is about, or None.
         reason: The explanation, as a sentence.
     """
 

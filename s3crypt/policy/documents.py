@@ -123,8 +123,8 @@ class Statement:
         actions, not_actions: The actions, such as `s3:GetObject` or `kms:*`.
         resources, not_resources: The ARNs of the resources; `*` and `?` are wildcards.
         conditions: The conditions, all of which must hold.
-        unknown: The names of elements that are not in the grammar. A statement with such an element
-            is not understood.
+        unknown: The names of elements that are not in the grammar. s3crypt does not understand a
+            statement with such an element.
     """
 
     effect: Effect

@@ -27,11 +27,12 @@ class Expectation:
 
     Attributes:
         request: The request.
-        words: A description of the request, for people.
+        words: A description of the request, as shown in reports.
         verdict: The expected verdict.
-        held_by: The documents each of which alone suffices to deny the request.
-        granted: Whether a policy that is not s3crypt's also allows the request: another policy of
-            the caller or, for a service or an anonymous caller, another statement of the bucket
+        held_by: The documents that must each deny the request on their own, even if all other
+            documents allow it.
+        granted: Whether to assume that a policy outside s3crypt allows the request: another policy
+            of the caller or, for a service or an anonymous caller, another statement in the bucket
             policy.
     """
 

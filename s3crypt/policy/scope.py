@@ -79,8 +79,8 @@ class Scope:
         account: The account of the bucket and of the roles.
         region: The bucket's Region.
         bucket: The bucket's name.
-        key_arns: The keys of `mode`; several keys are in order from old to new.
-        client_key_arns: Additional keys for client-side encryption in the same bucket.
+        key_arns: The KMS keys for `mode`, from the oldest to the newest.
+        client_key_arns: Additional KMS keys for client-side encryption in the same bucket.
         partition: The partition of the account, such as `aws` or `aws-cn`.
         mode: The mode of encryption. For `client`, `key_arns` are the keys of client-side
             encryption.

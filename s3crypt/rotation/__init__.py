@@ -198,11 +198,7 @@ def rotate_each(  # noqa: PLR0913 - the arguments of the store's method
     journal: Journal | None = None,
     found: Callable[[int | None], None] | None = None,
 ) -> Iterator[RotationOutcome]:
-    """Rotate all objects below a prefix. Yield each outcome when it is complete; see `Many`.
-
-    Raises:
-        ObjectNotFoundError: There is no object below the prefix.
-    """
+    """Rotate listed objects. Yield each outcome when it is complete; see `Many`."""
     job = _job(objects, source, to, origin, drop_annotations=drop_annotations)
     how = {"dry_run": dry_run, "skip_others": skip_others}
     return _rotate_all(job, listed, jobs=jobs, journal=journal, found=found, **how)

@@ -123,20 +123,23 @@ def _check_absent(job: Job, step: Step) -> None:
 
 def _confirm(job: Job, seen: Seen, step: Step, neighbour: Neighbour | None, *, move: bool) -> None:
     if seen.envelope is None:
-        is_listed = neighbour is not None and neighbour.etag == bare_etag(step.etag)
-        if is_listed and neighbour is not None and not neighbour.is_there:
-            pass
-        elif move:
-            refuse_move_of_split_object(
-                job.objects.client, step.location, job.mode(step.read_with), is_listed=is_listed
-            )
-        elif job.source is None or isinstance(job.to, ClientSide):
-            # There would be no instruction file beside the copy, so its data key would be lost.
-            mode = job.mode(step.read_with)
-            refuse_instruction_file_of(job.objects.client, step.location, mode, is_listed=is_listed)
+        _refuse_split(job, step, neighbour, move=move)
     elif step.action == "copied":
         check_context(job, step, seen.envelope)
     job.locks.check(step.location, step.head)
+
+
+def _refuse_split(job: Job, step: Step, neighbour: Neighbour | None, *, move: bool) -> None:
+    """Refuse an object that the copy or the move would separate from its instruction file."""
+    is_listed = neighbour is not None and neighbour.etag == bare_etag(step.etag)
+    if is_listed and neighbour is not None and not neighbour.is_there:
+        return
+    client, mode = job.objects.client, job.mode(step.read_with)
+    if move:
+        refuse_move_of_split_object(client, step.location, mode, is_listed=is_listed)
+    elif job.source is None or isinstance(job.to, ClientSide):
+        # The copy would have no instruction file beside it, so the copy's data key would be lost.
+        refuse_instruction_file_of(client, step.location, mode, is_listed=is_listed)
 
 
 def _act(job: Job, step: Step, stream: ObjectStream | None) -> Done:

@@ -89,9 +89,9 @@ class Running:
     """A running sandbox.
 
     Attributes:
-        endpoint_url: The address of its S3, KMS and other services.
-        pid: The id of its process.
-        token: Allows stopping the sandbox and reading its log.
+        endpoint_url: The address of the sandbox's S3, KMS and other services.
+        pid: The id of the sandbox's process.
+        token: The secret for stopping the sandbox and reading its log.
     """
 
     endpoint_url: str

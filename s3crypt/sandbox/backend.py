@@ -388,7 +388,7 @@ def _mend() -> None:
     # moto finds no operation for an object whose name has a line break.
     mended = RegexConverter
     mended.__init__ = _of_any_characters
-    # moto treats every statement with a condition as a Deny, even if its effect is Allow.
+    # moto would treat every statement with a condition as a Deny, even if its effect is Allow.
     mended = FakeBucket
     mended.get_permission = _permission
 

@@ -28,9 +28,9 @@ def _s3crypt_sandbox_process() -> Iterator[Running]:
 def s3crypt_sandbox(_s3crypt_sandbox_process: Running, monkeypatch: pytest.MonkeyPatch) -> Running:
     """Make the test use a sandbox that has only the bucket acme and the KMS key alias/reports.
 
-    During the test, environment variables lead boto3, and every library that uses it, to the
-    sandbox. The sandbox is one process for the session: the first test that requests the fixture
-    starts it, and each test begins with its initial state.
+    During the test, environment variables make boto3, and every library that uses boto3, send their
+    requests to the sandbox. The sandbox is one process for the session: the first test that
+    requests the fixture starts it, and each test begins with its initial state.
     """
     import boto3  # noqa: PLC0415 - other tests must not wait for this import
 

@@ -79,8 +79,8 @@ def completed(
     """Run a synchronisation to its end. Return the outcomes of all names except unchanged names.
 
     Raises:
-        SyncError: Some names failed, or no target was deleted because the source was not read
-            completely.
+        SyncError: Some names failed, or no target was deleted because the source was not read,
+            compared and copied completely.
     """
     told: list[SyncOutcome] = []
     try:

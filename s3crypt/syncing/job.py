@@ -45,8 +45,9 @@ class SyncOutcome:
     Attributes:
         source: The path or URI of the source. None for a target that has no source.
         target: The path or URI of the target.
-        action: `copied`, `deleted`, `unchanged`, `failed`, or `skipped` for an existing target that
-            must not be overwritten.
+        action: `copied`, `deleted`, `unchanged`, `failed` or `skipped`. An existing target that
+            must not be overwritten is skipped. So is the instruction file of an object that stays:
+            it has no source, and is not deleted.
         info: The facts about the object that was copied. None if no object was copied.
         error: The error if the action failed, otherwise None.
         seconds: The duration in seconds.
@@ -134,7 +135,8 @@ class Sync:
             options: The options of the job.
 
         Raises:
-            SyncError: Targets were to be deleted, but the source was not walked without an error.
+            SyncError: Targets were to be deleted, but the source was not walked without an error,
+                or a name was not compared or copied.
         """
         pairs: Iterator[Pair] = self._pairs()
         work: Callable[[Pair], _Done] = self._work

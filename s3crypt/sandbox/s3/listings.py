@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paged listings of buckets, open uploads and versions.
+"""Listings of buckets, open uploads and versions, in pages.
 
-moto returns the first two unpaged or without markers, and the last without encoding their names.
+moto's listings of buckets and uploads have no pages or no markers. moto's listing of versions does
+not encode the names.
 """
 
 from __future__ import annotations
@@ -99,9 +100,10 @@ def _uploads(moto: Moto, request: Request) -> Reply:
 
 
 def _versions(moto: Moto, request: Request) -> Reply:
-    """Return a page of a bucket's versions and delete markers by name, the newest ones first.
+    """Return a page of a bucket's versions and delete markers.
 
-    moto does not encode their names, and cannot write control characters into XML.
+    It is sorted by name, and for each name from the newest version to the oldest. moto does not
+    encode the names, and cannot write control characters into XML.
     """
     bucket, asked = existing_bucket(moto, request), request.query
     limit = min(int(asked.get("max-keys", _MAX_KEYS)), _MAX_KEYS)
@@ -150,7 +152,7 @@ def _version(version: Any, shown: Callable[[str], str], *, is_latest: bool, is_m
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """A page of a listing; `last` is the last thing that it covers, in an entry or a group."""
+    """A page of a listing. `last` is the last thing on the page, as an entry or within a group."""
 
     entries: list[Any]
     groups: list[str]
@@ -159,7 +161,10 @@ class _Page:
 
 
 def _page(found: Iterable[tuple[str, Any]], prefix: str, delimiter: str, limit: int) -> _Page:
-    """Return the first `limit` things of a prefix, those of a common prefix as one group."""
+    """Return the first `limit` entries and groups.
+
+    A group stands for all names with a common prefix.
+    """
     entries: list[Any] = []
     groups: dict[str, None] = {}
     last: Any = None
