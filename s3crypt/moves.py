@@ -8,19 +8,19 @@ followed by a deletion, which `rotation` performs.
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ConfigError
 from .local.files import flush_to_disk, moved_away
 from .location import Location
-from .modes import ClientSide, Mode
+from .modes import Mode
 from .objects.access import Objects
 from .objects.checks import demanded
 from .objects.deleting import delete_source
 from .objects.describing import describe_new
 from .objects.info import Description, ObjectInfo, copied
-from .objects.instruction_files import refuse_move_of_instruction_file, refuse_move_of_split_object
+from .objects.instruction_files import refuse_separation
 from .objects.opened import ReadOptions
 from .transfer import Progress
 from .transfer.conditions import IF_ABSENT
@@ -120,30 +120,19 @@ def move_out_of_s3(  # noqa: PLR0913 - the arguments of `Objects.fetch`
     Then delete the object if it is unchanged.
     """
     _check_plain(path)
-    _refuse_split(objects, location, read_options)
+    mode, neighbour = read_options.mode, read_options.neighbour
+    is_there = None if neighbour is None else neighbour.is_there
+    refuse_separation(objects.client, location, mode, is_there=is_there)
     info = objects.fetch(
         location, read_options, path, if_absent=if_absent, keeps_time=keeps_time, progress=progress
     )
     flush_to_disk(path)
-    neighbour = read_options.neighbour
     if neighbour is not None and neighbour.etag != info.etag:
         # The listing does not describe this object, which was written later.
-        _refuse_split(objects, location, replace(read_options, neighbour=None))
-    arguments = read_options.mode.read_arguments() if read_options.mode else {}
+        refuse_separation(objects.client, location, mode)
+    arguments = mode.read_arguments() if mode else {}
     delete_source(objects.client, location, path, info.etag, arguments)
     return info
-
-
-def _refuse_split(objects: Objects, location: Location, read_options: ReadOptions) -> None:
-    """Refuse to separate an object from its instruction file, in either direction.
-
-    A read in mode `client` accepts only messages, and these have no instruction file.
-    """
-    mode, neighbour = read_options.mode, read_options.neighbour
-    refuse_move_of_instruction_file(objects.client, location, mode)
-    is_listed = neighbour is not None and neighbour.is_there
-    if not isinstance(mode, ClientSide) and (neighbour is None or is_listed):
-        refuse_move_of_split_object(objects.client, location, mode, is_listed=is_listed)
 
 
 def _check_plain(path: str | Path) -> None:

@@ -23,13 +23,9 @@ from fsspec.utils import isfilelike, stringify_path
 from s3crypt.errors import IntegrityError, ObjectNotFoundError
 from s3crypt.local.sources import given
 from s3crypt.location import Location
-from s3crypt.modes import ClientSide
 from s3crypt.objects.checks import demanded
 from s3crypt.objects.deleting import check_is_other
-from s3crypt.objects.instruction_files import (
-    refuse_move_of_instruction_file,
-    refuse_move_of_split_object,
-)
+from s3crypt.objects.instruction_files import refuse_separation
 from s3crypt.objects.opened import ReadOptions
 from s3crypt.objects.reader import FIRST_LENGTH
 from s3crypt.transfer.conditions import IF_ABSENT, delete_unchanged
@@ -594,13 +590,9 @@ class S3CryptFileSystem(NamesFileSystem):
 
     def _refuse_split(self, path: str) -> None:
         """Refuse to separate an object from its instruction file, in either direction."""
-        client, mode = self._connection.client, self._connection.mode
         with suppress(IsADirectoryError), as_files():
             location = Location.parse_object(object_uri(path))
-            refuse_move_of_instruction_file(client, location, mode)
-            if not isinstance(mode, ClientSide):
-                # In mode client, only messages are read, and these have no instruction file.
-                refuse_move_of_split_object(client, location, mode)
+            refuse_separation(self._connection.client, location, self._connection.mode)
 
     def _remove_copied(self, path: str, target: str, tag: str, mode: "Mode | str | None") -> None:
         location, other = (Location.parse_object(uri_of(each)) for each in (path, target))

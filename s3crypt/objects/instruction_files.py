@@ -11,7 +11,7 @@ from s3crypt import metadata as entries
 from s3crypt.aws_errors import http_status
 from s3crypt.errors import FormatError, ObjectNotFoundError, S3CryptError, StorageError
 from s3crypt.location import Location
-from s3crypt.modes import Mode
+from s3crypt.modes import ClientSide, Mode
 from s3crypt.transfer import ObjectStream
 from s3crypt.transfer.conditions import head
 
@@ -127,6 +127,29 @@ def refuse_move_of_split_object(
     # A listed file with that name may have been moved since, if it is no instruction file.
     with suppress(ObjectNotFoundError):
         refuse_instruction_file_of(client, location, mode, is_listed=is_listed, is_strict=is_listed)
+
+
+def refuse_separation(
+    client: "S3Client", location: Location, mode: Mode | None, *, is_there: bool | None = None
+) -> None:
+    """Refuse to separate an object from its instruction file, in either direction.
+
+    A read in mode `client` accepts only messages, and these have no instruction file.
+
+    Args:
+        client: The S3 client.
+        location: The object, which is to be moved away.
+        mode: The mode in which the object is read.
+        is_there: Whether a listing contained the name of the instruction file. None without a
+            listing.
+
+    Raises:
+        FormatError: The object is an instruction file, or there is an instruction file.
+        StorageError: S3 failed, or the listed file exists and may not be read.
+    """
+    refuse_move_of_instruction_file(client, location, mode)
+    if not isinstance(mode, ClientSide) and is_there is not False:
+        refuse_move_of_split_object(client, location, mode, is_listed=bool(is_there))
 
 
 def may_be_instruction_file(client: "S3Client", location: Location, mode: Mode | None) -> bool:
