@@ -39,7 +39,7 @@ from .places import (
     written_as_option,
     written_in_option,
 )
-from .selection import FilteringCommand, filter_options
+from .selection import FilteringCommand, filter_options, sources_argument
 from .single import Transfer
 from .transfers import inside_s3, into_s3, out_of_s3
 
@@ -97,9 +97,7 @@ def _writing_many(command: Command) -> Command:
 
 
 @click.command(cls=FilteringCommand, help=_CP_HELP)
-@click.argument(
-    "sources", metavar="SOURCE...", nargs=-1, required=True, shell_complete=complete_path
-)
+@sources_argument
 @click.argument("target", metavar="TARGET", shell_complete=complete_path)
 @common_options
 @writing_options
@@ -118,9 +116,7 @@ def cp(settings: Settings, **given: Any) -> None:
 
 
 @click.command(cls=FilteringCommand, help=_MV_HELP)
-@click.argument(
-    "sources", metavar="SOURCE...", nargs=-1, required=True, shell_complete=complete_path
-)
+@sources_argument
 @click.argument("target", metavar="TARGET", shell_complete=complete_path)
 @common_options
 @writing_options

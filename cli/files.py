@@ -265,20 +265,14 @@ def _convert_folder(conversion: _Conversion, keyring: "Keyring", chosen: Mapping
     if not Path(source).is_dir():
         raise ConfigError(f"{source} is not a folder.", hint="Leave -r out.")
 
-    def remark(text: str) -> None:
-        if not conversion.settings.quiet:
-            say(text)
-
-    def left_out(path: Path, why: str) -> None:
-        remark(f"s3crypt: {path}: skipped, {why}")
-
+    left_out = conversion.settings.left_out
     convert = getattr(folders, f"{conversion.verb}_folder")
     with Job(conversion.verb, conversion.settings) as job:
         outcomes = convert(
             source,
             target,
             keyring,
-            names=sparing(local_filter(conversion.rules), target, conversion.key_files, remark),
+            names=sparing(local_filter(conversion.rules), target, conversion.key_files, left_out),
             left_out=left_out,
             found=job.found,
             progress=job.moved,

@@ -45,7 +45,7 @@ from .places import (
     written_in_option,
 )
 from .recursive import delete_all, inspect_all, inspect_versions
-from .selection import FilteringCommand, Rules, filter_options, sources_of
+from .selection import FilteringCommand, Rules, filter_options, sources_argument, sources_of
 from .single import Transfer, stream
 from .transfers import into_s3, out_of_s3
 
@@ -56,9 +56,7 @@ _AN_OBJECT = "An object is s3://BUCKET/NAME."
 
 
 @click.command(cls=TakingCommand)
-@click.argument(
-    "sources", metavar="SOURCE...", nargs=-1, required=True, shell_complete=complete_path
-)
+@sources_argument
 @click.argument("uri", metavar="S3_URI", shell_complete=complete_uri)
 @common_options
 @writing_options

@@ -22,6 +22,7 @@ from s3crypt import configuration
 from s3crypt.errors import ConfigError
 
 from .help import COMMON, ENCRYPTION, SOURCE_ENCRYPTION, GroupedOption
+from .output import say
 
 if TYPE_CHECKING:
     import boto3
@@ -60,6 +61,11 @@ class Settings:
     def silent(self) -> bool:
         """Whether progress and remarks on stderr are unwanted."""
         return self.quiet or self.json
+
+    def left_out(self, path: str | Path, why: str) -> None:
+        """Say on stderr that a path is skipped, and why, unless --quiet was given."""
+        if not self.quiet:
+            say(f"s3crypt: {path}: skipped, {why}")
 
 
 def option(

@@ -11,6 +11,7 @@ import click
 import s3crypt
 from s3crypt.errors import ConfigError, StorageError
 
+from .completion import complete_path
 from .help import MANY, DocumentedCommand
 from .options import Command, option
 from .own_keys import OwnKeys
@@ -38,6 +39,11 @@ class FilteringCommand(DocumentedCommand):
             context.params.pop(kind, None)
         context.params["rules"] = tuple(rules)
         return rest
+
+
+sources_argument = click.argument(
+    "sources", metavar="SOURCE...", nargs=-1, required=True, shell_complete=complete_path
+)
 
 
 def filter_options(command: Command) -> Command:
@@ -132,7 +138,10 @@ def local_filter(rules: Rules) -> "NameFilter":
 
 
 def sparing(
-    names: "NameFilter", folder: str | Path, key_files: Iterable[str], say: Callable[[str], None]
+    names: "NameFilter",
+    folder: str | Path,
+    key_files: Iterable[str],
+    report: Callable[[str, str], None],
 ) -> "NameFilter":
     """Return a filter that also leaves out the command's own key files below a folder.
 
@@ -148,7 +157,7 @@ def sparing(
         names.pattern,
         folder=str(folder),
         keys=keys,
-        say=say,
+        report=report,
         paths=keys.names_below(folder),
     )
 

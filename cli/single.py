@@ -67,11 +67,6 @@ class Transfer:
         """Return whether sources are deleted afterwards."""
         return self.verb == "mv"
 
-    def remark(self, text: str) -> None:
-        """Print a remark on stderr, unless --quiet was given."""
-        if not self.settings.quiet:
-            say(text)
-
     def allowed(self, how: Mapping[str, Any], **more: Any) -> dict[str, Any]:
         """Return the options for `Many`'s methods: `how`, this transfer's flags, and `more`."""
         flags = {"dry_run": self.dry_run, "move": self.is_move, "jobs": self.jobs}

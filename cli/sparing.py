@@ -24,14 +24,14 @@ class SparingFilter(NameFilter):
     Attributes:
         folder: The local folder.
         keys: The key files.
-        say: Is called with a remark, once for each name that is left out.
+        report: Is called once for each name that is left out, with its path and the reason.
         paths: The names of the key files below the folder.
         left_out: The names that were left out so far.
     """
 
     folder: str
     keys: OwnKeys
-    say: Callable[[str], None]
+    report: Callable[[str, str], None]
     paths: frozenset[str]
     left_out: set[str] = field(default_factory=set, compare=False)
 
@@ -44,7 +44,7 @@ class SparingFilter(NameFilter):
             return True
         if name not in self.left_out:
             self.left_out.add(name)
-            self.say(f"s3crypt: {path}: skipped, a key of this command")
+            self.report(path, "a key of this command")
         return False
 
     def __bool__(self) -> bool:

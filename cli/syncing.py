@@ -2,7 +2,6 @@
 """The command sync: makes a folder or prefix like another folder or prefix."""
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -129,18 +128,11 @@ def sync(
     opened = opened_journal(journal, settings, store, dry_run=dry_run, **job_identity)
     tell = print_line if dry_run else say
 
-    def remark(text: str) -> None:
-        if not settings.quiet:
-            say(text)
-
-    def left_out(path: Path, why: str) -> None:
-        remark(f"s3crypt: {path}: skipped, {why}")
-
     names = local_filter(rules)
     for place in (source, target):
         if not place.startswith("s3://"):
             keys = (*options.key_files, *origin.key_files)
-            names = sparing(names, place, keys, remark)
+            names = sparing(names, place, keys, settings.left_out)
 
     with opened as notes, Job("sync", settings, names_all=dry_run, tell=tell) as job:
         outcomes = store.many.sync(
@@ -151,7 +143,7 @@ def sync(
             journal=notes,
             found=job.found,
             progress=job.moved,
-            left_out=left_out,
+            left_out=settings.left_out,
             **how,
             **modes,
             **said,

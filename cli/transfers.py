@@ -64,9 +64,7 @@ def into_s3(
     targets = [Path(each).name for each in files] + [own[each] for each in folders]
     check_distinct(targets, files + folders)
 
-    def left_out(path: Path, why: str) -> None:
-        transfer.remark(f"s3crypt: {path}: skipped, {why}")
-
+    left_out = transfer.settings.left_out
     key_files = transfer.key_files if transfer.is_move else ()
     every = local_filter(transfer.rules)
 
@@ -78,7 +76,7 @@ def into_s3(
             store.many.put_folder(
                 each,
                 f"{prefix}{own[each]}",
-                names=sparing(every, each, key_files, transfer.remark),
+                names=sparing(every, each, key_files, left_out),
                 left_out=left_out,
                 **options,
             )
@@ -115,7 +113,7 @@ def out_of_s3(transfer: Transfer, store: "S3Crypt", how: Mapping[str, Any]) -> N
         runs: list[Iterator[Any]] = [store.many.get(pairs, **options)] if pairs else []
         for tree in sources.trees:
             folder = root / _own(transfer, tree.own_name)
-            names = sparing(tree.names, folder, transfer.key_files, transfer.remark)
+            names = sparing(tree.names, folder, transfer.key_files, transfer.settings.left_out)
             runs.append(store.many.get_folder(tree.prefix, folder, names=names, **options))
         return [
             (run, lambda outcome: (_uri(outcome.item[0]), str(outcome.item[1]))) for run in runs
