@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -19,6 +21,19 @@ if TYPE_CHECKING:
     from botocore.model import OperationModel, Shape
 
 KEY = bytes(range(32))
+
+
+@contextmanager
+def own_sandbox() -> Iterator[sandboxes.Running]:
+    """Run a sandbox that no other test module uses, and lead this process's clients to it."""
+    before = dict(os.environ)
+    with sandboxes.running() as running:
+        os.environ.update(sandboxes.environment(running))
+        try:
+            yield running
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def ssec(key: bytes = KEY, prefix: str = "") -> dict[str, Any]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import boto3
 import pytest
 from audited import Made, carry_out, hiding, refusal
 from hardening_samples import new_name, watched
+from sandbox_samples import own_sandbox
 
 from s3crypt import ObjectNotFoundError
 from s3crypt import sandbox as sandboxes
@@ -43,12 +43,8 @@ KEY = "arn:aws:kms:us-east-1:123456789012:key/8a1f0c7e-5f6d-4c0b-9f4e-1f2e3d4c5b
 @pytest.fixture(scope="module", autouse=True)
 def alone() -> Iterator[sandboxes.Running]:
     """Use a sandbox of this module's own: an audit of the account sees every resource in it."""
-    before = dict(os.environ)
-    with sandboxes.running() as running:
-        os.environ.update(sandboxes.environment(running))
+    with own_sandbox() as running:
         yield running
-        os.environ.clear()
-        os.environ.update(before)
 
 
 # Control -> a function that makes a passing resource, a function that makes a failing resource, and

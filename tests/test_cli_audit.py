@@ -16,6 +16,7 @@ import pytest
 from conftest import RequestsLog
 from hardening_samples import DENIED, is_write, new_name, watched
 from s3crypt_cli.main import run
+from sandbox_samples import own_sandbox
 
 from s3crypt import SSES3, S3Crypt
 from s3crypt import sandbox as sandboxes
@@ -31,12 +32,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module", autouse=True)
 def alone() -> Iterator[sandboxes.Running]:
     """Use a sandbox of this module's own: an audit of the account looks at all buckets."""
-    before = dict(os.environ)
-    with sandboxes.running() as running:
-        os.environ.update(sandboxes.environment(running))
+    with own_sandbox() as running:
         yield running
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
+from sandbox_samples import own_sandbox
 
 from s3crypt import (
     DSSEKMS,
@@ -49,12 +50,8 @@ NONE: frozenset[str] = frozenset()
 @pytest.fixture(scope="module")
 def sandbox_of_keys() -> Iterator[sandboxes.Running]:
     """Run a sandbox for this module only, because its tests change the clock of KMS."""
-    before = dict(os.environ)
-    with sandboxes.running() as running:
-        os.environ.update(sandboxes.environment(running))
+    with own_sandbox() as running:
         yield running
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @pytest.fixture(autouse=True)
